@@ -12,6 +12,7 @@
 package mvcc
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -66,11 +67,18 @@ var ErrKeyValue = errors.New("not a key value")
 
 // KeyValue is one row's value. Key and Value are parts of the bytes it was decoded from.
 type KeyValue struct {
-	Key, Value   []byte
-	Create, Mod  int64
-	Version      int64
-	Lease        int64
-	unknownField bool
+	Key, Value  []byte
+	Create, Mod int64
+	Version     int64
+	Lease       int64
+	// Foreign is true if there is a field that no etcd up to 3.7 writes.
+	Foreign bool
+}
+
+// Same tells whether all fields are the same, whatever the bytes they were decoded from.
+func (kv *KeyValue) Same(o *KeyValue) bool {
+	return bytes.Equal(kv.Key, o.Key) && bytes.Equal(kv.Value, o.Value) && kv.Create == o.Create && kv.Mod == o.Mod &&
+		kv.Version == o.Version && kv.Lease == o.Lease && !kv.Foreign && !o.Foreign
 }
 
 // Decode reads b into kv without allocating. Fields that are absent are zero: 3.7 does not write zeros.
@@ -115,7 +123,7 @@ func (kv *KeyValue) Decode(b []byte) error {
 				return fmt.Errorf("%w: byte %d: bad field %d", ErrKeyValue, off, num)
 			}
 			off += n
-			kv.unknownField = true
+			kv.Foreign = true
 		}
 	}
 	return nil

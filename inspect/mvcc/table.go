@@ -42,6 +42,9 @@ func (t *Table) Len() int { return len(t.rows) }
 // Row returns row i, valid as long as the table.
 func (t *Table) Row(i int) *Row { return &t.rows[i] }
 
+// Rows returns rows lo to hi-1, valid as long as the table.
+func (t *Table) Rows(lo, hi int) []Row { return t.rows[lo:hi] }
+
 // Holes returns what could not be read.
 func (t *Table) Holes() []Hole { return t.holes }
 
@@ -184,4 +187,40 @@ func SortRows(rows []Row) {
 	slices.SortStableFunc(rows, func(a, b Row) int {
 		return cmp.Or(a.Rev.Compare(b.Rev), cmp.Compare(a.Page, b.Page))
 	})
+}
+
+// CountLive is the number of keys that exist after the last row.
+func (t *Table) CountLive() int {
+	seen := make(map[string]struct{}, t.Len()/2)
+	live := 0
+	for i := t.Len() - 1; i >= 0; i-- {
+		r := &t.rows[i]
+		k := r.Key()
+		if _, ok := seen[string(k)]; ok {
+			continue
+		}
+		seen[string(k)] = struct{}{}
+		if !r.Tombstone {
+			live++
+		}
+	}
+	return live
+}
+
+// CountLeased is the number of keys that carry a lease after the last row.
+func (t *Table) CountLeased(lease int64) int {
+	var kv KeyValue
+	keys := map[string]bool{}
+	for i := range t.rows {
+		r := &t.rows[i]
+		if kv.Decode(r.Value) != nil {
+			continue
+		}
+		if !r.Tombstone && kv.Lease == lease {
+			keys[string(kv.Key)] = true
+		} else {
+			delete(keys, string(kv.Key))
+		}
+	}
+	return len(keys)
 }

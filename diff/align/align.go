@@ -1,0 +1,149 @@
+// Package align maps raft entries to the revisions they made.
+//
+// A db does not say which entry made which revision, but both are known in order, and every revision above the compact
+// revision still holds the whole state of its moment. So the effect of an entry is a prediction, and an alignment is a
+// path through the grid of entries and revisions:
+//
+//	          revisions →
+//	entries   ┌───┐
+//	   ↓      │ ╲ │  diagonal: the entry made the revision
+//	          │ │ │  down: the entry had no effect
+//	          │ ─ │  right: a revision that no entry made
+//	          └───┘
+//
+// Steps that etcd's rules predict are free, others cost; the cheapest path is the alignment, its costly steps are the
+// anomalies. Writes whose content occurs once on each side are pinned first, so that the search is local. The search
+// runs backwards, because the end of both sequences is known: the last revision and the consistent index.
+package align
+
+import (
+	"fmt"
+
+	"etcd-autopsy/inspect/mvcc"
+	"etcd-autopsy/inspect/raftlog"
+)
+
+// Entry is one committed raft entry as a member applied it.
+type Entry struct {
+	Index, Term uint64
+	Raw         *raftlog.Entry
+	request     *raftlog.Request
+}
+
+// Request decodes the entry. It is decoded anew at each call unless it was kept: logs are larger than memory.
+func (e *Entry) Request() *raftlog.Request {
+	if e.request != nil {
+		return e.request
+	}
+	r, err := raftlog.Decode(e.Raw)
+	if err != nil {
+		return &raftlog.Request{Type: "Unknown"}
+	}
+	return r
+}
+
+// Outcome says what an entry did, compared with what etcd's rules predict from the member's own state.
+type Outcome int
+
+const (
+	// Applied made the revision that was predicted.
+	Applied Outcome = iota
+	// NoEffect was predicted to make no revision and made none.
+	NoEffect
+	// Refused was predicted to make a revision and made none: skipped, or refused by a rule that is not simulated.
+	Refused
+	// OtherBranch is a transaction that did what it would do if its compare had come out otherwise.
+	OtherBranch
+	// Partial made a revision in which some of the predicted changes are missing.
+	Partial
+	// Altered made a revision of the right keys whose rows differ from the prediction.
+	Altered
+	// Lost made a revision, as the numbering shows, whose rows are gone.
+	Lost
+	// Extra is a revision without an entry; its step has no index.
+	Extra
+	// Unread made a revision that could not be read because of damage.
+	Unread
+)
+
+var outcomes = [...]string{"applied", "no effect", "refused", "other branch", "partial", "altered", "lost", "extra", "unread"}
+
+func (o Outcome) String() string { return outcomes[o] }
+
+// Step is one step of the alignment.
+type Step struct {
+	// Index is the entry, 0 if no entry explains the revision.
+	Index uint64
+	// Revision is the main revision made, 0 for none.
+	Revision int64
+	Outcome  Outcome
+	// Again is true where the entry was applied before: the log was replayed from here.
+	Again bool
+	// Predicted is what etcd's rules say, for outcomes that are not Applied or NoEffect.
+	Predicted []Change
+	// Detail says which fields of which row differ, for Altered.
+	Detail string
+}
+
+// Anomalous tells whether the step is not what etcd's rules predict.
+func (s *Step) Anomalous() bool {
+	return s.Again || (s.Outcome != Applied && s.Outcome != NoEffect && s.Outcome != Unread)
+}
+
+func (s *Step) String() string {
+	return fmt.Sprintf("entry %d revision %d %v again=%v", s.Index, s.Revision, s.Outcome, s.Again)
+}
+
+// Input is what is known of one member.
+type Input struct {
+	// Entries in ascending order of index; gaps are allowed.
+	Entries []Entry
+	Table   *mvcc.Table
+	// Index covers every key that the entries touch.
+	Index *mvcc.Index
+	// Compact is the compact revision, 0 if never compacted: state is known from there on.
+	Compact int64
+	// ConsistentIndex is the last entry that the db claims to hold.
+	ConsistentIndex uint64
+	Leases          Leases
+	// Whole is true if the log begins with the first entry of the cluster and its keyspace began empty.
+	Whole bool
+	// From resumes an alignment that another member shares up to here.
+	From *From
+}
+
+// From is a place in the grid: entries up to Index are done, revisions up to Revision are made.
+type From struct {
+	Index    uint64
+	Revision int64
+}
+
+// Predict returns what an entry would do to the state after main revision at.
+func (in *Input) Predict(e *Entry, at int64) []Change {
+	p := predictor{ix: in.Index, leases: in.Leases}
+	return p.predict(e.Request(), e.Index, at)
+}
+
+// Alignment is the result.
+type Alignment struct {
+	// Steps in order of application.
+	Steps []Step
+	// First is the first entry that could be aligned, 0 if none. Revision is the main revision just before it.
+	First    uint64
+	Revision int64
+	// Through is the last entry whose effects the db holds by content. It differs from the consistent index where one of
+	// the two was saved without the other.
+	Through uint64
+	// Cost is 0 if every step was predicted.
+	Cost int
+}
+
+// At returns the step of the first application of an entry.
+func (a *Alignment) At(index uint64) *Step {
+	for i := range a.Steps {
+		if s := &a.Steps[i]; s.Index == index && !s.Again {
+			return s
+		}
+	}
+	return nil
+}

@@ -1,0 +1,253 @@
+package align
+
+import (
+	"bytes"
+	"fmt"
+	"hash/maphash"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"etcd-autopsy/inspect/mvcc"
+	"etcd-autopsy/inspect/raftlog"
+)
+
+// group is one main revision.
+type group struct {
+	main int64
+	rows []mvcc.Row // empty: the number was used, but no row is left
+	// unread is true if rows may be missing because of damage, and prior if the number is skipped as a restore with
+	// --bump-revision does.
+	unread, bump bool
+}
+
+// Costs of steps. Their order decides which of two explanations is taken: an entry that had no effect is likelier
+// than one with a damaged effect, and that likelier than a revision from nowhere with an entry lost beside it.
+const (
+	costRefused = 20
+	costBranch  = 20
+	costPartial = 22
+	costAltered = 23 // and 1 for every further field that differs
+	costLost    = 22
+	costReplay  = 23
+	costExtra   = 25
+	costUnread  = 1
+	costAnchor  = 15 // the end of the data is not at the consistent index
+)
+
+// match tells what it costs to say that a request made g on the state after main revision at.
+func (p *predictor) match(r *raftlog.Request, index uint64, want []Change, g *group, at int64) (int, Outcome, string) {
+	if g.unread {
+		return costUnread, Unread, ""
+	}
+	if len(g.rows) == 0 {
+		if len(want) == 0 {
+			return -1, Lost, ""
+		}
+		return costLost, Lost, ""
+	}
+	if len(want) > 0 {
+		if d := differences(want, g.rows); d == nil {
+			return 0, Applied, ""
+		}
+	}
+	for _, other := range p.branches(r, index, at) {
+		if len(other) > 0 && differences(other, g.rows) == nil {
+			return costBranch, OtherBranch, ""
+		}
+	}
+	if len(want) == 0 {
+		return -1, Applied, ""
+	}
+	if partOf(want, g.rows) {
+		return costPartial, Partial, ""
+	}
+	if len(want) == len(g.rows) {
+		for i := range want {
+			if want[i].Key != string(g.rows[i].Key()) {
+				return -1, Applied, ""
+			}
+		}
+		d := differences(want, g.rows)
+		return costAltered + len(d) - 1, Altered, fmt.Sprint(d)
+	}
+	return -1, Applied, ""
+}
+
+// differences names the fields in which rows differ from changes, nil if in none.
+func differences(want []Change, rows []mvcc.Row) []string {
+	if len(want) != len(rows) {
+		return []string{"number of changes"}
+	}
+	var d []string
+	var kv mvcc.KeyValue
+	for i := range want {
+		c, r := &want[i], &rows[i]
+		if err := kv.Decode(r.Value); err != nil {
+			d = append(d, "row")
+			continue
+		}
+		if int(r.Rev.Sub) != i {
+			d = append(d, "sub")
+		}
+		switch {
+		case c.Key != string(kv.Key):
+			d = append(d, "key")
+		case c.Delete != r.Tombstone:
+			d = append(d, "tombstone")
+		case r.Tombstone:
+		default:
+			if !bytes.Equal(c.Value, kv.Value) {
+				d = append(d, "value")
+			}
+			if c.Lease != kv.Lease {
+				d = append(d, "lease")
+			}
+			if kv.Mod != r.Rev.Main {
+				d = append(d, "mod_revision")
+			}
+			if c.Create != kv.Create {
+				d = append(d, "create_revision")
+			}
+			if c.Version != kv.Version {
+				d = append(d, "version")
+			}
+		}
+	}
+	return d
+}
+
+// partOf tells whether rows are some of the changes, each as it should be, in their order.
+func partOf(want []Change, rows []mvcc.Row) bool {
+	if len(rows) >= len(want) {
+		return false
+	}
+	i := 0
+	var kv mvcc.KeyValue
+	for k := range rows {
+		r := &rows[k]
+		if kv.Decode(r.Value) != nil {
+			return false
+		}
+		for i < len(want) && !(want[i].Key == string(kv.Key) && want[i].Delete == r.Tombstone &&
+			(r.Tombstone || bytes.Equal(want[i].Value, kv.Value) && want[i].Lease == kv.Lease)) {
+			i++
+		}
+		if i == len(want) {
+			return false
+		}
+		i++
+	}
+	return true
+}
+
+// signature is a hash of what a revision holds: keys, values and leases, not the numbers that depend on history.
+type signature uint64
+
+type hasher struct{ h maphash.Hash }
+
+func newHasher(seed maphash.Seed) *hasher {
+	h := &hasher{}
+	h.h.SetSeed(seed)
+	return h
+}
+
+func (h *hasher) add(tombstone bool, key, value []byte, lease int64) {
+	var head [25]byte
+	if tombstone {
+		head[0] = 1
+	}
+	put := func(at int, v uint64) {
+		for i := range 8 {
+			head[at+i] = byte(v >> (8 * i))
+		}
+	}
+	put(1, uint64(len(key)))
+	put(9, uint64(len(value)))
+	put(17, uint64(lease))
+	h.h.Write(head[:])
+	h.h.Write(key)
+	h.h.Write(value)
+}
+
+func (h *hasher) sum() signature {
+	s := signature(h.h.Sum64())
+	h.h.Reset()
+	return max(s, 1)
+}
+
+// ofGroup is 0 where the group cannot be compared by content.
+func (h *hasher) ofGroup(g *group) signature {
+	if len(g.rows) == 0 || g.unread {
+		return 0
+	}
+	var kv mvcc.KeyValue
+	for i := range g.rows {
+		r := &g.rows[i]
+		if kv.Decode(r.Value) != nil {
+			h.h.Reset()
+			return 0
+		}
+		if r.Tombstone {
+			h.add(true, kv.Key, nil, 0)
+		} else {
+			h.add(false, kv.Key, kv.Value, kv.Lease)
+		}
+	}
+	return h.sum()
+}
+
+// ofRequest returns the signatures of everything a request could write whatever the state, as far as that is fixed.
+func (h *hasher) ofRequest(in *pb.InternalRaftRequest) []signature {
+	switch {
+	case in == nil:
+	case in.Put != nil:
+		if h.put(in.Put) {
+			return []signature{h.sum()}
+		}
+	case in.DeleteRange != nil:
+		if len(in.DeleteRange.RangeEnd) == 0 {
+			h.add(true, in.DeleteRange.Key, nil, 0)
+			return []signature{h.sum()}
+		}
+	case in.Txn != nil:
+		var all []signature
+		for _, ops := range [][]*pb.RequestOp{in.Txn.Success, in.Txn.Failure} {
+			if s := h.ofOps(ops); s != 0 && (len(all) == 0 || all[0] != s) {
+				all = append(all, s)
+			}
+		}
+		return all
+	}
+	h.h.Reset()
+	return nil
+}
+
+func (h *hasher) put(r *pb.PutRequest) bool {
+	if r.IgnoreValue || r.IgnoreLease {
+		return false
+	}
+	h.add(false, r.Key, r.Value, r.Lease)
+	return true
+}
+
+func (h *hasher) ofOps(ops []*pb.RequestOp) signature {
+	n := 0
+	for _, op := range ops {
+		switch {
+		case op.GetRequestRange() != nil:
+		case op.GetRequestPut() != nil:
+			if !h.put(op.GetRequestPut()) {
+				h.h.Reset()
+				return 0
+			}
+			n++
+		default:
+			h.h.Reset()
+			return 0
+		}
+	}
+	if n == 0 {
+		return 0
+	}
+	return h.sum()
+}

@@ -1,0 +1,417 @@
+package align
+
+import (
+	"cmp"
+	"hash/maphash"
+	"slices"
+
+	"etcd-autopsy/inspect/raftlog"
+)
+
+// maxLost bounds how many consecutive revision numbers without rows are taken for lost rows. More are a jump, as
+// etcdutl snapshot restore --bump-revision makes it.
+const maxLost = 1000
+
+// grid is one alignment problem. Node (i, g) means that the first i entries and the first g groups are done.
+type grid struct {
+	in      *Input
+	p       *predictor
+	entries []Entry
+	groups  []group
+	base    int64 // main revision before the first group
+
+	seed      maphash.Seed
+	byContent map[signature][]int32 // entries by what they could write
+	groupSigs []signature
+
+	predictedI, predictedG int // of predicted, which is asked for several times in a row
+	predicted              []Change
+	decodedI               int // of decoded, likewise
+	decoded                *raftlog.Request
+}
+
+// Align computes the alignment of one member.
+func Align(in Input) *Alignment {
+	g := newGrid(&in)
+	pins := g.pins()
+	a := &Alignment{Through: in.ConsistentIndex}
+
+	// Segments between pins, last first: each is searched backwards from its known end.
+	end := g.ends()
+	var steps []Step // in reverse
+	for k := len(pins); k >= 0; k-- {
+		from := node{-1, -1}
+		if k > 0 {
+			from = node{pins[k-1].i + 1, pins[k-1].g + 1}
+		} else if in.From != nil {
+			from = g.start()
+		}
+		path, at, cost := g.search(end, from)
+		if k == len(pins) {
+			a.Through = g.indexBefore(at.end.i, in.ConsistentIndex)
+		}
+		a.Cost += cost
+		steps = append(steps, path...)
+		if k == 0 {
+			a.Revision = g.mainBefore(at.start.g)
+			if at.start.i < len(g.entries) {
+				a.First = g.entries[at.start.i].Index
+			}
+			break
+		}
+		// The pinned pair itself.
+		pin := pins[k-1]
+		c, out, detail := g.match(pin.i, pin.g)
+		if c < 0 {
+			// It wrote just this, although the state before it demands that it wrote nothing.
+			c, out, detail = costAltered, Altered, "no effect was expected"
+		}
+		a.Cost += c
+		s := g.step(pin.i, pin.g, out, detail)
+		if out != Applied {
+			s.Predicted = g.predict(pin.i, pin.g)
+		}
+		steps = append(steps, s)
+		end = []source{{node{pin.i, pin.g}, 0}}
+	}
+	slices.Reverse(steps)
+	var done uint64
+	if in.From != nil {
+		done = in.From.Index
+	}
+	markRepeats(steps, done)
+	a.Steps = steps
+	return a
+}
+
+func newGrid(in *Input) *grid {
+	g := &grid{in: in, p: &predictor{ix: in.Index, leases: in.Leases}, entries: in.Entries, seed: maphash.MakeSeed(), predictedI: -1, decodedI: -1}
+	g.base = max(in.Compact, 1)
+	if in.From != nil {
+		g.base = max(g.base, in.From.Revision)
+	}
+	t := in.Table
+	next := g.base + 1
+	for i := t.Lower(g.base + 1); i < t.Len(); {
+		j := i
+		main := t.Row(i).Rev.Main
+		for j < t.Len() && t.Row(j).Rev.Main == main {
+			j++
+		}
+		if lost := main - next; lost > 0 && lost <= maxLost {
+			for ; next < main; next++ {
+				g.groups = append(g.groups, group{main: next, unread: t.Unknown(next)})
+			}
+		}
+		gr := group{main: main, bump: main-next > 0, unread: t.Unknown(main)}
+		for r := i; r < j; r++ {
+			gr.rows = append(gr.rows, *t.Row(r))
+		}
+		g.groups = append(g.groups, gr)
+		i, next = j, main+1
+	}
+	h := newHasher(g.seed)
+	g.groupSigs = make([]signature, len(g.groups))
+	for i := range g.groups {
+		g.groupSigs[i] = h.ofGroup(&g.groups[i])
+	}
+	g.byContent = make(map[signature][]int32)
+	for i := range g.entries {
+		for _, s := range h.ofRequest(g.entries[i].Request().Internal) {
+			g.byContent[s] = append(g.byContent[s], int32(i))
+		}
+	}
+	return g
+}
+
+// mainBefore is the main revision of the state after the first n groups.
+func (g *grid) mainBefore(n int) int64 {
+	if n == 0 {
+		return g.base
+	}
+	return g.groups[n-1].main
+}
+
+func (g *grid) indexBefore(i int, none uint64) uint64 {
+	if i == 0 {
+		return none
+	}
+	return g.entries[i-1].Index
+}
+
+// predict returns what entry i would do after the first n groups.
+func (g *grid) predict(i, n int) []Change {
+	if g.predictedI != i || g.predictedG != n {
+		g.predicted = g.p.predict(g.request(i), g.entries[i].Index, g.mainBefore(n))
+		g.predictedI, g.predictedG = i, n
+	}
+	return g.predicted
+}
+
+// request decodes entry i, which is asked for several times in a row.
+func (g *grid) request(i int) *raftlog.Request {
+	if g.decodedI != i {
+		g.decoded, g.decodedI = g.entries[i].Request(), i
+	}
+	return g.decoded
+}
+
+// match asks whether entry i made group n.
+func (g *grid) match(i, n int) (int, Outcome, string) {
+	return g.p.match(g.request(i), g.entries[i].Index, g.predict(i, n), &g.groups[n], g.mainBefore(n))
+}
+
+// step describes what entry i, or none if negative, did to group n, or to none.
+func (g *grid) step(i, n int, out Outcome, detail string) Step {
+	s := Step{Outcome: out, Detail: detail}
+	if n >= 0 {
+		s.Revision = g.groups[n].main
+	}
+	if i >= 0 {
+		s.Index = g.entries[i].Index
+	}
+	return s
+}
+
+// pin is an entry and a group whose content occurs nowhere else.
+type pin struct{ i, g int }
+
+// pins returns the longest chain of unique pairs that ascends on both sides.
+func (g *grid) pins() []pin {
+	count := make(map[signature]int, len(g.groupSigs))
+	for _, s := range g.groupSigs {
+		count[s]++
+	}
+	lo := 0
+	if g.in.From != nil {
+		lo = g.start().i
+	}
+	var all []pin
+	for n, s := range g.groupSigs {
+		if at := g.byContent[s]; s != 0 && count[s] == 1 && len(at) == 1 && int(at[0]) >= lo &&
+			g.entries[at[0]].Index <= g.in.ConsistentIndex {
+			all = append(all, pin{int(at[0]), n})
+		}
+	}
+	return ascending(all)
+}
+
+// ascending is the longest subsequence of pins (ascending in g) that ascends in i, too.
+func ascending(all []pin) []pin {
+	var tails []int // indexes into all
+	prev := make([]int, len(all))
+	for k := range all {
+		at, _ := slices.BinarySearchFunc(tails, all[k].i, func(t, i int) int { return all[t].i - i })
+		prev[k] = -1
+		if at > 0 {
+			prev[k] = tails[at-1]
+		}
+		if at == len(tails) {
+			tails = append(tails, k)
+		} else {
+			tails[at] = k
+		}
+	}
+	var chain []pin
+	if len(tails) > 0 {
+		for k := tails[len(tails)-1]; k >= 0; k = prev[k] {
+			chain = append(chain, all[k])
+		}
+	}
+	slices.Reverse(chain)
+	return chain
+}
+
+type node struct{ i, g int }
+
+type source struct {
+	at   node
+	cost int
+}
+
+// start is the node of From.
+func (g *grid) start() node {
+	i, _ := slices.BinarySearchFunc(g.entries, g.in.From.Index+1, func(e Entry, x uint64) int { return cmp.Compare(e.Index, x) })
+	return node{i, 0}
+}
+
+// ends are the nodes at which the search may begin: the consistent index with the last revision, or, at a price, an
+// entry behind it whose effects are there already.
+func (g *grid) ends() []source {
+	at := len(g.entries)
+	for at > 0 && g.entries[at-1].Index > g.in.ConsistentIndex {
+		at--
+	}
+	all := []source{{node{at, len(g.groups)}, 0}}
+	for i := at + 1; i <= len(g.entries); i++ {
+		all = append(all, source{node{i, len(g.groups)}, costAnchor})
+	}
+	return all
+}
+
+// kind is the kind of an edge of the grid.
+type kind uint8
+
+const (
+	begin   kind = iota // not an edge: the search began here
+	made                // the entry made the group
+	nothing             // the entry made no group
+	orphan              // the group has no entry
+	replay              // neither: the log was applied again from here
+)
+
+// move is an edge, walked backwards.
+type move struct {
+	to, from node
+	kind     kind
+}
+
+// span is where a path begins and ends in the grid.
+type span struct{ start, end node }
+
+// search finds the cheapest path from one of the sources backwards to the node to, or, if to is (-1,-1), to the
+// beginning of what is known: the first group above the compact revision, or the first entry of the log. The steps come
+// last step first.
+func (g *grid) search(from []source, to node) ([]Step, span, int) {
+	var q queue
+	for _, s := range from {
+		q.push(s.cost, move{to: s.at})
+	}
+	seen := make(map[node]move)
+	for {
+		cost, m, ok := q.pop()
+		if !ok {
+			// The sources lie before the node asked for: there is nothing between them.
+			return nil, span{start: from[0].at, end: from[0].at}, 0
+		}
+		if _, done := seen[m.to]; done {
+			continue
+		}
+		seen[m.to] = m
+		if g.arrived(m.to, to) {
+			steps, end := g.walk(seen, m.to)
+			return steps, span{start: m.to, end: end}, cost
+		}
+		if to.g == m.to.g && to.i > m.to.i {
+			// Behind the place asked for with nothing left to explain: the log was replayed from here.
+			q.push(cost+costReplay, move{to: to, from: m.to, kind: replay})
+		}
+		g.expand(m.to, max(to.g, 0), func(extra int, next node, k kind) {
+			if _, done := seen[next]; !done {
+				q.push(cost+extra, move{to: next, from: m.to, kind: k})
+			}
+		})
+	}
+}
+
+// walk turns the path that was found from its start to its source into steps.
+func (g *grid) walk(seen map[node]move, at node) ([]Step, node) {
+	var steps []Step
+	for {
+		m := seen[at]
+		switch m.kind {
+		case begin:
+			slices.Reverse(steps)
+			return steps, at
+		case made:
+			_, out, detail := g.match(at.i, at.g)
+			s := g.step(at.i, at.g, out, detail)
+			if out != Applied {
+				s.Predicted = g.predict(at.i, at.g)
+			}
+			steps = append(steps, s)
+		case nothing:
+			s := g.step(at.i, -1, NoEffect, "")
+			if want := g.predict(at.i, at.g); len(want) > 0 {
+				s.Outcome, s.Predicted = Refused, want
+			}
+			steps = append(steps, s)
+		case orphan:
+			steps = append(steps, g.step(-1, at.g, Extra, ""))
+		}
+		at = m.from
+	}
+}
+
+func (g *grid) arrived(at, to node) bool {
+	switch {
+	case to.i >= 0:
+		return at == to
+	case at.i == 0:
+		return at.g == 0 || !g.in.Whole
+	case at.g == 0:
+		// What was compacted away leaves the entries before it without a trace. Nothing was before revision 2.
+		return g.in.Compact > 0 || !g.in.Whole
+	}
+	return false
+}
+
+func (g *grid) expand(at node, lowG int, visit func(cost int, next node, k kind)) {
+	i, n := at.i, at.g
+	// Pushed last is popped first among equals: prefer an entry's revision to its having had no effect.
+	if n > lowG {
+		cost := costExtra
+		if g.groups[n-1].unread {
+			cost = costUnread
+		}
+		visit(cost, node{i, n - 1}, orphan)
+		for _, x := range g.byContent[g.groupSigs[n-1]] {
+			if int(x) >= i && i > 0 && g.groupSigs[n-1] != 0 {
+				visit(costReplay, node{int(x) + 1, n}, replay)
+			}
+		}
+	}
+	if i == 0 {
+		return
+	}
+	cost := 0
+	if len(g.predict(i-1, n)) > 0 {
+		cost = costRefused
+	}
+	visit(cost, node{i - 1, n}, nothing)
+	if n > lowG {
+		if c, _, _ := g.match(i-1, n-1); c >= 0 {
+			visit(c, node{i - 1, n - 1}, made)
+		}
+	}
+}
+
+// markRepeats sets Again on every step whose entry was applied before; those up to high were.
+func markRepeats(steps []Step, high uint64) {
+	for i := range steps {
+		s := &steps[i]
+		if s.Index == 0 {
+			continue
+		}
+		if s.Index <= high {
+			s.Again = true
+		}
+		high = max(high, s.Index)
+	}
+}
+
+// queue is a bucket queue: costs are small integers, and among equals the last one in is the first one out, which
+// keeps the search on one path while that is free.
+type queue struct {
+	buckets [][]move
+	low     int
+}
+
+func (q *queue) push(cost int, m move) {
+	for len(q.buckets) <= cost {
+		q.buckets = append(q.buckets, nil)
+	}
+	q.buckets[cost] = append(q.buckets[cost], m)
+	q.low = min(q.low, cost)
+}
+
+func (q *queue) pop() (int, move, bool) {
+	for ; q.low < len(q.buckets); q.low++ {
+		if b := q.buckets[q.low]; len(b) > 0 {
+			m := b[len(b)-1]
+			q.buckets[q.low] = b[:len(b)-1]
+			return q.low, m, true
+		}
+	}
+	return 0, move{}, false
+}

@@ -1,0 +1,355 @@
+package diff
+
+import (
+	"bytes"
+	"cmp"
+	"slices"
+
+	"etcd-autopsy/diff/align"
+	"etcd-autopsy/inspect/mvcc"
+)
+
+// cause is a divergence before it is written down. Members are indexes into comparison.ms.
+type cause struct {
+	layer    Layer
+	index    uint64 // entry, 0 if none
+	interval *Interval
+	revision int64
+	groups   [][]int
+	outcome  align.Outcome
+	again    bool
+	odd      []int // members that did what etcd's rules do not predict
+	entries  []uint64
+	what     string
+	rule     *rule // what all entries of this cause have in common, if a rule it is
+	effects  []Effect
+	keys     []string
+	leases   []int64
+	between  *RevisionInterval
+}
+
+// effects is what one entry did on one member.
+type effects struct {
+	known bool // the member has reached the entry, and its log and rows could be aligned there
+	steps []*align.Step
+	rows  []mvcc.Row
+}
+
+// findCauses walks all entries in order. Where members did different things with the same entry, and one of them did not
+// do what its own state demands, they part; where each did what its own state demands, that is a consequence.
+func (c *comparison) findCauses() {
+	c.logCauses()
+	byIndex := make([]map[uint64][]*align.Step, len(c.ms))
+	var extras []*cause
+	first := uint64(0)
+	for i, t := range c.traces {
+		byIndex[i] = map[uint64][]*align.Step{}
+		var prev uint64
+		t.steps(func(s *align.Step) {
+			if s.Index > 0 {
+				byIndex[i][s.Index] = append(byIndex[i][s.Index], s)
+				prev = s.Index
+				return
+			}
+			extras = append(extras, &cause{layer: LayerStorage, revision: s.Revision, outcome: s.Outcome, odd: []int{i}, entries: []uint64{prev}})
+		})
+		if f := t.first(); f > 0 && (first == 0 || f < first) {
+			first = f
+		}
+	}
+	c.extraCauses(extras)
+	if first == 0 {
+		return
+	}
+	var all []*cause
+	for _, index := range c.indexes(first) {
+		es := make([]effects, len(c.ms))
+		var reached []int
+		for i := range c.ms {
+			es[i] = c.effectsOf(i, index, byIndex[i][index])
+			if es[i].known {
+				reached = append(reached, i)
+			}
+		}
+		for _, same := range c.histories(reached, index) {
+			if len(same) < 2 {
+				continue
+			}
+			if k := c.causeAt(index, same, es); k != nil {
+				all = append(all, k)
+			}
+		}
+	}
+	c.causes = append(c.causes, c.merge(all)...)
+	slices.SortStableFunc(c.causes, func(a, b *cause) int {
+		return cmp.Or(cmp.Compare(a.order(), b.order()), cmp.Compare(a.revision, b.revision))
+	})
+}
+
+// order puts causes in the order of the log; those without an entry behind the entry they follow.
+func (k *cause) order() uint64 {
+	if k.index > 0 {
+		return k.index
+	}
+	if len(k.entries) > 0 {
+		return k.entries[0]
+	}
+	return 0
+}
+
+// indexes are all entries that any member has, from first on.
+func (c *comparison) indexes(first uint64) []uint64 {
+	var all []uint64
+	for _, v := range c.views {
+		for i := range v {
+			if v[i].Index >= first {
+				all = append(all, v[i].Index)
+			}
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// histories splits members by the entry they hold at index.
+func (c *comparison) histories(members []int, index uint64) [][]int {
+	return partition(members, func(i, j int) bool { return index < c.logs.parted(i, j) })
+}
+
+func (c *comparison) effectsOf(i int, index uint64, steps []*align.Step) effects {
+	e := effects{steps: steps, known: len(steps) > 0}
+	for _, s := range steps {
+		if s.Outcome == align.Unread {
+			e.known = false
+		}
+		if s.Revision > 0 {
+			e.rows = append(e.rows, c.ms[i].DB.Rows.Group(s.Revision)...)
+		}
+	}
+	return e
+}
+
+func (e *effects) odd() *align.Step {
+	for _, s := range e.steps {
+		if s.Anomalous() {
+			return s
+		}
+	}
+	return nil
+}
+
+// causeAt compares what members with the same log did with one entry.
+func (c *comparison) causeAt(index uint64, members []int, es []effects) *cause {
+	same := partition(members, func(i, j int) bool { return sameEffects(&es[i], &es[j]) })
+	if len(same) < 2 {
+		return nil
+	}
+	k := &cause{layer: LayerApply, index: index}
+	var odd *align.Step
+	for _, i := range members {
+		if s := es[i].odd(); s != nil {
+			k.odd = append(k.odd, i)
+			if odd == nil {
+				odd = s
+			}
+		}
+	}
+	if odd == nil {
+		c.doc.Counts.Consequences++
+		return nil
+	}
+	k.outcome, k.again = odd.Outcome, slices.ContainsFunc(k.odd, func(i int) bool { return es[i].repeated() })
+	if k.stored(es) {
+		k.layer = LayerStorage
+	}
+	// Those that followed the rules from their own state agree with each other, whatever that led to.
+	k.groups = partition(members, func(i, j int) bool {
+		a, b := es[i].odd(), es[j].odd()
+		return a == nil && b == nil || a != nil && b != nil && sameEffects(&es[i], &es[j])
+	})
+	sortGroups(k.groups)
+	for _, i := range members {
+		for _, s := range es[i].steps {
+			if s.Revision > 0 && (k.revision == 0 || s.Revision < k.revision) && (!k.again || s.Again) {
+				k.revision = s.Revision
+			}
+		}
+	}
+	k.effects = c.describe(k, es)
+	return k
+}
+
+func (e *effects) repeated() bool {
+	return slices.ContainsFunc(e.steps, func(s *align.Step) bool { return s.Again })
+}
+
+// stored tells whether the entry had its effect everywhere, and only what is stored of it differs.
+func (k *cause) stored(es []effects) bool {
+	for _, i := range k.odd {
+		s := es[i].odd()
+		switch {
+		case s.Again:
+			return false
+		case s.Outcome == align.Altered, s.Outcome == align.Lost:
+		case s.Outcome == align.Partial:
+			// A transaction that stopped halfway left the first part. Anything else that is missing was written once.
+			if len(es[i].rows) > 0 && isPrefix(es[i].rows) && isTxn(s) {
+				return false
+			}
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+func isPrefix(rows []mvcc.Row) bool {
+	for i := range rows {
+		if rows[i].Rev.Sub != int64(i) {
+			return false
+		}
+	}
+	return true
+}
+
+// isTxn tells whether what was predicted is a transaction's: only these are not deletes alone.
+func isTxn(s *align.Step) bool {
+	return slices.ContainsFunc(s.Predicted, func(c align.Change) bool { return !c.Delete })
+}
+
+// sameEffects compares what an entry did on two members by content. Revisions, versions and creation differ after an
+// earlier divergence, and count only where they are not what the member's own state demands.
+func sameEffects(a, b *effects) bool {
+	if len(a.rows) != len(b.rows) || a.repeated() != b.repeated() {
+		return false
+	}
+	x, y := a.odd(), b.odd()
+	if altered(x) != altered(y) || altered(x) && x.Detail != y.Detail || lost(x) != lost(y) {
+		return false
+	}
+	var kv, ov mvcc.KeyValue
+	for i := range a.rows {
+		r, o := &a.rows[i], &b.rows[i]
+		if r.Tombstone != o.Tombstone || kv.Decode(r.Value) != nil || ov.Decode(o.Value) != nil {
+			return false
+		}
+		if !bytes.Equal(kv.Key, ov.Key) || !r.Tombstone && (!bytes.Equal(kv.Value, ov.Value) || kv.Lease != ov.Lease) {
+			return false
+		}
+	}
+	return true
+}
+
+func altered(s *align.Step) bool { return s != nil && s.Outcome == align.Altered }
+func lost(s *align.Step) bool    { return s != nil && s.Outcome == align.Lost }
+
+// sortGroups puts the largest group first.
+func sortGroups(gs [][]int) {
+	slices.SortStableFunc(gs, func(a, b []int) int { return cmp.Or(cmp.Compare(len(b), len(a)), cmp.Compare(a[0], b[0])) })
+}
+
+// logCauses makes a cause of every fork.
+func (c *comparison) logCauses() {
+	for _, f := range c.logs.forks {
+		k := &cause{layer: LayerLog, index: f.index, groups: slices.Clone(f.groups)}
+		sortGroups(k.groups)
+		for _, p := range c.parts {
+			if separates(p.groups, k.groups) && (k.revision == 0 || p.revision < k.revision) {
+				k.revision = p.revision
+			}
+		}
+		for _, g := range k.groups {
+			e := Effect{Members: c.labels(g), Entry: c.entry(g[0], f.index)}
+			for _, s := range c.stepsAt(g[0], f.index) {
+				e.Revision, e.Changes = s.Revision, changes(c.ms[g[0]].DB.Rows.Group(s.Revision))
+			}
+			k.effects = append(k.effects, e)
+		}
+		k.what = "the logs hold different entries from here on: committed entries were lost or overwritten"
+		c.causes = append(c.causes, k)
+	}
+}
+
+// separates tells whether a partition tells members apart that the other one tells apart, too.
+func separates(a, b [][]int) bool {
+	group := func(gs [][]int, i int) int {
+		return slices.IndexFunc(gs, func(g []int) bool { return slices.Contains(g, i) })
+	}
+	for _, g := range a {
+		for _, h := range a {
+			x, y := group(b, g[0]), group(b, h[0])
+			if x >= 0 && y >= 0 && x != y {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (c *comparison) stepsAt(i int, index uint64) []*align.Step {
+	var found []*align.Step
+	c.traces[i].steps(func(s *align.Step) {
+		if s.Index == index {
+			found = append(found, s)
+		}
+	})
+	return found
+}
+
+// extraCauses keeps the revisions without an entry that not all members have.
+func (c *comparison) extraCauses(extras []*cause) {
+	for _, k := range extras {
+		i := k.odd[0]
+		rows := c.ms[i].DB.Rows.Group(k.revision)
+		groups := [][]int{{i}}
+		var rest []int
+		for j := range c.ms {
+			if j == i || c.last[j] < k.revision && c.ms[j].DB.Tables.ConsistentIndex < c.ms[i].DB.Tables.ConsistentIndex {
+				continue
+			}
+			if sameRows(rows, c.ms[j].DB.Rows.Group(k.revision)) {
+				groups[0] = append(groups[0], j)
+			} else {
+				rest = append(rest, j)
+			}
+		}
+		if len(rest) == 0 || slices.ContainsFunc(groups[0], func(j int) bool { return j < i }) {
+			continue // all have it, or it was told already
+		}
+		k.groups = append(groups, rest)
+		k.odd = groups[0]
+		sortGroups(k.groups)
+		k.what = "a revision that no entry of the log made"
+		k.effects = []Effect{{Members: c.labels(groups[0]), Revision: k.revision, Changes: changes(rows)}, {Members: c.labels(rest)}}
+		c.causes = append(c.causes, k)
+	}
+}
+
+// merge makes one cause of those that are one: the same members departing in the same way, either in a row, or at all
+// entries of a kind, as a rule does that some members follow and others do not.
+func (c *comparison) merge(all []*cause) []*cause {
+	var out []*cause
+	for len(all) > 0 {
+		k := all[0]
+		var like, rest []*cause
+		for _, x := range all {
+			if x.outcome == k.outcome && x.again == k.again && slices.Equal(x.odd, k.odd) && x.layer == k.layer {
+				like = append(like, x)
+			} else {
+				rest = append(rest, x)
+			}
+		}
+		n := c.extent(like)
+		for _, x := range like[:n] {
+			k.entries = append(k.entries, x.index)
+		}
+		if n == 1 {
+			k.entries = nil
+		}
+		out = append(out, k)
+		rest = append(rest, like[n:]...)
+		slices.SortStableFunc(rest, func(a, b *cause) int { return cmp.Compare(a.index, b.index) })
+		all = rest
+	}
+	return out
+}

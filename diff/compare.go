@@ -1,0 +1,336 @@
+package diff
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"etcd-autopsy/diff/align"
+	"etcd-autopsy/inspect"
+	"etcd-autopsy/inspect/mvcc"
+)
+
+// Compare compares the members of one cluster.
+func Compare(ms []*inspect.Member) *Document {
+	c := &comparison{all: ms, doc: &Document{SchemaVersion: SchemaVersion, Verdict: Consistent, Counts: Counts{}}}
+	c.doc.Members = summaries(ms)
+	if why := incomparable(ms); why != "" {
+		c.doc.Verdict, c.doc.Reasons = NotComparable, []string{why}
+		return c.doc.filled()
+	}
+	c.pick()
+	if len(c.ms) > 0 {
+		c.run()
+	}
+	c.conclude()
+	return c.doc.filled()
+}
+
+// filled makes empty lists of nil ones: JSON readers want [] for none.
+func (d *Document) filled() *Document {
+	notNil(&d.Reasons)
+	notNil(&d.Members)
+	notNil(&d.Divergences)
+	notNil(&d.Keys)
+	notNil(&d.Leases)
+	notNil(&d.Lag)
+	for i := range d.Divergences {
+		v := &d.Divergences[i]
+		notNil(&v.Groups)
+		notNil(&v.Effects)
+		notNil(&v.Keys)
+		notNil(&v.Leases)
+		notNil(&v.Explanations)
+		for k := range v.Effects {
+			notNil(&v.Effects[k].Changes)
+		}
+	}
+	return d
+}
+
+func notNil[T any](s *[]T) {
+	if *s == nil {
+		*s = []T{}
+	}
+}
+
+// comparison is the state of one comparison.
+type comparison struct {
+	all []*inspect.Member
+	ms  []*inspect.Member // those with a db that can be compared
+	doc *Document
+
+	logs    *logs
+	views   [][]align.Entry
+	last    []int64 // current revision of each member
+	compact int64   // the highest compact revision
+	parts   []parting
+	inputs  []align.Input
+	traces  []*trace
+	at      []int64 // revision of each member at the common index, -1 if not known
+	causes  []*cause
+}
+
+// pick leaves out members without a db: the others are compared all the same.
+func (c *comparison) pick() {
+	for _, m := range c.all {
+		if m.DB != nil && m.DB.HasKeys {
+			c.ms = append(c.ms, m)
+		} else {
+			c.reason("%s: no db that can be read", m.Label)
+		}
+	}
+}
+
+func (c *comparison) reason(format string, args ...any) {
+	c.doc.Reasons = append(c.doc.Reasons, fmt.Sprintf(format, args...))
+}
+
+func (c *comparison) run() {
+	c.logs = compareLogs(c.ms)
+	c.doc.Logs = Logs{Compared: c.logs.compared, Identical: len(c.logs.forks) == 0}
+	var tables []*mvcc.Table
+	c.doc.Common.Index = math.MaxUint64
+	for i, m := range c.ms {
+		c.views = append(c.views, c.logs.view(c.ms, i))
+		c.last = append(c.last, m.DB.Revision())
+		c.compact = max(c.compact, m.DB.CompactRevision())
+		tables = append(tables, m.DB.Rows)
+		c.doc.Common.Index = min(c.doc.Common.Index, m.DB.Tables.ConsistentIndex)
+	}
+	c.doc.Common.CompactRevision = c.compact
+	c.parts, c.doc.Counts.RevisionsDiffering = partings(tables, c.last, c.compact)
+	c.align()
+	c.findCauses()
+	c.place()
+	c.compareOld()
+	c.compareTables()
+	c.compareKeys()
+	c.lag()
+}
+
+// whole tells whether member i's log holds the history of its keyspace from the beginning.
+func (c *comparison) whole(i int) bool {
+	v := c.views[i]
+	if len(v) == 0 || v[0].Index != 1 {
+		return false
+	}
+	// A restored cluster begins with a keyspace, and with more revisions than entries.
+	m := c.ms[i]
+	return uint64(c.last[i]-1) <= max(m.DB.Tables.ConsistentIndex, v[len(v)-1].Index)
+}
+
+// agreed is the last main revision up to which members i and j hold the same rows, above the compact revision.
+func (c *comparison) agreed(i, j int) int64 {
+	for _, p := range c.parts {
+		gi := slices.IndexFunc(p.groups, func(g []int) bool { return slices.Contains(g, i) })
+		gj := slices.IndexFunc(p.groups, func(g []int) bool { return slices.Contains(g, j) })
+		if gi >= 0 && gj >= 0 && gi != gj {
+			return p.revision - 1
+		}
+	}
+	return min(c.last[i], c.last[j])
+}
+
+// trace is what each entry did on a member. Steps up to shared are those of the member it was aligned after.
+type trace struct {
+	base   *trace // nil if it was aligned by itself
+	shared int    // how many steps of base are its own, too
+	align.Alignment
+}
+
+// steps calls f for every step in order.
+func (t *trace) steps(f func(s *align.Step)) {
+	if t.base != nil {
+		n := 0
+		t.base.steps(func(s *align.Step) {
+			if n++; n <= t.shared {
+				f(s)
+			}
+		})
+	}
+	for i := range t.Steps {
+		f(&t.Steps[i])
+	}
+}
+
+// first is the first entry whose effect is known, 0 if none is.
+func (t *trace) first() uint64 {
+	if t.base != nil {
+		return t.base.first()
+	}
+	return t.First
+}
+
+// align aligns every member. The first one is aligned by itself, the others from where their rows depart from its: what
+// members share must not be explained in two ways.
+func (c *comparison) align() {
+	c.traces, c.inputs = make([]*trace, len(c.ms)), make([]align.Input, len(c.ms))
+	order := make([]int, len(c.ms))
+	for i := range order {
+		order[i] = i
+	}
+	// The best witness first: least compacted, then with the longest log.
+	slices.SortStableFunc(order, func(a, b int) int {
+		return cmp.Or(cmp.Compare(c.ms[a].DB.CompactRevision(), c.ms[b].DB.CompactRevision()),
+			cmp.Compare(len(c.ms[a].DB.Rows.Holes()), len(c.ms[b].DB.Rows.Holes())),
+			cmp.Compare(len(c.views[b]), len(c.views[a])))
+	})
+	for k, i := range order {
+		in := c.input(i)
+		t := &trace{}
+		for _, j := range order[:k] {
+			if from, n, ok := c.resume(i, j); ok {
+				in.From, t.base, t.shared = &from, c.traces[j], n
+				break
+			}
+		}
+		t.Alignment = *align.Align(in)
+		c.traces[i], c.inputs[i] = t, in
+	}
+}
+
+func (c *comparison) input(i int) align.Input {
+	m, v := c.ms[i], c.views[i]
+	whole := c.whole(i)
+	return align.Input{
+		Entries: v, Table: m.DB.Rows, Index: touchedBy(v).index(m.DB.Rows),
+		Compact: m.DB.CompactRevision(), ConsistentIndex: m.DB.Tables.ConsistentIndex,
+		Leases: newLeaseLog(v, m.DB.Tables.Leases, whole), Whole: whole,
+	}
+}
+
+// resume finds the place up to which member i can take over the alignment of member j: as far as their rows and their
+// logs agree. n counts the steps taken over.
+func (c *comparison) resume(i, j int) (from align.From, n int, ok bool) {
+	t := c.traces[j]
+	upTo := c.agreed(i, j)
+	parted := c.logs.parted(i, j)
+	if t.first() == 0 || upTo < c.ms[i].DB.CompactRevision() {
+		return from, 0, false
+	}
+	place := align.From{Revision: t.startRevision()}
+	if first := t.first(); first > 0 {
+		place.Index = first - 1
+	}
+	count, best := 0, 0
+	ok = place.Revision >= c.ms[i].DB.CompactRevision()
+	from = place
+	done := false
+	t.steps(func(s *align.Step) {
+		if done = done || s.Revision > upTo || s.Index >= parted || s.Index > c.ms[i].DB.Tables.ConsistentIndex; done {
+			return
+		}
+		count++
+		if s.Index > 0 {
+			place.Index = s.Index
+		}
+		if s.Revision > 0 {
+			place.Revision = s.Revision
+		}
+		// Only behind a revision: entries without effect on one member may have one on the other.
+		if s.Revision > 0 && place.Revision >= c.ms[i].DB.CompactRevision() {
+			from, best, ok = place, count, true
+		}
+	})
+	return from, best, ok
+}
+
+func (t *trace) startRevision() int64 {
+	if t.base != nil {
+		return t.base.startRevision()
+	}
+	return t.Revision
+}
+
+// place finds the last entry that all members have reached, and each member's revision there.
+func (c *comparison) place() {
+	c.at = make([]int64, len(c.ms))
+	common := uint64(math.MaxUint64)
+	for i := range c.ms {
+		common = min(common, c.reach(i))
+	}
+	c.doc.Common.Index, c.doc.Common.Revision = common, math.MaxInt64
+	for i := range c.ms {
+		c.at[i] = c.revisionAt(i, common)
+		if c.at[i] >= 0 {
+			c.doc.Common.Revision = min(c.doc.Common.Revision, c.at[i])
+		}
+	}
+}
+
+// reach is the last entry up to which member i's keys are known. Up to 3.4 the consistent index is saved with a change of
+// a key only, so that committed entries behind it which change nothing have been applied, or make no difference: those
+// without effect on its state, and those that a rule keeps from having one, if that member has followed the rule
+// throughout.
+func (c *comparison) reach(i int) uint64 {
+	m := c.ms[i]
+	at := m.DB.Tables.ConsistentIndex
+	if m.DB.Tables.HasTerm {
+		return at // 3.5 and later save it with every entry
+	}
+	limit := committed(m)
+	v := c.views[i]
+	for k := range v {
+		e := &v[k]
+		if e.Index <= at {
+			continue
+		}
+		if e.Index > limit || e.Index != at+1 {
+			break
+		}
+		if len(c.inputs[i].Predict(e, c.last[i])) > 0 && !c.ruledOut(i, e) {
+			break
+		}
+		at = e.Index
+	}
+	return at
+}
+
+// ruledOut tells whether a rule that made member i part from the others covers an entry.
+func (c *comparison) ruledOut(i int, e *align.Entry) bool {
+	return slices.ContainsFunc(c.causes, func(k *cause) bool {
+		return k.rule != nil && slices.Contains(k.odd, i) && k.rule.hits(e.Request())
+	})
+}
+
+// revisionAt is member i's revision once entry index was applied, -1 if that is not known.
+func (c *comparison) revisionAt(i int, index uint64) int64 {
+	m, t := c.ms[i], c.traces[i]
+	if index >= m.DB.Tables.ConsistentIndex {
+		return c.last[i]
+	}
+	if t.first() == 0 || index+1 < t.first() {
+		return -1
+	}
+	rev := t.startRevision()
+	t.steps(func(s *align.Step) {
+		// A revision without an entry belongs to the entry before it.
+		if s.Index <= index && s.Revision > 0 {
+			rev = max(rev, s.Revision)
+		}
+	})
+	return rev
+}
+
+// incomparable says in a sentence why members are not of one cluster, or is empty.
+func incomparable(ms []*inspect.Member) string {
+	ids := map[uint64][]string{}
+	for _, m := range ms {
+		if m.Log.HasMetadata && m.Log.ClusterID != 0 {
+			ids[m.Log.ClusterID] = append(ids[m.Log.ClusterID], m.Label)
+		}
+	}
+	if len(ids) > 1 {
+		var parts []string
+		for id, labels := range ids {
+			parts = append(parts, fmt.Sprintf("%s: %s", strings.Join(labels, ", "), ID(id)))
+		}
+		slices.Sort(parts)
+		return fmt.Sprintf("these are members of %d clusters, whose contents have nothing to do with each other (cluster ids: %s)",
+			len(ids), strings.Join(parts, "; "))
+	}
+	return ""
+}

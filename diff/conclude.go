@@ -1,0 +1,175 @@
+package diff
+
+import (
+	"slices"
+
+	"etcd-autopsy/inspect"
+)
+
+// lag lists what members have not applied yet.
+func (c *comparison) lag() {
+	var high uint64
+	var highest int
+	for i, m := range c.ms {
+		if ci := m.DB.Tables.ConsistentIndex; ci > high {
+			high, highest = ci, i
+		}
+	}
+	for _, m := range c.ms {
+		ci := m.DB.Tables.ConsistentIndex
+		if ci >= high {
+			continue
+		}
+		l := Lag{Member: m.Label, First: ci + 1, Last: high}
+		if at := c.revisionAt(highest, ci); at >= 0 {
+			l.Revisions = c.last[highest] - at
+		}
+		c.doc.Lag = append(c.doc.Lag, l)
+	}
+}
+
+// conclude writes the causes down and gives the verdict.
+func (c *comparison) conclude() {
+	d := c.doc
+	for _, k := range c.causes {
+		d.Divergences = append(d.Divergences, c.write(k))
+	}
+	if len(c.ms) > 0 {
+		c.since()
+	}
+	switch {
+	case len(d.Divergences) > 0:
+		d.Verdict = Diverged
+	case len(d.Keys) > 0 || len(c.parts) > 0:
+		d.Verdict = Diverged
+		d.Divergences = append(d.Divergences, c.unexplained())
+	case len(d.Reasons) > 0:
+		d.Verdict = Indeterminate
+	}
+	for _, m := range c.all {
+		if ok, why := m.Complete(); !ok {
+			if d.Verdict == Consistent {
+				d.Verdict = Indeterminate
+			}
+			for _, w := range why {
+				c.reason("%s: %s", m.Label, w)
+			}
+		}
+	}
+	c.limits()
+}
+
+// limits says what cannot be told from what is there.
+func (c *comparison) limits() {
+	for _, m := range c.ms {
+		if len(m.Log.Entries) == 0 {
+			c.reason("%s: no log, so that its own history cannot be checked", m.Label)
+		}
+	}
+}
+
+func (c *comparison) write(k *cause) Divergence {
+	v := Divergence{
+		Layer: k.layer, EntryInterval: k.interval, Revision: k.revision, Effects: k.effects, What: k.what,
+		Entries: k.entries, RevisionInterval: k.between,
+	}
+	if k.index > 0 {
+		for i := range c.ms {
+			if v.Entry == nil && len(k.groups) > 0 && slices.Contains(k.groups[0], i) {
+				v.Entry = c.entry(i, k.index)
+			}
+		}
+	} else {
+		v.Entries = nil
+	}
+	for _, g := range k.groups {
+		v.Groups = append(v.Groups, c.labels(g))
+	}
+	v.Minority = minority(v.Groups)
+	keys := map[string]struct{}{}
+	for _, key := range k.keys {
+		keys[key] = struct{}{}
+	}
+	for _, e := range k.effects {
+		for _, ch := range e.Changes {
+			keys[string(ch.Key)] = struct{}{}
+		}
+	}
+	for _, key := range sorted(keys) {
+		if text, b64 := Key(key).named(); b64 != "" {
+			v.KeysBase64 = append(v.KeysBase64, b64)
+		} else {
+			v.Keys = append(v.Keys, text)
+		}
+	}
+	if v.Entry != nil {
+		for _, i := range k.groups[0] {
+			if r := c.request(i, k.index); r != nil && r.Internal != nil && r.Internal.LeaseRevoke != nil {
+				v.Leases = append(v.Leases, ID(uint64(r.Internal.LeaseRevoke.ID)))
+				break
+			}
+		}
+	}
+	for _, id := range k.leases {
+		if !slices.Contains(v.Leases, ID(uint64(id))) {
+			v.Leases = append(v.Leases, ID(uint64(id)))
+		}
+	}
+	if v.What == "" {
+		v.What = v.sentence()
+	}
+	return v
+}
+
+// sentence says what the odd ones out did.
+func (v *Divergence) sentence() string {
+	for _, e := range v.Effects {
+		if e.Note != "" {
+			return e.Note
+		}
+	}
+	return "the entry had different effects"
+}
+
+// minority is everyone outside the largest group, nil if that is not more than half.
+func minority(groups [][]string) []string {
+	all := 0
+	for _, g := range groups {
+		all += len(g)
+	}
+	if len(groups) < 2 || 2*len(groups[0]) <= all {
+		return nil
+	}
+	var rest []string
+	for _, g := range groups[1:] {
+		rest = append(rest, g...)
+	}
+	slices.Sort(rest)
+	return rest
+}
+
+// unexplained is a difference that no log explains.
+func (c *comparison) unexplained() Divergence {
+	k := &cause{layer: LayerApply, what: "the members hold different rows; no log that is left tells which entry made the difference"}
+	if len(c.parts) > 0 {
+		p := c.parts[0]
+		k.revision, k.groups = p.revision, slices.Clone(p.groups)
+		sortGroups(k.groups)
+		for _, g := range k.groups {
+			k.effects = append(k.effects, Effect{Members: c.labels(g), Revision: p.revision, Changes: changes(c.ms[g[0]].DB.Rows.Group(p.revision))})
+		}
+	}
+	return c.write(k)
+}
+
+// since counts the entries after the first divergence.
+func (c *comparison) since() {
+	for _, v := range c.doc.Divergences {
+		if v.Entry != nil && v.Entry.Index < c.doc.Common.Index {
+			c.doc.Counts.EntriesSince = int(c.doc.Common.Index - v.Entry.Index)
+			return
+		}
+	}
+}
+
+var _ = inspect.Options{}

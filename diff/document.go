@@ -1,0 +1,306 @@
+// Package diff says where and how the members of one cluster differ, and which raft entry they parted at.
+package diff
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// SchemaVersion is that of Document's JSON.
+const SchemaVersion = "1"
+
+// Verdict is the answer to whether members diverged.
+type Verdict string
+
+const (
+	// Consistent: everything was read, and what differs is lag, compaction or version.
+	Consistent Verdict = "consistent"
+	// Diverged: members that applied the same entries hold different data, or applied different entries.
+	Diverged Verdict = "diverged"
+	// Indeterminate: no difference in what could be read, but not everything could.
+	Indeterminate Verdict = "indeterminate"
+	// NotComparable: the members are not of one cluster.
+	NotComparable Verdict = "not_comparable"
+)
+
+// ID is a member, cluster or lease id: 16 hex digits in JSON.
+type ID uint64
+
+func (id ID) String() string { return fmt.Sprintf("%016x", uint64(id)) }
+
+// MarshalJSON writes the id as a string, because common tools round 64-bit numbers.
+func (id ID) MarshalJSON() ([]byte, error) { return json.Marshal(id.String()) }
+
+// Key is a key of the keyspace.
+type Key string
+
+// Printable tells whether the key is UTF-8 without control characters.
+func (k Key) Printable() bool {
+	return utf8.ValidString(string(k)) && !strings.ContainsFunc(string(k), unicode.IsControl)
+}
+
+// String is the key, or its bytes in hex if it cannot be printed.
+func (k Key) String() string {
+	if k.Printable() {
+		return string(k)
+	}
+	return fmt.Sprintf("0x%x", string(k))
+}
+
+// named returns the two JSON fields of a key, of which one is empty.
+func (k Key) named() (text, b64 string) {
+	if k.Printable() {
+		return string(k), ""
+	}
+	return "", base64.StdEncoding.EncodeToString([]byte(k))
+}
+
+// Document is the result of a comparison. Everything in it is sorted.
+type Document struct {
+	SchemaVersion string       `json:"schema_version"`
+	Verdict       Verdict      `json:"verdict"`
+	Reasons       []string     `json:"reasons"`
+	Members       []Member     `json:"members"`
+	Common        Common       `json:"common"`
+	Divergences   []Divergence `json:"divergences"`
+	Keys          []KeyDiff    `json:"keys"`
+	Leases        []LeaseDiff  `json:"leases"`
+	Lag           []Lag        `json:"lag"`
+	Logs          Logs         `json:"logs"`
+	Counts        Counts       `json:"counts"`
+}
+
+// Member sums up one member.
+type Member struct {
+	Label           string     `json:"label"`
+	MemberID        *ID        `json:"member_id"` // nil if no file tells
+	ClusterID       *ID        `json:"cluster_id"`
+	Name            string     `json:"name"`
+	ConsistentIndex uint64     `json:"consistent_index"`
+	Term            uint64     `json:"term"`
+	Revision        int64      `json:"revision"`
+	CompactRevision int64      `json:"compact_revision"`
+	Keys            int        `json:"keys"`
+	Revisions       int        `json:"revisions"`
+	Leases          int        `json:"leases"`
+	AuthEnabled     bool       `json:"auth_enabled"`
+	AuthRevision    uint64     `json:"auth_revision"`
+	HashKV          uint32     `json:"hash_kv"`
+	ClusterVersion  string     `json:"cluster_version"`
+	StorageVersion  string     `json:"storage_version"`
+	Log             LogSummary `json:"log"`
+	Complete        bool       `json:"complete"`
+	// Readable is false if there is no db to compare.
+	Readable bool `json:"readable"`
+	// Removed is true if another member's files say that this one left the cluster.
+	Removed bool `json:"removed"`
+}
+
+// LogSummary is what a member's log covers.
+type LogSummary struct {
+	FirstIndex uint64 `json:"first_index"`
+	LastIndex  uint64 `json:"last_index"`
+	Commit     uint64 `json:"commit"`
+	Term       uint64 `json:"term"`
+}
+
+// Common is what all compared members have reached.
+type Common struct {
+	Index           uint64 `json:"index"`
+	Revision        int64  `json:"revision"`
+	CompactRevision int64  `json:"compact_revision"`
+}
+
+// Logs tells how far the logs themselves agree.
+type Logs struct {
+	// Compared is how many indexes at least two members have.
+	Compared int `json:"compared"`
+	// Identical is true if they hold the same entry at each of them.
+	Identical bool `json:"identical"`
+}
+
+// Layer is where a divergence shows first.
+type Layer string
+
+const (
+	LayerLog        Layer = "log"        // different entries at the same index
+	LayerApply      Layer = "apply"      // the same entry, different effects
+	LayerStorage    Layer = "storage"    // the same effects, but a stored row differs
+	LayerLease      Layer = "lease"      // the lease table alone
+	LayerAuth       Layer = "auth"       // users, roles, auth revision
+	LayerMembership Layer = "membership" // members, removed members
+	LayerAlarm      Layer = "alarm"      // alarms
+	LayerMeta       Layer = "meta"       // cluster version and the like
+)
+
+// Divergence is one cause. What follows from it is counted elsewhere.
+type Divergence struct {
+	Layer         Layer     `json:"layer"`
+	Entry         *Entry    `json:"entry"`
+	EntryInterval *Interval `json:"entry_interval"`
+	// Revision is the first main revision that differs, 0 if none does.
+	Revision     int64         `json:"revision"`
+	Groups       [][]string    `json:"groups"`
+	Minority     []string      `json:"minority"`
+	Effects      []Effect      `json:"effects"`
+	Keys         []string      `json:"keys"`
+	KeysBase64   []string      `json:"keys_base64,omitempty"`
+	Leases       []ID          `json:"leases"`
+	Explanations []Explanation `json:"explanations"`
+	// What says in a sentence what happened.
+	What string `json:"what"`
+	// Entries are all entries that show this cause, if there are more than one.
+	Entries []uint64 `json:"entries,omitempty"`
+	// RevisionInterval bounds the revision where the entry is not known.
+	RevisionInterval *RevisionInterval `json:"revision_interval,omitempty"`
+}
+
+// Entry names a raft entry.
+type Entry struct {
+	Index    uint64 `json:"index"`
+	Term     uint64 `json:"term"`
+	Type     string `json:"type"`
+	Summary  string `json:"summary"`
+	User     string `json:"user"`
+	Proposer string `json:"proposer,omitempty"` // label or hex id of the member that proposed it
+}
+
+// Interval is a range of raft indexes that contains the entry, both ends included.
+type Interval struct {
+	First uint64 `json:"first"`
+	Last  uint64 `json:"last"`
+}
+
+// RevisionInterval is a range of main revisions that contains the parting, both ends included.
+type RevisionInterval struct {
+	First int64 `json:"first"`
+	Last  int64 `json:"last"`
+}
+
+// Effect is what the entry did on some members.
+type Effect struct {
+	Members  []string `json:"members"`
+	Revision int64    `json:"revision"` // 0 if it made none
+	Changes  []Change `json:"changes"`
+	// Note says more where changes do not.
+	Note string `json:"note,omitempty"`
+	// Entry is what these members have at the index, if the log itself differs.
+	Entry *Entry `json:"entry,omitempty"`
+	// Instead is what made this revision number on members where the entry did not.
+	Instead *Instead `json:"instead,omitempty"`
+}
+
+// Instead is the entry that made a revision which the diverging entry made on other members.
+type Instead struct {
+	Revision int64    `json:"revision"`
+	Entry    *Entry   `json:"entry"`
+	Changes  []Change `json:"changes"`
+}
+
+// Change is one row.
+type Change struct {
+	Op    string // "put" or "delete"
+	Key   Key
+	Lease ID
+}
+
+// MarshalJSON writes the key as text if it is.
+func (c Change) MarshalJSON() ([]byte, error) {
+	text, b64 := c.Key.named()
+	return json.Marshal(struct {
+		Op    string `json:"op"`
+		Key   string `json:"key,omitempty"`
+		B64   string `json:"key_base64,omitempty"`
+		Lease ID     `json:"lease"`
+	}{c.Op, text, b64, c.Lease})
+}
+
+// Status says how sure an explanation is.
+type Status string
+
+const (
+	Confirmed      Status = "confirmed"
+	ConsistentWith Status = "consistent"
+	Refuted        Status = "refuted"
+)
+
+// Explanation is a hypothesis about a cause.
+type Explanation struct {
+	ID       string   `json:"id"`
+	Title    string   `json:"title"`
+	Status   Status   `json:"status"`
+	Evidence []string `json:"evidence"`
+	Refs     []string `json:"refs"`
+}
+
+// KeyDiff is a live key on which members disagree.
+type KeyDiff struct {
+	Key        Key
+	Difference string // "missing", "value" or "lease"
+	ByMember   map[string]KeyState
+}
+
+// MarshalJSON writes the key as text if it is.
+func (d KeyDiff) MarshalJSON() ([]byte, error) {
+	text, b64 := d.Key.named()
+	return json.Marshal(struct {
+		Key        string              `json:"key,omitempty"`
+		B64        string              `json:"key_base64,omitempty"`
+		Difference string              `json:"difference"`
+		ByMember   map[string]KeyState `json:"by_member"`
+	}{text, b64, d.Difference, d.ByMember})
+}
+
+// KeyState is a key on one member, its value as size and hash only.
+type KeyState struct {
+	Present        bool   `json:"present"`
+	ModRevision    int64  `json:"mod_revision"`
+	CreateRevision int64  `json:"create_revision"`
+	Version        int64  `json:"version"`
+	Lease          ID     `json:"lease"`
+	ValueSize      int    `json:"value_size"`
+	ValueSHA256    string `json:"value_sha256"`
+}
+
+// LeaseDiff is a lease on which members disagree.
+type LeaseDiff struct {
+	ID       ID                    `json:"id"`
+	ByMember map[string]LeaseState `json:"by_member"`
+}
+
+// LeaseState is a lease on one member. TTLs are in seconds.
+type LeaseState struct {
+	Present      bool  `json:"present"`
+	TTL          int64 `json:"ttl"`
+	RemainingTTL int64 `json:"remaining_ttl"`
+	Keys         int   `json:"keys"`
+}
+
+// Lag is what a member has not applied yet, though another has.
+type Lag struct {
+	Member string `json:"member"`
+	// First and Last are the entries it lacks.
+	First uint64 `json:"first"`
+	Last  uint64 `json:"last"`
+	// Revisions is how many main revisions these made elsewhere.
+	Revisions int64 `json:"revisions"`
+}
+
+// Counts sums up.
+type Counts struct {
+	KeysDiffering      int `json:"keys_differing"`
+	KeysMissing        int `json:"keys_missing"` // of KeysDiffering: present on some members only
+	KeysValue          int `json:"keys_value"`
+	KeysLease          int `json:"keys_lease"`
+	KeysShifted        int `json:"keys_shifted"` // same value and lease, other revisions or version
+	RevisionsDiffering int `json:"revisions_differing"`
+	LeasesDiffering    int `json:"leases_differing"`
+	// EntriesSince is how many entries were applied after the first divergence, up to the common index.
+	EntriesSince int `json:"entries_since"`
+	// Consequences is how many later entries had different effects because of an earlier divergence.
+	Consequences int `json:"consequences"`
+}

@@ -1,0 +1,278 @@
+package diff
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"slices"
+
+	"etcd-autopsy/inspect/mvcc"
+)
+
+// walk goes through the rows of all tables in revision order, and calls f with each row's revision and the row of every
+// table that has it, nil for the others. What f gets is valid during the call.
+func walk(tables []*mvcc.Table, f func(rows []*mvcc.Row)) {
+	at := make([]int, len(tables))
+	rows := make([]*mvcc.Row, len(tables))
+	for {
+		var low *mvcc.Row
+		for i, t := range tables {
+			if at[i] < t.Len() {
+				if r := t.Row(at[i]); low == nil || r.Rev.Compare(low.Rev) < 0 {
+					low = r
+				}
+			}
+		}
+		if low == nil {
+			return
+		}
+		rev := low.Rev
+		for i, t := range tables {
+			rows[i] = nil
+			if at[i] < t.Len() && t.Row(at[i]).Rev == rev {
+				rows[i] = t.Row(at[i])
+				at[i]++
+			}
+		}
+		f(rows)
+	}
+}
+
+// doubtful collects every key of which some row is not the same on all members: no other key can differ.
+func (c *comparison) doubtful() map[string]struct{} {
+	keys := map[string]struct{}{}
+	tables := make([]*mvcc.Table, len(c.ms))
+	for i, m := range c.ms {
+		tables[i] = m.DB.Rows
+	}
+	walk(tables, func(rows []*mvcc.Row) {
+		same := true
+		for _, r := range rows[1:] {
+			same = same && r != nil && rows[0] != nil && sameRow(rows[0], r)
+		}
+		if same {
+			return
+		}
+		for _, r := range rows {
+			if r != nil {
+				keys[string(r.Key())] = struct{}{}
+			}
+		}
+	})
+	return keys
+}
+
+// compareKeys compares what is alive at the common index.
+func (c *comparison) compareKeys() {
+	keys := c.doubtful()
+	if len(keys) == 0 {
+		return
+	}
+	want := func(k []byte) bool { _, ok := keys[string(k)]; return ok }
+	ixs := make([]*mvcc.Index, len(c.ms))
+	var members []int
+	for i, m := range c.ms {
+		if c.at[i] >= 0 && c.at[i] >= m.DB.CompactRevision() {
+			ixs[i] = m.DB.Rows.Index(want)
+			members = append(members, i)
+		}
+	}
+	if len(members) < 2 {
+		return
+	}
+	for _, k := range sorted(keys) {
+		states := make([]*mvcc.KeyValue, len(c.ms))
+		known := members[:0:0]
+		for _, i := range members {
+			kv, _, ok := ixs[i].At(k, c.at[i])
+			if ok {
+				states[i] = &kv
+			}
+			if !c.unsure(i, kv.Mod, ok) {
+				known = append(known, i)
+			}
+		}
+		c.compareKey(k, known, states)
+	}
+}
+
+// unsure tells whether a newer row of a key may be missing on member i because a page could not be read.
+func (c *comparison) unsure(i int, mod int64, present bool) bool {
+	for _, h := range c.ms[i].DB.Rows.Holes() {
+		if !present || h.Last.Main > mod {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *comparison) compareKey(k string, known []int, states []*mvcc.KeyValue) {
+	if len(known) < 2 {
+		return
+	}
+	var difference string
+	shifted := false
+	first := states[known[0]]
+	for _, i := range known[1:] {
+		s := states[i]
+		switch {
+		case (s == nil) != (first == nil):
+			difference = "missing"
+		case s == nil || difference == "missing":
+		case !bytes.Equal(s.Value, first.Value):
+			difference = "value"
+		case s.Lease != first.Lease:
+			if difference == "" {
+				difference = "lease"
+			}
+		case !s.Same(first):
+			shifted = true
+		}
+	}
+	n := &c.doc.Counts
+	switch difference {
+	case "":
+		if shifted {
+			n.KeysShifted++
+		}
+		return
+	case "missing":
+		n.KeysMissing++
+	case "value":
+		n.KeysValue++
+	default:
+		n.KeysLease++
+	}
+	n.KeysDiffering++
+	d := KeyDiff{Key: Key(k), Difference: difference, ByMember: map[string]KeyState{}}
+	for _, i := range known {
+		var st KeyState
+		if s := states[i]; s != nil {
+			sum := sha256.Sum256(s.Value)
+			st = KeyState{
+				Present: true, ModRevision: s.Mod, CreateRevision: s.Create, Version: s.Version, Lease: ID(uint64(s.Lease)),
+				ValueSize: len(s.Value), ValueSHA256: hex.EncodeToString(sum[:]),
+			}
+		}
+		d.ByMember[c.ms[i].Label] = st
+	}
+	c.doc.Keys = append(c.doc.Keys, d)
+}
+
+func sorted(set map[string]struct{}) []string {
+	keys := make([]string, 0, len(set))
+	for k := range set {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// compareOld compares what compaction left at and below the highest compact revision: of each key its last revision,
+// unless that is a tombstone. Members that have not compacted that far are reduced to the same.
+func (c *comparison) compareOld() {
+	if c.compact == 0 {
+		return
+	}
+	keys := map[string]struct{}{}
+	tables := make([]*mvcc.Table, len(c.ms))
+	for i, m := range c.ms {
+		tables[i] = m.DB.Rows
+	}
+	walk(tables, func(rows []*mvcc.Row) {
+		var some *mvcc.Row
+		same := true
+		for _, r := range rows {
+			if r == nil {
+				same = false
+			} else if some == nil {
+				some = r
+			} else {
+				same = same && sameRow(some, r)
+			}
+		}
+		if !same && some.Rev.Main <= c.compact {
+			for _, r := range rows {
+				if r != nil {
+					keys[string(r.Key())] = struct{}{}
+				}
+			}
+		}
+	})
+	if len(keys) == 0 {
+		return
+	}
+	want := func(k []byte) bool { _, ok := keys[string(k)]; return ok }
+	ixs := make([]*mvcc.Index, len(c.ms))
+	for i := range c.ms {
+		ixs[i] = tables[i].Index(want)
+	}
+	byGroups := map[string]*cause{}
+	var order []string
+	for _, k := range sorted(keys) {
+		c.oldKey(k, ixs, byGroups, &order)
+	}
+	for _, id := range order {
+		c.causes = append(c.causes, byGroups[id])
+	}
+}
+
+// oldKey compares what is left of one key, and adds it to the cause of the members that it tells apart.
+func (c *comparison) oldKey(k string, ixs []*mvcc.Index, byGroups map[string]*cause, order *[]string) {
+	rows := make([]*mvcc.Row, len(c.ms))
+	var known []int
+	for i := range c.ms {
+		// A member that has not come as far as the compact revision shows the key as it was when it stopped.
+		_, r, ok := ixs[i].At(k, min(c.compact, c.last[i]))
+		if ok {
+			rows[i] = r
+		}
+		mod := int64(0)
+		if ok {
+			mod = r.Rev.Main
+		}
+		if !c.unsure(i, mod, ok) {
+			known = append(known, i)
+		}
+	}
+	same := func(i, j int) bool {
+		a, b := rows[i], rows[j]
+		if c.last[i] > c.last[j] {
+			i, j, a, b = j, i, b, a
+		}
+		if c.last[i] < c.compact {
+			// Member i stopped first: the other may have written or deleted the key since, but not before.
+			if b == nil || b.Rev.Main > c.last[i] {
+				return true
+			}
+		}
+		return (a == nil) == (b == nil) && (a == nil || sameRow(a, b))
+	}
+	groups := partition(known, same)
+	if len(groups) < 2 {
+		return
+	}
+	sortGroups(groups)
+	id := ""
+	for _, g := range groups {
+		for _, l := range c.labels(g) {
+			id += l + "\x00"
+		}
+		id += "\x01"
+	}
+	kk := byGroups[id]
+	if kk == nil {
+		kk = &cause{
+			layer: LayerStorage, groups: groups, between: &RevisionInterval{First: 1, Last: c.compact},
+			what: "rows that compaction left at or below the compact revision differ; what made them is compacted away",
+		}
+		byGroups[id] = kk
+		*order = append(*order, id)
+	}
+	for _, i := range known {
+		if r := rows[i]; r != nil && (kk.revision == 0 || r.Rev.Main < kk.revision) {
+			kk.revision = r.Rev.Main
+		}
+	}
+	kk.keys = append(kk.keys, k)
+}

@@ -1,0 +1,166 @@
+package diff
+
+import (
+	"bytes"
+	"cmp"
+	"math"
+	"slices"
+
+	"etcd-autopsy/diff/align"
+	"etcd-autopsy/inspect"
+	"etcd-autopsy/inspect/raftlog"
+)
+
+// committed is the highest index that the member knows to be committed, or has applied, which comes to the same.
+func committed(m *inspect.Member) uint64 {
+	c := m.Log.HardState.Commit
+	for _, s := range m.Log.Snapshots {
+		c = max(c, s.Index)
+	}
+	if m.DB != nil {
+		c = max(c, m.DB.Tables.ConsistentIndex)
+	}
+	return c
+}
+
+// fork is the first index at which members hold different committed entries.
+type fork struct {
+	index  uint64
+	groups [][]int // members by what they hold there, in order; members without the entry are left out
+}
+
+// logs relates the logs of several members.
+type logs struct {
+	compared int
+	forks    []fork // the first one of each pair of histories
+	// history numbers the members by the log they follow: those of one number agree wherever they can be compared.
+	history []int
+}
+
+// compareLogs finds forks. Entries above a member's commit are no promise and are not compared.
+func compareLogs(ms []*inspect.Member) *logs {
+	l := &logs{history: make([]int, len(ms))}
+	limits := make([]uint64, len(ms))
+	at := make([]int, len(ms))
+	for i, m := range ms {
+		limits[i] = committed(m)
+	}
+	next := 1
+	for {
+		// The lowest index that any member has left.
+		low, found := uint64(0), false
+		for i, m := range ms {
+			if at[i] < len(m.Log.Entries) {
+				if x := m.Log.Entries[at[i]].Index; x <= limits[i] && (!found || x < low) {
+					low, found = x, true
+				}
+			}
+		}
+		if !found {
+			return l
+		}
+		var have []int
+		for i, m := range ms {
+			if at[i] < len(m.Log.Entries) && m.Log.Entries[at[i]].Index == low && low <= limits[i] {
+				have = append(have, i)
+			}
+		}
+		if len(have) > 1 {
+			l.compared++
+			next = l.split(ms, have, at, low, next)
+		}
+		for _, i := range have {
+			at[i]++
+		}
+	}
+}
+
+// split records a fork where members that agreed so far hold different entries.
+func (l *logs) split(ms []*inspect.Member, have, at []int, index uint64, next int) int {
+	byHistory := map[int][][]int{}
+	var order []int
+	for _, i := range have {
+		h := l.history[i]
+		if byHistory[h] == nil {
+			order = append(order, h)
+		}
+		groups := byHistory[h]
+		k := slices.IndexFunc(groups, func(g []int) bool {
+			return sameEntry(&ms[g[0]].Log.Entries[at[g[0]]], &ms[i].Log.Entries[at[i]])
+		})
+		if k < 0 {
+			byHistory[h] = append(groups, []int{i})
+		} else {
+			groups[k] = append(groups[k], i)
+		}
+	}
+	for _, h := range order {
+		groups := byHistory[h]
+		if len(groups) < 2 {
+			continue
+		}
+		l.forks = append(l.forks, fork{index: index, groups: groups})
+		for _, g := range groups[1:] {
+			for _, i := range g {
+				l.history[i] = next
+			}
+			next++
+		}
+	}
+	return next
+}
+
+func sameEntry(a, b *raftlog.Entry) bool {
+	return a.Term == b.Term && a.Type == b.Type && bytes.Equal(a.Data, b.Data)
+}
+
+// parted is the first index at which members i and j hold different entries, the highest index there is if none.
+func (l *logs) parted(i, j int) uint64 {
+	for _, f := range l.forks {
+		gi := slices.IndexFunc(f.groups, func(g []int) bool { return slices.Contains(g, i) })
+		gj := slices.IndexFunc(f.groups, func(g []int) bool { return slices.Contains(g, j) })
+		if gi >= 0 && gj >= 0 && gi != gj {
+			return f.index
+		}
+	}
+	return math.MaxUint64
+}
+
+// view is the log as member i applied it: its own entries, and where those were purged, are damaged or never arrived,
+// those of members with the same history. Entries that nobody knows to be committed are left out.
+func (l *logs) view(ms []*inspect.Member, i int) []align.Entry {
+	var all []align.Entry
+	for _, j := range append([]int{i}, others(len(ms), i)...) {
+		upTo := committed(ms[j])
+		if j != i {
+			upTo = min(upTo, l.parted(i, j)-1)
+		}
+		have := len(all)
+		es := ms[j].Log.Entries
+		for k := range es {
+			if e := &es[k]; e.Index <= upTo && !contains(all[:have], e.Index) {
+				all = append(all, align.Entry{Index: e.Index, Term: e.Term, Raw: e})
+			}
+		}
+		if len(all) > have && have > 0 {
+			slices.SortFunc(all, func(a, b align.Entry) int { return cmp.Compare(a.Index, b.Index) })
+		}
+	}
+	return all
+}
+
+func others(n, i int) []int {
+	var js []int
+	for j := range n {
+		if j != i {
+			js = append(js, j)
+		}
+	}
+	return js
+}
+
+// contains tells whether ascending entries hold an index.
+func contains(es []align.Entry, index uint64) bool {
+	_, found := slices.BinarySearchFunc(es, index, func(e align.Entry, x uint64) int { return cmp.Compare(e.Index, x) })
+	return found
+}

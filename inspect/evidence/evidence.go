@@ -1,0 +1,293 @@
+// Package evidence finds the files of etcd members in what an investigator was given: data directories, their parts,
+// lone databases, and archives of any of these. It opens everything read-only and changes nothing: no lock is taken, no
+// file is created beside the evidence.
+//
+// A data directory, and the names that files get here wherever they were found:
+//
+//	member/snap/db                                   the database                        Member.DB
+//	member/snap/0000000000000002-00000000000003e8.snap     a raft snapshot               Member.Snap
+//	member/snap/00000000000003e8.snap.db             a database received from a leader   Member.SnapDB
+//	member/wal/0000000000000000-0000000000000000.wal       a segment of the log          Member.WAL
+//	member/wal/0.tmp, member/snap/*.broken, ...      anything else                       Member.Other
+//
+// # Faults
+//
+// File contents are memory-mapped where the system can. If someone truncates such a file while it is read, the kernel
+// answers the read with SIGBUS, which ends a Go process unless the reading goroutine has asked for a panic instead. So
+// run every decoder in Guard, or under debug.SetPanicOnFault, in the same goroutine that reads. Files out of archives
+// are private copies and cannot shrink.
+package evidence
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+
+	"etcd-autopsy/inspect/finding"
+)
+
+// File is one file of the evidence.
+type File struct {
+	// Name is the slash path inside the data directory, in etcd's layout whatever part of it was given: "member/snap/db".
+	// A lone database or snapshot file has its base name.
+	Name string
+	// Origin is where the file lies, for a person: a path, or "archive.tar.gz!node1/member/snap/db".
+	Origin string
+	// Size is in bytes. Of a file that was cut with its archive, it is what is there.
+	Size int64
+
+	data   []byte
+	mapped bool
+}
+
+// Bytes returns the whole contents, nil for an empty file. They must not be modified, are valid until Set.Close, and may
+// be read by several goroutines.
+func (f *File) Bytes() []byte { return f.data }
+
+// Advise tells the system whether the contents are about to be read in order or here and there. It is only a hint.
+func (f *File) Advise(sequential bool) {
+	if f.mapped {
+		advise(f.data, sequential)
+	}
+}
+
+// SHA256 returns the hash of the contents in hex.
+func (f *File) SHA256() (string, error) {
+	h := sha256.New()
+	f.Advise(true)
+	err := Guard(f.Origin, func() error {
+		_, err := h.Write(f.data)
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// Member is what was found of one member.
+type Member struct {
+	// Label tells the member from the others of its Set.
+	Label string
+	// Arg is the argument it came from, as given.
+	Arg string
+	// Origin is the member's data directory, the part of one that was given, or its lone file.
+	Origin string
+	// Bare tells that a lone database or snapshot file was given: there is no log that could be missing by accident.
+	Bare bool
+
+	DB     *File   // nil if there is none
+	WAL    []*File // *.wal, by name
+	Snap   []*File // *.snap, by name
+	SnapDB []*File // *.snap.db, by name
+	Other  []*File // all the rest, by name
+
+	// Findings say what could not be reached: parts cut off with the archive, links that lead nowhere.
+	Findings []finding.Finding
+
+	elems []string // of the path, for the label
+}
+
+// Set is the evidence of several members.
+type Set struct {
+	// Members are in the order of the arguments; those of one argument by path.
+	Members []*Member
+
+	files []*File
+	spool spool
+}
+
+// Options limit what archives may unpack to. Zero values stand for the defaults.
+type Options struct {
+	// MaxBytes is for all archives of a Set together, as declared and as unpacked: 64 GiB.
+	MaxBytes int64
+	// MaxEntries is how many files and folders one archive may hold, and how many are looked through to find the members
+	// below a folder: 100,000.
+	MaxEntries int
+	// An archive is refused once it filled MaxStored bytes of disk (1 GiB) with MaxRatio times (250) its own size. Runs of
+	// zeros take no space and do not count: a log segment is mostly zeros and packs better than that.
+	MaxStored, MaxRatio int64
+}
+
+func (o Options) withDefaults() Options {
+	if o.MaxBytes == 0 {
+		o.MaxBytes = 64 << 30
+	}
+	if o.MaxEntries == 0 {
+		o.MaxEntries = 100_000
+	}
+	if o.MaxStored == 0 {
+		o.MaxStored = 1 << 30
+	}
+	if o.MaxRatio == 0 {
+		o.MaxRatio = 250
+	}
+	return o
+}
+
+// opener is the state of one call of Open.
+type opener struct {
+	ctx  context.Context
+	opts Options
+	set  *Set
+
+	seen     int   // files and folders looked at outside archives
+	unpacked int64 // bytes out of archives, holes included
+}
+
+var labelled = regexp.MustCompile(`^([A-Za-z0-9._-]+)=(.*)$`)
+
+// Open finds the members that args name and opens their files. An argument is PATH or label=PATH. PATH is a data
+// directory, its member folder, a database or snapshot file, an archive (.tar, .tar.gz, .tgz, .tar.zst) of these, a
+// compressed database (.gz, .zst), or a folder or archive that holds several members. Errors begin with the path.
+//
+// An archive that was cut is opened as far as it goes, and each of its members has a finding "archive-truncated".
+func Open(ctx context.Context, args []string, opts Options) (_ *Set, err error) {
+	o := &opener{ctx: ctx, opts: opts.withDefaults(), set: &Set{}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, o.set.Close())
+		}
+	}()
+	if len(args) == 0 {
+		return nil, errors.New("no member named")
+	}
+	explicit := map[string]string{} // label to argument
+	for _, arg := range args {
+		label, path := splitArg(arg)
+		if path == "-" {
+			return nil, errors.New("-: standard input cannot be a member: name a file or a folder")
+		}
+		members, err := o.open(path)
+		if err != nil {
+			return nil, err
+		}
+		if label != "" {
+			if len(members) == 1 {
+				members[0].Label = label
+			} else {
+				labelMembers(members)
+				for _, m := range members {
+					m.Label = label + "/" + m.Label
+				}
+			}
+			for _, m := range members {
+				if before, ok := explicit[m.Label]; ok {
+					return nil, fmt.Errorf("%s: label %s is taken by %s", path, m.Label, before)
+				}
+				explicit[m.Label] = arg
+			}
+		}
+		for _, m := range members {
+			m.Arg = arg
+		}
+		o.set.Members = append(o.set.Members, members...)
+	}
+	labelMembers(o.set.Members)
+	return o.set, nil
+}
+
+// splitArg takes a label off an argument, unless the whole of it is a path that exists.
+func splitArg(arg string) (label, path string) {
+	if _, err := os.Lstat(arg); err != nil {
+		if m := labelled.FindStringSubmatch(arg); m != nil {
+			return m[1], m[2]
+		}
+	}
+	return "", arg
+}
+
+// Close releases all files. Their bytes must not be used any more.
+func (s *Set) Close() error {
+	var errs []error
+	for _, f := range s.files {
+		if f.mapped {
+			errs = append(errs, unmap(f.data))
+		}
+		f.data, f.mapped = nil, false
+	}
+	s.files = nil
+	return errors.Join(append(errs, s.spool.close())...)
+}
+
+// open finds the members at a path.
+func (o *opener) open(path string) ([]*Member, error) {
+	fi, err := os.Stat(path)
+	if err != nil {
+		return nil, pathError(path, err)
+	}
+	switch {
+	case fi.IsDir():
+		return o.folder(path)
+	case fi.Mode().IsRegular():
+		return o.file(path)
+	default:
+		return nil, fmt.Errorf("%s: neither a file nor a folder", path)
+	}
+}
+
+// mapDisk opens a file of the evidence where it lies.
+func (o *opener) mapDisk(path string) (*File, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, pathError(path, err)
+	}
+	defer f.Close()
+	fi, err := f.Stat()
+	if err != nil {
+		return nil, pathError(path, err)
+	}
+	return o.mapFile(f, path, 0, fi.Size())
+}
+
+// mapFile takes size bytes of f at offset at, a multiple of the page size, into the Set.
+func (o *opener) mapFile(f *os.File, origin string, at, size int64) (*File, error) {
+	file := &File{Origin: origin}
+	if size > 0 {
+		if int64(int(size)) != size {
+			return nil, fmt.Errorf("%s: %d bytes are too many for the address space of this machine", origin, size)
+		}
+		var err error
+		if file.data, err = mapRange(f, at, int(size)); err == nil {
+			file.mapped = true
+		} else if file.data, err = readRange(f, at, int(size)); err != nil { // some network and shared file systems cannot map
+			return nil, pathError(origin, err)
+		}
+	}
+	file.Size = int64(len(file.data))
+	o.set.files = append(o.set.files, file)
+	return file, nil
+}
+
+func readRange(f *os.File, at int64, size int) ([]byte, error) {
+	data := make([]byte, size)
+	n, err := f.ReadAt(data, at)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	return data[:n], nil
+}
+
+// pathError puts path first and drops the operation, which tells the user nothing: "PATH: no such file or directory".
+func pathError(path string, err error) error {
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		err = pe.Err
+	}
+	return fmt.Errorf("%s: %w", path, err)
+}
+
+// pathElems splits an absolute form of path, so that "." too has a name to be labelled by.
+func pathElems(path string) []string {
+	if abs, err := filepath.Abs(path); err == nil {
+		path = abs
+	}
+	return splitElems(filepath.ToSlash(path[len(filepath.VolumeName(path)):]))
+}

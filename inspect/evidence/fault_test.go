@@ -1,0 +1,66 @@
+package evidence
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"testing"
+)
+
+func TestGuard(t *testing.T) {
+	failed := errors.New("failed")
+	if err := Guard("x", func() error { return failed }); !errors.Is(err, failed) {
+		t.Errorf("error is %v", err)
+	}
+	for name, fn := range map[string]func() error{
+		"panic":           func() error { panic("other") },
+		"index":           func() error { var b []byte; return errors.New(string(b[len(name0):])) },
+		"nil dereference": func() error { var f *File; return errors.New(f.Name) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			defer func() {
+				if recover() == nil {
+					t.Error("the panic was swallowed")
+				}
+				if debug.SetPanicOnFault(false) {
+					t.Error("the setting was not restored")
+				}
+			}()
+			_ = Guard("x", fn)
+		})
+	}
+	debug.SetPanicOnFault(true)
+	check(t, Guard("x", func() error { return nil }))
+	if !debug.SetPanicOnFault(false) {
+		t.Error("the setting was not restored")
+	}
+}
+
+const name0 = "member"
+
+func TestFileShrinks(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "db")
+	check(t, os.WriteFile(path, []byte(strings.Repeat("x", 1<<20)), 0o600))
+	s, err := Open(t.Context(), []string{path}, Options{})
+	check(t, err)
+	defer s.Close()
+	f := s.Members[0].DB
+	if !f.mapped {
+		t.Skip("files are read into memory here")
+	}
+	check(t, os.Truncate(path, 100))
+	if _, err := f.SHA256(); !errors.Is(err, ErrShrank) || err.Error() != path+": file shrank while it was read" {
+		t.Errorf("hash: %v", err)
+	}
+	err = Guard("db", func() error {
+		if f.Bytes()[1<<19] == 'x' {
+			return errors.New("read what is not there")
+		}
+		return nil
+	})
+	if !errors.Is(err, ErrShrank) {
+		t.Errorf("one byte: %v", err)
+	}
+}

@@ -1,0 +1,254 @@
+// Package inspect reads everything that the files of an etcd member hold, and says what it could not read.
+package inspect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+	"sync"
+
+	"etcd-autopsy/inspect/bolt"
+	"etcd-autopsy/inspect/evidence"
+	"etcd-autopsy/inspect/finding"
+	"etcd-autopsy/inspect/mvcc"
+	"etcd-autopsy/inspect/raftlog"
+	"etcd-autopsy/inspect/schema"
+)
+
+// Member is one member as its files show it.
+type Member struct {
+	Label  string
+	Origin string
+	// Bare is true for a lone db or snapshot file, which has no log.
+	Bare  bool
+	Files []*evidence.File
+
+	// DB is nil if there is no db, or none of which anything can be read.
+	DB *DB
+	// Log is never nil; without segments it is empty.
+	Log *raftlog.Log
+	// Snaps are the .snap files that could be read, oldest first.
+	Snaps []*raftlog.Snap
+	// Findings are about all of the member's files, sorted by place.
+	Findings []finding.Finding
+}
+
+// DB is the member's bbolt file.
+type DB struct {
+	File   *evidence.File
+	Bolt   *bolt.DB
+	Tables *schema.Tables
+	Rows   *mvcc.Table
+	// Whole is true if every page that the db refers to could be read.
+	Whole bool
+	// HasKeys is false if the key bucket could not be found at all.
+	HasKeys bool
+}
+
+// Options change how members are read.
+type Options struct {
+	// Meta chooses the meta page of every db: 0, 1, or nil for the newer one that is valid.
+	Meta *int
+}
+
+// Set is the members of one command.
+type Set struct {
+	Members  []*Member
+	evidence *evidence.Set
+}
+
+// Close releases the files. Nothing read from the members may be used afterwards.
+func (s *Set) Close() error { return s.evidence.Close() }
+
+// Open reads the members that args name, at the same time. A member that cannot be read is a member with findings, not
+// an error; an error means that an argument names nothing to read.
+func Open(ctx context.Context, args []string, opts Options) (*Set, error) {
+	ev, err := evidence.Open(ctx, args, evidence.Options{})
+	if err != nil {
+		return nil, err
+	}
+	s := &Set{evidence: ev, Members: make([]*Member, len(ev.Members))}
+	errs := make([]error, len(ev.Members))
+	var wg sync.WaitGroup
+	for i, m := range ev.Members {
+		wg.Go(func() {
+			errs[i] = evidence.Guard(m.Origin, func() error {
+				s.Members[i] = read(m, opts)
+				return nil
+			})
+		})
+	}
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return nil, errors.Join(err, ev.Close())
+	}
+	// The order of arguments must not matter to any output.
+	slices.SortStableFunc(s.Members, func(a, b *Member) int { return strings.Compare(a.Label, b.Label) })
+	return s, nil
+}
+
+func read(ev *evidence.Member, opts Options) *Member {
+	m := &Member{Label: ev.Label, Origin: ev.Origin, Bare: ev.Bare, Findings: slices.Clone(ev.Findings)}
+	m.files(ev)
+	m.readLog(ev.WAL)
+	m.readSnaps(ev.Snap)
+	m.readDB(ev.DB, opts)
+	finding.Sort(m.Findings)
+	return m
+}
+
+func (m *Member) files(ev *evidence.Member) {
+	if ev.DB != nil {
+		m.Files = append(m.Files, ev.DB)
+	}
+	m.Files = slices.Concat(m.Files, ev.WAL, ev.Snap, ev.SnapDB, ev.Other)
+	slices.SortFunc(m.Files, func(a, b *evidence.File) int { return strings.Compare(a.Name, b.Name) })
+}
+
+func (m *Member) readLog(files []*evidence.File) {
+	var src []raftlog.Source
+	for _, f := range files {
+		f.Advise(true)
+		src = append(src, raftlog.Source{Name: f.Name, Data: f.Bytes()})
+	}
+	m.Log = raftlog.Read(src)
+	m.Findings = append(m.Findings, m.Log.Findings...)
+	if len(files) == 0 && !m.Bare {
+		m.Findings = append(m.Findings, finding.New("wal-missing", finding.Warning, "member/wal", "no log segment"))
+	}
+}
+
+func (m *Member) readSnaps(files []*evidence.File) {
+	for _, f := range files {
+		s, err := raftlog.ReadSnap(raftlog.Source{Name: f.Name, Data: f.Bytes()})
+		if err != nil {
+			m.Findings = append(m.Findings, snapFinding(f.Name, err))
+			continue
+		}
+		m.Findings = append(m.Findings, s.Findings...)
+		m.Snaps = append(m.Snaps, s)
+	}
+}
+
+func snapFinding(name string, err error) finding.Finding {
+	var c *raftlog.CorruptError
+	if errors.As(err, &c) {
+		return c.Finding()
+	}
+	return finding.New("snap-unreadable", finding.Error, name, "%v", err)
+}
+
+func (m *Member) readDB(f *evidence.File, opts Options) {
+	if f == nil {
+		m.Findings = append(m.Findings, finding.New("db-missing", finding.Error, "member/snap/db", "no db file").Lost())
+		return
+	}
+	meta := -1
+	if opts.Meta != nil {
+		meta = *opts.Meta
+	}
+	f.Advise(true)
+	db, err := bolt.Open(f.Name, f.Bytes(), bolt.Options{Meta: meta})
+	if err != nil {
+		m.Findings = append(m.Findings, finding.New("db-unreadable", finding.Error, f.Name, "%v", err).Lost())
+		return
+	}
+	report := db.Check()
+	m.Findings = append(m.Findings, report.Findings...)
+	tables, found := schema.Read(f.Name, rowsOf(db))
+	m.Findings = append(m.Findings, found...)
+	m.DB = &DB{File: f, Bolt: db, Tables: tables, Whole: report.Complete && len(found) == 0}
+	m.DB.HasKeys = db.Bucket(schema.Key) != nil
+	rows, found := readRows(f.Name, db.Bucket(schema.Key))
+	m.DB.Rows = rows
+	m.Findings = append(m.Findings, found...)
+	if len(found) > 0 {
+		m.DB.Whole = false
+	}
+}
+
+// rowsOf reads the rows of small buckets.
+func rowsOf(db *bolt.DB) func(string) iter.Seq2[[]byte, []byte] {
+	return func(bucket string) iter.Seq2[[]byte, []byte] {
+		return func(yield func(k, v []byte) bool) {
+			b := db.Bucket(bucket)
+			if b == nil {
+				return
+			}
+			for r := b.Rows(); r.Next(); {
+				if !r.IsBucket() && !yield(r.Key(), r.Value()) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// readRows loads the key bucket.
+func readRows(name string, b *bolt.Bucket) (*mvcc.Table, []finding.Finding) {
+	if b == nil {
+		return mvcc.NewTable(nil, nil), []finding.Finding{finding.New("bucket-missing", finding.Error, name, "no bucket %q", schema.Key).Lost()}
+	}
+	var rows []mvcc.Row
+	var found []finding.Finding
+	r := b.Rows()
+	for r.Next() {
+		rev, tombstone, ok := mvcc.ParseRevision(r.Key())
+		if !ok || r.IsBucket() {
+			found = append(found, finding.New("row-undecodable", finding.Error, name,
+				"bucket key: a key of %d bytes is not a revision", len(r.Key())).OnPage(r.Page(), r.Offset()).Lost())
+			continue
+		}
+		rows = append(rows, mvcc.Row{Rev: rev, Tombstone: tombstone, Page: r.Page(), Value: r.Value()})
+	}
+	var holes []mvcc.Hole
+	for _, h := range r.Damage() {
+		holes = append(holes, hole(h))
+	}
+	return mvcc.NewTable(rows, holes), found
+}
+
+// hole turns a range of row keys into one of revisions. A bound that is not a revision bounds nothing.
+func hole(h bolt.Hole) mvcc.Hole {
+	out := mvcc.Hole{Page: h.Page, Last: mvcc.Revision{Main: maxRevision, Sub: maxRevision}}
+	if rev, _, ok := mvcc.ParseRevision(h.Low); ok {
+		out.First = rev
+	}
+	if rev, _, ok := mvcc.ParseRevision(h.High); ok {
+		out.Last = mvcc.Revision{Main: rev.Main, Sub: rev.Sub - 1}
+		if rev.Sub == 0 {
+			out.Last = mvcc.Revision{Main: rev.Main - 1, Sub: maxRevision}
+		}
+	}
+	return out
+}
+
+const maxRevision = 1<<63 - 1
+
+// Revision is the member's current revision as a server that starts on this db would have it: that of the last row, or
+// the compact revision where compaction removed the last rows (server/storage/mvcc/kvstore.go, restore).
+func (db *DB) Revision() int64 {
+	return max(db.Rows.Last(), db.Tables.FinishedCompact, db.Tables.ScheduledCompact)
+}
+
+// CompactRevision is what was asked to be compacted last, whether or not that is finished. 0 if never.
+func (db *DB) CompactRevision() int64 {
+	return max(db.Tables.ScheduledCompact, db.Tables.FinishedCompact)
+}
+
+// Complete tells whether everything there is of the member could be read, and if not, why.
+func (m *Member) Complete() (bool, []string) {
+	var why []string
+	for _, f := range m.Findings {
+		if f.Unreadable {
+			why = append(why, f.String())
+		}
+	}
+	if m.DB != nil && !m.DB.Whole && len(why) == 0 {
+		why = append(why, fmt.Sprintf("%s: not all of it could be read", m.DB.File.Name))
+	}
+	return len(why) == 0, why
+}

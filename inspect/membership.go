@@ -1,0 +1,187 @@
+package inspect
+
+import (
+	"cmp"
+	"encoding/json"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"etcd-autopsy/inspect/raftlog"
+	"etcd-autopsy/inspect/schema"
+)
+
+// Membership is who belongs to the cluster, by one of the sources that a member has.
+type Membership struct {
+	// Index is the raft index that it is of, 0 if it begins with an empty cluster that no entry changed.
+	Index          uint64
+	Members        []schema.Member // sorted by id
+	Removed        []uint64
+	ClusterVersion string
+	// Whole is false if changes may be missing: the log does not reach back to the snapshot, or to its beginning.
+	Whole bool
+}
+
+// LogMembership is the membership that the newest readable .snap holds, with the changes that the log makes after it, up
+// to the consistent index: up to etcd 3.5 the truth, from 3.6 a copy of the members bucket.
+func (m *Member) LogMembership() *Membership {
+	ms := &Membership{}
+	if n := len(m.Snaps); n > 0 {
+		s := m.Snaps[n-1]
+		ms.Index = s.Index
+		if v2, err := s.Membership(); err == nil {
+			ms.Removed, ms.ClusterVersion = v2.Removed, v2.ClusterVersion
+			for _, c := range v2.Members {
+				ms.Members = append(ms.Members, schema.Member(c))
+			}
+		}
+	}
+	first := m.Log.First()
+	ms.Whole = first > 0 && first <= ms.Index+1
+	upTo := m.Log.HardState.Commit
+	if m.DB != nil {
+		upTo = max(upTo, m.DB.Tables.ConsistentIndex)
+	}
+	next := ms.Index + 1
+	for i := range m.Log.Entries {
+		e := &m.Log.Entries[i]
+		if e.Index < next {
+			continue
+		}
+		if e.Index > upTo {
+			break
+		}
+		if e.Index > next {
+			ms.Whole = false
+		}
+		next = e.Index + 1
+		if r, err := raftlog.Decode(e); err == nil {
+			ms.apply(r)
+		}
+		ms.Index = e.Index
+	}
+	return ms
+}
+
+func (ms *Membership) apply(r *raftlog.Request) {
+	switch {
+	case r.ConfChange != nil:
+		for _, c := range r.ConfChange.Changes {
+			ms.change(c, r.ConfChange)
+		}
+	case r.V2 != nil && r.V2.Method == "PUT":
+		ms.put(r.V2.Path, r.V2.Val)
+	case r.Internal != nil && r.Internal.ClusterMemberAttrSet != nil:
+		s := r.Internal.ClusterMemberAttrSet
+		if x := ms.find(s.Member_ID); x != nil {
+			x.Name, x.ClientURLs = s.GetMemberAttributes().GetName(), s.GetMemberAttributes().GetClientUrls()
+		}
+	case r.Internal != nil && r.Internal.ClusterVersionSet != nil:
+		ms.ClusterVersion = r.Internal.ClusterVersionSet.Ver
+	}
+}
+
+// put applies what servers up to 3.5 write to the v2 store: their own attributes, and the cluster version.
+func (ms *Membership) put(p, val string) {
+	if p == "/0/version" {
+		ms.ClusterVersion = val
+		return
+	}
+	dir, file := path.Split(p)
+	id, err := strconv.ParseUint(strings.TrimSuffix(strings.TrimPrefix(dir, "/0/members/"), "/"), 16, 64)
+	if err != nil || !strings.HasPrefix(p, "/0/members/") || file != "attributes" {
+		return
+	}
+	if x := ms.find(id); x != nil {
+		var attr struct {
+			Name       string   `json:"name"`
+			ClientURLs []string `json:"clientURLs"`
+		}
+		if json.Unmarshal([]byte(val), &attr) == nil {
+			x.Name, x.ClientURLs = attr.Name, attr.ClientURLs
+		}
+	}
+}
+
+func (ms *Membership) change(c raftlog.ConfChangeSingle, cc *raftlog.ConfChange) {
+	i, found := slices.BinarySearchFunc(ms.Members, c.NodeID, func(m schema.Member, id uint64) int { return cmp.Compare(m.ID, id) })
+	switch c.Type {
+	case "RemoveNode":
+		if found {
+			ms.Members = slices.Delete(ms.Members, i, i+1)
+		}
+		if !slices.Contains(ms.Removed, c.NodeID) {
+			ms.Removed = append(ms.Removed, c.NodeID)
+			slices.Sort(ms.Removed)
+		}
+	case "AddNode", "AddLearnerNode":
+		if found && cc.IsPromote {
+			ms.Members[i].IsLearner = false
+			return
+		}
+		n := schema.Member{ID: c.NodeID}
+		if cc.Member != nil {
+			n = schema.Member(*cc.Member)
+			n.ID = c.NodeID
+		}
+		n.IsLearner = c.Type == "AddLearnerNode"
+		if found {
+			ms.Members[i] = n
+		} else {
+			ms.Members = slices.Insert(ms.Members, i, n)
+		}
+	case "UpdateNode":
+		if found && cc.Member != nil {
+			ms.Members[i].PeerURLs = cc.Member.PeerURLs
+		}
+	}
+}
+
+func (ms *Membership) find(id uint64) *schema.Member {
+	for i := range ms.Members {
+		if ms.Members[i].ID == id {
+			return &ms.Members[i]
+		}
+	}
+	return nil
+}
+
+// Name is the member's own name, empty if no file tells.
+func (m *Member) Name() string {
+	if !m.Log.HasMetadata {
+		return ""
+	}
+	if m.DB != nil {
+		for _, x := range m.DB.Tables.Members {
+			if x.ID == m.Log.NodeID && x.Name != "" {
+				return x.Name
+			}
+		}
+	}
+	if x := m.LogMembership().find(m.Log.NodeID); x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// Term is the term of the entry at the consistent index, or the newest that the member knew.
+func (m *Member) Term() uint64 {
+	if m.DB != nil && m.DB.Tables.HasTerm {
+		return m.DB.Tables.Term
+	}
+	if m.DB != nil {
+		if e := m.Log.Entry(m.DB.Tables.ConsistentIndex); e != nil {
+			return e.Term
+		}
+	}
+	return m.Log.HardState.Term
+}
+
+// ClusterVersion is what the db says, or before 3.5 the v2 store.
+func (m *Member) ClusterVersion() string {
+	if m.DB != nil && m.DB.Tables.ClusterVersion != "" {
+		return m.DB.Tables.ClusterVersion
+	}
+	return m.LogMembership().ClusterVersion
+}
