@@ -67,7 +67,7 @@ func (c *comparison) findCauses() {
 		var reached []int
 		for i := range c.ms {
 			es[i] = c.effectsOf(i, index, byIndex[i][index])
-			if es[i].known {
+			if es[i].known && c.vouched(i) {
 				reached = append(reached, i)
 			}
 		}
@@ -83,6 +83,18 @@ func (c *comparison) findCauses() {
 	c.causes = append(c.causes, c.merge(all)...)
 	slices.SortStableFunc(c.causes, func(a, b *cause) int {
 		return cmp.Or(cmp.Compare(a.order(), b.order()), cmp.Compare(a.revision, b.revision))
+	})
+}
+
+// vouched tells whether what member i did with an entry can be held against others. Where rows could not be read, what
+// its state demanded is not known, so that only a difference in rows that were read makes it a party.
+func (c *comparison) vouched(i int) bool {
+	if len(c.ms[i].DB.Rows.Holes()) == 0 {
+		return true
+	}
+	return slices.ContainsFunc(c.parts, func(p parting) bool {
+		k := slices.IndexFunc(p.groups, func(g []int) bool { return slices.Contains(g, i) })
+		return k >= 0
 	})
 }
 
@@ -300,6 +312,9 @@ func (c *comparison) stepsAt(i int, index uint64) []*align.Step {
 func (c *comparison) extraCauses(extras []*cause) {
 	for _, k := range extras {
 		i := k.odd[0]
+		if !c.vouched(i) {
+			continue
+		}
 		rows := c.ms[i].DB.Rows.Group(k.revision)
 		groups := [][]int{{i}}
 		var rest []int

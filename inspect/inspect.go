@@ -161,13 +161,7 @@ func (m *Member) readDB(f *evidence.File, opts Options) {
 	tables, found := schema.Read(f.Name, rowsOf(db))
 	m.Findings = append(m.Findings, found...)
 	m.DB = &DB{File: f, Bolt: db, Tables: tables, Whole: report.Complete && len(found) == 0}
-	m.DB.HasKeys = db.Bucket(schema.Key) != nil
-	rows, found := readRows(f.Name, db.Bucket(schema.Key))
-	m.DB.Rows = rows
-	m.Findings = append(m.Findings, found...)
-	if len(found) > 0 {
-		m.DB.Whole = false
-	}
+	m.readRows()
 }
 
 // rowsOf reads the rows of small buckets.
@@ -186,47 +180,6 @@ func rowsOf(db *bolt.DB) func(string) iter.Seq2[[]byte, []byte] {
 		}
 	}
 }
-
-// readRows loads the key bucket.
-func readRows(name string, b *bolt.Bucket) (*mvcc.Table, []finding.Finding) {
-	if b == nil {
-		return mvcc.NewTable(nil, nil), []finding.Finding{finding.New("bucket-missing", finding.Error, name, "no bucket %q", schema.Key).Lost()}
-	}
-	var rows []mvcc.Row
-	var found []finding.Finding
-	r := b.Rows()
-	for r.Next() {
-		rev, tombstone, ok := mvcc.ParseRevision(r.Key())
-		if !ok || r.IsBucket() {
-			found = append(found, finding.New("row-undecodable", finding.Error, name,
-				"bucket key: a key of %d bytes is not a revision", len(r.Key())).OnPage(r.Page(), r.Offset()).Lost())
-			continue
-		}
-		rows = append(rows, mvcc.Row{Rev: rev, Tombstone: tombstone, Page: r.Page(), Value: r.Value()})
-	}
-	var holes []mvcc.Hole
-	for _, h := range r.Damage() {
-		holes = append(holes, hole(h))
-	}
-	return mvcc.NewTable(rows, holes), found
-}
-
-// hole turns a range of row keys into one of revisions. A bound that is not a revision bounds nothing.
-func hole(h bolt.Hole) mvcc.Hole {
-	out := mvcc.Hole{Page: h.Page, Last: mvcc.Revision{Main: maxRevision, Sub: maxRevision}}
-	if rev, _, ok := mvcc.ParseRevision(h.Low); ok {
-		out.First = rev
-	}
-	if rev, _, ok := mvcc.ParseRevision(h.High); ok {
-		out.Last = mvcc.Revision{Main: rev.Main, Sub: rev.Sub - 1}
-		if rev.Sub == 0 {
-			out.Last = mvcc.Revision{Main: rev.Main - 1, Sub: maxRevision}
-		}
-	}
-	return out
-}
-
-const maxRevision = 1<<63 - 1
 
 // Revision is the member's current revision as a server that starts on this db would have it: that of the last row, or
 // the compact revision where compaction removed the last rows (server/storage/mvcc/kvstore.go, restore).

@@ -15,9 +15,10 @@ import (
 type group struct {
 	main int64
 	rows []mvcc.Row // empty: the number was used, but no row is left
-	// unread is true if rows may be missing because of damage, and prior if the number is skipped as a restore with
-	// --bump-revision does.
-	unread, bump bool
+	// unread is true if rows may be missing because of damage.
+	unread bool
+	// hole stands for all revisions that damage hides before the next group: any number of entries may have made them.
+	hole bool
 }
 
 // Costs of steps. Their order decides which of two explanations is taken: an entry that had no effect is likelier
@@ -37,6 +38,9 @@ const (
 // match tells what it costs to say that a request made g on the state after main revision at.
 func (p *predictor) match(r *raftlog.Request, index uint64, want []Change, g *group, at int64) (int, Outcome, string) {
 	if g.unread {
+		if len(want) > 0 && len(g.rows) > 0 && differences(want, g.rows) == nil {
+			return 0, Applied, ""
+		}
 		return costUnread, Unread, ""
 	}
 	if len(g.rows) == 0 {

@@ -3,6 +3,7 @@ package align
 import (
 	"cmp"
 	"hash/maphash"
+	"math"
 	"slices"
 
 	"etcd-autopsy/inspect/raftlog"
@@ -98,17 +99,23 @@ func newGrid(in *Input) *grid {
 		for j < t.Len() && t.Row(j).Rev.Main == main {
 			j++
 		}
-		if lost := main - next; lost > 0 && lost <= maxLost {
+		switch lost := main - next; {
+		case lost > 0 && (t.Unknown(next) || t.Unknown(main-1)):
+			g.groups = append(g.groups, group{main: main - 1, hole: true})
+		case lost > 0 && lost <= maxLost:
 			for ; next < main; next++ {
-				g.groups = append(g.groups, group{main: next, unread: t.Unknown(next)})
+				g.groups = append(g.groups, group{main: next})
 			}
 		}
-		gr := group{main: main, bump: main-next > 0, unread: t.Unknown(main)}
+		gr := group{main: main, unread: t.Unknown(main)}
 		for r := i; r < j; r++ {
 			gr.rows = append(gr.rows, *t.Row(r))
 		}
 		g.groups = append(g.groups, gr)
 		i, next = j, main+1
+	}
+	if t.Unknown(math.MaxInt64) {
+		g.groups = append(g.groups, group{main: max(next-1, g.base), hole: true})
 	}
 	h := newHasher(g.seed)
 	g.groupSigs = make([]signature, len(g.groups))
@@ -258,6 +265,8 @@ const (
 	nothing             // the entry made no group
 	orphan              // the group has no entry
 	replay              // neither: the log was applied again from here
+	hidden              // what the entry made lies in a hole
+	passed              // all revisions of a hole are done
 )
 
 // move is an edge, walked backwards.
@@ -326,6 +335,8 @@ func (g *grid) walk(seen map[node]move, at node) ([]Step, node) {
 				s.Outcome, s.Predicted = Refused, want
 			}
 			steps = append(steps, s)
+		case hidden:
+			steps = append(steps, g.step(at.i, -1, Unread, ""))
 		case orphan:
 			steps = append(steps, g.step(-1, at.g, Extra, ""))
 		}
@@ -348,6 +359,15 @@ func (g *grid) arrived(at, to node) bool {
 
 func (g *grid) expand(at node, lowG int, visit func(cost int, next node, k kind)) {
 	i, n := at.i, at.g
+	if n > 0 && g.groups[n-1].hole {
+		if n > lowG {
+			visit(0, node{i, n - 1}, passed)
+		}
+		if i > 0 {
+			visit(0, node{i - 1, n}, hidden)
+		}
+		return
+	}
 	// Pushed last is popped first among equals: prefer an entry's revision to its having had no effect.
 	if n > lowG {
 		cost := costExtra

@@ -16,6 +16,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 
 	"google.golang.org/protobuf/encoding/protowire"
 )
@@ -34,6 +35,14 @@ func (r Revision) Compare(o Revision) int {
 		return 0
 	}
 	return 1
+}
+
+// Before is the highest revision below r.
+func (r Revision) Before() Revision {
+	if r.Sub == 0 {
+		return Revision{Main: r.Main - 1, Sub: math.MaxInt64}
+	}
+	return Revision{Main: r.Main, Sub: r.Sub - 1}
 }
 
 func (r Revision) String() string { return fmt.Sprintf("%d/%d", r.Main, r.Sub) }

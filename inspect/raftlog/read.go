@@ -265,6 +265,10 @@ func (r *reader) entry(seg *Segment, e Entry) {
 		r.add(finding.New("wal-term-backwards", finding.Error, seg.Name, "entry %d has term %d, the one before it %d", e.Index, e.Term, r.Entries[n-1].Term).At(e.Offset))
 	}
 	e.AfterDamage = r.damaged
+	if n := len(r.Entries); n == cap(r.Entries) && n >= 1024 {
+		// The rest of the segment, at the size of the entries so far; never more than 16 times of what is there.
+		r.Entries = slices.Grow(r.Entries, min(int((seg.Size-e.Offset)*int64(seg.Entries)/(e.Offset+1))+n/4, 16*n))
+	}
 	r.Entries = append(r.Entries, e)
 	r.enti, r.termNow = e.Index, e.Term
 	r.holes = r.holes[:0]
