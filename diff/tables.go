@@ -52,6 +52,12 @@ func (c *comparison) compareLeases() {
 			all[l.ID] = true
 		}
 	}
+	attached := make([]map[int64]int, len(c.ms))
+	for i, m := range c.ms {
+		if len(all) > 0 {
+			attached[i] = m.DB.Rows.LeasedKeys()
+		}
+	}
 	ids := slices.SortedFunc(maps.Keys(all), func(a, b int64) int { return cmp.Compare(uint64(a), uint64(b)) })
 	for _, id := range ids {
 		if pending[id] {
@@ -69,7 +75,7 @@ func (c *comparison) compareLeases() {
 		d := LeaseDiff{ID: ID(uint64(id)), ByMember: map[string]LeaseState{}}
 		for i, m := range c.ms {
 			l, ok := tables[i][id]
-			d.ByMember[m.Label] = LeaseState{Present: ok, TTL: l.TTL, RemainingTTL: l.RemainingTTL, Keys: m.DB.Rows.CountLeased(id)}
+			d.ByMember[m.Label] = LeaseState{Present: ok, TTL: l.TTL, RemainingTTL: l.RemainingTTL, Keys: attached[i][id]}
 		}
 		c.doc.Leases = append(c.doc.Leases, d)
 		c.leaseCause(id, groups, tables)

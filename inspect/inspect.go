@@ -153,7 +153,7 @@ func (m *Member) readDB(f *evidence.File, opts Options) {
 	f.Advise(true)
 	db, err := bolt.Open(f.Name, f.Bytes(), bolt.Options{Meta: meta})
 	if err != nil {
-		m.Findings = append(m.Findings, finding.New("db-unreadable", finding.Error, f.Name, "%v", err).Lost())
+		m.Findings = append(m.Findings, finding.New("db-unreadable", finding.Error, f.Name, "%s", strings.TrimPrefix(err.Error(), f.Name+": ")).Lost())
 		return
 	}
 	report := db.Check()

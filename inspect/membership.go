@@ -147,6 +147,66 @@ func (ms *Membership) find(id uint64) *schema.Member {
 	return nil
 }
 
+// RaftConfState is who votes and who learns, as raft itself sees it: the conf state of the newest readable snapshot with
+// the changes that the log makes after it. Where the log does not reach back to that, it is what meta holds (3.5+),
+// which a restored backup may have from another cluster; nil if no file tells.
+func (m *Member) RaftConfState() *schema.ConfState {
+	base, found := raftlog.ConfState{}, false
+	var index uint64
+	for _, s := range m.Snaps {
+		if s.CRCOK && s.Index >= index {
+			base, index, found = s.ConfState, s.Index, true
+		}
+	}
+	for _, r := range m.Log.Snapshots {
+		if r.ConfState != nil && r.Index > 0 && r.Index >= index {
+			base, index, found = *r.ConfState, r.Index, true
+		}
+	}
+	out := &schema.ConfState{Voters: slices.Clone(base.Voters), Learners: slices.Clone(base.Learners), VotersOutgoing: base.VotersOutgoing, LearnersNext: base.LearnersNext}
+	first := m.Log.First()
+	if first == 0 && !found || first > index+1 {
+		if m.DB != nil {
+			return m.DB.Tables.ConfState
+		}
+		return nil
+	}
+	upTo := m.Log.HardState.Commit
+	if m.DB != nil {
+		upTo = max(upTo, m.DB.Tables.ConsistentIndex)
+	}
+	for i := range m.Log.Entries {
+		e := &m.Log.Entries[i]
+		if e.Index <= index || e.Type == raftlog.EntryNormal {
+			continue
+		}
+		if e.Index > upTo {
+			break
+		}
+		if r, err := raftlog.Decode(e); err == nil && r.ConfChange != nil {
+			for _, c := range r.ConfChange.Changes {
+				if c.Type == "UpdateNode" {
+					continue // changes attributes, not who votes
+				}
+				out.Voters, out.Learners = without(out.Voters, c.NodeID), without(out.Learners, c.NodeID)
+				switch c.Type {
+				case "AddNode":
+					out.Voters = append(out.Voters, c.NodeID)
+				case "AddLearnerNode":
+					out.Learners = append(out.Learners, c.NodeID)
+				}
+			}
+		}
+	}
+	slices.Sort(out.Voters)
+	slices.Sort(out.Learners)
+	return out
+}
+
+func without(ids []uint64, id uint64) []uint64 {
+	return slices.DeleteFunc(slices.Clone(ids), func(x uint64) bool { return x == id })
+}
+
 // Name is the member's own name, empty if no file tells.
 func (m *Member) Name() string {
 	if !m.Log.HasMetadata {

@@ -35,7 +35,7 @@ func (m *Member) readRows() {
 	for _, h := range r.Damage() {
 		holes = append(holes, hole(h))
 	}
-	holes = append(holes, m.gaps(rows, len(holes) > 0 || !db.Whole)...)
+	holes = append(holes, m.gaps(rows, holes)...)
 	if len(holes) > 0 {
 		db.Whole = false
 		rows = salvage(b, rows, holes, db.CompactRevision())
@@ -70,8 +70,9 @@ const minTorn = 3
 // copy of a running member whose pages are of different moments: that says nothing about the member itself. Rows missing
 // inside a page were deleted there, and are left for the comparison to judge, unless the file is damaged anyway or the
 // log holds a later compaction than the db knows of.
-func (m *Member) gaps(rows []mvcc.Row, damaged bool) []mvcc.Hole {
+func (m *Member) gaps(rows []mvcc.Row, known []mvcc.Hole) []mvcc.Hole {
 	compacted := m.laterCompaction()
+	damaged := len(known) > 0 || !m.DB.Whole
 	prev := mvcc.Revision{Main: max(m.DB.CompactRevision(), 1), Sub: math.MaxInt64}
 	var last *mvcc.Row
 	var holes []mvcc.Hole
@@ -85,6 +86,10 @@ func (m *Member) gaps(rows []mvcc.Row, damaged bool) []mvcc.Hole {
 		startsInside := r.Rev.Main != prev.Main && r.Rev.Sub != 0 || r.Rev.Main == prev.Main && last != nil && r.Rev.Sub != prev.Sub+1
 		if torn || (missing > 0 || startsInside) && (damaged || r.Rev.Main <= compacted) {
 			h := mvcc.Hole{First: prev, Last: r.Rev.Before(), Page: r.Page}
+			if in(known, mvcc.Revision{Main: prev.Main + 1}) && in(known, h.Last) {
+				prev, last = r.Rev, r
+				continue // a page that could not be read, which is said already
+			}
 			holes = append(holes, h)
 			m.lose(finding.New("rows-missing", finding.Error, m.DB.File.Name,
 				"the rows from revision %d to %d are missing before this page, though nothing was compacted there: pages of different moments, as in a copy of a running member",

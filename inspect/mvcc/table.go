@@ -207,20 +207,24 @@ func (t *Table) CountLive() int {
 	return live
 }
 
-// CountLeased is the number of keys that carry a lease after the last row.
-func (t *Table) CountLeased(lease int64) int {
+// LeasedKeys counts the live keys of each lease after the last row.
+func (t *Table) LeasedKeys() map[int64]int {
+	lease := map[string]int64{}
 	var kv KeyValue
-	keys := map[string]bool{}
 	for i := range t.rows {
 		r := &t.rows[i]
 		if kv.Decode(r.Value) != nil {
 			continue
 		}
-		if !r.Tombstone && kv.Lease == lease {
-			keys[string(kv.Key)] = true
+		if r.Tombstone || kv.Lease == 0 {
+			delete(lease, string(kv.Key))
 		} else {
-			delete(keys, string(kv.Key))
+			lease[string(kv.Key)] = kv.Lease
 		}
 	}
-	return len(keys)
+	n := map[int64]int{}
+	for _, id := range lease {
+		n[id]++
+	}
+	return n
 }
