@@ -3,6 +3,7 @@ package diff
 import (
 	"bytes"
 	"cmp"
+	"math"
 	"slices"
 
 	"etcd-autopsy/diff/align"
@@ -26,6 +27,7 @@ type cause struct {
 	keys     []string
 	leases   []int64
 	between  *RevisionInterval
+	of       *cause // what this one is a consequence of
 }
 
 // effects is what one entry did on one member.
@@ -50,6 +52,9 @@ func (c *comparison) findCauses() {
 				byIndex[i][s.Index] = append(byIndex[i][s.Index], s)
 				prev = s.Index
 				return
+			}
+			if s.Outcome == align.Unread {
+				return // an entry that no log holds made it
 			}
 			extras = append(extras, &cause{layer: LayerStorage, revision: s.Revision, outcome: s.Outcome, odd: []int{i}, entries: []uint64{prev}})
 		})
@@ -81,9 +86,6 @@ func (c *comparison) findCauses() {
 		}
 	}
 	c.causes = append(c.causes, c.merge(all)...)
-	slices.SortStableFunc(c.causes, func(a, b *cause) int {
-		return cmp.Or(cmp.Compare(a.order(), b.order()), cmp.Compare(a.revision, b.revision))
-	})
 }
 
 // vouched tells whether what member i did with an entry can be held against others. Where rows could not be read, what
@@ -98,6 +100,13 @@ func (c *comparison) vouched(i int) bool {
 	})
 }
 
+// sortCauses puts them in the order of the log.
+func (c *comparison) sortCauses() {
+	slices.SortStableFunc(c.causes, func(a, b *cause) int {
+		return cmp.Or(cmp.Compare(a.order(), b.order()), cmp.Compare(a.revision, b.revision))
+	})
+}
+
 // order puts causes in the order of the log; those without an entry behind the entry they follow.
 func (k *cause) order() uint64 {
 	if k.index > 0 {
@@ -106,7 +115,10 @@ func (k *cause) order() uint64 {
 	if len(k.entries) > 0 {
 		return k.entries[0]
 	}
-	return 0
+	if k.revision > 0 {
+		return 0 // rows from before the log
+	}
+	return math.MaxUint64 // a table, of no known time
 }
 
 // indexes are all entries that any member has, from first on.

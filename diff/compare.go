@@ -36,8 +36,8 @@ func (d *Document) filled() *Document {
 	notNil(&d.Keys)
 	notNil(&d.Leases)
 	notNil(&d.Lag)
-	for i := range d.Divergences {
-		v := &d.Divergences[i]
+	notNil(&d.Consequences)
+	for _, v := range slices.Concat(pointers(d.Divergences), pointers(d.Consequences)) {
 		notNil(&v.Groups)
 		notNil(&v.Effects)
 		notNil(&v.Keys)
@@ -48,6 +48,14 @@ func (d *Document) filled() *Document {
 		}
 	}
 	return d
+}
+
+func pointers[T any](s []T) []*T {
+	ps := make([]*T, len(s))
+	for i := range s {
+		ps[i] = &s[i]
+	}
+	return ps
 }
 
 func notNil[T any](s *[]T) {
@@ -71,6 +79,7 @@ type comparison struct {
 	traces  []*trace
 	at      []int64 // revision of each member at the common index, -1 if not known
 	causes  []*cause
+	excused int // entries of a member alone that a rule which is not simulated may have refused
 }
 
 // pick leaves out members without a db: the others are compared all the same.
@@ -104,9 +113,16 @@ func (c *comparison) run() {
 	c.parts, c.doc.Counts.RevisionsDiffering = partings(tables, c.last, c.compact)
 	c.align()
 	c.findCauses()
+	if len(c.all) == 1 {
+		c.ownCauses(0)
+	}
+	for _, k := range c.causes {
+		c.spread(k)
+	}
 	c.place()
 	c.compareOld()
 	c.compareTables()
+	c.sortCauses()
 	c.compareKeys()
 	c.lag()
 }
@@ -114,7 +130,7 @@ func (c *comparison) run() {
 // whole tells whether member i's log holds the history of its keyspace from the beginning.
 func (c *comparison) whole(i int) bool {
 	v := c.views[i]
-	if len(v) == 0 || v[0].Index != 1 {
+	if len(v) == 0 || v[0].Index != 1 || v[len(v)-1].Index != uint64(len(v)) {
 		return false
 	}
 	// A restored cluster begins with a keyspace, and with more revisions than entries.
@@ -268,6 +284,9 @@ func (c *comparison) place() {
 func (c *comparison) reach(i int) uint64 {
 	m := c.ms[i]
 	at := m.DB.Tables.ConsistentIndex
+	if t := c.traces[i]; t.Cost > 0 && t.Through > at {
+		return t.Through // the index was left behind, the data is there
+	}
 	if m.DB.Tables.HasTerm {
 		return at // 3.5 and later save it with every entry
 	}

@@ -1,10 +1,6 @@
 package diff
 
-import (
-	"slices"
-
-	"etcd-autopsy/inspect"
-)
+import "slices"
 
 // lag lists what members have not applied yet.
 func (c *comparison) lag() {
@@ -31,8 +27,19 @@ func (c *comparison) lag() {
 // conclude writes the causes down and gives the verdict.
 func (c *comparison) conclude() {
 	d := c.doc
+	number := map[*cause]int{}
 	for _, k := range c.causes {
-		d.Divergences = append(d.Divergences, c.write(k))
+		if k.of == nil {
+			number[k] = len(d.Divergences)
+			d.Divergences = append(d.Divergences, c.write(k))
+		}
+	}
+	for _, k := range c.causes {
+		if k.of != nil {
+			v, by := c.write(k), number[k.of]
+			v.CausedBy = &by
+			d.Consequences = append(d.Consequences, v)
+		}
 	}
 	if len(c.ms) > 0 {
 		c.since()
@@ -61,6 +68,18 @@ func (c *comparison) conclude() {
 
 // limits says what cannot be told from what is there.
 func (c *comparison) limits() {
+	if len(c.all) == 1 && len(c.ms) == 1 && c.doc.Verdict == Consistent {
+		m := c.ms[0]
+		switch {
+		case len(m.Log.Entries) == 0:
+			c.doc.Verdict = Indeterminate
+			c.reason("%s: one member without a log: there is nothing to compare it with", m.Label)
+		case c.excused > 0:
+			c.doc.Verdict = Indeterminate
+			c.reason("%s: %d entries had no effect that would have had one without permissions and alarms; one member alone cannot tell whether these refused them", m.Label, c.excused)
+		}
+		return
+	}
 	for _, m := range c.ms {
 		if len(m.Log.Entries) == 0 {
 			c.reason("%s: no log, so that its own history cannot be checked", m.Label)
@@ -81,6 +100,9 @@ func (c *comparison) write(k *cause) Divergence {
 		}
 	} else {
 		v.Entries = nil
+	}
+	if k.interval != nil && v.Entry != nil {
+		v.Candidates, v.Entry = c.candidates(k), nil
 	}
 	for _, g := range k.groups {
 		v.Groups = append(v.Groups, c.labels(g))
@@ -119,6 +141,22 @@ func (c *comparison) write(k *cause) Divergence {
 		v.What = v.sentence()
 	}
 	return v
+}
+
+// maxCandidates bounds how many of the entries that could be meant are listed.
+const maxCandidates = 10
+
+// candidates are the entries in a cause's interval that are of the same kind.
+func (c *comparison) candidates(k *cause) []Entry {
+	var out []Entry
+	i := k.groups[0][0]
+	want := c.entry(i, k.index)
+	for x := k.interval.First; x <= k.interval.Last && len(out) < maxCandidates; x++ {
+		if e := c.entry(i, x); e != nil && want != nil && e.Type == want.Type {
+			out = append(out, *e)
+		}
+	}
+	return out
 }
 
 // sentence says what the odd ones out did.
@@ -165,11 +203,18 @@ func (c *comparison) unexplained() Divergence {
 // since counts the entries after the first divergence.
 func (c *comparison) since() {
 	for _, v := range c.doc.Divergences {
-		if v.Entry != nil && v.Entry.Index < c.doc.Common.Index {
-			c.doc.Counts.EntriesSince = int(c.doc.Common.Index - v.Entry.Index)
-			return
+		at := uint64(0)
+		switch {
+		case v.Entry != nil:
+			at = v.Entry.Index
+		case v.EntryInterval != nil:
+			at = v.EntryInterval.Last
+		default:
+			continue
 		}
+		if at < c.doc.Common.Index {
+			c.doc.Counts.EntriesSince = int(c.doc.Common.Index - at)
+		}
+		return
 	}
 }
-
-var _ = inspect.Options{}

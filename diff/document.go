@@ -67,11 +67,14 @@ type Document struct {
 	Members       []Member     `json:"members"`
 	Common        Common       `json:"common"`
 	Divergences   []Divergence `json:"divergences"`
-	Keys          []KeyDiff    `json:"keys"`
-	Leases        []LeaseDiff  `json:"leases"`
-	Lag           []Lag        `json:"lag"`
-	Logs          Logs         `json:"logs"`
-	Counts        Counts       `json:"counts"`
+	// Consequences are departures that an earlier divergence led to by itself, such as writes that a member refuses
+	// because its auth revision had departed before.
+	Consequences []Divergence `json:"consequences"`
+	Keys         []KeyDiff    `json:"keys"`
+	Leases       []LeaseDiff  `json:"leases"`
+	Lag          []Lag        `json:"lag"`
+	Logs         Logs         `json:"logs"`
+	Counts       Counts       `json:"counts"`
 }
 
 // Member sums up one member.
@@ -151,10 +154,14 @@ type Divergence struct {
 	KeysBase64   []string      `json:"keys_base64,omitempty"`
 	Leases       []ID          `json:"leases"`
 	Explanations []Explanation `json:"explanations"`
+	// CausedBy is the number, from 0, of the divergence that this consequence follows from; nil for a cause.
+	CausedBy *int `json:"caused_by,omitempty"`
 	// What says in a sentence what happened.
 	What string `json:"what"`
 	// Entries are all entries that show this cause, if there are more than one.
 	Entries []uint64 `json:"entries,omitempty"`
+	// Candidates are the entries of EntryInterval that write the same, at most 10 of them.
+	Candidates []Entry `json:"candidates,omitempty"`
 	// RevisionInterval bounds the revision where the entry is not known.
 	RevisionInterval *RevisionInterval `json:"revision_interval,omitempty"`
 }

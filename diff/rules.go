@@ -14,6 +14,8 @@ const minRule = 3
 type rule struct {
 	name string
 	hits func(r *raftlog.Request) bool
+	// byAuthRevision is true for entries with an old auth revision, whoever sent them.
+	byAuthRevision bool
 }
 
 // rulesFor are the kinds that could have made entry r depart, the narrowest first.
@@ -23,16 +25,17 @@ func rulesFor(r *raftlog.Request, highest uint64) []rule {
 		who = fmt.Sprintf("of user %q", r.User)
 	}
 	rules := []rule{{
-		fmt.Sprintf("%s entries %s", r.Type, who),
-		func(o *raftlog.Request) bool { return o.Type == r.Type && o.User == r.User },
+		name: fmt.Sprintf("%s entries %s", r.Type, who),
+		hits: func(o *raftlog.Request) bool { return o.Type == r.Type && o.User == r.User },
 	}}
 	if r.User != "" {
 		rules = append(rules, rule{
-			fmt.Sprintf("entries %s", who),
-			func(o *raftlog.Request) bool { return o.User == r.User },
+			name: fmt.Sprintf("entries %s", who),
+			hits: func(o *raftlog.Request) bool { return o.User == r.User },
 		}, rule{
-			fmt.Sprintf("entries with auth revision %d or lower", highest),
-			func(o *raftlog.Request) bool { return o.User != "" && o.AuthRevision <= highest },
+			name:           fmt.Sprintf("entries with auth revision %d or lower", highest),
+			hits:           func(o *raftlog.Request) bool { return o.User != "" && o.AuthRevision <= highest },
+			byAuthRevision: true,
 		})
 	}
 	return rules

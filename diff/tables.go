@@ -145,30 +145,6 @@ func (c *comparison) groupsOf(same func(i, j int) bool) [][]int {
 	return groups
 }
 
-func (c *comparison) compareAuth() {
-	waiting := false
-	c.pending(func(e *align.Entry) {
-		waiting = waiting || isAuthWrite(e.Request().Type)
-	})
-	if waiting {
-		return // what differs may be lag
-	}
-	c.table(LayerAuth, "auth enabled", func(t *schema.Tables) any { return t.AuthEnabled })
-	c.table(LayerAuth, "the auth revision", func(t *schema.Tables) any { return t.AuthRevision })
-	c.table(LayerAuth, "users", func(t *schema.Tables) any { return t.Users })
-	c.table(LayerAuth, "roles", func(t *schema.Tables) any { return t.Roles })
-}
-
-// isAuthWrite tells whether a request changes the auth tables.
-func isAuthWrite(typ string) bool {
-	switch typ {
-	case "AuthEnable", "AuthDisable", "AuthUserAdd", "AuthUserDelete", "AuthUserChangePassword", "AuthUserGrantRole",
-		"AuthUserRevokeRole", "AuthRoleAdd", "AuthRoleDelete", "AuthRoleGrantPermission", "AuthRoleRevokePermission":
-		return true
-	}
-	return false
-}
-
 func (c *comparison) compareAlarms() {
 	waiting := false
 	c.pending(func(e *align.Entry) { waiting = waiting || e.Request().Type == "Alarm" })
@@ -198,8 +174,8 @@ func (c *comparison) compareMembership() {
 	c.table(LayerMembership, "who was removed", func(t *schema.Tables) any { return t.MembersRemoved })
 }
 
-// table adds a cause if a table is not the same on all members.
-func (c *comparison) table(layer Layer, name string, get func(t *schema.Tables) any) {
+// table adds a cause if a table is not the same on all members, and returns it.
+func (c *comparison) table(layer Layer, name string, get func(t *schema.Tables) any) *cause {
 	groups := c.groupsOf(func(i, j int) bool {
 		a, b := reflect.ValueOf(get(c.ms[i].DB.Tables)), reflect.ValueOf(get(c.ms[j].DB.Tables))
 		if a.Kind() == reflect.Slice && a.Len() == 0 && b.Len() == 0 {
@@ -208,8 +184,9 @@ func (c *comparison) table(layer Layer, name string, get func(t *schema.Tables) 
 		return reflect.DeepEqual(a.Interface(), b.Interface())
 	})
 	if len(groups) < 2 {
-		return
+		return nil
 	}
 	k := &cause{layer: layer, groups: groups, what: fmt.Sprintf("%s: not the same on all members", name)}
 	c.causes = append(c.causes, k)
+	return k
 }

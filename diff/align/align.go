@@ -26,20 +26,18 @@ import (
 // Entry is one committed raft entry as a member applied it.
 type Entry struct {
 	Index, Term uint64
-	Raw         *raftlog.Entry
-	request     *raftlog.Request
+	// Raw is nil for the entries between the one before and Index, this one included, that no log holds.
+	Raw *raftlog.Entry
 }
 
-// Request decodes the entry. It is decoded anew at each call unless it was kept: logs are larger than memory.
+// Request decodes the entry, anew at each call: logs are larger than memory.
 func (e *Entry) Request() *raftlog.Request {
-	if e.request != nil {
-		return e.request
+	if e.Raw != nil {
+		if r, err := raftlog.Decode(e.Raw); err == nil {
+			return r
+		}
 	}
-	r, err := raftlog.Decode(e.Raw)
-	if err != nil {
-		return &raftlog.Request{Type: "Unknown"}
-	}
-	return r
+	return &raftlog.Request{Type: "Unknown"}
 }
 
 // Outcome says what an entry did, compared with what etcd's rules predict from the member's own state.

@@ -120,6 +120,11 @@ func differences(want []Change, rows []mvcc.Row) []string {
 	return d
 }
 
+// Same tells whether rows are just what was predicted, which must be something.
+func Same(want []Change, rows []mvcc.Row) bool {
+	return len(want) > 0 && differences(want, rows) == nil
+}
+
 // partOf tells whether rows are some of the changes, each as it should be, in their order.
 func partOf(want []Change, rows []mvcc.Row) bool {
 	if len(rows) >= len(want) {

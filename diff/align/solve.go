@@ -86,7 +86,7 @@ func Align(in Input) *Alignment {
 }
 
 func newGrid(in *Input) *grid {
-	g := &grid{in: in, p: &predictor{ix: in.Index, leases: in.Leases}, entries: in.Entries, seed: maphash.MakeSeed(), predictedI: -1, decodedI: -1}
+	g := &grid{in: in, p: &predictor{ix: in.Index, leases: in.Leases}, entries: bridged(in), seed: maphash.MakeSeed(), predictedI: -1, decodedI: -1}
 	g.base = max(in.Compact, 1)
 	if in.From != nil {
 		g.base = max(g.base, in.From.Revision)
@@ -144,6 +144,22 @@ func (g *grid) indexBefore(i int, none uint64) uint64 {
 		return none
 	}
 	return g.entries[i-1].Index
+}
+
+// bridged puts an entry without content wherever entries are missing, and behind the last one if the data goes on.
+func bridged(in *Input) []Entry {
+	var out []Entry
+	add := func(index uint64) { out = append(out, Entry{Index: index}) }
+	for i, e := range in.Entries {
+		if i > 0 && e.Index > in.Entries[i-1].Index+1 {
+			add(e.Index - 1)
+		}
+		out = append(out, e)
+	}
+	if n := len(in.Entries); n > 0 && in.Entries[n-1].Index < in.ConsistentIndex {
+		add(in.ConsistentIndex)
+	}
+	return out
 }
 
 // predict returns what entry i would do after the first n groups.
@@ -267,6 +283,7 @@ const (
 	replay              // neither: the log was applied again from here
 	hidden              // what the entry made lies in a hole
 	passed              // all revisions of a hole are done
+	foreign             // an entry that no log holds made the group
 )
 
 // move is an edge, walked backwards.
@@ -337,6 +354,8 @@ func (g *grid) walk(seen map[node]move, at node) ([]Step, node) {
 			steps = append(steps, s)
 		case hidden:
 			steps = append(steps, g.step(at.i, -1, Unread, ""))
+		case foreign:
+			steps = append(steps, g.step(-1, at.g, Unread, ""))
 		case orphan:
 			steps = append(steps, g.step(-1, at.g, Extra, ""))
 		}
@@ -365,6 +384,14 @@ func (g *grid) expand(at node, lowG int, visit func(cost int, next node, k kind)
 		}
 		if i > 0 {
 			visit(0, node{i - 1, n}, hidden)
+		}
+		return
+	}
+	if i > 0 && g.entries[i-1].Raw == nil {
+		// Missing entries may have made any number of revisions.
+		visit(0, node{i - 1, n}, hidden)
+		if n > lowG {
+			visit(0, node{i, n - 1}, foreign)
 		}
 		return
 	}

@@ -1,0 +1,71 @@
+package diff
+
+import (
+	"slices"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"etcd-autopsy/diff/align"
+	"etcd-autopsy/inspect"
+)
+
+// ownCauses compares a member with its own log: what it did that etcd's rules do not demand of its own state. Entries
+// without effect count only where nothing but a fault can have kept them from having one: permissions and alarms refuse
+// entries on every member alike.
+func (c *comparison) ownCauses(i int) {
+	if !c.vouched(i) || len(c.ms[i].DB.Rows.Holes()) > 0 {
+		return
+	}
+	refusable := c.refusable(i)
+	var all []*cause
+	c.traces[i].steps(func(s *align.Step) {
+		if !s.Anomalous() {
+			return
+		}
+		if s.Outcome == align.Refused && !s.Again && refusable(s.Index) {
+			c.excused++
+			return
+		}
+		es := make([]effects, len(c.ms))
+		es[i] = c.effectsOf(i, s.Index, []*align.Step{s})
+		k := &cause{layer: LayerApply, index: s.Index, outcome: s.Outcome, again: s.Again, odd: []int{i}, groups: [][]int{{i}}, revision: s.Revision}
+		if s.Index == 0 {
+			k.layer, k.what = LayerStorage, "a revision that no entry of the log made"
+		} else if k.stored(es) {
+			k.layer = LayerStorage
+		}
+		k.effects = c.describe(k, es)
+		all = append(all, k)
+	})
+	c.causes = append(c.causes, c.merge(all)...)
+}
+
+// refusable tells, for each entry, whether a rule that this comparison does not simulate may refuse it: permissions while
+// auth is on, quota and corruption alarms while they are.
+func (c *comparison) refusable(i int) func(index uint64) bool {
+	v := c.views[i]
+	m := c.ms[i]
+	// Backwards from what the db says in the end.
+	auth := m.DB.Tables.AuthEnabled
+	alarm := len(m.DB.Tables.Alarms) > 0
+	on := make(map[uint64]bool)
+	for _, e := range slices.Backward(v) {
+		if e.Index > m.DB.Tables.ConsistentIndex {
+			continue
+		}
+		switch r := e.Request(); r.Type {
+		case "AuthEnable":
+			auth = false
+		case "AuthDisable":
+			auth = true
+		case "Alarm":
+			// On before or after: which, does not matter for saying that it may be.
+			alarm = alarm || r.Internal.GetAlarm().GetAction() != pb.AlarmRequest_GET
+		}
+		on[e.Index] = auth || alarm
+	}
+	return func(index uint64) bool { return on[index] }
+}
+
+// Alone compares one member with its own log.
+func Alone(m *inspect.Member) *Document { return Compare([]*inspect.Member{m}) }

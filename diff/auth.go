@@ -1,0 +1,169 @@
+package diff
+
+import (
+	"fmt"
+	"slices"
+
+	"etcd-autopsy/diff/align"
+	"etcd-autopsy/inspect/raftlog"
+	"etcd-autopsy/inspect/schema"
+)
+
+// compareAuth compares the auth tables, unless entries that only some members have reached may explain a difference. The
+// password hashes are left out: up to 3.4 each member draws its own salt.
+func (c *comparison) compareAuth() {
+	waiting := false
+	c.pending(func(e *align.Entry) {
+		waiting = waiting || isAuthWrite(e.Request().Type)
+	})
+	if waiting {
+		return
+	}
+	c.table(LayerAuth, "auth enabled", func(t *schema.Tables) any { return t.AuthEnabled })
+	if k := c.table(LayerAuth, "the auth revision", func(t *schema.Tables) any { return t.AuthRevision }); k != nil {
+		c.authReplay(k)
+		c.followAuth(k)
+	}
+	c.table(LayerAuth, "users", func(t *schema.Tables) any { return t.Users })
+	c.table(LayerAuth, "roles", func(t *schema.Tables) any { return t.Roles })
+}
+
+// isAuthWrite tells whether a request changes the auth tables.
+func isAuthWrite(typ string) bool {
+	switch typ {
+	case "AuthEnable", "AuthDisable", "AuthUserAdd", "AuthUserDelete", "AuthUserChangePassword", "AuthUserGrantRole",
+		"AuthUserRevokeRole", "AuthRoleAdd", "AuthRoleDelete", "AuthRoleGrantPermission", "AuthRoleRevokePermission":
+		return true
+	}
+	return false
+}
+
+// authReplay looks for the entries that raised one group's auth revision above the other's. Up to 3.4.7 changes of auth
+// do not save the consistent index, so that a restart applies those behind the last change of a key again, and granting
+// a permission or changing a password counts every time.
+func (c *comparison) authReplay(k *cause) {
+	if len(k.groups) != 2 {
+		return
+	}
+	low, high := k.groups[0], k.groups[1]
+	if c.ms[low[0]].DB.Tables.AuthRevision > c.ms[high[0]].DB.Tables.AuthRevision {
+		low, high = high, low
+	}
+	k.odd = k.groups[1]
+	for n, g := range k.groups {
+		k.effects = append(k.effects, Effect{Members: c.labels(g)})
+		k.effects[n].Note = authNote(c.ms[g[0]].DB.Tables.AuthRevision)
+	}
+	extra := c.ms[high[0]].DB.Tables.AuthRevision - c.ms[low[0]].DB.Tables.AuthRevision
+	first, last := uint64(0), uint64(0)
+	for _, s := range c.replayable(high[0], extra) {
+		if first == 0 || s < first {
+			first = s
+		}
+		last = max(last, s)
+	}
+	if first == 0 {
+		return
+	}
+	k.index, k.again, k.outcome = first, true, align.Applied
+	k.what = "auth entries were applied again after a restart, which raised the auth revision once more each"
+	if last > first {
+		k.interval = &Interval{First: first, Last: last}
+		return
+	}
+	k.entries = c.countedAgain(high[0], first, extra)
+}
+
+func authNote(revision uint64) string { return fmt.Sprintf("auth revision %d", revision) }
+
+// countsAgain tells whether an auth request raises the auth revision each time it is applied.
+func countsAgain(typ string) bool {
+	return typ == "AuthRoleGrantPermission" || typ == "AuthUserChangePassword"
+}
+
+// replayable lists every entry at which a replay of auth entries by member i can have begun that raised its auth revision
+// by extra: the first one that counts behind the member's last change of a key before a restart.
+func (c *comparison) replayable(i int, extra uint64) []uint64 {
+	v := c.views[i]
+	wrote := map[uint64]bool{}
+	c.traces[i].steps(func(s *align.Step) {
+		if s.Revision > 0 {
+			wrote[s.Index] = true
+		}
+	})
+	restarts := c.restarts(i)
+	var found []uint64
+	var block []uint64 // counting entries since the last change of a key
+	for n := range v {
+		e := &v[n]
+		r := e.Request()
+		if wrote[e.Index] {
+			block = nil
+		} else if countsAgain(r.Type) {
+			block = append(block, e.Index)
+		}
+		if uint64(len(block)) == extra && len(block) > 0 && restarts(e.Index) && !slices.Contains(found, block[0]) {
+			found = append(found, block[0])
+		}
+	}
+	return found
+}
+
+// countedAgain lists the entries from first on that counted.
+func (c *comparison) countedAgain(i int, first, extra uint64) []uint64 {
+	var es []uint64
+	for n := range c.views[i] {
+		e := &c.views[i][n]
+		if e.Index >= first && uint64(len(es)) < extra && countsAgain(e.Request().Type) {
+			es = append(es, e.Index)
+		}
+	}
+	return es
+}
+
+// restarts tells whether member i may have restarted right behind an entry: between its last proposal up to there and
+// the next one, its process changed. Where it proposed nothing more, it may have.
+func (c *comparison) restarts(i int) func(index uint64) bool {
+	type proposal struct {
+		index uint64
+		start uint64
+	}
+	var ps []proposal
+	if m := c.ms[i]; m.Log.HasMetadata {
+		for n := range c.views[i] {
+			e := &c.views[i][n]
+			if r := e.Request(); r.ID != 0 {
+				if p := raftlog.Proposer(r.ID); p.Prefix == uint16(m.Log.NodeID) {
+					ps = append(ps, proposal{e.Index, p.Start})
+				}
+			}
+		}
+	}
+	return func(index uint64) bool {
+		n, _ := slices.BinarySearchFunc(ps, index+1, func(p proposal, x uint64) int {
+			if p.index < x {
+				return -1
+			}
+			return 1
+		})
+		if n == 0 || n == len(ps) {
+			return true // nothing to tell by
+		}
+		return ps[n].start > ps[n-1].start+sameProcess
+	}
+}
+
+// sameProcess is how far the start in request ids moves on within one process between two proposals: it counts one up
+// for every 256 ids. A restart moves it by the milliseconds since the last one.
+const sameProcess = 500
+
+// followAuth marks what the difference in auth revisions led to: requests that carry an older auth revision than the
+// member's own are refused there.
+func (c *comparison) followAuth(k *cause) {
+	for _, x := range c.causes {
+		if x.layer == LayerApply && x.rule != nil && x.rule.byAuthRevision && slices.EqualFunc(x.groups, k.groups, slices.Equal[[]int]) &&
+			(k.index == 0 || k.index < x.index) {
+			x.of = k
+		}
+	}
+}
