@@ -6,7 +6,6 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
 	"etcd-autopsy/diff/align"
-	"etcd-autopsy/inspect"
 )
 
 // ownCauses compares a member with its own log: what it did that etcd's rules do not demand of its own state. Entries
@@ -66,6 +65,3 @@ func (c *comparison) refusable(i int) func(index uint64) bool {
 	}
 	return func(index uint64) bool { return on[index] }
 }
-
-// Alone compares one member with its own log.
-func Alone(m *inspect.Member) *Document { return Compare([]*inspect.Member{m}) }

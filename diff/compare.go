@@ -12,20 +12,28 @@ import (
 	"etcd-autopsy/inspect/mvcc"
 )
 
-// Compare compares the members of one cluster.
+// Compare compares the members of one cluster, or a single member with its own log.
 func Compare(ms []*inspect.Member) *Document {
-	c := &comparison{all: ms, doc: &Document{SchemaVersion: SchemaVersion, Verdict: Consistent, Counts: Counts{}}}
+	c := compare(ms)
+	if c.doc.Verdict != NotComparable {
+		c.conclude()
+	}
+	return c.doc.filled()
+}
+
+// compare finds out all there is, without giving a verdict yet.
+func compare(ms []*inspect.Member) *comparison {
+	c := &comparison{all: ms, doc: &Document{SchemaVersion: SchemaVersion, Verdict: Consistent}}
 	c.doc.Members = summaries(ms)
 	if why := incomparable(ms); why != "" {
 		c.doc.Verdict, c.doc.Reasons = NotComparable, []string{why}
-		return c.doc.filled()
+		return c
 	}
 	c.pick()
 	if len(c.ms) > 0 {
 		c.run()
 	}
-	c.conclude()
-	return c.doc.filled()
+	return c
 }
 
 // filled makes empty lists of nil ones: JSON readers want [] for none.

@@ -113,7 +113,7 @@ func (c *comparison) describe(k *cause, es []effects) []Effect {
 
 func note(odd *align.Step, steps []*align.Step) string {
 	switch {
-	case len(steps) > 1:
+	case len(steps) > 1 || odd.Again:
 		return "applied more than once"
 	case odd.Outcome == align.Refused:
 		return "no effect, although its own state demands one"

@@ -17,7 +17,8 @@ func (m *Member) readRows() {
 	b := db.Bolt.Bucket(schema.Key)
 	if db.HasKeys = b != nil; !db.HasKeys {
 		m.lose(finding.New("bucket-missing", finding.Error, db.File.Name, "no bucket %q", schema.Key).Lost())
-		db.Rows = mvcc.NewTable(nil, nil)
+		all := []mvcc.Hole{{Last: mvcc.Revision{Main: math.MaxInt64, Sub: math.MaxInt64}}}
+		db.Rows = mvcc.NewTable(salvage(db.Bolt.Salvage, nil, all, db.CompactRevision()), all)
 		return
 	}
 	var rows []mvcc.Row
@@ -38,7 +39,7 @@ func (m *Member) readRows() {
 	holes = append(holes, m.gaps(rows, holes)...)
 	if len(holes) > 0 {
 		db.Whole = false
-		rows = salvage(b, rows, holes, db.CompactRevision())
+		rows = salvage(b.Salvage, rows, holes, db.CompactRevision())
 	}
 	db.Rows = mvcc.NewTable(rows, holes)
 }
@@ -116,7 +117,7 @@ func (m *Member) laterCompaction() int64 {
 // salvage adds rows that lie in pages to which nothing readable refers. Rows of the key bucket never change once they
 // are written, and above the compact revision none is removed: any copy of a page has them right. Those that two pages
 // tell differently are left out.
-func salvage(b *bolt.Bucket, rows []mvcc.Row, holes []mvcc.Hole, compact int64) []mvcc.Row {
+func salvage(pages func(func(key []byte) bool) []bolt.SalvagedPage, rows []mvcc.Row, holes []mvcc.Hole, compact int64) []mvcc.Row {
 	have := map[mvcc.Revision]bool{}
 	for i := range rows {
 		if rows[i].Rev.Main > compact {
@@ -125,7 +126,7 @@ func salvage(b *bolt.Bucket, rows []mvcc.Row, holes []mvcc.Hole, compact int64) 
 	}
 	found := map[mvcc.Revision]mvcc.Row{}
 	doubtful := map[mvcc.Revision]bool{}
-	for _, p := range b.Salvage(func(key []byte) bool { _, _, ok := mvcc.ParseRevision(key); return ok }) {
+	for _, p := range pages(func(key []byte) bool { _, _, ok := mvcc.ParseRevision(key); return ok }) {
 		for _, s := range p.Rows {
 			rev, tombstone, _ := mvcc.ParseRevision(s.Key)
 			var kv mvcc.KeyValue

@@ -81,7 +81,7 @@ func (c *checker) membership() {
 	conf := m.RaftConfState()
 	if conf != nil {
 		for _, id := range conf.Learners {
-			c.add(finding.New("learner", finding.Warning, c.dbFile(), "member %016x is a learner still: it does not vote and was not promoted", id))
+			c.add(finding.New("learner-not-promoted", finding.Warning, c.dbFile(), "member %016x is a learner still: it does not vote and was not promoted", id))
 		}
 	}
 	if m.Log.HasMetadata && m.Log.NodeID != 0 {

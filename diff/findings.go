@@ -1,0 +1,79 @@
+package diff
+
+import (
+	"fmt"
+
+	"etcd-autopsy/diff/align"
+	"etcd-autopsy/inspect"
+	"etcd-autopsy/inspect/check"
+	"etcd-autopsy/inspect/finding"
+)
+
+// CheckMember is check.Member with what the member's own log says about its db.
+func CheckMember(m *inspect.Member) *check.Result {
+	r := check.Member(m)
+	if m.DB == nil || !m.DB.HasKeys || len(m.Log.Entries) == 0 {
+		return r
+	}
+	c := compare([]*inspect.Member{m})
+	for _, k := range c.causes {
+		if f, ok := c.finding(k); ok {
+			r.Findings = append(r.Findings, f)
+		}
+	}
+	if t := c.traces[0]; t.Through > m.DB.Tables.ConsistentIndex && len(m.DB.Rows.Holes()) == 0 {
+		r.Findings = append(r.Findings, finding.New("index-behind-data", finding.Error, m.DB.File.Name,
+			"consistent index %d, but the db holds the effects of entries up to %d", m.DB.Tables.ConsistentIndex, t.Through))
+	}
+	check.Sort(r.Findings)
+	return r
+}
+
+// finding turns a departure of a member from its own log into a finding. Damage of rows is found without the log, too,
+// and then said twice, once with the entry.
+func (c *comparison) finding(k *cause) (finding.Finding, bool) {
+	m := c.ms[k.odd[0]]
+	code := map[align.Outcome]string{
+		align.Refused: "entry-without-effect", align.OtherBranch: "entry-other-branch", align.Partial: "entry-half-applied",
+		align.Altered: "row-differs-from-entry", align.Lost: "row-lost", align.Extra: "revision-without-entry",
+	}[k.outcome]
+	if k.again {
+		code = "entry-applied-again"
+	}
+	if code == "" {
+		return finding.Finding{}, false
+	}
+	what := fmt.Sprintf("revision %d", k.revision)
+	if e := c.entry(k.odd[0], k.index); e != nil {
+		what = fmt.Sprintf("entry %d, %s", e.Index, e.Summary)
+		if k.interval != nil {
+			what = fmt.Sprintf("one of entries %d to %d, such as %s", k.interval.First, k.interval.Last, e.Summary)
+		}
+		if n := len(k.entries); n > 1 {
+			what += fmt.Sprintf(", and %d more up to entry %d", n-1, k.entries[n-1])
+		}
+	}
+	v := c.write(k)
+	return finding.New(code, finding.Error, m.DB.File.Name, "%s: %s", what, v.What), true
+}
+
+// Explain is check.Explain for the findings of CheckMember, too.
+func Explain(code string) check.Advice {
+	if a, ok := advice[code]; ok {
+		return a
+	}
+	return check.Explain(code)
+}
+
+const askOthers = "run diff with the other members to see who departed from whom; rebuild this member if it stands alone"
+
+var advice = map[string]check.Advice{
+	"entry-without-effect":   {Meaning: "the log asked for a change that is not in the db, although the db's own state demanded it", Action: askOthers},
+	"entry-other-branch":     {Meaning: "a transaction did what it should do if its compare had come out otherwise", Action: askOthers},
+	"entry-half-applied":     {Meaning: "only some of an entry's changes are in the db", Action: askOthers},
+	"entry-applied-again":    {Meaning: "the log was applied a second time over the same data, as after a crash that left the consistent index behind", Action: askOthers},
+	"row-differs-from-entry": {Meaning: "a stored row is not what the entry wrote: changed or damaged afterwards", Action: askOthers},
+	"row-lost":               {Meaning: "an entry's revision was made, but its rows are not there any more", Action: askOthers},
+	"revision-without-entry": {Meaning: "the db holds a change that nothing in the log asked for", Action: askOthers},
+	"index-behind-data":      {Meaning: "the data is newer than the consistent index: a member started on this copy applies entries a second time; in a copy of a running member, pages of different moments", Action: "do not start it on etcd before 3.5.6 without comparing it with another member; better rebuild it"},
+}
