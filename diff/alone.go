@@ -3,8 +3,6 @@ package diff
 import (
 	"slices"
 
-	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
-
 	"etcd-autopsy/diff/align"
 )
 
@@ -42,26 +40,37 @@ func (c *comparison) ownCauses(i int) {
 // refusable tells, for each entry, whether a rule that this comparison does not simulate may refuse it: permissions while
 // auth is on, quota and corruption alarms while they are.
 func (c *comparison) refusable(i int) func(index uint64) bool {
-	v := c.views[i]
-	m := c.ms[i]
+	m, h := c.ms[i], c.views[i]
+	if len(m.DB.Tables.Alarms) > 0 || len(h.alarms) > 0 {
+		// On before or after: which, does not matter for saying that it may be.
+		return func(uint64) bool { return true }
+	}
 	// Backwards from what the db says in the end.
 	auth := m.DB.Tables.AuthEnabled
-	alarm := len(m.DB.Tables.Alarms) > 0
-	on := make(map[uint64]bool)
-	for _, e := range slices.Backward(v) {
-		if e.Index > m.DB.Tables.ConsistentIndex {
+	type change struct {
+		index uint64
+		on    bool // from here on
+	}
+	var changes []change
+	for _, x := range slices.Backward(h.authWrites) {
+		if x > m.DB.Tables.ConsistentIndex {
 			continue
 		}
-		switch r := e.Request(); r.Type {
+		switch c.request(i, x).Type {
 		case "AuthEnable":
+			changes = append(changes, change{x, true})
 			auth = false
 		case "AuthDisable":
+			changes = append(changes, change{x, false})
 			auth = true
-		case "Alarm":
-			// On before or after: which, does not matter for saying that it may be.
-			alarm = alarm || r.Internal.GetAlarm().GetAction() != pb.AlarmRequest_GET
 		}
-		on[e.Index] = auth || alarm
 	}
-	return func(index uint64) bool { return on[index] }
+	return func(index uint64) bool {
+		for _, ch := range changes {
+			if ch.index < index {
+				return ch.on
+			}
+		}
+		return auth
+	}
 }

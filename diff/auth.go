@@ -12,11 +12,7 @@ import (
 // compareAuth compares the auth tables, unless entries that only some members have reached may explain a difference. The
 // password hashes are left out: up to 3.4 each member draws its own salt.
 func (c *comparison) compareAuth() {
-	waiting := false
-	c.pending(func(e *align.Entry) {
-		waiting = waiting || isAuthWrite(e.Request().Type)
-	})
-	if waiting {
+	if c.pending(func(h *history) []uint64 { return h.authWrites }) {
 		return
 	}
 	c.table(LayerAuth, "auth enabled", func(t *schema.Tables) any { return t.AuthEnabled })
@@ -84,7 +80,7 @@ func countsAgain(typ string) bool {
 // replayable lists every entry at which a replay of auth entries by member i can have begun that raised its auth revision
 // by extra: the first one that counts behind the member's last change of a key before a restart.
 func (c *comparison) replayable(i int, extra uint64) []uint64 {
-	v := c.views[i]
+	v := c.views[i].entries
 	wrote := map[uint64]bool{}
 	c.traces[i].steps(func(s *align.Step) {
 		if s.Revision > 0 {
@@ -112,8 +108,8 @@ func (c *comparison) replayable(i int, extra uint64) []uint64 {
 // countedAgain lists the entries from first on that counted.
 func (c *comparison) countedAgain(i int, first, extra uint64) []uint64 {
 	var es []uint64
-	for n := range c.views[i] {
-		e := &c.views[i][n]
+	for n := range c.views[i].entries {
+		e := &c.views[i].entries[n]
 		if e.Index >= first && uint64(len(es)) < extra && countsAgain(e.Request().Type) {
 			es = append(es, e.Index)
 		}
@@ -130,8 +126,8 @@ func (c *comparison) restarts(i int) func(index uint64) bool {
 	}
 	var ps []proposal
 	if m := c.ms[i]; m.Log.HasMetadata {
-		for n := range c.views[i] {
-			e := &c.views[i][n]
+		for n := range c.views[i].entries {
+			e := &c.views[i].entries[n]
 			if r := e.Request(); r.ID != 0 {
 				if p := raftlog.Proposer(r.ID); p.Prefix == uint16(m.Log.NodeID) {
 					ps = append(ps, proposal{e.Index, p.Start})

@@ -124,10 +124,13 @@ func (k *cause) order() uint64 {
 // indexes are all entries that any member has, from first on.
 func (c *comparison) indexes(first uint64) []uint64 {
 	var all []uint64
-	for _, v := range c.views {
-		for i := range v {
-			if v[i].Index >= first {
-				all = append(all, v[i].Index)
+	for n, h := range c.views {
+		if slices.Contains(c.views[:n], h) {
+			continue
+		}
+		for i := range h.entries {
+			if x := h.entries[i].Index; x >= first {
+				all = append(all, x)
 			}
 		}
 	}

@@ -79,9 +79,9 @@ type comparison struct {
 	doc *Document
 
 	logs    *logs
-	views   [][]align.Entry
-	last    []int64 // current revision of each member
-	compact int64   // the highest compact revision
+	views   []*history // of each member; members with the same log share one
+	last    []int64    // current revision of each member
+	compact int64      // the highest compact revision
 	parts   []parting
 	inputs  []align.Input
 	traces  []*trace
@@ -110,8 +110,14 @@ func (c *comparison) run() {
 	c.doc.Logs = Logs{Compared: c.logs.compared, Identical: len(c.logs.forks) == 0}
 	var tables []*mvcc.Table
 	c.doc.Common.Index = math.MaxUint64
+	byLog := map[int]*history{}
 	for i, m := range c.ms {
-		c.views = append(c.views, c.logs.view(c.ms, i))
+		h := byLog[c.logs.history[i]]
+		if h == nil {
+			h = newHistory(c.logs.view(c.ms, i))
+			byLog[c.logs.history[i]] = h
+		}
+		c.views = append(c.views, h)
 		c.last = append(c.last, m.DB.Revision())
 		c.compact = max(c.compact, m.DB.CompactRevision())
 		tables = append(tables, m.DB.Rows)
@@ -137,13 +143,9 @@ func (c *comparison) run() {
 
 // whole tells whether member i's log holds the history of its keyspace from the beginning.
 func (c *comparison) whole(i int) bool {
-	v := c.views[i]
-	if len(v) == 0 || v[0].Index != 1 || v[len(v)-1].Index != uint64(len(v)) {
-		return false
-	}
+	h := c.views[i]
 	// A restored cluster begins with a keyspace, and with more revisions than entries.
-	m := c.ms[i]
-	return uint64(c.last[i]-1) <= max(m.DB.Tables.ConsistentIndex, v[len(v)-1].Index)
+	return h.whole() && uint64(c.last[i]-1) <= max(c.ms[i].DB.Tables.ConsistentIndex, uint64(len(h.entries)))
 }
 
 // agreed is the last main revision up to which members i and j hold the same rows, above the compact revision.
@@ -200,7 +202,7 @@ func (c *comparison) align() {
 	slices.SortStableFunc(order, func(a, b int) int {
 		return cmp.Or(cmp.Compare(c.ms[a].DB.CompactRevision(), c.ms[b].DB.CompactRevision()),
 			cmp.Compare(len(c.ms[a].DB.Rows.Holes()), len(c.ms[b].DB.Rows.Holes())),
-			cmp.Compare(len(c.views[b]), len(c.views[a])))
+			cmp.Compare(len(c.views[b].entries), len(c.views[a].entries)))
 	})
 	for k, i := range order {
 		in := c.input(i)
@@ -217,12 +219,12 @@ func (c *comparison) align() {
 }
 
 func (c *comparison) input(i int) align.Input {
-	m, v := c.ms[i], c.views[i]
+	m, h := c.ms[i], c.views[i]
 	whole := c.whole(i)
 	return align.Input{
-		Entries: v, Table: m.DB.Rows, Index: touchedBy(v).index(m.DB.Rows),
+		Log: h.log, Table: m.DB.Rows, Index: h.touched.index(m.DB.Rows),
 		Compact: m.DB.CompactRevision(), ConsistentIndex: m.DB.Tables.ConsistentIndex,
-		Leases: newLeaseLog(v, m.DB.Tables.Leases, whole), Whole: whole,
+		Leases: newLeaseLog(h.leases, m.DB.Tables.Leases, whole), Whole: whole,
 	}
 }
 
@@ -299,9 +301,8 @@ func (c *comparison) reach(i int) uint64 {
 		return at // 3.5 and later save it with every entry
 	}
 	limit := committed(m)
-	v := c.views[i]
-	for k := range v {
-		e := &v[k]
+	for k := range c.views[i].entries {
+		e := &c.views[i].entries[k]
 		if e.Index <= at {
 			continue
 		}

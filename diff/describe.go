@@ -35,7 +35,7 @@ func find(v []align.Entry, index uint64) *align.Entry {
 
 // entry describes the entry that member i has at index, nil if it is in no log.
 func (c *comparison) entry(i int, index uint64) *Entry {
-	e := find(c.views[i], index)
+	e := find(c.views[i].entries, index)
 	if e == nil {
 		return nil
 	}

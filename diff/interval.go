@@ -57,7 +57,7 @@ func (c *comparison) slide(i int, steps []*align.Step, at, dir int) uint64 {
 			between = append(between, s)
 			continue
 		}
-		e := find(c.views[i], skipped.Index)
+		e := find(c.views[i].entries, skipped.Index)
 		rows := in.Table.Group(s.Revision)
 		if e == nil || s.Outcome != align.Applied || !align.Same(in.Predict(e, s.Revision-1), rows) {
 			return reached
@@ -68,7 +68,7 @@ func (c *comparison) slide(i int, steps []*align.Step, at, dir int) uint64 {
 			state = s.Revision - 1
 		}
 		for _, b := range between {
-			if o := find(c.views[i], b.Index); o == nil || len(in.Predict(o, state)) > 0 {
+			if o := find(c.views[i].entries, b.Index); o == nil || len(in.Predict(o, state)) > 0 {
 				return reached
 			}
 		}
@@ -81,7 +81,7 @@ func (c *comparison) slide(i int, steps []*align.Step, at, dir int) uint64 {
 // alike is the range of neighbouring entries that write what entry index writes, entries without effect in between.
 func (c *comparison) alike(i int, index uint64) (first, last uint64) {
 	in := &c.inputs[i]
-	e := find(c.views[i], index)
+	e := find(c.views[i].entries, index)
 	if e == nil {
 		return index, index
 	}

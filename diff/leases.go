@@ -1,34 +1,22 @@
 package diff
 
-import (
-	"etcd-autopsy/diff/align"
-	"etcd-autopsy/inspect/schema"
-)
+import "etcd-autopsy/inspect/schema"
 
-// leaseLog is when leases were granted and revoked, as the log says, with what the member's table says in the end.
+// leaseEvent is an entry that grants a lease, or revokes it.
+type leaseEvent struct {
+	index uint64
+	grant bool
+}
+
+// leaseLog is when leases were granted and revoked, as the log says, with what a member's table says in the end.
 type leaseLog struct {
 	events map[int64][]leaseEvent // in order
 	final  map[int64]bool         // what the table holds
 	whole  bool                   // the log begins with the cluster: what it does not grant never was
 }
 
-type leaseEvent struct {
-	index uint64
-	grant bool
-}
-
-func newLeaseLog(entries []align.Entry, leases []schema.LeaseRecord, whole bool) *leaseLog {
-	l := &leaseLog{events: map[int64][]leaseEvent{}, final: map[int64]bool{}, whole: whole}
-	for i := range entries {
-		e := &entries[i]
-		switch in := e.Request().Internal; {
-		case in == nil:
-		case in.LeaseGrant != nil:
-			l.events[in.LeaseGrant.ID] = append(l.events[in.LeaseGrant.ID], leaseEvent{e.Index, true})
-		case in.LeaseRevoke != nil:
-			l.events[in.LeaseRevoke.ID] = append(l.events[in.LeaseRevoke.ID], leaseEvent{e.Index, false})
-		}
-	}
+func newLeaseLog(events map[int64][]leaseEvent, leases []schema.LeaseRecord, whole bool) *leaseLog {
+	l := &leaseLog{events: events, final: map[int64]bool{}, whole: whole}
 	for _, r := range leases {
 		l.final[r.ID] = true
 	}

@@ -127,7 +127,7 @@ func (c *comparison) runExtent(member int, from uint64, departs map[uint64]int) 
 
 // request is the entry as member i applied it, nil if nobody has it.
 func (c *comparison) request(i int, index uint64) *raftlog.Request {
-	if e := find(c.views[i], index); e != nil {
+	if e := find(c.views[i].entries, index); e != nil {
 		return e.Request()
 	}
 	return nil

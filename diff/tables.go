@@ -4,10 +4,10 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"math"
 	"reflect"
 	"slices"
 
-	"etcd-autopsy/diff/align"
 	"etcd-autopsy/inspect/schema"
 )
 
@@ -20,29 +20,34 @@ func (c *comparison) compareTables() {
 	c.compareMembership()
 }
 
-// pending calls f for the entries above the lowest consistent index: some members may have applied them, others not. Up
-// to 3.4 the tables may even be ahead of the consistent index that is saved with the keys.
-func (c *comparison) pending(f func(e *align.Entry)) {
-	for _, v := range c.views {
-		for i := range v {
-			if v[i].Index > c.doc.Common.Index {
-				f(&v[i])
-			}
-		}
+// pending tells whether any of the listed entries is above the lowest consistent index: some members may have applied
+// it, others not. Up to 3.4 the tables may even be ahead of the consistent index that is saved with the keys.
+func (c *comparison) pending(list func(h *history) []uint64) bool {
+	return slices.ContainsFunc(c.views, func(h *history) bool {
+		l := list(h)
+		return len(l) > 0 && l[len(l)-1] > c.lowest()
+	})
+}
+
+// lowest is the lowest consistent index of all members.
+func (c *comparison) lowest() uint64 {
+	low := uint64(math.MaxUint64)
+	for _, m := range c.ms {
+		low = min(low, m.DB.Tables.ConsistentIndex)
 	}
+	return low
 }
 
 func (c *comparison) compareLeases() {
-	pending := map[int64]bool{}
-	c.pending(func(e *align.Entry) {
-		switch in := e.Request().Internal; {
-		case in == nil:
-		case in.LeaseGrant != nil:
-			pending[in.LeaseGrant.ID] = true
-		case in.LeaseRevoke != nil:
-			pending[in.LeaseRevoke.ID] = true
-		}
-	})
+	pending := func(id int64) bool {
+		return c.pending(func(h *history) []uint64 {
+			var at []uint64
+			for _, ev := range h.leases[id] {
+				at = append(at, ev.index)
+			}
+			return at
+		})
+	}
 	tables := make([]map[int64]schema.LeaseRecord, len(c.ms))
 	all := map[int64]bool{}
 	for i, m := range c.ms {
@@ -60,7 +65,7 @@ func (c *comparison) compareLeases() {
 	}
 	ids := slices.SortedFunc(maps.Keys(all), func(a, b int64) int { return cmp.Compare(uint64(a), uint64(b)) })
 	for _, id := range ids {
-		if pending[id] {
+		if pending(id) {
 			continue
 		}
 		groups := c.groupsOf(func(i, j int) bool {
@@ -86,18 +91,14 @@ func (c *comparison) compareLeases() {
 // there already for that entry.
 func (c *comparison) leaseCause(id int64, groups [][]int, tables []map[int64]schema.LeaseRecord) {
 	var grant, revoke uint64
-	first := uint64(0)
-	for _, v := range c.views {
-		for i := range v {
-			if i == 0 && (first == 0 || v[0].Index < first) {
-				first = v[0].Index
-			}
-			switch in := v[i].Request().Internal; {
-			case in == nil || v[i].Index > c.doc.Common.Index:
-			case in.LeaseGrant != nil && in.LeaseGrant.ID == id:
-				grant = max(grant, v[i].Index)
-			case in.LeaseRevoke != nil && in.LeaseRevoke.ID == id:
-				revoke = max(revoke, v[i].Index)
+	for _, h := range c.views {
+		for _, ev := range h.leases[id] {
+			switch {
+			case ev.index > c.doc.Common.Index:
+			case ev.grant:
+				grant = max(grant, ev.index)
+			default:
+				revoke = max(revoke, ev.index)
 			}
 		}
 	}
@@ -146,9 +147,7 @@ func (c *comparison) groupsOf(same func(i, j int) bool) [][]int {
 }
 
 func (c *comparison) compareAlarms() {
-	waiting := false
-	c.pending(func(e *align.Entry) { waiting = waiting || e.Request().Type == "Alarm" })
-	if !waiting {
+	if !c.pending(func(h *history) []uint64 { return h.alarms }) {
 		c.table(LayerAlarm, "alarms", func(t *schema.Tables) any { return t.Alarms })
 	}
 }
@@ -156,12 +155,7 @@ func (c *comparison) compareAlarms() {
 // compareMembership compares the members buckets. Their attributes are stale by design in some versions, so that only
 // who belongs to the cluster counts.
 func (c *comparison) compareMembership() {
-	waiting := false
-	c.pending(func(e *align.Entry) {
-		t := e.Request().Type
-		waiting = waiting || t == "ConfChange" || t == "ConfChangeV2"
-	})
-	if waiting {
+	if c.pending(func(h *history) []uint64 { return h.confChanges }) {
 		return
 	}
 	c.table(LayerMembership, "who is a member", func(t *schema.Tables) any {

@@ -6,7 +6,6 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
-	"etcd-autopsy/diff/align"
 	"etcd-autopsy/inspect/mvcc"
 )
 
@@ -17,24 +16,23 @@ type touched struct {
 	leases map[int64]struct{}
 }
 
-func touchedBy(entries []align.Entry) *touched {
-	t := &touched{keys: map[string]struct{}{}, leases: map[int64]struct{}{}}
-	for i := range entries {
-		in := entries[i].Request().Internal
-		switch {
-		case in == nil:
-		case in.Put != nil:
-			t.add(in.Put.Key, nil)
-		case in.DeleteRange != nil:
-			t.add(in.DeleteRange.Key, in.DeleteRange.RangeEnd)
-		case in.Txn != nil:
-			t.txn(in.Txn)
-		case in.LeaseRevoke != nil:
-			t.leases[in.LeaseRevoke.ID] = struct{}{}
-		}
+func newTouched() *touched {
+	return &touched{keys: map[string]struct{}{}, leases: map[int64]struct{}{}}
+}
+
+// request adds what one request reads or writes.
+func (t *touched) request(in *pb.InternalRaftRequest) {
+	switch {
+	case in == nil:
+	case in.Put != nil:
+		t.add(in.Put.Key, nil)
+	case in.DeleteRange != nil:
+		t.add(in.DeleteRange.Key, in.DeleteRange.RangeEnd)
+	case in.Txn != nil:
+		t.txn(in.Txn)
+	case in.LeaseRevoke != nil:
+		t.leases[in.LeaseRevoke.ID] = struct{}{}
 	}
-	t.merge()
-	return t
 }
 
 func (t *touched) add(key, end []byte) {

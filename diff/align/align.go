@@ -94,9 +94,8 @@ func (s *Step) String() string {
 
 // Input is what is known of one member.
 type Input struct {
-	// Entries in ascending order of index; gaps are allowed.
-	Entries []Entry
-	Table   *mvcc.Table
+	Log   *Log
+	Table *mvcc.Table
 	// Index covers every key that the entries touch.
 	Index *mvcc.Index
 	// Compact is the compact revision, 0 if never compacted: state is known from there on.

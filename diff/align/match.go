@@ -154,7 +154,10 @@ type signature uint64
 
 type hasher struct{ h maphash.Hash }
 
-func newHasher(seed maphash.Seed) *hasher {
+// seed is of this process: signatures are compared, never shown.
+var seed = maphash.MakeSeed()
+
+func newHasher() *hasher {
 	h := &hasher{}
 	h.h.SetSeed(seed)
 	return h

@@ -2,7 +2,6 @@ package align
 
 import (
 	"cmp"
-	"hash/maphash"
 	"math"
 	"slices"
 
@@ -21,8 +20,6 @@ type grid struct {
 	groups  []group
 	base    int64 // main revision before the first group
 
-	seed      maphash.Seed
-	byContent map[signature][]int32 // entries by what they could write
 	groupSigs []signature
 
 	predictedI, predictedG int // of predicted, which is asked for several times in a row
@@ -86,7 +83,7 @@ func Align(in Input) *Alignment {
 }
 
 func newGrid(in *Input) *grid {
-	g := &grid{in: in, p: &predictor{ix: in.Index, leases: in.Leases}, entries: bridged(in), seed: maphash.MakeSeed(), predictedI: -1, decodedI: -1}
+	g := &grid{in: in, p: &predictor{ix: in.Index, leases: in.Leases}, entries: in.Log.upTo(in.ConsistentIndex), predictedI: -1, decodedI: -1}
 	g.base = max(in.Compact, 1)
 	if in.From != nil {
 		g.base = max(g.base, in.From.Revision)
@@ -117,16 +114,10 @@ func newGrid(in *Input) *grid {
 	if t.Unknown(math.MaxInt64) {
 		g.groups = append(g.groups, group{main: max(next-1, g.base), hole: true})
 	}
-	h := newHasher(g.seed)
+	h := newHasher()
 	g.groupSigs = make([]signature, len(g.groups))
 	for i := range g.groups {
 		g.groupSigs[i] = h.ofGroup(&g.groups[i])
-	}
-	g.byContent = make(map[signature][]int32)
-	for i := range g.entries {
-		for _, s := range h.ofRequest(g.entries[i].Request().Internal) {
-			g.byContent[s] = append(g.byContent[s], int32(i))
-		}
 	}
 	return g
 }
@@ -144,22 +135,6 @@ func (g *grid) indexBefore(i int, none uint64) uint64 {
 		return none
 	}
 	return g.entries[i-1].Index
-}
-
-// bridged puts an entry without content wherever entries are missing, and behind the last one if the data goes on.
-func bridged(in *Input) []Entry {
-	var out []Entry
-	add := func(index uint64) { out = append(out, Entry{Index: index}) }
-	for i, e := range in.Entries {
-		if i > 0 && e.Index > in.Entries[i-1].Index+1 {
-			add(e.Index - 1)
-		}
-		out = append(out, e)
-	}
-	if n := len(in.Entries); n > 0 && in.Entries[n-1].Index < in.ConsistentIndex {
-		add(in.ConsistentIndex)
-	}
-	return out
 }
 
 // predict returns what entry i would do after the first n groups.
@@ -211,7 +186,7 @@ func (g *grid) pins() []pin {
 	}
 	var all []pin
 	for n, s := range g.groupSigs {
-		if at := g.byContent[s]; s != 0 && count[s] == 1 && len(at) == 1 && int(at[0]) >= lo &&
+		if at := g.in.Log.byContent[s]; s != 0 && count[s] == 1 && len(at) == 1 && int(at[0]) >= lo &&
 			g.entries[at[0]].Index <= g.in.ConsistentIndex {
 			all = append(all, pin{int(at[0]), n})
 		}
@@ -402,7 +377,7 @@ func (g *grid) expand(at node, lowG int, visit func(cost int, next node, k kind)
 			cost = costUnread
 		}
 		visit(cost, node{i, n - 1}, orphan)
-		for _, x := range g.byContent[g.groupSigs[n-1]] {
+		for _, x := range g.in.Log.byContent[g.groupSigs[n-1]] {
 			if int(x) >= i && i > 0 && g.groupSigs[n-1] != 0 {
 				visit(costReplay, node{int(x) + 1, n}, replay)
 			}

@@ -114,6 +114,9 @@ func Decode(e *Entry) (*Request, error) {
 // decode as the former. The wire types decide: a Request's method is no message (field 2), its path none (3), and its
 // dir, always written, is a varint where delete_range, a message, would be (5).
 func decodeNormal(data []byte) (*Request, error) {
+	if put, ok := decodePut(data); ok {
+		return put, nil
+	}
 	req := &Request{Type: "Unknown"}
 	var embedded []byte
 	c := cursor{b: data}

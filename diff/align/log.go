@@ -1,0 +1,42 @@
+package align
+
+import (
+	"slices"
+
+	"etcd-autopsy/inspect/raftlog"
+)
+
+// Log is a log prepared for alignments: of several members, if they follow the same one.
+type Log struct {
+	// entries in ascending order, with one without content wherever some are missing.
+	entries   []Entry
+	byContent map[signature][]int32 // positions of entries by what they could write
+}
+
+// NewLog prepares entries, which must be in ascending order of index; gaps are allowed. It decodes each of them once
+// and shows it to visit.
+func NewLog(entries []Entry, visit func(e *Entry, r *raftlog.Request)) *Log {
+	l := &Log{entries: make([]Entry, 0, len(entries)), byContent: make(map[signature][]int32, len(entries))}
+	h := newHasher()
+	for i := range entries {
+		e := &entries[i]
+		if i > 0 && e.Index > entries[i-1].Index+1 {
+			l.entries = append(l.entries, Entry{Index: e.Index - 1})
+		}
+		r := e.Request()
+		for _, s := range h.ofRequest(r.Internal) {
+			l.byContent[s] = append(l.byContent[s], int32(len(l.entries)))
+		}
+		l.entries = append(l.entries, *e)
+		visit(e, r)
+	}
+	return l
+}
+
+// upTo returns the entries, with one more without content if a db is at an index that the log has not come to.
+func (l *Log) upTo(index uint64) []Entry {
+	if n := len(l.entries); n == 0 || l.entries[n-1].Index >= index {
+		return l.entries
+	}
+	return append(slices.Clip(l.entries), Entry{Index: index})
+}

@@ -1,0 +1,283 @@
+package replay
+
+import (
+	"cmp"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"etcd-autopsy/diff/align"
+	"etcd-autopsy/inspect/mvcc"
+	"etcd-autopsy/inspect/schema"
+)
+
+// Base is what a member holds, to go back from.
+type Base struct {
+	Rows   *mvcc.Table
+	Tables *schema.Tables
+	// Log is every entry known that this member applied or will apply, ascending.
+	Log []align.Entry
+	// Whole is true if Log begins with the cluster, whose keyspace began empty.
+	Whole bool
+}
+
+// Compact is the base's compact revision: it cannot be taken back further.
+func (b *Base) Compact() int64 { return max(b.Tables.ScheduledCompact, b.Tables.FinishedCompact) }
+
+// Auth is the state of authentication. Passwords are not part of it: they decide who gets in, not what is applied.
+type Auth struct {
+	Enabled  bool
+	Revision uint64
+	Users    []schema.User // sorted by name
+	Roles    []schema.Role
+}
+
+// State is a member's state at a moment, without what no entry can change.
+type State struct {
+	// Index is the last entry applied, Revision the main revision then.
+	Index    uint64
+	Revision int64
+	// Compact is the revision compacted to.
+	Compact int64
+	Leases  []schema.LeaseRecord
+	Auth    Auth
+	Alarms  []schema.AlarmMember
+	// Version is the cluster version, empty if not known.
+	Version string
+	// Notes say what could not be known for certain.
+	Notes []string
+
+	rows *mvcc.Table // live is over its rows up to Revision
+}
+
+// placeholderTTL stands for that of a lease whose grant is in no log. Leases do not expire in a copy.
+const placeholderTTL = 3600
+
+// Empty is the state before the first entry of a cluster.
+func Empty() *State { return &State{Revision: 1, rows: mvcc.NewTable(nil, nil)} }
+
+// Rewind returns the state that base had when entry index had been applied and the main revision was rev.
+func Rewind(b *Base, index uint64, rev int64) (*State, error) {
+	if index == 0 {
+		if !b.Whole {
+			return nil, fmt.Errorf("%w: the log does not begin with the cluster", ErrNoBase)
+		}
+		return Empty(), nil
+	}
+	if c := b.Compact(); rev < c {
+		return nil, fmt.Errorf("%w: compacted at revision %d, which is after revision %d", ErrNoBase, c, rev)
+	}
+	for _, h := range b.Rows.Holes() {
+		if h.First.Main <= rev {
+			return nil, fmt.Errorf("%w: rows before revision %d may be missing because of damage", ErrNoBase, rev+1)
+		}
+	}
+	st := &State{Index: index, Revision: rev, Compact: b.Compact(), Version: versionAt(b, index), rows: b.Rows}
+	st.rewindLeases(b)
+	st.rewindAlarms(b)
+	if err := st.rewindAuth(b); err != nil {
+		return nil, err
+	}
+	return st, nil
+}
+
+// WithAuth returns a copy of the state with other auth tables.
+func (st *State) WithAuth(a Auth) *State {
+	c := *st
+	c.Auth = a
+	return &c
+}
+
+// live yields the rows of the live keys that are touched, in no order.
+func (st *State) live(keys *touched) iter.Seq[*mvcc.Row] {
+	last := map[string]int{}
+	var kv mvcc.KeyValue
+	upTo := st.rows.Lower(st.Revision + 1)
+	for i := range upTo {
+		r := st.rows.Row(i)
+		if kv.Decode(r.Value) != nil {
+			continue
+		}
+		switch k := string(kv.Key); {
+		case r.Tombstone:
+			delete(last, k)
+		case keys == nil || keys.has(k, kv.Lease):
+			last[k] = i
+		default:
+			// A key that is touched by its lease only is not any more once it has another lease.
+			delete(last, k)
+		}
+	}
+	return func(yield func(*mvcc.Row) bool) {
+		for _, i := range last {
+			if !yield(st.rows.Row(i)) {
+				return
+			}
+		}
+	}
+}
+
+// leaseEvents are the grants and revokes of one lease around a moment.
+type leaseEvents struct {
+	before, after *pb.InternalRaftRequest // the last one up to it, the first one behind it
+	afterIndex    uint64
+	granted       bool // by any later entry behind the moment
+	ttl           int64
+}
+
+// rewindLeases rolls the lease table back. What is certain: a lease that live keys carry is there. What the log tells:
+// a lease is there if its next entry revokes it, and is not if its next entry grants it.
+func (st *State) rewindLeases(b *Base) {
+	events := map[int64]*leaseEvents{}
+	at := func(id int64) *leaseEvents {
+		if events[id] == nil {
+			events[id] = &leaseEvents{}
+		}
+		return events[id]
+	}
+	for i := range b.Log {
+		e := &b.Log[i]
+		in := e.Request().Internal
+		var id int64
+		switch {
+		case in == nil:
+			continue
+		case in.LeaseGrant != nil:
+			id = in.LeaseGrant.ID
+		case in.LeaseRevoke != nil:
+			id = in.LeaseRevoke.ID
+		default:
+			continue
+		}
+		ev := at(id)
+		switch {
+		case e.Index <= st.Index:
+			ev.before = in
+			if in.LeaseGrant != nil {
+				ev.ttl = in.LeaseGrant.TTL
+			}
+		default:
+			if ev.after == nil {
+				ev.after, ev.afterIndex = in, e.Index
+			}
+			ev.granted = ev.granted || in.LeaseGrant != nil
+		}
+	}
+	table := map[int64]schema.LeaseRecord{}
+	for _, l := range b.Tables.Leases {
+		table[l.ID] = l
+		at(l.ID)
+	}
+	used := map[int64]bool{}
+	var kv mvcc.KeyValue
+	for r := range st.live(nil) {
+		if kv.Decode(r.Value) == nil && kv.Lease != 0 {
+			used[kv.Lease] = true
+			at(kv.Lease)
+		}
+	}
+	unknown := 0
+	for id, ev := range events {
+		_, there := table[id]
+		exists := there
+		switch {
+		case used[id]:
+			exists = true
+		case ev.after == nil:
+		case ev.after.LeaseGrant != nil:
+			exists = false
+		case there && !ev.granted:
+			exists = true // its revoke was refused
+		case ev.before != nil:
+			exists = ev.before.LeaseGrant != nil
+		case b.Whole:
+			exists = false
+		case ev.afterIndex > b.Tables.ConsistentIndex && b.Tables.HasTerm:
+			exists = there
+		default:
+			exists = true // revoked later; when it was granted no log tells
+		}
+		if !exists {
+			continue
+		}
+		l, ok := table[id]
+		if !ok {
+			if l = (schema.LeaseRecord{ID: id, TTL: ev.ttl}); l.TTL == 0 {
+				l.TTL = placeholderTTL
+				unknown++
+			}
+		}
+		st.Leases = append(st.Leases, l)
+	}
+	slices.SortFunc(st.Leases, func(a, b schema.LeaseRecord) int { return cmp.Compare(uint64(a.ID), uint64(b.ID)) })
+	if unknown > 0 {
+		st.Notes = append(st.Notes, fmt.Sprintf("%d leases of that moment were granted before the first entry that is left: their TTL is not known", unknown))
+	}
+}
+
+// rewindAlarms takes back what entries behind the moment raised or cleared.
+func (st *State) rewindAlarms(b *Base) {
+	alarms := map[schema.AlarmMember]bool{}
+	for _, a := range b.Tables.Alarms {
+		alarms[a] = true
+	}
+	for i := len(b.Log) - 1; i >= 0 && b.Log[i].Index > st.Index; i-- {
+		in := b.Log[i].Request().Internal
+		if in == nil || in.Alarm == nil || in.Alarm.Alarm == pb.AlarmType_NONE || b.Log[i].Index > b.Tables.ConsistentIndex {
+			continue
+		}
+		a := schema.AlarmMember{Member: in.Alarm.MemberID, Type: in.Alarm.Alarm.String()}
+		switch in.Alarm.Action {
+		case pb.AlarmRequest_ACTIVATE:
+			delete(alarms, a)
+		case pb.AlarmRequest_DEACTIVATE:
+			alarms[a] = true
+		}
+	}
+	// What was raised at or before the moment, and not cleared, was on even if it was raised again behind it.
+	for i := range b.Log {
+		if b.Log[i].Index > st.Index {
+			break
+		}
+		if in := b.Log[i].Request().Internal; in != nil && in.Alarm != nil && in.Alarm.Alarm != pb.AlarmType_NONE {
+			a := schema.AlarmMember{Member: in.Alarm.MemberID, Type: in.Alarm.Alarm.String()}
+			switch in.Alarm.Action {
+			case pb.AlarmRequest_ACTIVATE:
+				alarms[a] = true
+			case pb.AlarmRequest_DEACTIVATE:
+				delete(alarms, a)
+			}
+		}
+	}
+	for a := range alarms {
+		st.Alarms = append(st.Alarms, a)
+	}
+	slices.SortFunc(st.Alarms, func(a, b schema.AlarmMember) int {
+		return cmp.Or(cmp.Compare(a.Member, b.Member), cmp.Compare(a.Type, b.Type))
+	})
+}
+
+// versionAt is the cluster version at an entry.
+func versionAt(b *Base, index uint64) string {
+	v := ""
+	for i := range b.Log {
+		e := &b.Log[i]
+		if e.Index > index {
+			break
+		}
+		r := e.Request()
+		switch {
+		case r.Internal != nil && r.Internal.ClusterVersionSet != nil:
+			v = r.Internal.ClusterVersionSet.Ver
+		case r.V2 != nil && r.V2.Method == "PUT" && r.V2.Path == "/0/version":
+			v = r.V2.Val
+		}
+	}
+	if v == "" {
+		v = b.Tables.ClusterVersion
+	}
+	return strings.TrimSpace(v)
+}
