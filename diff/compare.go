@@ -6,16 +6,22 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"sync"
 
 	"etcd-autopsy/diff/align"
 	"etcd-autopsy/inspect"
+	"etcd-autopsy/inspect/evidence"
 	"etcd-autopsy/inspect/mvcc"
 )
 
 // Compare compares the members of one cluster, or a single member with its own log.
 func Compare(ms []*inspect.Member) *Document {
 	c := compare(ms)
-	if c.doc.Verdict != NotComparable {
+	switch {
+	case len(c.faults) > 0:
+		slices.Sort(c.faults)
+		c.doc.Verdict, c.doc.Reasons = Indeterminate, c.faults
+	case c.doc.Verdict != NotComparable:
 		c.conclude()
 	}
 	return c.doc.filled()
@@ -27,13 +33,26 @@ func compare(ms []*inspect.Member) *comparison {
 	c.doc.Members = summaries(ms)
 	if why := incomparable(ms); why != "" {
 		c.doc.Verdict, c.doc.Reasons = NotComparable, []string{why}
+		c.pick()
+		c.count()
+		c.doc.Reasons = []string{why}
 		return c
 	}
 	c.pick()
 	if len(c.ms) > 0 {
-		c.run()
+		c.guard("the evidence", c.run)
+		c.count()
 	}
 	return c
+}
+
+// guard runs f, which reads files. One that shrinks meanwhile must not take the process down, but leaves no verdict.
+func (c *comparison) guard(name string, f func()) {
+	if err := evidence.Guard(name, func() error { f(); return nil }); err != nil {
+		c.mu.Lock()
+		c.faults = append(c.faults, err.Error())
+		c.mu.Unlock()
+	}
 }
 
 // filled makes empty lists of nil ones: JSON readers want [] for none.
@@ -82,12 +101,16 @@ type comparison struct {
 	views   []*history // of each member; members with the same log share one
 	last    []int64    // current revision of each member
 	compact int64      // the highest compact revision
-	parts   []parting
-	inputs  []align.Input
-	traces  []*trace
-	at      []int64 // revision of each member at the common index, -1 if not known
-	causes  []*cause
-	excused int // entries of a member alone that a rule which is not simulated may have refused
+	// differing are the main revisions of which not all members have the same rows, whatever the reason.
+	differing []int64
+	parts     []parting
+	inputs    []align.Input
+	traces    []*trace
+	at        []int64 // revision of each member at the common index, -1 if not known
+	causes    []*cause
+	mu        sync.Mutex
+	faults    []string // of reading while comparing
+	excused   int      // entries of a member alone that a rule which is not simulated may have refused
 }
 
 // pick leaves out members without a db: the others are compared all the same.
@@ -124,7 +147,8 @@ func (c *comparison) run() {
 		c.doc.Common.Index = min(c.doc.Common.Index, m.DB.Tables.ConsistentIndex)
 	}
 	c.doc.Common.CompactRevision = c.compact
-	c.parts, c.doc.Counts.RevisionsDiffering = partings(tables, c.last, c.compact)
+	c.differing = c.findDiffering(tables)
+	c.parts, c.doc.Counts.RevisionsDiffering = partings(c.differing, tables, c.last, c.compact)
 	c.align()
 	c.findCauses()
 	if len(c.all) == 1 {
@@ -139,6 +163,17 @@ func (c *comparison) run() {
 	c.sortCauses()
 	c.compareKeys()
 	c.lag()
+}
+
+// each runs f for every member at the same time.
+func (c *comparison) each(f func(i int)) {
+	var wg sync.WaitGroup
+	for i, m := range c.ms {
+		wg.Go(func() {
+			c.guard(m.Origin, func() { f(i) })
+		})
+	}
+	wg.Wait()
 }
 
 // whole tells whether member i's log holds the history of its keyspace from the beginning.
@@ -204,8 +239,9 @@ func (c *comparison) align() {
 			cmp.Compare(len(c.ms[a].DB.Rows.Holes()), len(c.ms[b].DB.Rows.Holes())),
 			cmp.Compare(len(c.views[b].entries), len(c.views[a].entries)))
 	})
+	c.each(func(i int) { c.inputs[i] = c.input(i) })
 	for k, i := range order {
-		in := c.input(i)
+		in := c.inputs[i]
 		t := &trace{}
 		for _, j := range order[:k] {
 			if from, n, ok := c.resume(i, j); ok {

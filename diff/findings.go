@@ -16,6 +16,10 @@ func CheckMember(m *inspect.Member) *check.Result {
 		return r
 	}
 	c := compare([]*inspect.Member{m})
+	if len(c.faults) > 0 {
+		r.Findings = append(r.Findings, finding.New("file-shrank", finding.Error, m.DB.File.Name, "%s", c.faults[0]).Lost())
+		return r
+	}
 	for _, k := range c.causes {
 		if f, ok := c.finding(k); ok {
 			r.Findings = append(r.Findings, f)
@@ -75,5 +79,6 @@ var advice = map[string]check.Advice{
 	"row-differs-from-entry": {Meaning: "a stored row is not what the entry wrote: changed or damaged afterwards", Action: askOthers},
 	"row-lost":               {Meaning: "an entry's revision was made, but its rows are not there any more", Action: askOthers},
 	"revision-without-entry": {Meaning: "the db holds a change that nothing in the log asked for", Action: askOthers},
+	"file-shrank":            {Meaning: "someone cut the file while it was read", Action: "copy the evidence and read the copy"},
 	"index-behind-data":      {Meaning: "the data is newer than the consistent index: a member started on this copy applies entries a second time; in a copy of a running member, pages of different moments", Action: "do not start it on etcd before 3.5.6 without comparing it with another member; better rebuild it"},
 }

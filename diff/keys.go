@@ -9,77 +9,33 @@ import (
 	"etcd-autopsy/inspect/mvcc"
 )
 
-// walk goes through the rows of all tables in revision order, and calls f with each row's revision and the row of every
-// table that has it, nil for the others. What f gets is valid during the call.
-func walk(tables []*mvcc.Table, f func(rows []*mvcc.Row)) {
-	at := make([]int, len(tables))
-	rows := make([]*mvcc.Row, len(tables))
-	for {
-		var low *mvcc.Row
-		for i, t := range tables {
-			if at[i] < t.Len() {
-				if r := t.Row(at[i]); low == nil || r.Rev.Compare(low.Rev) < 0 {
-					low = r
-				}
-			}
-		}
-		if low == nil {
-			return
-		}
-		rev := low.Rev
-		for i, t := range tables {
-			rows[i] = nil
-			if at[i] < t.Len() && t.Row(at[i]).Rev == rev {
-				rows[i] = t.Row(at[i])
-				at[i]++
-			}
-		}
-		f(rows)
-	}
-}
-
-// doubtful collects every key of which some row is not the same on all members: no other key can differ.
-func (c *comparison) doubtful() map[string]struct{} {
+// keysOf collects the keys of all rows of some main revisions.
+func (c *comparison) keysOf(mains []int64) map[string]struct{} {
 	keys := map[string]struct{}{}
-	tables := make([]*mvcc.Table, len(c.ms))
-	for i, m := range c.ms {
-		tables[i] = m.DB.Rows
-	}
-	walk(tables, func(rows []*mvcc.Row) {
-		same := true
-		for _, r := range rows[1:] {
-			same = same && r != nil && rows[0] != nil && sameRow(rows[0], r)
-		}
-		if same {
-			return
-		}
-		for _, r := range rows {
-			if r != nil {
+	for _, main := range mains {
+		for _, m := range c.ms {
+			for _, r := range m.DB.Rows.Group(main) {
 				keys[string(r.Key())] = struct{}{}
 			}
 		}
-	})
+	}
 	return keys
 }
 
 // compareKeys compares what is alive at the common index.
 func (c *comparison) compareKeys() {
-	keys := c.doubtful()
-	if len(keys) == 0 {
-		return
-	}
-	want := func(k []byte) bool { _, ok := keys[string(k)]; return ok }
-	ixs := make([]*mvcc.Index, len(c.ms))
+	// No other key can differ than those of which some row is not the same on all members.
+	keys := c.keysOf(c.differing)
 	var members []int
 	for i, m := range c.ms {
 		if c.at[i] >= 0 && c.at[i] >= m.DB.CompactRevision() {
-			ixs[i] = m.DB.Rows.Index(want)
 			members = append(members, i)
 		}
 	}
-	if len(members) < 2 {
+	if len(keys) == 0 || len(members) < 2 {
 		return
 	}
+	ixs := c.indexOf(keys)
 	for _, k := range sorted(keys) {
 		states := make([]*mvcc.KeyValue, len(c.ms))
 		known := members[:0:0]
@@ -159,6 +115,14 @@ func (c *comparison) compareKey(k string, known []int, states []*mvcc.KeyValue) 
 	c.doc.Keys = append(c.doc.Keys, d)
 }
 
+// indexOf indexes some keys of every member.
+func (c *comparison) indexOf(keys map[string]struct{}) []*mvcc.Index {
+	ixs := make([]*mvcc.Index, len(c.ms))
+	want := func(k []byte) bool { _, ok := keys[string(k)]; return ok }
+	c.each(func(i int) { ixs[i] = c.ms[i].DB.Rows.Index(want) })
+	return ixs
+}
+
 func sorted(set map[string]struct{}) []string {
 	keys := make([]string, 0, len(set))
 	for k := range set {
@@ -174,39 +138,12 @@ func (c *comparison) compareOld() {
 	if c.compact == 0 {
 		return
 	}
-	keys := map[string]struct{}{}
-	tables := make([]*mvcc.Table, len(c.ms))
-	for i, m := range c.ms {
-		tables[i] = m.DB.Rows
-	}
-	walk(tables, func(rows []*mvcc.Row) {
-		var some *mvcc.Row
-		same := true
-		for _, r := range rows {
-			if r == nil {
-				same = false
-			} else if some == nil {
-				some = r
-			} else {
-				same = same && sameRow(some, r)
-			}
-		}
-		if !same && some.Rev.Main <= c.compact {
-			for _, r := range rows {
-				if r != nil {
-					keys[string(r.Key())] = struct{}{}
-				}
-			}
-		}
-	})
+	old, _ := slices.BinarySearch(c.differing, c.compact+1)
+	keys := c.keysOf(c.differing[:old])
 	if len(keys) == 0 {
 		return
 	}
-	want := func(k []byte) bool { _, ok := keys[string(k)]; return ok }
-	ixs := make([]*mvcc.Index, len(c.ms))
-	for i := range c.ms {
-		ixs[i] = tables[i].Index(want)
-	}
+	ixs := c.indexOf(keys)
 	byGroups := map[string]*cause{}
 	var order []string
 	for _, k := range sorted(keys) {

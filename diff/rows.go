@@ -2,7 +2,9 @@ package diff
 
 import (
 	"bytes"
+	"runtime"
 	"slices"
+	"sync"
 
 	"etcd-autopsy/inspect/mvcc"
 )
@@ -13,43 +15,94 @@ type parting struct {
 	groups   [][]int // in order of their lowest member
 }
 
-// partings walks the revisions above compact on all tables at once. A member takes part up to its last revision, and at
-// revisions that it could read. differing counts the main revisions at which any two members differ.
-func partings(tables []*mvcc.Table, last []int64, compact int64) (ps []parting, differing int) {
-	at := make([]int, len(tables))
-	class := make([]int, len(tables))
-	next := 1
-	for i, t := range tables {
-		at[i] = t.Lower(compact + 1)
+// differing lists the main revisions of which not all tables hold the same rows, in order. It is one pass over all rows,
+// on all processors: nearly always all rows are the same, and all that follows looks at the others alone.
+func (c *comparison) findDiffering(tables []*mvcc.Table) []int64 {
+	var last int64
+	for _, t := range tables {
+		last = max(last, t.Last())
 	}
-	groups := make([][]mvcc.Row, len(tables))
+	workers := int64(min(runtime.GOMAXPROCS(0), len(tables)+1))
+	if total := int64(tables[0].Len()); total < 10_000 {
+		workers = 1
+	}
+	parts := make([][]int64, workers)
+	var wg sync.WaitGroup
+	// Cut where the rows are: after a restore revisions can be anywhere.
+	cut := func(w int64) int64 {
+		if w == workers {
+			return last + 1
+		}
+		t := tables[0]
+		return t.Row(int(w * int64(t.Len()) / workers)).Rev.Main
+	}
+	for w := range workers {
+		wg.Go(func() {
+			from := int64(0)
+			if w > 0 {
+				from = cut(w)
+			}
+			c.guard("the evidence", func() { parts[w] = differingBetween(tables, from, cut(w+1)) })
+		})
+	}
+	wg.Wait()
+	return slices.Concat(parts...)
+}
+
+// differingBetween does so for the revisions from first to below end.
+func differingBetween(tables []*mvcc.Table, first, end int64) []int64 {
+	var found []int64
+	rows := make([][]mvcc.Row, len(tables))
+	for i, t := range tables {
+		rows[i] = t.Rows(t.Lower(first), t.Lower(end))
+	}
 	for {
-		var main int64
-		for i, t := range tables {
-			if at[i] < t.Len() {
-				if m := t.Row(at[i]).Rev.Main; main == 0 || m < main {
-					main = m
-				}
+		var low *mvcc.Row
+		for _, rs := range rows {
+			if len(rs) > 0 && (low == nil || rs[0].Rev.Compare(low.Rev) < 0) {
+				low = &rs[0]
 			}
 		}
-		if main == 0 {
-			return ps, differing
+		if low == nil {
+			return found
+		}
+		same := true
+		for _, rs := range rows {
+			same = same && len(rs) > 0 && (&rs[0] == low || sameRow(low, &rs[0]))
+		}
+		if n := len(found); !same && (n == 0 || found[n-1] != low.Rev.Main) {
+			found = append(found, low.Rev.Main)
+		}
+		rev := low.Rev
+		for i, rs := range rows {
+			if len(rs) > 0 && rs[0].Rev == rev {
+				rows[i] = rs[1:]
+			}
+		}
+	}
+}
+
+// partings finds out of the revisions that differ those above compact at which members part that agreed until then. A
+// member takes part up to its last revision, and at revisions that it could read. It also counts those that any two
+// members disagree on.
+func partings(differing []int64, tables []*mvcc.Table, last []int64, compact int64) (ps []parting, count int) {
+	class := make([]int, len(tables))
+	next := 1
+	groups := make([][]mvcc.Row, len(tables))
+	for _, main := range differing {
+		if main <= compact {
+			continue
 		}
 		var have []int
 		for i, t := range tables {
-			lo := at[i]
-			for at[i] < t.Len() && t.Row(at[i]).Rev.Main == main {
-				at[i]++
-			}
 			if main <= last[i] && !t.Unknown(main) {
-				groups[i] = t.Rows(lo, at[i])
+				groups[i] = t.Group(main)
 				have = append(have, i)
 			}
 		}
 		if len(have) < 2 {
 			continue
 		}
-		differ := false
 		for _, c := range classes(have, class) {
 			parts := partition(c, func(i, j int) bool { return sameRows(groups[i], groups[j]) })
 			if len(parts) < 2 {
@@ -63,13 +116,11 @@ func partings(tables []*mvcc.Table, last []int64, compact int64) (ps []parting, 
 				next++
 			}
 		}
-		for _, i := range have[1:] {
-			differ = differ || class[i] != class[have[0]] && !sameRows(groups[i], groups[have[0]])
-		}
-		if differ {
-			differing++
+		if slices.ContainsFunc(have[1:], func(i int) bool { return !sameRows(groups[i], groups[have[0]]) }) {
+			count++
 		}
 	}
+	return ps, count
 }
 
 // classes splits members by their class, in order.

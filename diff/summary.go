@@ -4,7 +4,6 @@ import (
 	"slices"
 
 	"etcd-autopsy/inspect"
-	"etcd-autopsy/inspect/mvcc"
 )
 
 // summaries describes every member, those without a db too.
@@ -24,9 +23,8 @@ func summaries(ms []*inspect.Member) []Member {
 			s.Readable = true
 			s.ConsistentIndex = t.ConsistentIndex
 			s.Revision, s.CompactRevision = db.Revision(), db.CompactRevision()
-			s.Revisions, s.Keys = db.Rows.Len(), db.Rows.CountLive()
+			s.Revisions = db.Rows.Len()
 			s.Leases, s.AuthEnabled, s.AuthRevision = len(t.Leases), t.AuthEnabled, t.AuthRevision
-			s.HashKV = db.Rows.HashKV(s.Revision, s.CompactRevision)
 			s.ClusterVersion, s.StorageVersion = m.ClusterVersion(), t.StorageVersion
 		}
 		all = append(all, s)
@@ -37,11 +35,22 @@ func summaries(ms []*inspect.Member) []Member {
 	return all
 }
 
+// count fills in what takes a pass over all rows.
+func (c *comparison) count() {
+	c.each(func(i int) {
+		m := c.ms[i]
+		for k := range c.all {
+			if s := &c.doc.Members[k]; c.all[k] == m {
+				s.Keys = m.DB.Rows.CountLive()
+				s.HashKV = m.DB.Rows.HashKV(s.Revision, s.CompactRevision)
+			}
+		}
+	})
+}
+
 // removed tells whether any member's table of removed members names id.
 func removed(ms []*inspect.Member, id *ID) bool {
 	return id != nil && slices.ContainsFunc(ms, func(m *inspect.Member) bool {
 		return m.DB != nil && slices.Contains(m.DB.Tables.MembersRemoved, uint64(*id))
 	})
 }
-
-var _ mvcc.Revision

@@ -11,8 +11,8 @@ import (
 	"etcd-autopsy/inspect/schema"
 )
 
-// readRows loads the key bucket, and looks for rows that must be there and are not.
-func (m *Member) readRows() {
+// takeRows makes a table of the rows of the key bucket, and looks for rows that must be there and are not.
+func (m *Member) takeRows(rows []mvcc.Row) {
 	db := m.DB
 	b := db.Bolt.Bucket(schema.Key)
 	if db.HasKeys = b != nil; !db.HasKeys {
@@ -21,19 +21,8 @@ func (m *Member) readRows() {
 		db.Rows = mvcc.NewTable(salvage(db.Bolt.Salvage, nil, all, db.CompactRevision()), all)
 		return
 	}
-	var rows []mvcc.Row
-	r := b.Rows()
-	for r.Next() {
-		rev, tombstone, ok := mvcc.ParseRevision(r.Key())
-		if !ok || r.IsBucket() {
-			m.lose(finding.New("row-undecodable", finding.Error, db.File.Name,
-				"bucket key: a key of %d bytes is not a revision", len(r.Key())).OnPage(r.Page(), r.Offset()).Lost())
-			continue
-		}
-		rows = append(rows, mvcc.Row{Rev: rev, Tombstone: tombstone, Page: r.Page(), Value: r.Value()})
-	}
 	var holes []mvcc.Hole
-	for _, h := range r.Damage() {
+	for _, h := range db.Bolt.Holes(schema.Key) {
 		holes = append(holes, hole(h))
 	}
 	holes = append(holes, m.gaps(rows, holes)...)

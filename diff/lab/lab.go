@@ -240,8 +240,8 @@ func (m *maker) fits(f *Fault) bool {
 	e := &m.w.log[f.Index-1]
 	eff := m.effect(f.Index)
 	writes := eff.After > eff.Before
-	if slices.ContainsFunc(m.c.Faults, func(o *Fault) bool { return o.Index == f.Index }) {
-		return false
+	if int(f.Index) <= m.n || slices.ContainsFunc(m.c.Faults, func(o *Fault) bool { return o.Index == f.Index }) {
+		return false // a member that does not know the others stops at once
 	}
 	switch f.Kind {
 	case Skip, Twice:

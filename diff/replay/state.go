@@ -2,6 +2,7 @@ package replay
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"iter"
 	"slices"
@@ -60,7 +61,7 @@ const placeholderTTL = 3600
 func Empty() *State { return &State{Revision: 1, rows: mvcc.NewTable(nil, nil)} }
 
 // Rewind returns the state that base had when entry index had been applied and the main revision was rev.
-func Rewind(b *Base, index uint64, rev int64) (*State, error) {
+func Rewind(ctx context.Context, b *Base, index uint64, rev int64) (*State, error) {
 	if index == 0 {
 		if !b.Whole {
 			return nil, fmt.Errorf("%w: the log does not begin with the cluster", ErrNoBase)
@@ -78,7 +79,7 @@ func Rewind(b *Base, index uint64, rev int64) (*State, error) {
 	st := &State{Index: index, Revision: rev, Compact: b.Compact(), Version: versionAt(b, index), rows: b.Rows}
 	st.rewindLeases(b)
 	st.rewindAlarms(b)
-	if err := st.rewindAuth(b); err != nil {
+	if err := st.rewindAuth(ctx, b); err != nil {
 		return nil, err
 	}
 	return st, nil

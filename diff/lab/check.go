@@ -1,0 +1,236 @@
+package lab
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"etcd-autopsy/diff"
+)
+
+// Problem is one way in which a document is not the truth.
+type Problem struct {
+	Kind string // for statistics
+	Text string
+}
+
+func (p Problem) String() string { return p.Kind + ": " + p.Text }
+
+// Result is what the check of a document found.
+type Result struct {
+	Problems []Problem
+	// Exact, Interval and Unnamed count partings by how they were told, Absent those that were not required to be.
+	Exact, Interval, Unnamed, Absent int
+}
+
+func (r *Result) fail(kind, format string, args ...any) {
+	r.Problems = append(r.Problems, Problem{kind, fmt.Sprintf(format, args...)})
+}
+
+// Check compares a document with the truth.
+func (c *Case) Check(d *diff.Document) *Result {
+	r := &Result{}
+	t := c.Truth
+	if t.Verdict != "" && string(d.Verdict) != t.Verdict {
+		kind := "missed"
+		if t.Verdict == "consistent" {
+			kind = "false alarm"
+		}
+		r.fail(kind, "verdict %q, want %q, reasons %q", d.Verdict, t.Verdict, d.Reasons)
+		if kind == "missed" {
+			return r
+		}
+	}
+	used := make([]bool, len(d.Divergences))
+	for n, p := range t.Partings {
+		c.parting(r, d, n, p, used)
+	}
+	for i, v := range d.Divergences {
+		if !used[i] && !c.excused(&v) {
+			kind := "false cause"
+			if len(t.Partings) == 0 {
+				kind = "false alarm"
+			}
+			r.fail(kind, "%s", tell(&v))
+		}
+	}
+	c.keys(r, d)
+	c.leases(r, d)
+	return r
+}
+
+// excused tells whether a divergence that belongs to no parting is a true statement all the same.
+func (c *Case) excused(v *diff.Divergence) bool {
+	for _, p := range c.Truth.Partings {
+		if !p.Named && (v.Entry == nil || p.why != "") || !p.Required {
+			return true
+		}
+		if v.Entry != nil && p.Others[v.Entry.Index] {
+			return true
+		}
+		// Tables and keys may be told apart, if both parted at the entry.
+		if v.Entry != nil && v.Entry.Index == p.Index || slices.Contains(p.Layers, string(v.Layer)) && v.Layer != diff.LayerApply && v.Layer != diff.LayerStorage && v.Layer != diff.LayerLog {
+			return true
+		}
+	}
+	return c.Truth.Behind
+}
+
+func tell(v *diff.Divergence) string {
+	s := string(v.Layer)
+	if v.Entry != nil {
+		s += fmt.Sprintf(" entry %d %s", v.Entry.Index, v.Entry.Type)
+	}
+	if v.EntryInterval != nil {
+		s += fmt.Sprintf(" entries %d to %d", v.EntryInterval.First, v.EntryInterval.Last)
+	}
+	if v.RevisionInterval != nil {
+		s += fmt.Sprintf(" revisions %d to %d", v.RevisionInterval.First, v.RevisionInterval.Last)
+	}
+	return s + fmt.Sprintf(" revision %d groups %v: %s", v.Revision, v.Groups, v.What)
+}
+
+func tellAll(d *diff.Document) string {
+	var ss []string
+	for i := range d.Divergences {
+		ss = append(ss, tell(&d.Divergences[i]))
+	}
+	return "[" + strings.Join(ss, "; ") + "]"
+}
+
+// parting looks for the divergence that tells a parting.
+func (c *Case) parting(r *Result, d *diff.Document, n int, p *Parting, used []bool) {
+	best := -1
+	for i := range d.Divergences {
+		if !used[i] && p.toldBy(&d.Divergences[i]) {
+			best = i
+			break
+		}
+	}
+	if best < 0 {
+		switch {
+		case !p.Required:
+			r.Absent++
+			return
+		case !p.Named && len(d.Divergences) > 0 && (p.Fault.Kind != Extra || p.why != ""):
+			best = min(n, len(d.Divergences)-1)
+			if used[best] {
+				return
+			}
+		default:
+			kind := "wrong entry"
+			if n > 0 {
+				kind = "second cause lost"
+			} else if len(d.Divergences) > 0 && d.Divergences[0].Entry == nil && d.Divergences[0].EntryInterval == nil {
+				kind = "no entry"
+			}
+			r.fail(kind, "want %s entry %d (%d to %d), got %s", p.Fault, p.Index, p.Lo, p.Hi, tellAll(d))
+			return
+		}
+	}
+	used[best] = true
+	v := &d.Divergences[best]
+	if n == 0 && best != 0 && p.Required && p.Named {
+		r.fail("order", "the first parting is told as number %d: %s", best+1, tellAll(d))
+	}
+	switch {
+	case v.Entry != nil:
+		r.Exact++
+		if p.Purged {
+			r.fail("entry not in log", "%s, but entry %d is in no log", tell(v), v.Entry.Index)
+		}
+	case v.EntryInterval != nil:
+		r.Interval++
+		if v.EntryInterval.First < p.Lo || v.EntryInterval.Last > p.Hi {
+			r.fail("interval too wide", "%s, want %d to %d", tell(v), p.Lo, p.Hi)
+		}
+	default:
+		r.Unnamed++
+	}
+	if p.Named && v.Entry == nil && v.EntryInterval == nil {
+		r.fail("no entry", "want entry %d, got %s", p.Index, tell(v))
+	}
+	if p.Named && v.Entry != nil && p.Lo != p.Hi {
+		r.fail("interval too narrow", "%s, want %d to %d", tell(v), p.Lo, p.Hi)
+	}
+	if !p.Named && v.RevisionInterval != nil && p.Revision > 0 && (p.Revision < v.RevisionInterval.First || p.Revision > v.RevisionInterval.Last) {
+		r.fail("revision interval", "%s, want %d", tell(v), p.Revision)
+	}
+	if p.Layers != nil && p.Named && !slices.Contains(p.Layers, string(v.Layer)) {
+		r.fail("layer", "want %v, got %s (%s)", p.Layers, tell(v), p.Fault)
+	}
+	if p.Named || p.Fault.Kind == Extra && p.why == "" {
+		c.groups(r, p, v)
+	}
+}
+
+// toldBy tells whether a divergence can be the one of the parting.
+func (p *Parting) toldBy(v *diff.Divergence) bool {
+	switch {
+	case p.Fault.Kind == Extra && p.why == "":
+		return v.Entry == nil && v.Revision == p.Revision
+	case v.Entry != nil:
+		return v.Entry.Index >= p.Lo && v.Entry.Index <= p.Hi
+	case v.EntryInterval != nil:
+		return v.EntryInterval.First <= p.Index && p.Index <= v.EntryInterval.Last
+	case p.Fault.Kind == LostLease || p.Fault.Kind == ExtraLease || p.Fault.Kind == AuthBump || p.Fault.Kind == MissingUser:
+		return slices.Contains(p.Layers, string(v.Layer))
+	}
+	return p.why != "" && !p.Named || slices.Contains(p.Layers, string(v.Layer)) && v.Layer != diff.LayerApply && v.Layer != diff.LayerStorage
+}
+
+func (c *Case) groups(r *Result, p *Parting, v *diff.Divergence) {
+	strip := func(gs [][]string) [][]string {
+		var out [][]string
+		for _, g := range gs {
+			var h []string
+			for _, l := range g {
+				if !slices.Contains(p.Unknown, l) {
+					h = append(h, l)
+				}
+			}
+			out = append(out, h)
+		}
+		return bySize(out...)
+	}
+	want, got := strip(p.Groups), strip(v.Groups)
+	if !slices.EqualFunc(want, got, slices.Equal[[]string]) {
+		r.fail("groups", "want %v, got %s (%s)", want, tell(v), p.Fault)
+		return
+	}
+	all := 0
+	for _, g := range v.Groups {
+		all += len(g)
+	}
+	if len(v.Groups) > 0 && (v.Minority == nil) != (2*len(v.Groups[0]) <= all) {
+		r.fail("minority", "%v of %v", v.Minority, v.Groups)
+	}
+}
+
+func (c *Case) keys(r *Result, d *diff.Document) {
+	if !c.Truth.KeysKnown {
+		return
+	}
+	got := map[string]string{}
+	for _, k := range d.Keys {
+		got[string(k.Key)] = k.Difference
+	}
+	if !mapsEqual(got, c.Truth.Keys) {
+		r.fail("keys", "want %v, got %v, common index %d", c.Truth.Keys, got, d.Common.Index)
+	}
+}
+
+func (c *Case) leases(r *Result, d *diff.Document) {
+	got := map[int64]bool{}
+	for _, l := range d.Leases {
+		got[int64(l.ID)] = true
+		if _, ok := c.Truth.Leases[int64(l.ID)]; !ok {
+			r.fail("leases", "%s is listed, and does not differ", l.ID)
+		}
+	}
+	for id, must := range c.Truth.Leases {
+		if must && !got[id] {
+			r.fail("leases", "%016x differs, and is not listed", id)
+		}
+	}
+}

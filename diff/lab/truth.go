@@ -1,0 +1,772 @@
+package lab
+
+import (
+	"bytes"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/server/v3/storage/mvcc"
+	"google.golang.org/protobuf/proto"
+)
+
+// Truth is what a comparison of the members must find.
+type Truth struct {
+	// Verdict is empty where it depends on what one asks for.
+	Verdict  string
+	Partings []*Parting
+	// Keys are the live keys that differ at the common index, and how. KeysKnown is false if too few members still tell.
+	Keys      map[string]string
+	KeysKnown bool
+	Leases    map[int64]bool // true if it must be listed, false if it may
+	Behind    bool           // a member's consistent index is not that of its data
+}
+
+// Parting is one planted fault as it should be told.
+type Parting struct {
+	Fault  *Fault
+	Index  uint64 // the entry
+	Lo, Hi uint64 // the entries that cannot be told from it
+	Layers []string
+	// Required is false if no two members can witness it.
+	Required bool
+	// Named is true if the entry must be named. Purged is true if it is in no log, and must not be named.
+	Named, Purged bool
+	Revision      int64 // of the entry, or what was stored, on the member
+	Groups        [][]string
+	Unknown       []string // members that may be missing from the groups
+	Others        map[uint64]bool
+	why           string
+}
+
+func (t *Truth) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "  truth: verdict %q", t.Verdict)
+	if t.KeysKnown {
+		fmt.Fprintf(&b, ", keys %v", t.Keys)
+	}
+	fmt.Fprintf(&b, ", leases %v\n", t.Leases)
+	for _, p := range t.Partings {
+		fmt.Fprintf(&b, "    %s: entry %d (%d to %d), layers %v, groups %v, revision %d, required %v, named %v, purged %v %s\n", p.Fault, p.Index, p.Lo, p.Hi, p.Layers, p.Groups, p.Revision, p.Required, p.Named, p.Purged, p.why)
+	}
+	return b.String()
+}
+
+func (m *maker) truth() error {
+	t := &Truth{Leases: map[int64]bool{}}
+	m.c.Truth = t
+	for _, f := range m.c.Faults {
+		p, err := m.parting(f)
+		if err != nil {
+			return err
+		}
+		if p != nil {
+			t.Partings = append(t.Partings, p)
+		}
+		t.Behind = t.Behind || f.Kind == Behind
+	}
+	m.merge(t)
+	slices.SortStableFunc(t.Partings, func(a, b *Parting) int { return int(a.Index) - int(b.Index) })
+	t.Verdict = "consistent"
+	for _, p := range t.Partings {
+		if p.Required {
+			t.Verdict = "diverged"
+		} else if t.Verdict == "consistent" {
+			t.Verdict = ""
+		}
+	}
+	if t.Behind && t.Verdict == "consistent" {
+		t.Verdict = ""
+	}
+	m.keys(t)
+	m.leases(t)
+	return nil
+}
+
+// merge makes one parting of those at the same entry.
+func (m *maker) merge(t *Truth) {
+	var out []*Parting
+	for _, p := range t.Partings {
+		i := slices.IndexFunc(out, func(o *Parting) bool { return o.Index == p.Index && p.Index > 0 })
+		if i < 0 {
+			out = append(out, p)
+			continue
+		}
+		o := out[i]
+		o.Layers = append(o.Layers, p.Layers...)
+		o.Lo, o.Hi = min(o.Lo, p.Lo), max(o.Hi, p.Hi)
+	}
+	t.Partings = out
+}
+
+// without runs member i again without a fault.
+func (m *maker) without(i int, f *Fault) (*history, error) {
+	return m.rerun(i, func(fs []*Fault) []*Fault {
+		return slices.DeleteFunc(fs, func(o *Fault) bool { return o == f })
+	})
+}
+
+func (m *maker) rerun(i int, change func([]*Fault) []*Fault) (*history, error) {
+	m.runs++
+	s := m.c.Members[i].sc
+	s.db = filepath.Join(m.dir, "reference", fmt.Sprint(m.runs))
+	s.faults = change(slices.Clone(s.faults))
+	h, err := s.run()
+	if err != nil {
+		return nil, err
+	}
+	h.dump, err = readDump(s.db)
+	return h, err
+}
+
+// parting works out how a fault should be told, nil if it left no trace.
+func (m *maker) parting(f *Fault) (*Parting, error) {
+	p := &Parting{Fault: f, Index: f.Index, Others: map[uint64]bool{}}
+	switch {
+	case f.Kind == Fork || f.Kind == Tamper:
+		m.logParting(p)
+		return p, nil
+	case f.Kind == Behind:
+		return nil, nil
+	case slices.Contains(edited, f.Kind):
+		m.storedParting(p)
+		return p, nil
+	}
+	return m.appliedParting(p)
+}
+
+// holds tells whether a member's log has an entry, and knows it to be committed.
+func (x *Member) holds(index uint64) bool {
+	return x.wals.first <= index && index <= min(x.wals.last, max(x.wals.commit, x.hist.index))
+}
+
+func (m *maker) logParting(p *Parting) {
+	f := p.Fault
+	p.Layers, p.Lo, p.Hi = []string{"log"}, p.Index, p.Index
+	var odd, even []string
+	for i, x := range m.c.Members {
+		switch {
+		case !x.holds(p.Index):
+			p.Unknown = append(p.Unknown, x.Label)
+		case f.on(i):
+			odd = append(odd, x.Label)
+		default:
+			even = append(even, x.Label)
+		}
+	}
+	if len(odd) > 0 && len(even) > 0 {
+		p.Required, p.Named = true, true
+		p.Groups = bySize(odd, even)
+		return
+	}
+	// Members that lack the entry may show by later entries or by their rows that they parted.
+	p.why = "not in two logs"
+	p.Layers = nil
+}
+
+func bySize(gs ...[]string) [][]string {
+	gs = slices.DeleteFunc(gs, func(g []string) bool { return len(g) == 0 })
+	for _, g := range gs {
+		slices.Sort(g)
+	}
+	slices.SortStableFunc(gs, func(a, b []string) int {
+		if len(a) != len(b) {
+			return len(b) - len(a)
+		}
+		return strings.Compare(a[0], b[0])
+	})
+	return gs
+}
+
+// compact is the highest compact revision of any member.
+func (m *maker) compact() int64 {
+	var c int64
+	for _, x := range m.c.Members {
+		c = max(c, x.hist.compact)
+	}
+	return c
+}
+
+func (m *maker) storedParting(p *Parting) {
+	f := p.Fault
+	p.Lo, p.Hi, p.Revision = p.Index, p.Index, f.revision
+	switch f.Kind {
+	case LostLease, ExtraLease, AuthBump, MissingUser:
+		m.tableParting(p)
+		return
+	}
+	p.Layers = []string{"storage"}
+	if f.last || f.partial {
+		p.Layers = append(p.Layers, "apply")
+	}
+	m.witness(p, p.Revision)
+	if f.revision <= m.compact() {
+		p.Named, p.Layers = false, nil
+		p.why = "compacted"
+		p.Required = p.Required && m.differ(f.Members[0], p)
+	}
+	if f.Kind == LostRevision && f.last {
+		// The numbering does not show that there was a revision: it may as well never have been made.
+		p.Lo, p.Hi = m.equals(p)
+	}
+}
+
+// differ tells whether what is left above and below the compact revision is not the same on a member and some other one.
+func (m *maker) differ(i int, p *Parting) bool {
+	c := m.compact()
+	x := m.c.Members[i]
+	for j, o := range m.c.Members {
+		if p.Fault.on(j) || o.hist.index < p.Index {
+			continue
+		}
+		if x.hist.index != o.hist.index {
+			return false // to be judged by eye
+		}
+		if !sameRows(comparable(x.hist.dump["key"], c, x.hist.rev), comparable(o.hist.dump["key"], c, o.hist.rev)) {
+			return true
+		}
+	}
+	return false
+}
+
+// equals is the range of entries next to the parting's that wrote the same.
+func (m *maker) equals(p *Parting) (lo, hi uint64) {
+	effs := m.c.Members[p.Fault.Members[0]].hist.effects
+	at := slices.IndexFunc(effs, func(e Effect) bool { return e.Index == p.Index && e.After > e.Before })
+	lo, hi = p.Index, p.Index
+	if at < 0 {
+		return lo, hi
+	}
+	for _, dir := range []int{-1, 1} {
+		for n := at + dir; n >= 0 && n < len(effs); n += dir {
+			if effs[n].After == effs[n].Before {
+				continue
+			}
+			if !sameContent(effs[n].Rows, effs[at].Rows) {
+				break
+			}
+			lo, hi = min(lo, effs[n].Index), max(hi, effs[n].Index)
+		}
+	}
+	return lo, hi
+}
+
+// witness fills in who saw what of the parting, and whether the entry can be named.
+func (m *maker) witness(p *Parting, rev int64) {
+	f := p.Fault
+	by := map[string][]string{}
+	var sigs []string
+	oddKnown, evenKnown := false, false
+	odd, even := false, false
+	for i, x := range m.c.Members {
+		if x.hist.index < p.Index {
+			p.Unknown = append(p.Unknown, x.Label)
+			continue
+		}
+		sig := m.signature(i, p.Index)
+		if by[sig] == nil {
+			sigs = append(sigs, sig)
+		}
+		by[sig] = append(by[sig], x.Label)
+		before := m.before(x, p.Index)
+		known := x.hist.compact <= before
+		if !known {
+			p.Unknown = append(p.Unknown, x.Label)
+		}
+		if f.on(i) {
+			odd, oddKnown = true, oddKnown || known
+		} else {
+			even, evenKnown = true, evenKnown || known
+		}
+	}
+	var gs [][]string
+	for _, s := range sigs {
+		gs = append(gs, by[s])
+	}
+	p.Groups = bySize(gs...)
+	p.Required = odd && even && len(gs) > 1
+	p.Named = oddKnown && evenKnown
+	in := slices.ContainsFunc(m.c.Members, func(x *Member) bool { return x.holds(p.Index) })
+	if !in {
+		p.Named, p.Purged = false, true
+		p.why = "purged"
+	} else if !p.Named {
+		p.why = "compacted"
+	}
+	_ = rev
+}
+
+// before is a member's revision before an entry.
+func (m *maker) before(x *Member, index uint64) int64 {
+	for _, e := range x.hist.effects {
+		if e.Index == index {
+			return e.Before
+		}
+	}
+	// It was not applied: what was there after the one before it.
+	rev := int64(1)
+	for _, e := range x.hist.effects {
+		if e.Index < index {
+			rev = max(rev, e.After)
+		}
+	}
+	return rev
+}
+
+// signature is what a member did at an entry, and what befell it there.
+func (m *maker) signature(i int, index uint64) string {
+	var b strings.Builder
+	for _, e := range m.c.Members[i].hist.effects {
+		if e.Index != index {
+			continue
+		}
+		for _, r := range e.Rows {
+			b.WriteString(content(r))
+		}
+		fmt.Fprintf(&b, "|%v;", e.Tables)
+	}
+	for _, f := range m.c.Faults {
+		if f.on(i) && f.Index == index && slices.Contains(edited, f.Kind) {
+			fmt.Fprintf(&b, "%s %d", f.Kind, f.seed)
+		}
+	}
+	return b.String()
+}
+
+// content is what a row says of its key, whatever the revision.
+func content(r Row) string {
+	var kv mvccpb.KeyValue
+	if err := proto.Unmarshal(r.Value, &kv); err != nil {
+		panic(err)
+	}
+	if mvcc.IsTombstone(r.Key) {
+		return fmt.Sprintf("delete %q\n", kv.Key)
+	}
+	return fmt.Sprintf("put %q=%q lease %d\n", kv.Key, kv.Value, kv.Lease)
+}
+
+func sameContent(a, b []Row) bool {
+	return slices.EqualFunc(a, b, func(x, y Row) bool { return content(x) == content(y) })
+}
+
+// comparable is what is left of rows after a compaction at compact, up to a revision.
+func comparable(rows []Row, compact, upTo int64) []Row {
+	var out []Row
+	last := map[string]int{}
+	for i, r := range rows {
+		rev := mvcc.BytesToRev(r.Key)
+		if rev.Main > compact {
+			break
+		}
+		last[keyOf(r)] = i
+	}
+	for i, r := range rows {
+		rev := mvcc.BytesToRev(r.Key)
+		if rev.Main > upTo || rev.Main <= compact && (last[keyOf(r)] != i || mvcc.IsTombstone(r.Key)) {
+			continue
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+func keyOf(r Row) string {
+	var kv mvccpb.KeyValue
+	if err := proto.Unmarshal(r.Value, &kv); err != nil {
+		panic(err)
+	}
+	return string(kv.Key)
+}
+
+func sameRows(a, b []Row) bool {
+	return slices.EqualFunc(a, b, func(x, y Row) bool { return bytes.Equal(x.Key, y.Key) && bytes.Equal(x.Value, y.Value) })
+}
+
+// family is the layer of a table.
+var family = map[string]string{
+	"lease": "lease", "auth": "auth", "authUsers": "auth", "authRoles": "auth", "alarm": "alarm",
+	"members": "membership", "members_removed": "membership", "cluster": "meta",
+}
+
+// tablesDiffer lists the layers of which tables are not the same.
+func tablesDiffer(a, b dump) []string {
+	var layers []string
+	for name, layer := range family {
+		x, y := a[name], b[name]
+		same := sameRows(x, y)
+		if name == "lease" || name == "members" {
+			// Times that remain, and what members say of themselves, are not compared.
+			same = slices.EqualFunc(x, y, func(x, y Row) bool { return bytes.Equal(x.Key, y.Key) })
+		}
+		if name == "authUsers" {
+			same = slices.EqualFunc(x, y, func(x, y Row) bool { return bytes.Equal(x.Key, y.Key) && bytes.Equal(x.Value, y.Value) })
+		}
+		if !same && !slices.Contains(layers, layer) {
+			layers = append(layers, layer)
+		}
+	}
+	slices.Sort(layers)
+	return layers
+}
+
+func (m *maker) appliedParting(p *Parting) (*Parting, error) {
+	f := p.Fault
+	i := f.Members[0]
+	x := m.c.Members[i]
+	if x.hist.index < f.Index {
+		return nil, nil // it stopped before
+	}
+	base, err := m.without(i, f)
+	if err != nil {
+		return nil, err
+	}
+	p.Index = canonical(f, x.hist, base)
+	p.Lo, p.Hi = p.Index, p.Index
+	for n := range uint64(max(f.Count, 1)) {
+		p.Others[f.Index+n] = f.Kind == Replay || f.Kind == LostTail
+	}
+	c := m.compact()
+	rows := !sameRows(comparable(x.hist.dump["key"], c, x.hist.rev), comparable(base.dump["key"], c, base.rev))
+	tables := tablesDiffer(x.hist.dump, base.dump)
+	if !rows && x.hist.rev == base.rev && len(tables) == 0 {
+		return nil, nil
+	}
+	if !rows && x.hist.rev == base.rev {
+		m.tableParting(p)
+		p.Layers = append(slices.Clone(tables), "apply")
+		if slices.Equal(tables, []string{"meta"}) {
+			p.Required = false
+		}
+		return p, nil
+	}
+	switch f.Kind {
+	case Extra:
+		p.Layers = []string{"storage", "apply"}
+	case WrongLease, Half:
+		p.Layers = []string{"storage", "apply"}
+	default:
+		p.Layers = append([]string{"apply"}, tables...)
+	}
+	m.witness(p, 0)
+	if f.Kind == Extra {
+		p.Named = false // no entry made it
+		for _, e := range x.hist.effects {
+			if e.Index == 0 {
+				p.Revision = e.After
+			}
+		}
+		m.extraGroups(p)
+	}
+	if f.Kind != Extra && !m.writes(x.hist, base, p.Index) {
+		// A table parted first, and keys in consequence.
+		p.why += " through tables"
+		p.Layers = append(p.Layers, tablesOf(m, base, p.Index)...)
+	}
+	if err := m.alternatives(p, base); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// extraGroups are who has the revision and who has not.
+func (m *maker) extraGroups(p *Parting) {
+	var odd, even []string
+	for i, x := range m.c.Members {
+		switch {
+		case x.hist.index < p.Index:
+		case p.Fault.on(i):
+			odd = append(odd, x.Label)
+		default:
+			even = append(even, x.Label)
+		}
+	}
+	p.Groups = bySize(odd, even)
+	p.Required = len(odd) > 0 && len(even) > 0
+}
+
+// writes tells whether an entry wrote other rows with the fault than without it.
+func (m *maker) writes(h, base *history, index uint64) bool {
+	var a, b []Row
+	for _, e := range h.effects {
+		if e.Index == index {
+			a = append(a, e.Rows...)
+		}
+	}
+	for _, e := range base.effects {
+		if e.Index == index {
+			b = append(b, e.Rows...)
+		}
+	}
+	return !sameContent(a, b)
+}
+
+// tablesOf guesses the layer from the entry's kind.
+func tablesOf(m *maker, _ *history, index uint64) []string {
+	if index == 0 || index > uint64(len(m.w.log)) {
+		return nil
+	}
+	return []string{layerOf(m.w.log[index-1].Kind)}
+}
+
+func layerOf(kind string) string {
+	switch {
+	case strings.HasPrefix(kind, "Lease"):
+		return "lease"
+	case strings.HasPrefix(kind, "Auth"):
+		return "auth"
+	case kind == "Alarm":
+		return "alarm"
+	case strings.HasPrefix(kind, "ConfChange"), kind == "ClusterMemberAttrSet":
+		return "membership"
+	}
+	return "meta"
+}
+
+// canonical is the entry that a fault is to be known by: of several entries, the first that had, or lacked, an effect.
+func canonical(f *Fault, h, base *history) uint64 {
+	switch f.Kind {
+	case LostTail:
+		for _, e := range base.effects {
+			if e.Index >= f.Index && e.Index < f.Index+uint64(f.Count) && (e.After > e.Before || e.Tables) {
+				return e.Index
+			}
+		}
+	case Replay, Twice:
+		seen := map[uint64]bool{}
+		for _, e := range h.effects {
+			if seen[e.Index] && (e.After > e.Before || e.Tables) {
+				return e.Index
+			}
+			seen[e.Index] = true
+		}
+	}
+	return f.Index
+}
+
+// tableParting is one that shows in a small table only.
+func (m *maker) tableParting(p *Parting) {
+	f := p.Fault
+	var odd, even []string
+	for i, x := range m.c.Members {
+		if f.on(i) {
+			odd = append(odd, x.Label)
+		} else {
+			even = append(even, x.Label)
+		}
+	}
+	p.Groups = bySize(odd, even)
+	switch f.Kind {
+	case LostLease, ExtraLease:
+		p.Layers = []string{"lease"}
+	case AuthBump, MissingUser:
+		p.Layers = []string{"auth"}
+	}
+	p.Named = !slices.Contains(edited, f.Kind) && slices.ContainsFunc(m.c.Members, func(x *Member) bool { return x.holds(p.Index) })
+	p.Required = true
+	// Entries that not all have reached may explain a difference in their table.
+	kind := ""
+	if p.Index > 0 {
+		kind = layerOf(m.w.log[p.Index-1].Kind)
+	} else if len(p.Layers) > 0 {
+		kind = p.Layers[0]
+	}
+	for _, e := range m.w.log[m.common:] {
+		if layerOf(e.Kind) == kind {
+			p.Required = false
+			p.why = "pending entries"
+		}
+	}
+	for i, x := range m.c.Members {
+		if f.on(i) && x.hist.index < p.Index {
+			p.Required = false
+		}
+		if x.hist.index < p.Index {
+			p.Unknown = append(p.Unknown, x.Label)
+		}
+	}
+}
+
+// alternatives runs the fault at neighbouring entries that wrote the same: where the db comes out the same, nothing tells
+// which of them it was.
+func (m *maker) alternatives(p *Parting, base *history) error {
+	f := p.Fault
+	var at []uint64
+	switch f.Kind {
+	case Replay, LostTail:
+		for d := uint64(1); d <= uint64(f.Count); d++ {
+			at = append(at, f.Index+d)
+			if f.Index > d {
+				at = append(at, f.Index-d)
+			}
+		}
+		if f.Kind == LostTail {
+			at = at[:0]
+			for d := uint64(1); d <= 8 && f.Index > d; d++ {
+				at = append(at, f.Index-d)
+			}
+		}
+	case Skip, Twice, Refused, Branch, Half:
+		effs := base.effects
+		n := slices.IndexFunc(effs, func(e Effect) bool { return e.Index == f.Index })
+		if n < 0 || effs[n].After == effs[n].Before {
+			return nil
+		}
+		for _, dir := range []int{-1, 1} {
+			for k := n + dir; k >= 0 && k < len(effs) && len(at) < 12; k += dir {
+				if effs[k].After == effs[k].Before {
+					continue
+				}
+				if !sameContent(effs[k].Rows, effs[n].Rows) {
+					break
+				}
+				at = append(at, effs[k].Index)
+			}
+		}
+	}
+	i := f.Members[0]
+	x := m.c.Members[i]
+	for _, j := range at {
+		g := f.at(j)
+		if j+uint64(max(f.Count, 1))-1 > x.sc.upTo && f.Kind == Replay {
+			continue
+		}
+		if (f.Kind == Half || f.Kind == Branch) && m.w.log[j-1].Request.GetTxn() == nil {
+			continue
+		}
+		h, err := m.rerun(i, func(fs []*Fault) []*Fault {
+			for k := range fs {
+				if fs[k] == f {
+					fs[k] = g
+				}
+			}
+			return fs
+		})
+		if err != nil {
+			return err
+		}
+		if h.dump.same(x.hist.dump) {
+			c := canonical(g, h, base)
+			p.Lo, p.Hi = min(p.Lo, c), max(p.Hi, c)
+		}
+	}
+	return nil
+}
+
+func (d dump) same(o dump) bool {
+	if !sameRows(d["key"], o["key"]) {
+		return false
+	}
+	for name := range family {
+		if !sameRows(d[name], o[name]) {
+			return false
+		}
+	}
+	return true
+}
+
+// view is what etcd shows of rows at a revision.
+func view(rows []Row, at int64) map[string]string {
+	live := map[string]string{}
+	for _, r := range rows {
+		if mvcc.BytesToRev(r.Key).Main > at {
+			break
+		}
+		var kv mvccpb.KeyValue
+		if err := proto.Unmarshal(r.Value, &kv); err != nil {
+			panic(err)
+		}
+		if mvcc.IsTombstone(r.Key) {
+			delete(live, string(kv.Key))
+		} else {
+			live[string(kv.Key)] = fmt.Sprintf("%d/%s", kv.Lease, kv.Value)
+		}
+	}
+	return live
+}
+
+func (m *maker) keys(t *Truth) {
+	t.Keys = map[string]string{}
+	var views []map[string]string
+	for i, x := range m.c.Members {
+		if x.hist.note.index == 0 || x.hist.compact > x.hist.note.rev {
+			continue
+		}
+		v := view(x.hist.dump["key"], x.hist.note.rev)
+		if !slices.ContainsFunc(m.c.Faults, func(f *Fault) bool { return f.on(i) && slices.Contains(edited, f.Kind) }) && !mapsEqual(v, x.hist.note.live) {
+			panic(fmt.Sprintf("seed %d: member %s: the db does not show what the store showed", m.seed, x.Label))
+		}
+		views = append(views, v)
+	}
+	if len(views) < 2 {
+		return
+	}
+	t.KeysKnown = true
+	all := map[string]bool{}
+	for _, v := range views {
+		for k := range v {
+			all[k] = true
+		}
+	}
+	for k := range all {
+		first, have := views[0][k]
+		for _, v := range views[1:] {
+			s, ok := v[k]
+			switch l0, v0, _ := strings.Cut(first, "/"); {
+			case ok != have:
+				t.Keys[k] = "missing"
+			case !ok || t.Keys[k] == "missing":
+			default:
+				l, val, _ := strings.Cut(s, "/")
+				if val != v0 {
+					t.Keys[k] = "value"
+				} else if l != l0 && t.Keys[k] == "" {
+					t.Keys[k] = "lease"
+				}
+			}
+		}
+	}
+}
+
+func mapsEqual(a, b map[string]string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for k, v := range a {
+		if w, ok := b[k]; !ok || v != w {
+			return false
+		}
+	}
+	return true
+}
+
+func (m *maker) leases(t *Truth) {
+	touched := map[int64]bool{}
+	note := m.c.Members[0].hist.note.index
+	for _, x := range m.c.Members {
+		for _, e := range x.log[note:] {
+			if g := e.Request.GetLeaseGrant(); g != nil {
+				touched[g.ID] = true
+			}
+			if g := e.Request.GetLeaseRevoke(); g != nil {
+				touched[g.ID] = true
+			}
+		}
+	}
+	count := map[int64]int{}
+	for _, x := range m.c.Members {
+		for _, r := range x.hist.dump["lease"] {
+			var l int64
+			for _, b := range r.Key {
+				l = l<<8 | int64(b)
+			}
+			count[l]++
+		}
+	}
+	for id, n := range count {
+		if n != len(m.c.Members) {
+			t.Leases[id] = !touched[id]
+		}
+	}
+}

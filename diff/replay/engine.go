@@ -1,0 +1,425 @@
+package replay
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/coreos/go-semver/semver"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"golang.org/x/crypto/bcrypt"
+	"google.golang.org/protobuf/proto"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/client/pkg/v3/types"
+	"go.etcd.io/etcd/pkg/v3/traceutil"
+	"go.etcd.io/etcd/server/v3/auth"
+	"go.etcd.io/etcd/server/v3/etcdserver/api/membership"
+	"go.etcd.io/etcd/server/v3/etcdserver/api/v3alarm"
+	"go.etcd.io/etcd/server/v3/etcdserver/apply"
+	"go.etcd.io/etcd/server/v3/etcdserver/cindex"
+	"go.etcd.io/etcd/server/v3/lease"
+	"go.etcd.io/etcd/server/v3/storage/backend"
+	etcdmvcc "go.etcd.io/etcd/server/v3/storage/mvcc"
+	etcdschema "go.etcd.io/etcd/server/v3/storage/schema"
+
+	"etcd-autopsy/diff/align"
+	"etcd-autopsy/inspect/mvcc"
+	"etcd-autopsy/inspect/raftlog"
+	"etcd-autopsy/inspect/schema"
+)
+
+// engine is etcd's state machine on a copy.
+type engine struct {
+	be      backend.Backend
+	lessor  lease.Lessor
+	kv      *store
+	auth    auth.AuthStore
+	uber    apply.UberApplier
+	uncap   apply.UberApplier // the same without alarms, for rules that ignore them
+	version *clusterVersion
+	rules   []*Rule
+	x       *Exec
+}
+
+// open opens the copy that write made. It panics where etcd does.
+func open(dir string, st *State, rules Rules) *engine {
+	lg := logger()
+	g := &engine{rules: rules.Rules, x: &Exec{Index: st.Index}, version: &clusterVersion{}}
+	g.version.set(st.Version)
+	for _, r := range g.rules {
+		if r.Begin != nil {
+			r.Begin()
+		}
+	}
+	// Nothing is committed in the background: a panic there could not be contained.
+	g.be = backend.New(backend.BackendConfig{
+		Path: filepath.Join(dir, dbName), BatchInterval: 1000 * time.Hour, BatchLimit: 10000, Logger: lg, UnsafeNoFsync: true,
+	})
+	g.lessor = lease.NewLessor(lg, g.be, g.version, lease.LessorConfig{})
+	g.kv = &store{KV: etcdmvcc.NewStore(lg, g.be, g.lessor, etcdmvcc.StoreConfig{}), compact: st.Compact}
+	g.lessor.SetRangeDeleter(func() lease.TxnDelete { return g.kv.Write(traceutil.TODO()) })
+	tokens, err := auth.NewTokenProvider(lg, "", nil, 0)
+	if err != nil {
+		panic(err)
+	}
+	g.auth = auth.NewAuthStore(lg, etcdschema.NewAuthBackend(lg, g.be), tokens, bcrypt.MinCost)
+	g.x.store = g.auth
+	g.uber = g.applier(lg, etcdschema.NewAlarmBackend(lg, g.be))
+	g.uncap = g.applier(lg, noAlarms{})
+	return g
+}
+
+func (g *engine) applier(lg *zap.Logger, alarms etcdschema.AlarmBackend) apply.UberApplier {
+	as, err := v3alarm.NewAlarmStore(lg, alarms)
+	if err != nil {
+		panic(err)
+	}
+	return apply.NewUberApplier(apply.ApplierOptions{
+		Logger:               lg,
+		KV:                   g.kv,
+		AlarmStore:           as,
+		AuthStore:            &guard{AuthStore: g.auth, g: g},
+		Lessor:               &leases{Lessor: g.lessor, g: g},
+		Cluster:              membership.NewCluster(lg),
+		RaftStatus:           noRaft{},
+		ConsistentIndex:      cindex.NewFakeConsistentIndex(0),
+		Backend:              g.be,
+		QuotaBackendBytesCfg: -1, // the quota raises an alarm by an entry of its own, and refuses nothing by itself
+		WarningApplyDuration: math.MaxInt64,
+	})
+}
+
+func (g *engine) close() {
+	g.lessor.Stop()
+	_ = g.auth.Close()
+	_ = g.kv.Close()
+	_ = g.be.Close()
+}
+
+// apply applies one entry.
+func (g *engine) apply(e *align.Entry) (*Effect, error) {
+	fx := &Effect{Index: e.Index}
+	in := request(e)
+	if in == nil {
+		fx.Ignored = true
+		return fx, nil
+	}
+	*g.x = Exec{Index: e.Index, Type: e.Request().Type, User: in.GetHeader().GetUsername(), Request: in, store: g.auth}
+	for _, r := range g.rules {
+		if r.Request != nil && !r.Request(g.x) {
+			fx.Ignored = true
+			return fx, nil
+		}
+	}
+	switch {
+	case in.ClusterVersionSet != nil:
+		g.version.set(in.ClusterVersionSet.Ver)
+		fx.Ignored = true
+		return fx, nil
+	case in.Compaction != nil:
+		if in.Compaction.Revision <= g.kv.Rev() {
+			g.kv.compact = max(g.kv.compact, in.Compaction.Revision)
+		}
+		return fx, nil
+	case !changesState(in):
+		fx.Ignored = true
+		return fx, nil
+	}
+	g.kv.made, g.kv.rev = nil, 0
+	uber := g.uber
+	for _, r := range g.rules {
+		if r.Uncapped != nil && r.Uncapped(g.x) {
+			uber = g.uncap
+		}
+	}
+	before := g.auth.Revision()
+	res := uber.Apply(&apply.InternalRaftRequestWrapper{InternalRaftRequest: in, SkipRangeExecution: in.Txn != nil}, membership.ApplyBoth)
+	if res == nil {
+		return nil, &EntryError{Index: e.Index, What: "etcd does not know what to do with it"}
+	}
+	fx.Err = res.Err
+	fx.Revision, fx.Changes = g.kv.rev, g.kv.made
+	for _, r := range g.rules {
+		if r.After != nil {
+			r.After(g.x, res.Err, g.auth.Revision() != before)
+		}
+	}
+	return fx, nil
+}
+
+// request decodes an entry anew, with what the log's own reader takes out of it. It is nil for entries of etcd 2, of
+// raft, and for those that do not decode.
+func request(e *align.Entry) *pb.InternalRaftRequest {
+	if e.Raw == nil || e.Raw.Type != raftlog.EntryNormal || e.Request().Internal == nil {
+		return nil
+	}
+	in := new(pb.InternalRaftRequest)
+	if proto.Unmarshal(e.Raw.Data, in) != nil {
+		return nil
+	}
+	return in
+}
+
+// changesState leaves out reads, logins and what is about members.
+func changesState(in *pb.InternalRaftRequest) bool {
+	return in.Put != nil || in.DeleteRange != nil || in.Txn != nil || in.LeaseGrant != nil || in.LeaseRevoke != nil ||
+		in.LeaseCheckpoint != nil || in.Alarm != nil || AuthWrite(in)
+}
+
+// final reads the tables in the end.
+func (g *engine) final() (Final, error) {
+	f := Final{Revision: g.kv.Rev()}
+	for _, l := range g.lessor.Leases() {
+		f.Leases = append(f.Leases, int64(l.ID))
+	}
+	slices.SortFunc(f.Leases, func(a, b int64) int { return cmp.Compare(uint64(a), uint64(b)) })
+	f.Auth = Auth{Enabled: g.auth.IsAuthEnabled(), Revision: g.auth.Revision()}
+	f.AuthRevision = f.Auth.Revision + g.extraAuthRevision()
+	us, err := g.auth.UserList(&pb.AuthUserListRequest{})
+	if err != nil {
+		return f, fmt.Errorf("list users: %w", err)
+	}
+	be := etcdschema.NewAuthBackend(zap.NewNop(), g.be)
+	for _, name := range us.Users {
+		u := be.GetUser(name)
+		if u == nil {
+			return f, fmt.Errorf("user %q is listed but not there", name)
+		}
+		f.Auth.Users = append(f.Auth.Users, schema.User{Name: name, Roles: slices.Sorted(slices.Values(u.Roles)), NoPassword: u.GetOptions().GetNoPassword()})
+	}
+	for _, r := range be.GetAllRoles() {
+		role := schema.Role{Name: string(r.Name)}
+		for _, p := range r.KeyPermission {
+			role.Permissions = append(role.Permissions, schema.Permission{Type: p.PermType.String(), Key: string(p.Key), RangeEnd: string(p.RangeEnd)})
+		}
+		f.Auth.Roles = append(f.Auth.Roles, role)
+	}
+	slices.SortFunc(f.Auth.Users, func(a, b schema.User) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(f.Auth.Roles, func(a, b schema.Role) int { return cmp.Compare(a.Name, b.Name) })
+	return f, nil
+}
+
+func (g *engine) extraAuthRevision() uint64 {
+	var k uint64
+	for _, r := range g.rules {
+		if r.AuthRevision != nil {
+			k += r.AuthRevision(g.x)
+		}
+	}
+	return k
+}
+
+// store notes what is written, and answers questions about compaction as if it had been carried out.
+type store struct {
+	etcdmvcc.KV
+	compact int64
+	made    []align.Change
+	rev     int64
+}
+
+func (s *store) Write(t *traceutil.Trace) etcdmvcc.TxnWrite { return &writeTxn{s.KV.Write(t), s} }
+
+func (s *store) Read(mode etcdmvcc.ReadTxMode, t *traceutil.Trace) etcdmvcc.TxnRead {
+	return &readTxn{s.KV.Read(mode, t), s}
+}
+
+type readTxn struct {
+	etcdmvcc.TxnRead
+	s *store
+}
+
+func (r *readTxn) FirstRev() int64 { return r.s.compact }
+
+type writeTxn struct {
+	etcdmvcc.TxnWrite
+	s *store
+}
+
+func (w *writeTxn) End() {
+	cs := w.Changes()
+	if len(cs) > 0 {
+		w.s.rev = w.Rev()
+		for _, kv := range cs {
+			w.s.made = append(w.s.made, change(kv))
+		}
+	}
+	w.TxnWrite.End()
+	if len(cs) > 0 {
+		w.s.rev = w.s.KV.Rev()
+	}
+}
+
+func change(kv *mvccpb.KeyValue) align.Change {
+	if kv.CreateRevision == 0 {
+		return align.Change{Delete: true, Key: string(kv.Key)}
+	}
+	return align.Change{Key: string(kv.Key), Value: kv.Value, Lease: kv.Lease, Create: kv.CreateRevision, Version: kv.Version}
+}
+
+// adopt replaces what the last entry made, if anything, by the rows of another member's main revision rev. Without rows
+// the number counts as used if it is above the one before.
+func (g *engine) adopt(fx *Effect, rev int64, rows []mvcc.Row, lease int64, has bool) error {
+	tx := g.be.BatchTx()
+	tx.LockOutsideApply()
+	if fx != nil && fx.Revision > 0 {
+		for i, c := range fx.Changes {
+			tx.UnsafeDelete(etcdschema.Key, rowKey(mvcc.Revision{Main: fx.Revision, Sub: int64(i)}, c.Delete))
+		}
+	}
+	for i := range rows {
+		tx.UnsafePut(etcdschema.Key, rowKey(rows[i].Rev, rows[i].Tombstone), rows[i].Value)
+	}
+	at := mvcc.Revision{Main: rev}.AppendKey(nil)
+	tx.UnsafePut(etcdschema.Meta, []byte("scheduledCompactRev"), at)
+	tx.UnsafePut(etcdschema.Meta, []byte("finishedCompactRev"), at)
+	if lease != 0 {
+		l := etcdschema.MustUnsafeGetLease(tx, lease)
+		if has && l == nil {
+			etcdschema.MustUnsafePutLease(tx, newLease(lease))
+		} else if !has && l != nil {
+			etcdschema.UnsafeDeleteLease(tx, l)
+		}
+	}
+	tx.Unlock()
+	g.be.ForceCommit()
+	g.lessor.Recover(g.be, func() leaseTxn { return g.kv.Write(traceutil.TODO()) })
+	return g.kv.Restore(g.be)
+}
+
+func rowKey(rev mvcc.Revision, tombstone bool) []byte {
+	k := rev.AppendKey(nil)
+	if tombstone {
+		k = append(k, 't')
+	}
+	return k
+}
+
+// clusterVersion is what the lessor wants to know of the cluster.
+type clusterVersion struct{ v *semver.Version }
+
+func (c *clusterVersion) Version() *semver.Version { return c.v }
+
+func (c *clusterVersion) set(v string) {
+	if sv, err := semver.NewVersion(v); err == nil {
+		c.v = sv
+	}
+}
+
+// noRaft answers for a raft node that there is not.
+type noRaft struct{}
+
+func (noRaft) MemberID() types.ID     { return 0 }
+func (noRaft) Leader() types.ID       { return 0 }
+func (noRaft) CommittedIndex() uint64 { return 0 }
+func (noRaft) AppliedIndex() uint64   { return 0 }
+func (noRaft) Term() uint64           { return 0 }
+
+// noAlarms is an alarm table that stays empty.
+type noAlarms struct{}
+
+func (noAlarms) CreateAlarmBucket()                       {}
+func (noAlarms) MustPutAlarm(*pb.AlarmMember)             {}
+func (noAlarms) MustDeleteAlarm(*pb.AlarmMember)          {}
+func (noAlarms) GetAllAlarms() ([]*pb.AlarmMember, error) { return nil, nil }
+func (noAlarms) ForceCommit()                             {}
+
+// logger says nothing. Where etcd would end the process, it panics.
+func logger() *zap.Logger {
+	return zap.NewNop().WithOptions(zap.WithFatalHook(panicHook{}), zap.WithPanicHook(panicHook{}))
+}
+
+type panicHook struct{}
+
+func (panicHook) OnWrite(e *zapcore.CheckedEntry, fields []zapcore.Field) {
+	what := e.Message
+	for _, f := range fields {
+		// Other fields may hold a request, and with it values.
+		if f.Type == zapcore.ErrorType {
+			if err, ok := f.Interface.(error); ok {
+				what += ": " + err.Error()
+			}
+		}
+	}
+	panic(what)
+}
+
+// guard asks the rules after etcd's own auth store.
+type guard struct {
+	auth.AuthStore
+	g *engine
+}
+
+func (u *guard) check(c Check, ai *auth.AuthInfo, ask func() error) error {
+	var err error
+	if k := u.g.extraAuthRevision(); c.Kind != Admin && u.IsAuthEnabled() && ai != nil && ai.Revision != 0 && ai.Revision < u.AuthStore.Revision()+k {
+		err = auth.ErrAuthOldRevision
+	} else {
+		err = ask()
+	}
+	for _, r := range u.g.rules {
+		if r.Permit != nil {
+			err = r.Permit(u.g.x, c, err)
+		}
+	}
+	return err
+}
+
+func (u *guard) IsPutPermitted(ai *auth.AuthInfo, key []byte) error {
+	return u.check(Check{Kind: Write, Key: string(key)}, ai, func() error { return u.AuthStore.IsPutPermitted(ai, key) })
+}
+
+func (u *guard) IsRangePermitted(ai *auth.AuthInfo, key, end []byte) error {
+	return u.check(Check{Kind: Read, Key: string(key), End: string(end)}, ai, func() error { return u.AuthStore.IsRangePermitted(ai, key, end) })
+}
+
+func (u *guard) IsDeleteRangePermitted(ai *auth.AuthInfo, key, end []byte) error {
+	return u.check(Check{Kind: Delete, Key: string(key), End: string(end)}, ai, func() error { return u.AuthStore.IsDeleteRangePermitted(ai, key, end) })
+}
+
+func (u *guard) IsAdminPermitted(ai *auth.AuthInfo) error {
+	return u.check(Check{Kind: Admin}, ai, func() error { return u.AuthStore.IsAdminPermitted(ai) })
+}
+
+// leases hides what a rule says is not there.
+type leases struct {
+	lease.Lessor
+	g *engine
+}
+
+type (
+	leaseTxn = lease.TxnDelete
+	leaseID  = lease.LeaseID
+)
+
+func (l *leases) hidden(id lease.LeaseID) bool {
+	return slices.ContainsFunc(l.g.rules, func(r *Rule) bool { return r.HidesLease != nil && r.HidesLease(l.g.x, int64(id)) })
+}
+
+func (l *leases) Lookup(id lease.LeaseID) *lease.Lease {
+	if l.hidden(id) {
+		return nil
+	}
+	return l.Lessor.Lookup(id)
+}
+
+func (l *leases) Revoke(id lease.LeaseID) error {
+	if l.hidden(id) {
+		return lease.ErrLeaseNotFound
+	}
+	return l.Lessor.Revoke(id)
+}
+
+func (l *leases) Grant(id lease.LeaseID, ttl int64) (*lease.Lease, error) {
+	for _, r := range l.g.rules {
+		if r.AnyTTL && ttl > lease.MaxLeaseTTL {
+			ttl = lease.MaxLeaseTTL
+		}
+	}
+	return l.Lessor.Grant(id, ttl)
+}
