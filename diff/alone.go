@@ -15,8 +15,9 @@ func (c *comparison) ownCauses(i int) {
 	}
 	refusable := c.refusable(i)
 	var all []*cause
+	touched := map[string]bool{} // keys of which a row was changed or lost
 	c.traces[i].steps(func(s *align.Step) {
-		if !s.Anomalous() {
+		if !s.Anomalous() || echo(s, touched) {
 			return
 		}
 		if s.Outcome == align.Refused && !s.Again && refusable(s.Index) {
@@ -35,6 +36,21 @@ func (c *comparison) ownCauses(i int) {
 		all = append(all, k)
 	})
 	c.causes = append(c.causes, c.merge(all)...)
+}
+
+// echo tells whether a step looks odd only because of an earlier one: a row counts on from what its predecessor was before
+// it was changed. It notes the keys of those that are odd by themselves.
+func echo(s *align.Step, touched map[string]bool) bool {
+	follows := s.Outcome == align.Altered && s.HistoryOnly
+	for _, ch := range s.Predicted {
+		follows = follows && touched[ch.Key]
+	}
+	if !follows && (s.Outcome == align.Altered || s.Outcome == align.Lost || s.Outcome == align.Partial) {
+		for _, ch := range s.Predicted {
+			touched[ch.Key] = true
+		}
+	}
+	return follows
 }
 
 // refusable tells, for each entry, whether a rule that this comparison does not simulate may refuse it: permissions while

@@ -207,7 +207,7 @@ func (c *comparison) causeAt(index uint64, members []int, es []effects) *cause {
 }
 
 func (e *effects) repeated() bool {
-	return slices.ContainsFunc(e.steps, func(s *align.Step) bool { return s.Again })
+	return slices.ContainsFunc(e.steps, func(s *align.Step) bool { return s.Again && s.Revision > 0 })
 }
 
 // stored tells whether the entry had its effect everywhere, and only what is stored of it differs.
@@ -245,22 +245,28 @@ func isTxn(s *align.Step) bool {
 }
 
 // sameEffects compares what an entry did on two members by content. Revisions, versions and creation differ after an
-// earlier divergence, and count only where they are not what the member's own state demands.
+// earlier divergence, and count only where they are not what one of the members' own state demands.
 func sameEffects(a, b *effects) bool {
 	if len(a.rows) != len(b.rows) || a.repeated() != b.repeated() {
 		return false
 	}
 	x, y := a.odd(), b.odd()
-	if altered(x) != altered(y) || altered(x) && x.Detail != y.Detail || lost(x) != lost(y) {
+	if lost(x) != lost(y) {
 		return false
 	}
 	var kv, ov mvcc.KeyValue
+	versions := altered(x) || altered(y)
 	for i := range a.rows {
 		r, o := &a.rows[i], &b.rows[i]
 		if r.Tombstone != o.Tombstone || kv.Decode(r.Value) != nil || ov.Decode(o.Value) != nil {
 			return false
 		}
 		if !bytes.Equal(kv.Key, ov.Key) || !r.Tombstone && (!bytes.Equal(kv.Value, ov.Value) || kv.Lease != ov.Lease) {
+			return false
+		}
+		// A row that was changed afterwards makes the next one of its key look wrong, too, although that one counts on from
+		// what the row was: it is like the other member's.
+		if versions && (kv.Version != ov.Version || kv.Mod-r.Rev.Main != ov.Mod-o.Rev.Main || kv.Create != ov.Create && r.Rev == o.Rev) {
 			return false
 		}
 	}

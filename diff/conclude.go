@@ -1,6 +1,9 @@
 package diff
 
-import "slices"
+import (
+	"math"
+	"slices"
+)
 
 // lag lists what members have not applied yet.
 func (c *comparison) lag() {
@@ -27,6 +30,7 @@ func (c *comparison) lag() {
 // conclude writes the causes down and gives the verdict.
 func (c *comparison) conclude() {
 	d := c.doc
+	c.followForks()
 	number := map[*cause]int{}
 	for _, k := range c.causes {
 		if k.of == nil {
@@ -85,6 +89,37 @@ func (c *comparison) limits() {
 			c.reason("%s: no log, so that its own history cannot be checked", m.Label)
 		}
 	}
+}
+
+// followForks makes consequences of all that tells members apart whose logs had parted before.
+func (c *comparison) followForks() {
+	for _, k := range c.causes {
+		if k.layer == LayerLog || k.of != nil {
+			continue
+		}
+		for _, f := range c.causes {
+			if f.layer == LayerLog && c.forked(k.groups) && separates(k.groups, f.groups) {
+				k.of = f
+				break
+			}
+		}
+	}
+}
+
+// forked tells whether all members in different groups follow different logs.
+func (c *comparison) forked(groups [][]int) bool {
+	for n, g := range groups {
+		for _, h := range groups[n+1:] {
+			for _, i := range g {
+				for _, j := range h {
+					if c.logs.parted(i, j) == math.MaxUint64 {
+						return false
+					}
+				}
+			}
+		}
+	}
+	return len(groups) > 1
 }
 
 func (c *comparison) write(k *cause) Divergence {

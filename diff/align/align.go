@@ -79,13 +79,15 @@ type Step struct {
 	Again bool
 	// Predicted is what etcd's rules say, for outcomes that are not Applied or NoEffect.
 	Predicted []Change
+	// HistoryOnly is true for Altered if only version or create_revision differ, which follow from earlier rows.
+	HistoryOnly bool
 	// Detail says which fields of which row differ, for Altered.
 	Detail string
 }
 
 // Anomalous tells whether the step is not what etcd's rules predict.
 func (s *Step) Anomalous() bool {
-	return s.Again || (s.Outcome != Applied && s.Outcome != NoEffect && s.Outcome != Unread)
+	return s.Again && s.Revision > 0 || (s.Outcome != Applied && s.Outcome != NoEffect && s.Outcome != Unread)
 }
 
 func (s *Step) String() string {

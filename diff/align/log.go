@@ -3,6 +3,8 @@ package align
 import (
 	"slices"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
 	"etcd-autopsy/inspect/raftlog"
 )
 
@@ -11,12 +13,15 @@ type Log struct {
 	// entries in ascending order, with one without content wherever some are missing.
 	entries   []Entry
 	byContent map[signature][]int32 // positions of entries by what they could write
+	// unsure are the keys that some entry writes with a content that depends on the state, as a put that keeps the value
+	// does: such an entry may have made a revision that looks like another entry's.
+	unsure map[string]struct{}
 }
 
 // NewLog prepares entries, which must be in ascending order of index; gaps are allowed. It decodes each of them once
 // and shows it to visit.
 func NewLog(entries []Entry, visit func(e *Entry, r *raftlog.Request)) *Log {
-	l := &Log{entries: make([]Entry, 0, len(entries)), byContent: make(map[signature][]int32, len(entries))}
+	l := &Log{entries: make([]Entry, 0, len(entries)), byContent: make(map[signature][]int32, len(entries)), unsure: map[string]struct{}{}}
 	h := newHasher()
 	for i := range entries {
 		e := &entries[i]
@@ -24,6 +29,7 @@ func NewLog(entries []Entry, visit func(e *Entry, r *raftlog.Request)) *Log {
 			l.entries = append(l.entries, Entry{Index: e.Index - 1})
 		}
 		r := e.Request()
+		l.doubt(h, r.Internal)
 		for _, s := range h.ofRequest(r.Internal) {
 			l.byContent[s] = append(l.byContent[s], int32(len(l.entries)))
 		}
@@ -31,6 +37,34 @@ func NewLog(entries []Entry, visit func(e *Entry, r *raftlog.Request)) *Log {
 		visit(e, r)
 	}
 	return l
+}
+
+// doubt notes the keys of a request whose content is not fixed.
+func (l *Log) doubt(h *hasher, in *pb.InternalRaftRequest) {
+	switch {
+	case in.GetPut() != nil:
+		if r := in.Put; r.IgnoreValue || r.IgnoreLease {
+			l.unsure[string(r.Key)] = struct{}{}
+		}
+	case in.GetTxn() != nil:
+		for _, ops := range [][]*pb.RequestOp{in.Txn.Success, in.Txn.Failure} {
+			if h.ofOps(ops) == 0 {
+				l.doubtOps(ops)
+			}
+		}
+	}
+}
+
+func (l *Log) doubtOps(ops []*pb.RequestOp) {
+	for _, op := range ops {
+		if r := op.GetRequestPut(); r != nil {
+			l.unsure[string(r.Key)] = struct{}{}
+		}
+		if n := op.GetRequestTxn(); n != nil {
+			l.doubtOps(n.Success)
+			l.doubtOps(n.Failure)
+		}
+	}
 }
 
 // upTo returns the entries, with one more without content if a db is at an index that the log has not come to.

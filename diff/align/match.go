@@ -2,8 +2,8 @@ package align
 
 import (
 	"bytes"
-	"fmt"
 	"hash/maphash"
+	"strings"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
@@ -72,7 +72,7 @@ func (p *predictor) match(r *raftlog.Request, index uint64, want []Change, g *gr
 			}
 		}
 		d := differences(want, g.rows)
-		return costAltered + len(d) - 1, Altered, fmt.Sprint(d)
+		return costAltered + len(d) - 1, Altered, strings.Join(d, ", ")
 	}
 	return -1, Applied, ""
 }
@@ -118,6 +118,16 @@ func differences(want []Change, rows []mvcc.Row) []string {
 		}
 	}
 	return d
+}
+
+// historyOnly tells whether all differences follow from earlier rows of the same key.
+func historyOnly(detail string) bool {
+	for _, d := range strings.Split(detail, ", ") {
+		if d != "version" && d != "create_revision" {
+			return false
+		}
+	}
+	return true
 }
 
 // Same tells whether rows are just what was predicted, which must be something.

@@ -161,7 +161,7 @@ func (g *grid) match(i, n int) (int, Outcome, string) {
 
 // step describes what entry i, or none if negative, did to group n, or to none.
 func (g *grid) step(i, n int, out Outcome, detail string) Step {
-	s := Step{Outcome: out, Detail: detail}
+	s := Step{Outcome: out, Detail: detail, HistoryOnly: out == Altered && historyOnly(detail)}
 	if n >= 0 {
 		s.Revision = g.groups[n].main
 	}
@@ -187,11 +187,23 @@ func (g *grid) pins() []pin {
 	var all []pin
 	for n, s := range g.groupSigs {
 		if at := g.in.Log.byContent[s]; s != 0 && count[s] == 1 && len(at) == 1 && int(at[0]) >= lo &&
-			g.entries[at[0]].Index <= g.in.ConsistentIndex {
+			g.entries[at[0]].Index <= g.in.ConsistentIndex && g.certain(n) {
 			all = append(all, pin{int(at[0]), n})
 		}
 	}
 	return ascending(all)
+}
+
+// certain tells whether what a group holds names its entry: puts of keys that are always written with a fixed content.
+// What was deleted may have been by a range, or with a lease.
+func (g *grid) certain(n int) bool {
+	for i := range g.groups[n].rows {
+		r := &g.groups[n].rows[i]
+		if _, ok := g.in.Log.unsure[string(r.Key())]; ok || r.Tombstone {
+			return false
+		}
+	}
+	return true
 }
 
 // ascending is the longest subsequence of pins (ascending in g) that ascends in i, too.
