@@ -57,36 +57,25 @@ func echo(s *align.Step, touched map[string]bool) bool {
 // auth is on, quota and corruption alarms while they are.
 func (c *comparison) refusable(i int) func(index uint64) bool {
 	m, h := c.ms[i], c.views[i]
-	if len(m.DB.Tables.Alarms) > 0 || len(h.alarms) > 0 {
-		// On before or after: which, does not matter for saying that it may be.
-		return func(uint64) bool { return true }
-	}
 	// Backwards from what the db says in the end.
 	auth := m.DB.Tables.AuthEnabled
-	type change struct {
-		index uint64
-		on    bool // from here on
-	}
-	var changes []change
+	var turns []turn
 	for _, x := range slices.Backward(h.authWrites) {
 		if x > m.DB.Tables.ConsistentIndex {
 			continue
 		}
 		switch c.request(i, x).Type {
 		case "AuthEnable":
-			changes = append(changes, change{x, true})
+			turns = append(turns, turn{x, true})
 			auth = false
 		case "AuthDisable":
-			changes = append(changes, change{x, false})
+			turns = append(turns, turn{x, false})
 			auth = true
 		}
 	}
+	slices.Reverse(turns)
+	alarmBefore := len(h.refusing) == 0 && len(m.DB.Tables.Alarms) > 0
 	return func(index uint64) bool {
-		for _, ch := range changes {
-			if ch.index < index {
-				return ch.on
-			}
-		}
-		return auth
+		return stateAt(turns, index, auth) || stateAt(h.refusing, index, alarmBefore)
 	}
 }

@@ -35,16 +35,15 @@ type logs struct {
 	forks    []fork // the first one of each pair of histories
 	// history numbers the members by the log they follow: those of one number agree wherever they can be compared.
 	history []int
+	// limits is the index up to which each member's entries are committed.
+	limits []uint64
 }
 
 // compareLogs finds forks. Entries above a member's commit are no promise and are not compared.
 func compareLogs(ms []*inspect.Member) *logs {
-	l := &logs{history: make([]int, len(ms))}
-	limits := make([]uint64, len(ms))
+	l := &logs{history: make([]int, len(ms)), limits: limits(ms)}
+	limits := l.limits
 	at := make([]int, len(ms))
-	for i, m := range ms {
-		limits[i] = committed(m)
-	}
 	next := 1
 	for {
 		// The lowest index that any member has left.
@@ -73,6 +72,35 @@ func compareLogs(ms []*inspect.Member) *logs {
 			at[i]++
 		}
 	}
+}
+
+// limits tells up to which index each member's entries are committed: as far as it knows itself, and further where its
+// log has an entry that another one knows to be committed. Logs that share an entry share all before it (raft's log
+// matching), so that its own entries up to there are committed, too.
+func limits(ms []*inspect.Member) []uint64 {
+	own := make([]uint64, len(ms))
+	for i, m := range ms {
+		own[i] = committed(m)
+	}
+	out := slices.Clone(own)
+	for i, m := range ms {
+		for j, o := range ms {
+			if i == j || own[j] <= own[i] {
+				continue
+			}
+			for k := len(m.Log.Entries) - 1; k >= 0 && m.Log.Entries[k].Index > out[i]; k-- {
+				e := &m.Log.Entries[k]
+				if e.Index > own[j] {
+					continue
+				}
+				if x := o.Log.Entry(e.Index); x != nil && sameEntry(e, x) {
+					out[i] = e.Index
+					break
+				}
+			}
+		}
+	}
+	return out
 }
 
 // split records a fork where members that agreed so far hold different entries.
@@ -131,7 +159,7 @@ func (l *logs) parted(i, j int) uint64 {
 func (l *logs) view(ms []*inspect.Member, i int) []align.Entry {
 	var all []align.Entry
 	for _, j := range append([]int{i}, others(len(ms), i)...) {
-		upTo := committed(ms[j])
+		upTo := l.limits[j]
 		if j != i {
 			upTo = min(upTo, l.parted(i, j)-1)
 		}

@@ -26,8 +26,10 @@ import (
 // Entry is one committed raft entry as a member applied it.
 type Entry struct {
 	Index, Term uint64
-	// Raw is nil for the entries between the one before and Index, this one included, that no log holds.
+	// Raw is nil if no log holds the entry.
 	Raw *raftlog.Entry
+	// many stands for this entry and all missing ones before it.
+	many bool
 }
 
 // Request decodes the entry, anew at each call: logs are larger than memory.
@@ -105,6 +107,8 @@ type Input struct {
 	// ConsistentIndex is the last entry that the db claims to hold.
 	ConsistentIndex uint64
 	Leases          Leases
+	// Refusable tells whether permissions or an alarm, which predictions leave out, may have refused an entry. nil: none.
+	Refusable func(index uint64) bool
 	// Whole is true if the log begins with the first entry of the cluster and its keyspace began empty.
 	Whole bool
 	// From resumes an alignment that another member shares up to here.

@@ -10,7 +10,7 @@ import (
 
 // Log is a log prepared for alignments: of several members, if they follow the same one.
 type Log struct {
-	// entries in ascending order, with one without content wherever some are missing.
+	// entries in ascending order, with entries without content wherever some are missing.
 	entries   []Entry
 	byContent map[signature][]int32 // positions of entries by what they could write
 	// unsure are the keys that some entry writes with a content that depends on the state, as a put that keeps the value
@@ -25,8 +25,8 @@ func NewLog(entries []Entry, visit func(e *Entry, r *raftlog.Request)) *Log {
 	h := newHasher()
 	for i := range entries {
 		e := &entries[i]
-		if i > 0 && e.Index > entries[i-1].Index+1 {
-			l.entries = append(l.entries, Entry{Index: e.Index - 1})
+		if i > 0 {
+			l.entries = bridge(l.entries, entries[i-1].Index, e.Index)
 		}
 		r := e.Request()
 		l.doubt(h, r.Internal)
@@ -67,10 +67,26 @@ func (l *Log) doubtOps(ops []*pb.RequestOp) {
 	}
 }
 
-// upTo returns the entries, with one more without content if a db is at an index that the log has not come to.
+// upTo returns the entries, with some without content if a db is at an index that the log has not come to.
 func (l *Log) upTo(index uint64) []Entry {
-	if n := len(l.entries); n == 0 || l.entries[n-1].Index >= index {
+	n := len(l.entries)
+	if n == 0 || l.entries[n-1].Index >= index {
 		return l.entries
 	}
-	return append(slices.Clip(l.entries), Entry{Index: index})
+	return bridge(slices.Clip(l.entries), l.entries[n-1].Index, index+1)
+}
+
+// maxUnknown is how many missing entries are stood in for one by one. A longer gap, as after a snapshot from the leader,
+// is one entry that may have made any number of revisions.
+const maxUnknown = 128
+
+// bridge appends stand-ins for the entries between two indexes.
+func bridge(to []Entry, after, before uint64) []Entry {
+	if before-after-1 > maxUnknown {
+		return append(to, Entry{Index: before - 1, many: true})
+	}
+	for i := after + 1; i < before; i++ {
+		to = append(to, Entry{Index: i})
+	}
+	return to
 }

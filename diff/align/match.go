@@ -25,6 +25,7 @@ type group struct {
 // than one with a damaged effect, and that likelier than a revision from nowhere with an entry lost beside it.
 const (
 	costRefused = 20
+	costDenied  = 6 // where permissions or an alarm may have refused it
 	costBranch  = 20
 	costPartial = 22
 	costAltered = 23 // and 1 for every further field that differs
@@ -67,7 +68,7 @@ func (p *predictor) match(r *raftlog.Request, index uint64, want []Change, g *gr
 	}
 	if len(want) == len(g.rows) {
 		for i := range want {
-			if want[i].Key != string(g.rows[i].Key()) {
+			if want[i].Key != string(g.rows[i].Key()) || want[i].Delete != g.rows[i].Tombstone {
 				return -1, Applied, ""
 			}
 		}
@@ -97,7 +98,7 @@ func differences(want []Change, rows []mvcc.Row) []string {
 		case c.Key != string(kv.Key):
 			d = append(d, "key")
 		case c.Delete != r.Tombstone:
-			d = append(d, "tombstone")
+			d = append(d, "kind of change")
 		case r.Tombstone:
 		default:
 			if !bytes.Equal(c.Value, kv.Value) {

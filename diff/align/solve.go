@@ -270,7 +270,8 @@ const (
 	replay              // neither: the log was applied again from here
 	hidden              // what the entry made lies in a hole
 	passed              // all revisions of a hole are done
-	foreign             // an entry that no log holds made the group
+	foreign             // one of many missing entries made the group
+	unknown             // an entry that no log holds made the group
 )
 
 // move is an edge, walked backwards.
@@ -341,6 +342,8 @@ func (g *grid) walk(seen map[node]move, at node) ([]Step, node) {
 			steps = append(steps, s)
 		case hidden:
 			steps = append(steps, g.step(at.i, -1, Unread, ""))
+		case unknown:
+			steps = append(steps, g.step(at.i, at.g, Unread, ""))
 		case foreign:
 			steps = append(steps, g.step(-1, at.g, Unread, ""))
 		case orphan:
@@ -375,10 +378,14 @@ func (g *grid) expand(at node, lowG int, visit func(cost int, next node, k kind)
 		return
 	}
 	if i > 0 && g.entries[i-1].Raw == nil {
-		// Missing entries may have made any number of revisions.
+		// A missing entry may have made a revision, or none.
 		visit(0, node{i - 1, n}, hidden)
-		if n > lowG {
+		switch {
+		case n == lowG:
+		case g.entries[i-1].many:
 			visit(0, node{i, n - 1}, foreign)
+		default:
+			visit(0, node{i - 1, n - 1}, unknown)
 		}
 		return
 	}
@@ -401,6 +408,9 @@ func (g *grid) expand(at node, lowG int, visit func(cost int, next node, k kind)
 	cost := 0
 	if len(g.predict(i-1, n)) > 0 {
 		cost = costRefused
+		if g.in.Refusable != nil && g.in.Refusable(g.entries[i-1].Index) {
+			cost = costDenied
+		}
 	}
 	visit(cost, node{i - 1, n}, nothing)
 	if n > lowG {
