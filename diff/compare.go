@@ -241,17 +241,35 @@ func (c *comparison) align() {
 	})
 	c.each(func(i int) { c.inputs[i] = c.input(i) })
 	for k, i := range order {
-		in := c.inputs[i]
-		t := &trace{}
-		for _, j := range order[:k] {
-			if from, n, ok := c.resume(i, j); ok {
-				in.From, t.base, t.shared = &from, c.traces[j], n
+		c.traces[i] = c.traceAfter(i, order[:k])
+	}
+}
+
+// traceAfter aligns member i behind what it shares with the first of the others that it can be resumed from. Where that
+// leaves something odd, the shared part may have been read wrongly: neighbours that write the same cannot be told apart
+// by one member alone. So places before what is odd there are tried, too, and the reading with the least is taken.
+func (c *comparison) traceAfter(i int, others []int) *trace {
+	for _, j := range others {
+		places := c.resume(i, j)
+		if len(places) == 0 {
+			continue
+		}
+		var best *trace
+		for _, p := range places {
+			in := c.inputs[i]
+			in.From = &p.From
+			t := &trace{base: c.traces[j], shared: p.shared, Alignment: *align.Align(in)}
+			if best == nil || t.Cost < best.Cost {
+				best = t
+			}
+			if best.Cost == 0 {
 				break
 			}
 		}
-		t.Alignment = *align.Align(in)
-		c.traces[i], c.inputs[i] = t, in
+		c.inputs[i].From = nil
+		return best
 	}
+	return &trace{Alignment: *align.Align(c.inputs[i])}
 }
 
 func (c *comparison) input(i int) align.Input {
@@ -265,40 +283,51 @@ func (c *comparison) input(i int) align.Input {
 	}
 }
 
-// resume finds the place up to which member i can take over the alignment of member j: as far as their rows and their
-// logs agree. n counts the steps taken over.
-func (c *comparison) resume(i, j int) (from align.From, n int, ok bool) {
-	t := c.traces[j]
+// place is where an alignment can be taken over: behind the first shared steps of another member's.
+type place struct {
+	align.From
+	shared int
+}
+
+// maxPlaces bounds how many places before something odd are tried.
+const maxPlaces = 8
+
+// resume finds the places up to which member i can take over the alignment of member j: the last one that their rows and
+// logs allow, then those before each odd step on the way there, nearest first.
+func (c *comparison) resume(i, j int) []place {
+	t, db := c.traces[j], c.ms[i].DB
 	upTo := c.agreed(i, j)
 	parted := c.logs.parted(i, j)
-	if t.first() == 0 || upTo < c.ms[i].DB.CompactRevision() {
-		return from, 0, false
+	if t.first() == 0 || upTo < db.CompactRevision() {
+		return nil
 	}
-	place := align.From{Revision: t.startRevision()}
-	if first := t.first(); first > 0 {
-		place.Index = first - 1
-	}
-	count, best := 0, 0
-	ok = place.Revision >= c.ms[i].DB.CompactRevision()
-	from = place
+	at := place{From: align.From{Index: t.first() - 1, Revision: t.startRevision()}}
+	good := at // the last place behind a revision: entries without effect on one member may have one on the other
+	var before []place
 	done := false
 	t.steps(func(s *align.Step) {
-		if done = done || s.Revision > upTo || s.Index >= parted || s.Index > c.ms[i].DB.Tables.ConsistentIndex; done {
+		if done = done || s.Revision > upTo || s.Index >= parted || s.Index > db.Tables.ConsistentIndex; done {
 			return
 		}
-		count++
+		if s.Anomalous() && (len(before) == 0 || before[len(before)-1] != good) {
+			before = append(before, good)
+		}
+		at.shared++
 		if s.Index > 0 {
-			place.Index = s.Index
+			at.Index = s.Index
 		}
 		if s.Revision > 0 {
-			place.Revision = s.Revision
-		}
-		// Only behind a revision: entries without effect on one member may have one on the other.
-		if s.Revision > 0 && place.Revision >= c.ms[i].DB.CompactRevision() {
-			from, best, ok = place, count, true
+			at.Revision = s.Revision
+			good = at
 		}
 	})
-	return from, best, ok
+	places := []place{good}
+	for _, p := range slices.Backward(before) {
+		if p != good && len(places) <= maxPlaces {
+			places = append(places, p)
+		}
+	}
+	return slices.DeleteFunc(places, func(p place) bool { return p.Revision < db.CompactRevision() })
 }
 
 func (t *trace) startRevision() int64 {
