@@ -331,33 +331,32 @@ func (c *comparison) stepsAt(i int, index uint64) []*align.Step {
 
 // extraCauses keeps the revisions without an entry that not all members have.
 func (c *comparison) extraCauses(extras []*cause) {
-	for _, k := range extras {
+	for n, k := range extras {
 		i := k.odd[0]
 		if !c.vouched(i) {
 			continue
 		}
-		rows := c.ms[i].DB.Rows.Group(k.revision)
-		groups := [][]int{{i}}
-		var rest []int
+		have, rest := []int{i}, []int(nil)
 		for j := range c.ms {
-			if j == i || c.last[j] < k.revision && c.ms[j].DB.Tables.ConsistentIndex < c.ms[i].DB.Tables.ConsistentIndex {
-				continue
-			}
-			if sameRows(rows, c.ms[j].DB.Rows.Group(k.revision)) {
-				groups[0] = append(groups[0], j)
-			} else {
+			switch {
+			case j == i:
+			case slices.ContainsFunc(extras, func(x *cause) bool { return x.odd[0] == j && x.revision == k.revision }):
+				have = append(have, j)
+			case c.last[j] >= k.revision || c.ms[j].DB.Tables.ConsistentIndex >= c.ms[i].DB.Tables.ConsistentIndex:
 				rest = append(rest, j)
 			}
 		}
-		if len(rest) == 0 || slices.ContainsFunc(groups[0], func(j int) bool { return j < i }) {
-			continue // all have it, or it was told already
+		told := slices.ContainsFunc(extras[:n], func(x *cause) bool { return x.revision == k.revision && slices.Contains(have, x.odd[0]) })
+		if len(rest) == 0 || told {
+			continue
 		}
-		k.groups = append(groups, rest)
-		k.odd = groups[0]
-		sortGroups(k.groups)
-		k.what = "a revision that no entry of the log made"
-		k.effects = []Effect{{Members: c.labels(groups[0]), Revision: k.revision, Changes: changes(rows)}, {Members: c.labels(rest)}}
-		c.causes = append(c.causes, k)
+		slices.Sort(have)
+		x := *k
+		x.odd, x.groups = have, [][]int{have, rest}
+		sortGroups(x.groups)
+		x.what = "a revision that no entry of the log made"
+		x.effects = []Effect{{Members: c.labels(have), Revision: k.revision, Changes: changes(c.ms[i].DB.Rows.Group(k.revision))}, {Members: c.labels(rest)}}
+		c.causes = append(c.causes, &x)
 	}
 }
 

@@ -73,6 +73,7 @@ func Align(in Input) *Alignment {
 		end = []source{{node{pin.i, pin.g}, 0}}
 	}
 	slices.Reverse(steps)
+	g.adopt(steps)
 	var done uint64
 	if in.From != nil {
 		done = in.From.Index
@@ -81,6 +82,41 @@ func Align(in Input) *Alignment {
 	a.Steps = steps
 	return a
 }
+
+// adopt gives revisions without an entry to a neighbour that writes just that: it was applied twice. The search finds
+// this by itself only for content that does not depend on the state.
+func (g *grid) adopt(steps []Step) {
+	for k := range steps {
+		s := &steps[k]
+		if s.Outcome != Extra {
+			continue
+		}
+		rows := g.in.Table.Group(s.Revision)
+		makes := func(n int) bool {
+			i, ok := slices.BinarySearchFunc(g.entries, steps[n].Index, func(e Entry, x uint64) int { return cmp.Compare(e.Index, x) })
+			return ok && Same(g.p.predict(g.request(i), g.entries[i].Index, s.Revision-1), rows)
+		}
+		for n := k - 1; n >= 0 && n >= k-maxApart; n-- {
+			if steps[n].Outcome == Applied && steps[n].Index > 0 {
+				if makes(n) {
+					s.Index, s.Outcome = steps[n].Index, Applied
+				}
+				break
+			}
+		}
+		for n := k + 1; s.Outcome == Extra && n < len(steps) && n <= k+maxApart; n++ {
+			if steps[n].Outcome == Applied && steps[n].Index > 0 {
+				if makes(n) {
+					s.Index, s.Outcome = steps[n].Index, Applied
+				}
+				break
+			}
+		}
+	}
+}
+
+// maxApart is how many entries without effect may lie between the two applications.
+const maxApart = 64
 
 func newGrid(in *Input) *grid {
 	g := &grid{in: in, p: &predictor{ix: in.Index, leases: in.Leases}, entries: in.Log.upTo(in.ConsistentIndex), predictedI: -1, decodedI: -1}
