@@ -242,6 +242,7 @@ func (c *comparison) align() {
 	c.each(func(i int) { c.inputs[i] = c.input(i) })
 	for k, i := range order {
 		c.traces[i] = c.traceAfter(i, order[:k])
+		c.inputs[i].Index = c.traces[i].Index
 	}
 }
 

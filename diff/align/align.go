@@ -139,6 +139,8 @@ type Alignment struct {
 	Through uint64
 	// Cost is 0 if every step was predicted.
 	Cost int
+	// Index is what predictions were made from: the rows, with those that were changed or lost as they must have been.
+	Index *mvcc.Index
 }
 
 // At returns the step of the first application of an entry.

@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 
+	"etcd-autopsy/inspect/mvcc"
 	"etcd-autopsy/inspect/raftlog"
 )
 
@@ -28,8 +29,55 @@ type grid struct {
 	decoded                *raftlog.Request
 }
 
-// Align computes the alignment of one member.
+// Align computes the alignment of one member. Where rows were changed or lost, what they made of later predictions is
+// an echo: the server went on from what it had in memory. So predictions are made again from rows as they must have been.
 func Align(in Input) *Alignment {
+	a := align(in)
+	for range maxRepairs {
+		ix := repaired(&in, a)
+		if ix == nil {
+			break
+		}
+		again := in
+		again.Index = ix
+		b := align(again)
+		if b.Cost >= a.Cost {
+			break
+		}
+		in, a = again, b
+	}
+	a.Index = in.Index
+	return a
+}
+
+// maxRepairs bounds how often an alignment is made anew: each time uncovers what the damage before hid.
+const maxRepairs = 3
+
+// repaired indexes the member's rows with those in place that changed or lost ones should be, nil if there are none.
+func repaired(in *Input, a *Alignment) *mvcc.Index {
+	groups := map[int64][]mvcc.Row{}
+	for i := range a.Steps {
+		s := &a.Steps[i]
+		if s.Revision == 0 || len(s.Predicted) == 0 || s.HistoryOnly || s.Outcome != Altered && s.Outcome != Lost && s.Outcome != Partial {
+			continue
+		}
+		for sub, c := range s.Predicted {
+			kv := mvcc.KeyValue{Key: []byte(c.Key)}
+			if !c.Delete {
+				kv = mvcc.KeyValue{Key: kv.Key, Value: c.Value, Create: c.Create, Mod: s.Revision, Version: c.Version, Lease: c.Lease}
+			}
+			groups[s.Revision] = append(groups[s.Revision], mvcc.Row{
+				Rev: mvcc.Revision{Main: s.Revision, Sub: int64(sub)}, Tombstone: c.Delete, Value: kv.Encode(),
+			})
+		}
+	}
+	if len(groups) == 0 {
+		return nil
+	}
+	return in.Index.On(in.Table.Replace(groups))
+}
+
+func align(in Input) *Alignment {
 	g := newGrid(&in)
 	pins := g.pins()
 	a := &Alignment{Through: in.ConsistentIndex}

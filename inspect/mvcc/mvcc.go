@@ -138,6 +138,30 @@ func (kv *KeyValue) Decode(b []byte) error {
 	return nil
 }
 
+// Encode is the inverse of Decode.
+func (kv *KeyValue) Encode() []byte {
+	b := protowire.AppendTag(nil, fieldKey, protowire.BytesType)
+	b = protowire.AppendBytes(b, kv.Key)
+	for _, f := range []struct {
+		num protowire.Number
+		v   int64
+	}{{fieldCreateRevision, kv.Create}, {fieldModRevision, kv.Mod}, {fieldVersion, kv.Version}} {
+		if f.v != 0 {
+			b = protowire.AppendTag(b, f.num, protowire.VarintType)
+			b = protowire.AppendVarint(b, uint64(f.v))
+		}
+	}
+	if len(kv.Value) > 0 {
+		b = protowire.AppendTag(b, fieldValue, protowire.BytesType)
+		b = protowire.AppendBytes(b, kv.Value)
+	}
+	if kv.Lease != 0 {
+		b = protowire.AppendTag(b, fieldLease, protowire.VarintType)
+		b = protowire.AppendVarint(b, uint64(kv.Lease))
+	}
+	return b
+}
+
 // Key returns only the key of an encoded KeyValue, nil if it has none or is not one.
 func Key(b []byte) []byte {
 	// Every version of etcd writes the key first, so that a look at the first field is enough.

@@ -73,6 +73,21 @@ func (t *Table) Group(main int64) []Row {
 	return t.rows[lo:hi]
 }
 
+// Replace returns a table in which some main revisions have other rows.
+func (t *Table) Replace(groups map[int64][]Row) *Table {
+	out := &Table{rows: make([]Row, 0, len(t.rows)), holes: t.holes}
+	for i := range t.rows {
+		if _, ok := groups[t.rows[i].Rev.Main]; !ok {
+			out.rows = append(out.rows, t.rows[i])
+		}
+	}
+	for _, rows := range groups {
+		out.rows = append(out.rows, rows...)
+	}
+	SortRows(out.rows)
+	return out
+}
+
 // Last is the highest main revision that has a row, 1 for an empty store: etcd starts counting there.
 func (t *Table) Last() int64 {
 	if len(t.rows) == 0 {
@@ -84,6 +99,7 @@ func (t *Table) Last() int64 {
 // Index finds the rows of a key and the keys of a range or lease at a revision.
 type Index struct {
 	t       *Table
+	want    func(key []byte) bool
 	rows    map[string][]int32
 	sorted  []string
 	byLease map[int64][]string
@@ -91,7 +107,7 @@ type Index struct {
 
 // Index builds an index of the keys that want accepts, nil for all of them.
 func (t *Table) Index(want func(key []byte) bool) *Index {
-	ix := &Index{t: t, rows: make(map[string][]int32), byLease: make(map[int64][]string)}
+	ix := &Index{t: t, want: want, rows: make(map[string][]int32), byLease: make(map[int64][]string)}
 	for i := range t.rows {
 		r := &t.rows[i]
 		k := r.Key()
@@ -121,6 +137,9 @@ func (t *Table) Index(want func(key []byte) bool) *Index {
 	}
 	return ix
 }
+
+// On indexes the same keys of another table.
+func (ix *Index) On(t *Table) *Index { return t.Index(ix.want) }
 
 // Rows returns the indexes of a key's rows in ascending order of revision.
 func (ix *Index) Rows(key string) []int32 { return ix.rows[key] }
