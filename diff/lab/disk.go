@@ -263,6 +263,7 @@ type wals struct {
 	rewrite     bool   // entries of an old term, overwritten by the next one's
 	purge       bool
 	segment     int64
+	partial     int // rows at most that an unfinished compaction has removed
 }
 
 // walMu guards the size of segments, which etcd keeps in a variable.

@@ -19,6 +19,7 @@ const (
 	Half       Kind = "half a txn"   // only the first operations of the branch
 	Branch     Kind = "wrong branch" // of a transaction
 	Refused    Kind = "refused"      // by auth: skipped on members on which auth is on
+	Banned     Kind = "banned"       // every request of a user is refused from the entry on
 	Extra      Kind = "extra"        // a put that is in no entry, after the entry
 	WrongLease Kind = "wrong lease"  // the key is attached to another lease than the entry says
 	Replay     Kind = "replay"       // several entries are applied again, from the entry on
@@ -43,10 +44,17 @@ const (
 )
 
 // applied are the kinds that happen while entries are applied.
-var applied = []Kind{Skip, Twice, Half, Branch, Refused, Extra, WrongLease, Replay, LostTail, Behind}
+var applied = []Kind{Skip, Twice, Half, Branch, Refused, Banned, Extra, WrongLease, Replay, LostTail, Behind}
 
 // edited are the kinds that are made in the db afterwards.
 var edited = []Kind{FlipValue, FlipLease, FlipVersion, FlipMod, LostRevision, LostTombstone, LostLease, ExtraLease, AuthBump, MissingUser}
+
+// table tells whether the kind edits a small table, and row whether it edits a row of the keyspace.
+func (k Kind) table() bool {
+	return k == LostLease || k == ExtraLease || k == AuthBump || k == MissingUser
+}
+
+func (k Kind) row() bool { return slices.Contains(edited, k) && !k.table() }
 
 // Fault is one thing that goes wrong on some members alike.
 type Fault struct {
@@ -55,6 +63,7 @@ type Fault struct {
 	Index   uint64 // the entry, 0 until an edit has chosen its row
 	Count   int    // operations kept, entries applied again or lost
 	Lease   int64
+	User    string         // of Banned
 	Put     *pb.PutRequest // of Extra
 
 	revision int64 // main revision edited
@@ -110,8 +119,10 @@ type history struct {
 	compact int64
 	applied uint64 // the last entry applied
 	note    note
+	partial int    // rows that an unfinished compaction has removed
 	snap    []byte // the membership at the snapshot index
 	snapCS  []byte
+	clean   dump // before anything was edited
 	dump    dump
 }
 
@@ -173,6 +184,9 @@ func (s *script) step(r *replica, e *Entry) {
 		switch {
 		case (f.Kind == Skip || f.Kind == Refused) && f.Index == e.Index,
 			f.Kind == LostTail && e.Index >= f.Index && e.Index < f.Index+uint64(f.Count):
+			r.moveTo(e)
+			return
+		case f.Kind == Banned && e.Index >= f.Index && e.Request.GetHeader().GetUsername() == f.User:
 			r.moveTo(e)
 			return
 		case f.Index != e.Index:

@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strings"
 
+	"go.etcd.io/bbolt"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
@@ -159,6 +160,9 @@ func (m *maker) members() {
 			x.wals.purge = r.IntN(2) == 0
 		}
 		x.sc.snap = x.wals.snap
+		if r.IntN(2) == 0 {
+			x.wals.partial = r.IntN(30)
+		}
 		m.c.Members = append(m.c.Members, x)
 		m.c.Dirs = append(m.c.Dirs, filepath.Join(m.dir, x.Label))
 	}
@@ -184,9 +188,16 @@ func (m *maker) plan(try int) error {
 	if try > 20 {
 		n = 0
 	}
+	if m.n > 2 && n > 0 && r.IntN(12) == 0 {
+		m.differently()
+		n = 0
+	}
 	for range n {
-		if f := m.draw(); f != nil {
-			m.c.Faults = append(m.c.Faults, f)
+		for range 20 {
+			if f := m.draw(); f != nil {
+				m.c.Faults = append(m.c.Faults, f)
+				break
+			}
 		}
 	}
 	for _, f := range m.c.Faults {
@@ -195,6 +206,28 @@ func (m *maker) plan(try int) error {
 		}
 	}
 	return nil
+}
+
+// differently draws faults that befall the same entry, on every member another one.
+func (m *maker) differently() {
+	r := m.faults
+	for range 100 {
+		index := 1 + r.Uint64N(m.common)
+		kinds := []Kind{Skip, Twice, Half, Branch, WrongLease}
+		r.Shuffle(len(kinds), func(i, j int) { kinds[i], kinds[j] = kinds[j], kinds[i] })
+		first := r.IntN(m.n)
+		var fs []*Fault
+		for _, k := range kinds {
+			f := &Fault{Kind: k, Index: index, Members: []int{(first + len(fs)) % m.n}, seed: r.Uint64()}
+			if len(fs) < min(m.n, 3) && m.effect(index).After > m.effect(index).Before && m.fits(f) {
+				fs = append(fs, f)
+			}
+		}
+		if len(fs) > 1 {
+			m.c.Faults = fs
+			return
+		}
+	}
 }
 
 func (m *maker) draw() *Fault {
@@ -211,27 +244,43 @@ func (m *maker) draw() *Fault {
 		f.Kind = pick(r, applied)
 	case x < 18:
 		f.Kind = pick(r, edited)
-		return f
 	case x < 19:
 		f.Kind = Fork
 	default:
 		f.Kind = Tamper
 	}
-	if slices.ContainsFunc(m.c.Faults, func(o *Fault) bool {
-		return o.Kind == Fork || o.Kind == Tamper || o.Kind == Behind || o.Kind == LostTail
-	}) {
-		return nil // what comes on top of these is not told apart
+	for _, o := range m.c.Faults {
+		if !f.Kind.apart(o.Kind) || !o.Kind.apart(f.Kind) {
+			return nil
+		}
 	}
-	if len(m.c.Faults) > 0 && (f.Kind == Fork || f.Kind == Tamper || f.Kind == Behind || f.Kind == LostTail) {
-		return nil
+	if slices.Contains(edited, f.Kind) {
+		return f
 	}
 	for range 50 {
 		f.Index = 1 + r.Uint64N(m.common)
+		if r.IntN(12) == 0 {
+			f.Index = m.common + 1 - min(m.common, r.Uint64N(3)) // at the edge, or what not all have reached
+			f.Index = min(f.Index, uint64(len(m.w.log)))
+		}
 		if m.fits(f) {
 			return f
 		}
 	}
 	return nil
+}
+
+// apart tells whether a fault of kind o can be told beside one of kind k.
+func (k Kind) apart(o Kind) bool {
+	switch k {
+	case Fork:
+		return o.row() // the member's own log says what the row should be
+	case Tamper:
+		return slices.Contains(edited, o)
+	case Behind, LostTail:
+		return slices.Contains(edited, o)
+	}
+	return true
 }
 
 // fits tells whether the fault can befall its entry, and draws the rest of it.
@@ -247,8 +296,10 @@ func (m *maker) fits(f *Fault) bool {
 	case Skip, Twice:
 		return writes || eff.Tables && r.IntN(2) == 0 || r.IntN(10) == 0
 	case Refused:
-		f.Kind = Refused
 		return writes && m.authOn(f.Index)
+	case Banned:
+		f.User = e.Request.GetHeader().GetUsername()
+		return writes && f.User != "" && e.Request.GetAlarm() == nil && !strings.HasPrefix(e.Kind, "Auth")
 	case Half:
 		f.Count = 1 + r.IntN(2)
 		return writes && e.Request.GetTxn() != nil && len(eff.Rows) > 1
@@ -386,9 +437,32 @@ func (m *maker) apply() (bool, error) {
 		if h.dump, err = readDump(x.sc.db); err != nil {
 			return false, err
 		}
-		x.hist = h
+		h.clean, x.hist = h.dump, h
 	}
 	return m.damage()
+}
+
+// halfCompact removes some of what a compaction would remove, as when a member stops in the middle of it.
+func (x *Member) halfCompact() error {
+	keep := map[string]bool{}
+	for _, r := range comparable(x.hist.dump["key"], x.hist.compact, x.hist.rev) {
+		keep[string(r.Key)] = true
+	}
+	err := edit(x.sc.db, func(tx *bbolt.Tx) error {
+		for _, r := range x.hist.dump["key"] {
+			if !keep[string(r.Key)] && x.hist.partial < x.wals.partial {
+				x.hist.partial++
+				if err := tx.Bucket([]byte("key")).Delete(r.Key); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	if err == nil {
+		x.hist.dump, err = readDump(x.sc.db)
+	}
+	return err
 }
 
 func (m *maker) damage() (bool, error) {

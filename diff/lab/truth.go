@@ -21,7 +21,8 @@ type Truth struct {
 	Keys      map[string]string
 	KeysKnown bool
 	Leases    map[int64]bool // true if it must be listed, false if it may
-	Behind    bool           // a member's consistent index is not that of its data
+	torn      bool
+	Behind    bool // a member's consistent index is not that of its data
 }
 
 // Parting is one planted fault as it should be told.
@@ -39,6 +40,8 @@ type Parting struct {
 	Unknown       []string // members that may be missing from the groups
 	Others        map[uint64]bool
 	why           string
+	also          []*Fault // at the same entry
+	compacted     bool     // its revision is at or below the highest compact revision
 }
 
 func (t *Truth) String() string {
@@ -68,6 +71,7 @@ func (m *maker) truth() error {
 		t.Behind = t.Behind || f.Kind == Behind
 	}
 	m.merge(t)
+	m.parted(t)
 	slices.SortStableFunc(t.Partings, func(a, b *Parting) int { return int(a.Index) - int(b.Index) })
 	t.Verdict = "consistent"
 	for _, p := range t.Partings {
@@ -95,10 +99,28 @@ func (m *maker) merge(t *Truth) {
 			continue
 		}
 		o := out[i]
+		o.also = append(o.also, p.Fault)
+		o.Named, o.Required = o.Named && p.Named, o.Required || p.Required
 		o.Layers = append(o.Layers, p.Layers...)
 		o.Lo, o.Hi = min(o.Lo, p.Lo), max(o.Hi, p.Hi)
 	}
 	t.Partings = out
+}
+
+// parted leaves open whether members on the other side of an earlier fork are grouped with those on the faulty one's.
+func (m *maker) parted(t *Truth) {
+	for _, p := range t.Partings {
+		for _, f := range m.c.Faults {
+			if f.Kind != Fork && f.Kind != Tamper || p.Fault == f || p.Index <= f.Index {
+				continue
+			}
+			for i, x := range m.c.Members {
+				if f.on(i) != f.on(p.Fault.Members[0]) {
+					p.Unknown = append(p.Unknown, x.Label)
+				}
+			}
+		}
+	}
 }
 
 // without runs member i again without a fault.
@@ -202,10 +224,20 @@ func (m *maker) storedParting(p *Parting) {
 		p.Layers = append(p.Layers, "apply")
 	}
 	m.witness(p, p.Revision)
+	for _, i := range f.Members {
+		x := m.c.Members[i]
+		for _, e := range x.log[x.hist.index:min(x.wals.last, uint64(len(x.log)))] {
+			if c := e.Request.GetCompaction(); c != nil && c.Revision >= f.revision && (f.Kind == LostRevision || f.Kind == LostTombstone) {
+				// Rows that a later compaction would have removed: the copy may as well be torn.
+				p.Required, p.Named, p.why, p.Layers = false, false, "torn", nil
+				m.c.Truth.torn = true
+				return
+			}
+		}
+	}
 	if f.revision <= m.compact() {
 		p.Named, p.Layers = false, nil
 		p.why = "compacted"
-		p.Required = p.Required && m.differ(f.Members[0], p)
 	}
 	if f.Kind == LostRevision && f.last {
 		// The numbering does not show that there was a revision: it may as well never have been made.
@@ -213,22 +245,55 @@ func (m *maker) storedParting(p *Parting) {
 	}
 }
 
-// differ tells whether what is left above and below the compact revision is not the same on a member and some other one.
-func (m *maker) differ(i int, p *Parting) bool {
-	c := m.compact()
-	x := m.c.Members[i]
-	for j, o := range m.c.Members {
-		if p.Fault.on(j) || o.hist.index < p.Index {
-			continue
+// seen tells whether the rows of a member that the fault befell and of one that it did not are not the same, as far as
+// both are comparable.
+func (m *maker) seen(p *Parting) bool {
+	for i, x := range m.c.Members {
+		for j, o := range m.c.Members {
+			if p.Fault.on(i) && !p.Fault.on(j) && m.differ(x, o) {
+				return true
+			}
 		}
-		if x.hist.index != o.hist.index {
-			return false // to be judged by eye
-		}
-		if !sameRows(comparable(x.hist.dump["key"], c, x.hist.rev), comparable(o.hist.dump["key"], c, o.hist.rev)) {
+	}
+	return false
+}
+
+func (m *maker) differ(x, o *Member) bool {
+	at := min(x.hist.data(), o.hist.data())
+	if at == o.hist.data() {
+		x, o = o, x // x stopped first
+	}
+	c := max(x.hist.compact, o.hist.compact)
+	rx, ro := x.hist.at(at), o.hist.at(at)
+	if c <= min(rx, ro) {
+		return rx != ro || !sameRows(comparable(x.hist.dump["key"], c, rx), comparable(o.hist.dump["key"], c, ro))
+	}
+	// The other one has compacted more than x ever had: what it kept of that time x must have, too.
+	last := map[string]Row{}
+	for _, r := range x.hist.dump["key"] {
+		last[keyOf(r)] = r
+	}
+	for _, r := range comparable(o.hist.dump["key"], c, c) {
+		if mvcc.BytesToRev(r.Key).Main <= min(rx, ro) && !sameRows([]Row{last[keyOf(r)]}, []Row{r}) {
 			return true
 		}
 	}
 	return false
+}
+
+// data is the last entry applied, whatever the db claims.
+func (h *history) data() uint64 { return h.applied }
+
+// at is the revision once an entry was applied.
+func (h *history) at(index uint64) int64 {
+	rev := int64(1)
+	for _, e := range h.effects {
+		if e.Index > index {
+			break
+		}
+		rev = e.After
+	}
+	return rev
 }
 
 // equals is the range of entries next to the parting's that wrote the same.
@@ -286,8 +351,15 @@ func (m *maker) witness(p *Parting, rev int64) {
 		gs = append(gs, by[s])
 	}
 	p.Groups = bySize(gs...)
-	p.Required = odd && even && len(gs) > 1
+	if len(gs) > 2 {
+		p.Layers = append(p.Layers, "apply", "storage") // another fault is in it
+	}
+	p.Required = odd && even && len(gs) > 1 && m.seen(p)
 	p.Named = oddKnown && evenKnown
+	if p.Revision == 0 {
+		p.Revision = m.revision(p)
+	}
+	p.compacted = p.Revision <= m.compact()
 	in := slices.ContainsFunc(m.c.Members, func(x *Member) bool { return x.holds(p.Index) })
 	if !in {
 		p.Named, p.Purged = false, true
@@ -296,6 +368,25 @@ func (m *maker) witness(p *Parting, rev int64) {
 		p.why = "compacted"
 	}
 	_ = rev
+}
+
+// revision is the first one that is not the same: that of the entry, or of its second application.
+func (m *maker) revision(p *Parting) int64 {
+	again := p.Fault.Kind == Twice || p.Fault.Kind == Replay
+	var rev int64
+	for i, x := range m.c.Members {
+		seen := false
+		for _, e := range x.hist.effects {
+			if e.Index != p.Index {
+				continue
+			}
+			if e.After > e.Before && (!again || seen && p.Fault.on(i)) && (rev == 0 || e.After < rev) {
+				rev = e.After
+			}
+			seen = true
+		}
+	}
+	return rev
 }
 
 // before is a member's revision before an entry.
@@ -319,7 +410,7 @@ func (m *maker) before(x *Member, index uint64) int64 {
 func (m *maker) signature(i int, index uint64) string {
 	var b strings.Builder
 	for _, e := range m.c.Members[i].hist.effects {
-		if e.Index != index {
+		if e.Index != index || len(e.Rows) == 0 && !e.Tables {
 			continue
 		}
 		for _, r := range e.Rows {
@@ -427,9 +518,14 @@ func (m *maker) appliedParting(p *Parting) (*Parting, error) {
 	for n := range uint64(max(f.Count, 1)) {
 		p.Others[f.Index+n] = f.Kind == Replay || f.Kind == LostTail
 	}
+	for _, e := range m.w.log[f.Index-1:] {
+		if f.Kind == Banned && e.Request.GetHeader().GetUsername() == f.User {
+			p.Others[e.Index] = true
+		}
+	}
 	c := m.compact()
-	rows := !sameRows(comparable(x.hist.dump["key"], c, x.hist.rev), comparable(base.dump["key"], c, base.rev))
-	tables := tablesDiffer(x.hist.dump, base.dump)
+	rows := !sameRows(comparable(x.hist.clean["key"], c, x.hist.rev), comparable(base.dump["key"], c, base.rev))
+	tables := tablesDiffer(x.hist.clean, base.dump)
 	if !rows && x.hist.rev == base.rev && len(tables) == 0 {
 		return nil, nil
 	}
@@ -439,7 +535,7 @@ func (m *maker) appliedParting(p *Parting) (*Parting, error) {
 		if slices.Equal(tables, []string{"meta"}) {
 			p.Required = false
 		}
-		return p, nil
+		return p, m.alternatives(p, base)
 	}
 	switch f.Kind {
 	case Extra:
@@ -533,13 +629,26 @@ func canonical(f *Fault, h, base *history) uint64 {
 				return e.Index
 			}
 		}
-	case Replay, Twice:
-		seen := map[uint64]bool{}
-		for _, e := range h.effects {
-			if seen[e.Index] && (e.After > e.Before || e.Tables) {
+	case Banned:
+		for _, e := range base.effects {
+			if e.Index < f.Index || e.After == e.Before && !e.Tables {
+				continue
+			}
+			if !slices.ContainsFunc(h.effects, func(o Effect) bool { return o.Index == e.Index }) {
 				return e.Index
 			}
-			seen[e.Index] = true
+		}
+	case Replay, Twice:
+		// The first one that made an extra revision, or if none did, that changed a table.
+		for _, revisions := range []bool{true, false} {
+			seen := map[uint64]bool{}
+			for _, e := range h.effects {
+				in := e.Index >= f.Index && e.Index < f.Index+uint64(max(f.Count, 1))
+				if in && seen[e.Index] && (e.After > e.Before || !revisions && e.Tables) {
+					return e.Index
+				}
+				seen[e.Index] = true
+			}
 		}
 	}
 	return f.Index
@@ -588,71 +697,134 @@ func (m *maker) tableParting(p *Parting) {
 	}
 }
 
-// alternatives runs the fault at neighbouring entries that wrote the same: where the db comes out the same, nothing tells
+// alternatives runs the fault at other entries that may come to the same: where the db comes out the same, nothing tells
 // which of them it was.
 func (m *maker) alternatives(p *Parting, base *history) error {
 	f := p.Fault
-	var at []uint64
-	switch f.Kind {
-	case Replay, LostTail:
-		for d := uint64(1); d <= uint64(f.Count); d++ {
-			at = append(at, f.Index+d)
-			if f.Index > d {
-				at = append(at, f.Index-d)
-			}
-		}
-		if f.Kind == LostTail {
-			at = at[:0]
-			for d := uint64(1); d <= 8 && f.Index > d; d++ {
-				at = append(at, f.Index-d)
-			}
-		}
-	case Skip, Twice, Refused, Branch, Half:
-		effs := base.effects
-		n := slices.IndexFunc(effs, func(e Effect) bool { return e.Index == f.Index })
-		if n < 0 || effs[n].After == effs[n].Before {
-			return nil
-		}
-		for _, dir := range []int{-1, 1} {
-			for k := n + dir; k >= 0 && k < len(effs) && len(at) < 12; k += dir {
-				if effs[k].After == effs[k].Before {
-					continue
-				}
-				if !sameContent(effs[k].Rows, effs[n].Rows) {
-					break
-				}
-				at = append(at, effs[k].Index)
-			}
-		}
-	}
 	i := f.Members[0]
 	x := m.c.Members[i]
-	for _, j := range at {
-		g := f.at(j)
-		if j+uint64(max(f.Count, 1))-1 > x.sc.upTo && f.Kind == Replay {
-			continue
+	// try runs g instead of f.
+	try := func(g *Fault) (bool, error) {
+		last := g.Index + uint64(max(g.Count, 1)) - 1
+		if g.Index <= uint64(m.n) || g.Kind == Replay && last > x.sc.upTo {
+			return false, nil
 		}
-		if (f.Kind == Half || f.Kind == Branch) && m.w.log[j-1].Request.GetTxn() == nil {
-			continue
+		if (g.Kind == Half || g.Kind == Branch) && m.w.log[g.Index-1].Request.GetTxn() == nil {
+			return false, nil
 		}
 		h, err := m.rerun(i, func(fs []*Fault) []*Fault {
-			for k := range fs {
-				if fs[k] == f {
-					fs[k] = g
-				}
-			}
+			fs[slices.Index(fs, f)] = g
 			return fs
 		})
-		if err != nil {
-			return err
+		if err != nil || !h.dump.same(x.hist.clean) {
+			return false, err
 		}
-		if h.dump.same(x.hist.dump) {
-			c := canonical(g, h, base)
-			p.Lo, p.Hi = min(p.Lo, c), max(p.Hi, c)
+		c := canonical(g, h, base)
+		p.Lo, p.Hi = min(p.Lo, c), max(p.Hi, c)
+		return true, nil
+	}
+	switch f.Kind {
+	case Replay, LostTail:
+		return m.windows(f, base, try)
+	case Extra, Banned:
+		return nil
+	}
+	g := *f
+	at := slices.IndexFunc(x.hist.effects, func(e Effect) bool { return e.Index == f.Index && (e.After > e.Before || e.Tables) })
+	if at < 0 {
+		g.Kind = Skip // it comes to that
+	}
+	n := slices.IndexFunc(base.effects, func(e Effect) bool { return e.Index == f.Index })
+	if n < 0 || g.Kind == WrongLease {
+		return nil
+	}
+	if base.effects[n].After == base.effects[n].Before {
+		return m.sameTable(&g, base, try)
+	}
+	for _, dir := range []int{-1, 1} {
+		runs := 0
+		for k := n + dir; k >= 0 && k < len(base.effects) && runs < 12; k += dir {
+			e := &base.effects[k]
+			if e.After == e.Before {
+				continue
+			}
+			runs++
+			same, err := try(g.at(e.Index))
+			if err != nil {
+				return err
+			}
+			if !same && !sameContent(e.Rows, base.effects[n].Rows) {
+				break
+			}
 		}
 	}
 	return nil
 }
+
+// windows tries other runs of entries.
+func (m *maker) windows(f *Fault, base *history, try func(*Fault) (bool, error)) error {
+	var all []*Fault
+	add := func(index uint64, count int) {
+		if g := f.at(index); index > 0 && count > 0 {
+			g.Count = count
+			all = append(all, g)
+		}
+	}
+	if f.Kind == LostTail {
+		for d := uint64(1); d <= 8 && d < f.Index; d++ {
+			add(f.Index-d, f.Count)
+		}
+	} else {
+		for d := uint64(1); d <= uint64(f.Count); d++ {
+			add(f.Index+d, f.Count)
+			add(f.Index-min(d, f.Index), f.Count)
+		}
+		// As many entries with an effect, beginning at other ones.
+		var at []uint64
+		first, n := 0, 0
+		for _, e := range base.effects {
+			if e.Index > 0 && e.After > e.Before {
+				if e.Index < f.Index {
+					first++
+				} else if e.Index < f.Index+uint64(f.Count) {
+					n++
+				}
+				at = append(at, e.Index)
+			}
+		}
+		for s := max(first-3, 0); s <= first+3; s++ {
+			for k := max(n-1, 1); k <= n && s+k <= len(at); k++ {
+				add(at[s], int(at[s+k-1]-at[s])+1)
+			}
+		}
+	}
+	for _, g := range all {
+		if _, err := try(g); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sameTable tries other entries that change the same table.
+func (m *maker) sameTable(f *Fault, base *history, try func(*Fault) (bool, error)) error {
+	layer := layerOf(m.w.log[f.Index-1].Kind)
+	var at []uint64
+	for _, e := range base.effects {
+		if e.Index > 0 && e.Index != f.Index && e.Tables && layerOf(m.w.log[e.Index-1].Kind) == layer {
+			at = append(at, e.Index)
+		}
+	}
+	slices.SortFunc(at, func(a, b uint64) int { return int(distance(a, f.Index)) - int(distance(b, f.Index)) })
+	for _, j := range at[:min(len(at), 30)] {
+		if _, err := try(f.at(j)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func distance(a, b uint64) uint64 { return max(a, b) - min(a, b) }
 
 func (d dump) same(o dump) bool {
 	if !sameRows(d["key"], o["key"]) {
@@ -688,7 +860,15 @@ func view(rows []Row, at int64) map[string]string {
 
 func (m *maker) keys(t *Truth) {
 	t.Keys = map[string]string{}
+	if t.torn {
+		return
+	}
 	var views []map[string]string
+	for _, x := range m.c.Members {
+		if x.hist.compact == x.hist.note.rev && x.hist.rev > x.hist.compact {
+			return // whether the common index lies before or behind the compaction is a close call
+		}
+	}
 	for i, x := range m.c.Members {
 		if x.hist.note.index == 0 || x.hist.compact > x.hist.note.rev {
 			continue

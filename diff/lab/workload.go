@@ -48,7 +48,8 @@ type workload struct {
 	added   []uint64 // members added by the log
 	last    *pb.InternalRaftRequest
 	queue   []*pb.InternalRaftRequest // to be proposed next
-	alarmed int                       // entries until the alarm is disarmed, 0 for no alarm
+	alarm   pb.AlarmType
+	alarmed int // entries until the alarm is disarmed, 0 for no alarm
 }
 
 // propose appends an entry, and applies it.
@@ -197,7 +198,7 @@ func (w *workload) step() {
 	}
 	if w.alarmed > 0 {
 		if w.alarmed--; w.alarmed == 0 {
-			w.request(&pb.InternalRaftRequest{Alarm: &pb.AlarmRequest{Action: pb.AlarmRequest_DEACTIVATE, MemberID: w.ids[0], Alarm: pb.AlarmType_NOSPACE}, Header: w.root()})
+			w.request(&pb.InternalRaftRequest{Alarm: &pb.AlarmRequest{Action: pb.AlarmRequest_DEACTIVATE, MemberID: w.ids[0], Alarm: w.alarm}, Header: w.root()})
 			return
 		}
 	}
@@ -227,7 +228,10 @@ func (w *workload) step() {
 	case x < 93 && w.auth:
 		w.account(r)
 	case x < 94 && w.alarms && w.alarmed == 0:
-		r.Alarm = &pb.AlarmRequest{Action: pb.AlarmRequest_ACTIVATE, MemberID: w.ids[0], Alarm: pb.AlarmType_NOSPACE}
+		if w.alarm = pb.AlarmType_NOSPACE; w.chance(0.2) {
+			w.alarm = pb.AlarmType_CORRUPT
+		}
+		r.Alarm = &pb.AlarmRequest{Action: pb.AlarmRequest_ACTIVATE, MemberID: w.ids[0], Alarm: w.alarm}
 		r.Header = w.root()
 		w.alarmed = 2 + w.IntN(12)
 	case x < 96 && w.members:

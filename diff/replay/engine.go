@@ -414,12 +414,3 @@ func (l *leases) Revoke(id lease.LeaseID) error {
 	}
 	return l.Lessor.Revoke(id)
 }
-
-func (l *leases) Grant(id lease.LeaseID, ttl int64) (*lease.Lease, error) {
-	for _, r := range l.g.rules {
-		if r.AnyTTL && ttl > lease.MaxLeaseTTL {
-			ttl = lease.MaxLeaseTTL
-		}
-	}
-	return l.Lessor.Grant(id, ttl)
-}

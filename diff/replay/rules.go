@@ -7,6 +7,7 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/server/v3/auth"
+	"go.etcd.io/etcd/server/v3/lease"
 	"go.etcd.io/etcd/server/v3/lease/leasepb"
 
 	"etcd-autopsy/diff/align"
@@ -36,8 +37,6 @@ type Rule struct {
 	HidesLease func(x *Exec, id int64) bool
 	// Uncapped makes an entry be applied as if no alarm were on.
 	Uncapped func(x *Exec) bool
-	// AnyTTL accepts leases of any length.
-	AnyTTL bool
 	// After is told what became of a request, and whether the auth revision has changed.
 	After func(x *Exec, err error, authChanged bool)
 }
@@ -302,12 +301,12 @@ func reads(t *pb.TxnRequest, key string) bool {
 }
 
 // RangesStripped is up to 3.6: a member that did not propose a transaction drops the outermost reads from it, and with
-// them the reasons to refuse it.
-func RangesStripped() *Rule {
+// them the reasons to refuse it. Own tells which requests the member proposed itself.
+func RangesStripped(own func(x *Exec) bool) *Rule {
 	return &Rule{
 		Name: "reads are dropped from transactions of other members (up to 3.6)",
 		Request: func(x *Exec) bool {
-			if t := x.Request.Txn; t != nil {
+			if t := x.Request.Txn; t != nil && (own == nil || !own(x)) {
 				read := func(op *pb.RequestOp) bool { return op.GetRequestRange() != nil }
 				t.Success, t.Failure = slices.DeleteFunc(t.Success, read), slices.DeleteFunc(t.Failure, read)
 			}
@@ -335,7 +334,15 @@ func LeasesMissing(what string, from uint64, hides func(id int64) bool) *Rule {
 
 // AnyTTL is before 3.2.17 and 3.3.2: leases of any length are granted.
 func AnyTTL() *Rule {
-	return &Rule{Name: "leases of any length are granted (before 3.2.17 and 3.3.2)", AnyTTL: true}
+	return &Rule{
+		Name: "leases of any length are granted (before 3.2.17 and 3.3.2)",
+		Request: func(x *Exec) bool {
+			if g := x.Request.LeaseGrant; g != nil {
+				g.TTL = min(g.TTL, lease.MaxLeaseTTL)
+			}
+			return true
+		},
+	}
 }
 
 // NestedPutsFree is before 3.5.33, 3.6.14 and 3.7.1: with the space alarm on, a transaction is let through if only
@@ -406,6 +413,40 @@ func cut(ops []*pb.RequestOp, n int) []*pb.RequestOp {
 		n--
 	}
 	return ops
+}
+
+// Only is a rule that holds for the entries from first to last alone: a member was upgraded, or restarted. What changes
+// the sequence of entries is not limited.
+func Only(first, last uint64, r *Rule) *Rule {
+	o := *r
+	in := func(x *Exec) bool { return x.Index >= first && x.Index <= last }
+	o.Name = fmt.Sprintf("%s, for entries %d to %d", r.Name, first, last)
+	if r.Request != nil {
+		o.Request = func(x *Exec) bool { return !in(x) || r.Request(x) }
+	}
+	if r.Permit != nil {
+		o.Permit = func(x *Exec, c Check, err error) error {
+			if !in(x) {
+				return err
+			}
+			return r.Permit(x, c, err)
+		}
+	}
+	if r.AuthRevision != nil {
+		o.AuthRevision = func(x *Exec) uint64 {
+			if !in(x) {
+				return 0
+			}
+			return r.AuthRevision(x)
+		}
+	}
+	if r.HidesLease != nil {
+		o.HidesLease = func(x *Exec, id int64) bool { return in(x) && r.HidesLease(x, id) }
+	}
+	if r.Uncapped != nil {
+		o.Uncapped = func(x *Exec) bool { return in(x) && r.Uncapped(x) }
+	}
+	return &o
 }
 
 func entriesText(indexes []uint64) string {

@@ -1,0 +1,57 @@
+# Targets are described in README.md. Tools are pinned here, outside go.mod.
+GO          ?= go
+GOFUMPT      = $(GO) run mvdan.cc/gofumpt@v0.12.0
+STATICCHECK  = $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOLANGCI     = $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+PLATFORMS    = linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
+FUZZTIME    ?= 10s
+BIN          = etcd-autopsy
+
+.PHONY: build build-all test race lint lint-all demo bench fuzz golden clean
+
+build:
+	CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN) ./cmd/etcd-autopsy
+
+build-all:
+	@for p in $(PLATFORMS); do \
+		os=$${p%/*}; arch=$${p#*/}; ext=; [ $$os = windows ] && ext=.exe; \
+		echo dist/$(BIN)-$$os-$$arch$$ext; \
+		CGO_ENABLED=0 GOOS=$$os GOARCH=$$arch $(GO) build -trimpath -o dist/$(BIN)-$$os-$$arch$$ext ./cmd/etcd-autopsy || exit 1; \
+	done
+
+test:
+	$(GO) test ./...
+
+race:
+	$(GO) test -race -short ./...
+
+lint:
+	@out=$$($(GOFUMPT) -l -extra=group_params,clothe_returns cmd diff inspect report) || exit 1; \
+	if [ -n "$$out" ]; then echo "not formatted (gofumpt -extra):"; echo "$$out"; exit 1; fi
+	$(GO) vet ./...
+	$(STATICCHECK) -checks all ./...
+
+lint-all: lint
+	$(GOLANGCI) run ./...
+
+demo: build
+	@echo '$$ ./$(BIN) diff testdata/lease-revoke-auth'
+	@./$(BIN) diff testdata/lease-revoke-auth; status=$$?; \
+	echo; echo "exit status $$status (1: diverged)"; test $$status -eq 1
+
+bench:
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+fuzz:
+	@for pkg in $$($(GO) list ./...); do \
+		for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+			echo "$$pkg $$f"; \
+			$(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+		done; \
+	done
+
+golden:
+	$(GO) test ./cmd/etcd-autopsy -update
+
+clean:
+	rm -rf $(BIN) dist

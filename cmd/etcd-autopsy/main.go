@@ -1,0 +1,122 @@
+// Command etcd-autopsy compares copies of the data directories of an etcd cluster's members, and says whether, where and
+// how the members diverged. It runs offline, and never writes to what it reads.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"etcd-autopsy/report"
+)
+
+// Exit statuses, the same for every command.
+const (
+	exitOK       = 0 // consistent, or nothing found
+	exitDiverged = 1 // diverged, or problems found
+	exitFailed   = 2 // could not run: wrong usage, nothing to read
+	exitPartial  = 3 // nothing found in what could be read or compared, but that was not everything
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	status := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	stop()
+	os.Exit(status)
+}
+
+// app is what the commands share.
+type app struct {
+	format string
+	status int
+}
+
+// run executes one command line and returns the exit status.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	a := &app{}
+	root := a.root()
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	cmd, err := root.ExecuteContextC(ctx)
+	if err != nil {
+		text := "Error: " + oneLine(err) + "\n"
+		if h := hintOf(err, cmd); h != "" {
+			text += "hint: " + h + "\n"
+		}
+		_, _ = io.WriteString(stderr, text) // there is nowhere left to say that this failed
+		return exitFailed
+	}
+	return a.status
+}
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "etcd-autopsy",
+		Short: "Find where the members of an etcd cluster diverged, from copies of their data directories",
+		Long: `etcd-autopsy compares copies of the data directories of an etcd cluster's members, taken after an
+incident, and says whether the members diverged, at which raft entry, and what is different now.
+
+It runs offline and never writes to what it reads: nothing is locked, repaired, renamed or created
+beside the evidence.`,
+		Args:          cobra.NoArgs,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return cmd.Help()
+		},
+	}
+	root.PersistentFlags().StringVarP(&a.format, "write-out", "w", string(report.Table),
+		"output format: "+strings.Join(report.Formats(), ", "))
+	_ = root.RegisterFlagCompletionFunc("write-out", cobra.FixedCompletions(report.Formats(), cobra.ShellCompDirectiveNoFileComp))
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return &hinted{err, "see " + cmd.CommandPath() + " --help"}
+	})
+	root.AddCommand(a.diff(), a.inspect(), a.version())
+	return root
+}
+
+// members is what MEMBER stands for, in the help of every command that takes it.
+const members = `A MEMBER is a data directory, its member folder, a db file, a snapshot file, or a .tar, .tar.gz,
+.tgz or .tar.zst archive of any of these. NAME=PATH names it in the output. A folder or an archive
+that holds the data directories of several members stands for all of them.`
+
+// needMembers refuses a command line without a member.
+func needMembers(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return &hinted{errors.New("no member named"), fmt.Sprintf("give at least one path: %s", cmd.UseLine())}
+	}
+	return nil
+}
+
+// hinted is an error about which the user can do something.
+type hinted struct {
+	error
+	hint string
+}
+
+func (h *hinted) Unwrap() error { return h.error }
+
+func hintOf(err error, cmd *cobra.Command) string {
+	var h *hinted
+	switch {
+	case errors.As(err, &h):
+		return h.hint
+	case strings.HasPrefix(err.Error(), "unknown command"):
+		return "see " + cmd.CommandPath() + " --help"
+	}
+	return ""
+}
+
+// oneLine joins the lines of an error that stands for several.
+func oneLine(err error) string {
+	return strings.Join(strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' }), "; ")
+}

@@ -1,0 +1,808 @@
+package bugs
+
+import (
+	"fmt"
+	"slices"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"etcd-autopsy/diff/align"
+	"etcd-autopsy/diff/replay"
+	"etcd-autopsy/inspect/raftlog"
+)
+
+func rules(rs ...*replay.Rule) []*replay.Rule { return rs }
+
+// missing tells whether the cause is that some members lack the effect of entries.
+func (c *Case) missing() bool {
+	return c.Cause.Layer == "apply" && c.Cause.Outcome == align.Refused && !c.Cause.Again && c.Cause.Index > 0
+}
+
+// again tells whether the cause is that some members applied entries twice.
+func (c *Case) again() bool {
+	return c.Cause.Layer == "apply" && c.Cause.Again && c.Cause.Index > 0
+}
+
+func internal(r *raftlog.Request) *pb.InternalRaftRequest {
+	if r == nil || r.Internal == nil {
+		return &pb.InternalRaftRequest{}
+	}
+	return r.Internal
+}
+
+// authOn tells whether auth is on for some member at the cause, as far as the tables tell.
+func (c *Case) authOn() bool {
+	for _, m := range c.Members {
+		if m.DB != nil && m.DB.Tables.AuthEnabled {
+			return true
+		}
+		for i := range m.Log {
+			if internal(m.Log[i].Request()).AuthDisable != nil {
+				return true // it was on once
+			}
+		}
+	}
+	return false
+}
+
+// leaseRevokeUnasked is the parting of 3.2 and 3.3 over leases that expire.
+func leaseRevokeUnasked(c *Case) Outcome {
+	first := c.entry(c.Cause.Index)
+	if c.Cause.Layer != "apply" || internal(first).LeaseRevoke == nil {
+		return Outcome{}
+	}
+	revokes, users := 0, 0
+	for _, r := range c.requests() {
+		if internal(r).LeaseRevoke != nil {
+			revokes++
+			if r.User != "" {
+				users++
+			}
+		}
+	}
+	switch {
+	case !c.authOn():
+		return refuted("auth is not enabled: nobody is asked for permission")
+	case first.User != "":
+		return refuted(fmt.Sprintf("the revoke of entry %d names the user %q", c.Cause.Index, first.User))
+	}
+	s := c.split(rules(), rules(replay.RevokeUnasked()))
+	o := c.judge(s, "the rule of 3.3 and later", "that of 3.2")
+	if o.Status == Refuted {
+		return o
+	}
+	o = o.and(fmt.Sprintf("%s without a user had no effect on %s, because auth is enabled and 3.3 and later ask who may write the keys of the lease",
+		count(revokes, "LeaseRevoke", "LeaseRevokes"), labels(c.odd())))
+	return o.and(c.versionsOf(s)...)
+}
+
+// versionsOf says what is known of the versions of the members that a split tells apart.
+func (c *Case) versionsOf(s *split) []string {
+	var out []string
+	for _, m := range slices.Concat(s.inA, s.inB) {
+		if v := m.minors(); len(v.why) > 0 {
+			out = append(out, fmt.Sprintf("%s: %s", m.Label, v))
+		}
+	}
+	return out
+}
+
+// leasePutUnasked is the other half of the same change: who may attach a key to a lease.
+func leasePutUnasked(c *Case) Outcome {
+	if !c.missing() || !c.authOn() {
+		return Outcome{}
+	}
+	r := c.entry(c.Cause.Index)
+	if !putsLease(internal(r)) {
+		return Outcome{}
+	}
+	if r.User == "" {
+		return refuted("the put names no user")
+	}
+	o := c.judge(c.split(rules(), rules(replay.LeasePutUnasked())), "the rule of 3.3 and later", "that of 3.2")
+	return o.and(fmt.Sprintf("entry %d puts a key with a lease for user %q", c.Cause.Index, r.User))
+}
+
+func putsLease(in *pb.InternalRaftRequest) bool {
+	if in.Put != nil {
+		return in.Put.Lease != 0
+	}
+	return in.Txn != nil && slices.ContainsFunc(puts(in.Txn), func(p *pb.PutRequest) bool { return p.Lease != 0 })
+}
+
+// puts lists every put of a transaction, nested ones too.
+func puts(t *pb.TxnRequest) []*pb.PutRequest {
+	var all []*pb.PutRequest
+	for _, op := range slices.Concat(t.Success, t.Failure) {
+		if p := op.GetRequestPut(); p != nil {
+			all = append(all, p)
+		}
+		if n := op.GetRequestTxn(); n != nil {
+			all = append(all, puts(n)...)
+		}
+	}
+	return all
+}
+
+func nested(t *pb.TxnRequest) bool {
+	return t != nil && slices.ContainsFunc(slices.Concat(t.Success, t.Failure), func(op *pb.RequestOp) bool { return op.GetRequestTxn() != nil })
+}
+
+// requestSemantics is a transaction that an older minor understands in another way.
+func requestSemantics(c *Case) Outcome {
+	if c.Cause.Layer != "apply" || c.Cause.Again {
+		return Outcome{}
+	}
+	t := internal(c.entry(c.Cause.Index)).Txn
+	if t == nil {
+		return Outcome{}
+	}
+	what := ""
+	for _, cmp := range t.Compare {
+		switch {
+		case len(cmp.RangeEnd) > 0:
+			what = "compares a range of keys"
+		case cmp.Target == pb.Compare_LEASE:
+			what = "compares the lease of a key"
+		}
+	}
+	if nested(t) {
+		what = "has a nested transaction"
+	}
+	if what == "" || !slices.ContainsFunc(c.Members, func(m *Member) bool { return m.DB != nil && m.minors().low < "3.3" }) {
+		return Outcome{} // all of them know it
+	}
+	o := c.judge(c.split(rules(), rules(replay.OldCompares())), "the rules of 3.3 and later", "what 3.2 understands")
+	return o.and(fmt.Sprintf("entry %d %s, which 3.2 does not know", c.Cause.Index, what))
+}
+
+// skippedAfterCrash is the consistent index that was saved before the changes of its entry.
+func skippedAfterCrash(c *Case) Outcome {
+	if !c.missing() || c.Cause.Rule != "" || len(c.Cause.Odd) != 1 {
+		return Outcome{}
+	}
+	m := c.odd()[0]
+	if v := m.minors(); v.before("3.5") || v.after("3.6") {
+		return refuted(fmt.Sprintf("%s never ran 3.5.0 to 3.5.2: %s", m.Label, v))
+	}
+	if c.readsAtRevision(m) {
+		return refuted("the transaction reads at a revision, and the member that lacks it proposed it: another explanation")
+	}
+	es := c.Cause.all()
+	s := c.split(rules(), rules(replay.Omit(es...)))
+	if !s.possible() {
+		return consistent(fmt.Sprintf("%s lacks the effects of %s", m.Label, entries(es)), s.err())
+	}
+	if !s.tells() || len(s.inB) != 1 || s.inB[0] != m {
+		return c.reproduced(s, "every entry", entries(es)+" left out")
+	}
+	o := c.reproduced(s, "every entry", entries(es)+" left out")
+	sure := true
+	for _, e := range es {
+		switch r, known := m.restarted(e); {
+		case r != nil:
+			o = o.and(fmt.Sprintf("%s restarted where entry %d was the last one applied, or could have been: %s", m.Label, e, r))
+		case known:
+			return refuted(fmt.Sprintf("%s skipped entry %d, but did not restart then: one process proposed requests before and after it", m.Label, e))
+		default:
+			sure = false
+			o = o.and(fmt.Sprintf("whether %s restarted behind entry %d, the log does not tell: it proposed nothing before or nothing after", m.Label, e))
+		}
+	}
+	if v := m.minors(); v.low < "3.5" {
+		sure = false
+		o = o.and("whether it ran 3.5, its files do not tell")
+	} else {
+		o = o.and("the version fits: " + v.String())
+	}
+	if !sure && len(es) == 1 {
+		// A whole entry that one member alone skipped is what this bug makes and no other that is known.
+		o = o.and("no other known bug skips one whole entry on one member that no rule refuses")
+	}
+	return o
+}
+
+func holders(ms []*Member) string {
+	return fmt.Sprintf("%s %s", labels(ms), plural(len(ms), "holds", "hold"))
+}
+
+func entries(es []uint64) string {
+	if len(es) == 1 {
+		return fmt.Sprintf("entry %d", es[0])
+	}
+	return "entries " + numbers(es)
+}
+
+// twice runs the cause's entries twice and says whether that makes what the odd member holds.
+func (c *Case) twice() (s *split, first, last uint64) {
+	first, last = c.Cause.span()
+	return c.split(rules(), rules(replay.Repeat(first, last))), first, last
+}
+
+// staleTerm is a term in meta that keeps the consistent index from moving.
+func staleTerm(c *Case) Outcome {
+	if !c.again() || len(c.Cause.Odd) != 1 {
+		return Outcome{}
+	}
+	m := c.odd()[0]
+	t := m.DB.Tables
+	newest := newestTerm(m)
+	if !t.HasTerm || t.Term <= newest {
+		return refuted(fmt.Sprintf("the term that %s saved (%d) is not above that of its log (%d)", m.Label, t.Term, newest))
+	}
+	s, first, last := c.twice()
+	o := c.reproduced(s, "each of them once", fmt.Sprintf("the entries %d to %d twice", first, last))
+	return o.and(fmt.Sprintf("meta of %s says term %d, its log has come to term %d only: 3.5.0 to 3.5.2 then leave the consistent index where it is", m.Label, t.Term, newest))
+}
+
+func newestTerm(m *Member) uint64 {
+	t := m.Member.Log.HardState.Term
+	if es := m.Member.Log.Entries; len(es) > 0 {
+		t = max(t, es[len(es)-1].Term)
+	}
+	return t
+}
+
+// overwrittenIndex is a snapshot whose consistent index was lost, so that entries behind it ran again.
+func overwrittenIndex(c *Case) Outcome {
+	if !c.again() || len(c.Cause.Odd) != 1 {
+		return Outcome{}
+	}
+	m := c.odd()[0]
+	s := m.receivedBefore(c.Cause.Index)
+	if s == 0 {
+		return refuted(m.Label + " received no snapshot before the entries that it applied twice")
+	}
+	if v := m.minors(); v.before("3.5") {
+		return refuted(fmt.Sprintf("%s never ran 3.5: %s", m.Label, v))
+	}
+	sp, first, last := c.twice()
+	o := c.reproduced(sp, "each of them once", fmt.Sprintf("the entries %d to %d twice", first, last))
+	o = o.and(fmt.Sprintf("%s received the snapshot of entry %d before", m.Label, s))
+	if o.Status == Confirmed && first > s+1 {
+		o.Status = Consistent
+		o = o.and(fmt.Sprintf("but the entries between %d and %d were not applied twice", s+1, first-1))
+	}
+	return o
+}
+
+// defragCrash is a defragmentation that saved data without the consistent index.
+func defragCrash(c *Case) Outcome {
+	if !c.again() || len(c.Cause.Odd) != 1 {
+		return Outcome{}
+	}
+	m := c.odd()[0]
+	v := m.minors()
+	switch {
+	case v.before("3.5"):
+		return refuted(fmt.Sprintf("%s never ran 3.5.0 to 3.5.5: %s", m.Label, v))
+	case m.DB.Tables.HasTerm && m.DB.Tables.Term > newestTerm(m):
+		return refuted(fmt.Sprintf("the term that %s saved is above that of its log, which explains it otherwise", m.Label))
+	}
+	s, first, last := c.twice()
+	o := c.reproduced(s, "each of them once", fmt.Sprintf("the entries %d to %d twice", first, last))
+	if o.Status == Refuted {
+		return o
+	}
+	if got := m.receivedBefore(first); got > 0 && first == got+1 {
+		o.Status = Consistent
+		o = o.and(fmt.Sprintf("%s received a snapshot just before, which may explain it otherwise", m.Label))
+	}
+	switch r, known := m.restarted(last); {
+	case r != nil:
+		o = o.and(fmt.Sprintf("%s restarted where entry %d was the last one applied, or could have been: %s", m.Label, last, r))
+	case known:
+		return refuted(fmt.Sprintf("%s did not restart behind entry %d: one process proposed requests before and after it", m.Label, last))
+	}
+	for _, f := range m.has("defrag-leftover") {
+		o = o.and(f.String())
+	}
+	if v.low >= "3.5" {
+		o = o.and("the version fits: " + v.String())
+	}
+	return o
+}
+
+// authReplayed is the auth revision that a restart raised.
+func authReplayed(c *Case) Outcome {
+	revs := map[uint64][]*Member{}
+	for _, m := range c.Members {
+		if m.DB != nil && m.DB.Whole {
+			revs[m.DB.Tables.AuthRevision] = append(revs[m.DB.Tables.AuthRevision], m)
+		}
+	}
+	auth := c.Cause.Layer == "auth"
+	if !auth && (!c.missing() || !c.authOn() || c.entry(c.Cause.Index) == nil || c.entry(c.Cause.Index).User == "") {
+		return Outcome{}
+	}
+	if len(revs) < 2 {
+		if auth {
+			return Outcome{}
+		}
+		return refuted("the auth revision is the same on all members")
+	}
+	low, high := ^uint64(0), uint64(0)
+	for r := range revs {
+		low, high = min(low, r), max(high, r)
+	}
+	extra := high - low
+	says := fmt.Sprintf("the auth revision is %d on %s and %d on %s", low, labels(revs[low]), high, labels(revs[high]))
+	if v := revs[high][0].minors(); v.after("3.4") {
+		return refuted(says, fmt.Sprintf("but %s runs a version that saves the consistent index with changes of auth: %s", revs[high][0].Label, v))
+	}
+	if c.Cause.Index == 0 || !auth {
+		return consistent(says, "the entries that were applied twice are not known").and(c.refusedByRevision(revs[high], low)...)
+	}
+	first, last := c.Cause.span()
+	// What a restart applies again goes on behind the last entry that counted, up to the next change of a key.
+	writes := func(e *align.Entry) bool { return replay.AuthWrite(e.Request().Internal) }
+	s := c.split(rules(replay.RepeatedGrantsCount()), rules(replay.RepeatedGrantsCount(), replay.RepeatKind(first, last, "auth", writes)))
+	if !s.possible() {
+		return consistent(says, s.err())
+	}
+	o := confirmed(says)
+	n := 0
+	for i, m := range c.Members {
+		want := s.a
+		if slices.Contains(revs[high], m) {
+			want = s.b
+		}
+		x, f := want.match[i], want.final[i]
+		if x == nil {
+			continue
+		}
+		if !x.Exact() || f.AuthRevision != m.DB.Tables.AuthRevision {
+			return refuted(says, fmt.Sprintf("run again with the auth entries %d to %d applied twice on %s, %s does not come out: %s, auth revision %d",
+				first, last, labels(revs[high]), m.Label, x, f.AuthRevision))
+		}
+		n = max(n, x.Entries)
+	}
+	o = o.and(fmt.Sprintf("run again from entry %d on with the auth entries %d to %d applied twice, all %d entries make just what %s, and auth revision %d; applied once, what %s, and auth revision %d",
+		first, first, last, n, holders(revs[high]), high, holders(revs[low]), low))
+	m := revs[high][0]
+	switch r, known := m.restarted(last); {
+	case r != nil:
+		o = o.and(fmt.Sprintf("%s restarted behind entry %d: %s", m.Label, last, r))
+	case known:
+		return refuted(says, fmt.Sprintf("%s did not restart behind entry %d", m.Label, last))
+	}
+	o = o.and(fmt.Sprintf("%s of these granted a permission or changed a password, which counts each time it is applied", count(int(extra), "entry", "entries")))
+	return o.and(c.refusedByRevision(revs[high], low)...)
+}
+
+// refusedByRevision counts what members with the higher auth revision refused.
+func (c *Case) refusedByRevision(ms []*Member, low uint64) []string {
+	var out []string
+	for _, m := range ms {
+		var n int
+		var first uint64
+		m.outcomes(func(s *align.Step) {
+			if s.Outcome != align.Refused || s.Again {
+				return
+			}
+			if e := m.entry(s.Index); e != nil {
+				if r := e.Request(); r.User != "" && r.AuthRevision <= low {
+					if n++; first == 0 {
+						first = s.Index
+					}
+				}
+			}
+		})
+		if n > 0 {
+			out = append(out, fmt.Sprintf("%s refused %s that %s auth revision %d or lower, the first one entry %d", m.Label, count(n, "request", "requests"), plural(n, "carries", "carry"), low, first))
+		}
+	}
+	return out
+}
+
+// refusedUsers are the users whose requests the odd members refused from the cause on, and how many there were.
+func (c *Case) refusedUsers(m *Member) (users []string, n int) {
+	for _, r := range c.requests() {
+		n++
+		if !slices.Contains(users, r.User) {
+			users = append(users, r.User)
+		}
+	}
+	m.outcomes(func(s *align.Step) {
+		if s.Index >= c.Cause.Index && s.Outcome == align.Refused && !s.Again {
+			if e := m.entry(s.Index); e != nil {
+				if u := e.Request().User; u != "" && !slices.Contains(users, u) {
+					users = append(users, u)
+				}
+			}
+		}
+	})
+	slices.Sort(users)
+	return users, n
+}
+
+// permissionCache is a member whose permission cache is not filled: after a snapshot, or after a restart.
+func permissionCache(c *Case, afterSnapshot bool) Outcome {
+	if !c.missing() || !c.authOn() || len(c.Cause.Odd) != 1 {
+		return Outcome{}
+	}
+	m := c.odd()[0]
+	r := c.entry(c.Cause.Index)
+	if r == nil || r.User == "" || internal(r).LeaseRevoke != nil {
+		return Outcome{}
+	}
+	for _, o := range c.Members {
+		if o.DB != nil && o.DB.Whole && o.DB.Tables.AuthRevision != m.DB.Tables.AuthRevision && c.Cause.Of == nil && c.sameReach(m, o) {
+			return refuted(fmt.Sprintf("the auth revision of %s (%d) is not that of %s (%d), which is another matter", m.Label, m.DB.Tables.AuthRevision, o.Label, o.DB.Tables.AuthRevision))
+		}
+	}
+	if v := m.minors(); v.before("3.4") || v.after("3.5") {
+		return refuted(fmt.Sprintf("%s never ran an affected version: %s", m.Label, v))
+	}
+	got := m.receivedBefore(c.Cause.Index)
+	var what string
+	switch {
+	case afterSnapshot && got == 0:
+		return refuted(m.Label + " received no snapshot before the first request that it refused")
+	case afterSnapshot:
+		what = fmt.Sprintf("%s received the snapshot of entry %d, and the first request that it refused is entry %d", m.Label, got, c.Cause.Index)
+	case got > 0:
+		return Outcome{} // the snapshot is the likelier reason
+	default:
+		var last *restart
+		for _, x := range m.proposals().restarts {
+			if x.after < c.Cause.Index {
+				last = &x
+			}
+		}
+		if last == nil {
+			return refuted(m.Label + " did not restart before the first request that it refused, as far as request ids tell")
+		}
+		what = fmt.Sprintf("%s restarted before the first request that it refused, entry %d: %s", m.Label, c.Cause.Index, last)
+	}
+	users, _ := c.refusedUsers(m)
+	for _, who := range [][]string{nil, users} {
+		s := c.split(rules(), rules(replay.Denied(who, c.Cause.Index, ^uint64(0))))
+		if !s.possible() {
+			return consistent(what, fmt.Sprintf("refused were requests of %s", list(users)), s.err())
+		}
+		if !s.tells() || len(s.inB) != 1 || s.inB[0] != m {
+			continue
+		}
+		name := "all users without the role root"
+		if who != nil {
+			name = "the users " + list(users)
+			if len(users) == 1 {
+				name = "the user " + users[0]
+			}
+		}
+		return confirmed(
+			fmt.Sprintf("run again from entry %d on with %s refused, all %d entries make just what %s holds, and with permissions as they are what %s: no revision differs",
+				s.b.first, name, s.b.entries(c, s.inB), m.Label, holders(s.inA)), what).and(c.lateUsers(m, users, got)...)
+	}
+	return refuted(fmt.Sprintf("refusing the users %s from entry %d on does not make what %s holds", list(users), c.Cause.Index, m.Label), what)
+}
+
+// sameReach tells whether no entry that changes auth lies between what two members have applied.
+func (c *Case) sameReach(a, b *Member) bool {
+	low, high := min(a.Through, b.Through), max(a.Through, b.Through)
+	for _, e := range replay.Between(a.Log, low+1, high) {
+		if replay.AuthWrite(e.Request().Internal) {
+			return false
+		}
+	}
+	return true
+}
+
+// lateUsers says which of the users were added while the member was behind.
+func (c *Case) lateUsers(m *Member, users []string, snapshot uint64) []string {
+	var out []string
+	for i := range m.Log {
+		e := &m.Log[i]
+		add := internal(e.Request()).AuthUserAdd
+		if add != nil && slices.Contains(users, add.Name) && m.Member.Log.Entry(e.Index) == nil && e.Index <= snapshot {
+			out = append(out, fmt.Sprintf("the user %s was added by entry %d, which %s has only through the snapshot", add.Name, e.Index, m.Label))
+		}
+	}
+	return out
+}
+
+func cacheAfterSnapshot(c *Case) Outcome { return permissionCache(c, true) }
+func cacheAfterRestart(c *Case) Outcome  { return permissionCache(c, false) }
+
+// readsAtRevision tells whether the cause's entry is a transaction that writes and reads at a revision of its own, which
+// the member itself proposed.
+func (c *Case) readsAtRevision(m *Member) bool {
+	r := c.entry(c.Cause.Index)
+	return rangesAt(internal(r).Txn) && m.proposed(r)
+}
+
+func rangesAt(t *pb.TxnRequest) bool {
+	if t == nil {
+		return false
+	}
+	at, writes := false, false
+	for _, op := range slices.Concat(t.Success, t.Failure) {
+		at = at || op.GetRequestRange().GetRevision() != 0
+		writes = writes || op.GetRequestPut() != nil || op.GetRequestDeleteRange() != nil
+	}
+	return at && writes
+}
+
+// rangeRevision is the transaction that only its proposer refuses.
+func rangeRevision(c *Case) Outcome {
+	if !c.missing() {
+		return Outcome{}
+	}
+	r := c.entry(c.Cause.Index)
+	if !rangesAt(internal(r).Txn) {
+		return Outcome{}
+	}
+	says := fmt.Sprintf("entry %d writes, and reads at a revision", c.Cause.Index)
+	odd := c.odd()
+	if len(odd) != 1 || !odd[0].proposed(r) {
+		return refuted(says, "but the member that lacks it is not the one that proposed it")
+	}
+	p := odd[0]
+	own := func(x *replay.Exec) bool {
+		id := x.Request.GetHeader().GetID()
+		return id != 0 && raftlog.Proposer(id).Prefix == uint16(p.nodeID())
+	}
+	s := c.split(rules(replay.RangesStripped(own)), rules(replay.Only(1, ^uint64(0), replay.RangesStripped(nil))))
+	return c.judge(s, "that of a member that keeps the reads", "that of members that drop them").and(says, p.Label+" proposed it")
+}
+
+// negativeLease is a lease that members forget when they restart.
+func negativeLease(c *Case) Outcome {
+	var ids []int64
+	for _, r := range c.requests() {
+		in := internal(r)
+		for _, id := range append(leasesOf(in), in.GetLeaseRevoke().GetID()) {
+			if id < 0 && !slices.Contains(ids, id) {
+				ids = append(ids, id)
+			}
+		}
+	}
+	if len(ids) == 0 || !c.missing() {
+		return Outcome{}
+	}
+	s := c.split(rules(), rules(replay.LeasesMissing("leases with a negative id", c.Cause.Index, func(id int64) bool { return id < 0 })))
+	o := c.reproduced(s, "all leases", "leases of negative ids missing")
+	return o.and(fmt.Sprintf("lease %016x has a negative id", uint64(ids[0])))
+}
+
+func leasesOf(in *pb.InternalRaftRequest) []int64 {
+	switch {
+	case in.Put != nil:
+		return []int64{in.Put.Lease}
+	case in.Txn != nil:
+		var ids []int64
+		for _, p := range puts(in.Txn) {
+			ids = append(ids, p.Lease)
+		}
+		return ids
+	}
+	return nil
+}
+
+// halfTxn is a transaction of which only the beginning is there.
+func halfTxn(c *Case) Outcome {
+	if c.Cause.Layer != "apply" || c.Cause.Outcome != align.Partial || len(c.Cause.Odd) != 1 {
+		return Outcome{}
+	}
+	if internal(c.entry(c.Cause.Index)).Txn == nil {
+		return Outcome{}
+	}
+	m := c.odd()[0]
+	rev := int64(0)
+	m.outcomes(func(s *align.Step) {
+		if s.Index == c.Cause.Index && s.Revision > 0 {
+			rev = s.Revision
+		}
+	})
+	n := len(m.DB.Rows.Group(rev))
+	if v := m.minors(); v.before("3.5") {
+		return refuted(fmt.Sprintf("%s never ran 3.5.5 to 3.5.16: %s", m.Label, v))
+	}
+	s := c.split(rules(), rules(replay.Cut(c.Cause.Index, n)))
+	o := c.reproduced(s, "the whole transaction", fmt.Sprintf("only the first %s of entry %d", count(n, "operation", "operations"), c.Cause.Index))
+	if r, _ := m.restarted(c.Cause.Index); r != nil {
+		o = o.and(fmt.Sprintf("%s restarted then: %s", m.Label, r))
+	}
+	return o
+}
+
+// nestedUnchecked is what permission checks forgot.
+func nestedUnchecked(c *Case) Outcome {
+	t := internal(c.entry(c.Cause.Index)).Txn
+	if c.Cause.Layer != "apply" || !nested(t) || !c.authOn() {
+		return Outcome{}
+	}
+	o := c.judge(c.split(rules(), rules(replay.NestedUnchecked())), "the rule of 3.4.42, 3.5.28, 3.6.9 and later", "the older one, which does not look into nested transactions")
+	return o.and(fmt.Sprintf("entry %d has a nested transaction, for user %q", c.Cause.Index, c.entry(c.Cause.Index).User))
+}
+
+func txnPutUnchecked(c *Case) Outcome {
+	t := internal(c.entry(c.Cause.Index)).Txn
+	if c.Cause.Layer != "apply" || t == nil || !c.authOn() {
+		return Outcome{}
+	}
+	if !slices.ContainsFunc(puts(t), func(p *pb.PutRequest) bool { return p.PrevKv || p.Lease != 0 }) {
+		return Outcome{}
+	}
+	return c.judge(c.split(rules(), rules(replay.TxnPutUnchecked())), "the rule of 3.4.44, 3.5.30, 3.6.11 and later", "the older one, which checks the key alone")
+}
+
+func rootLeaseRevision(c *Case) Outcome {
+	r := c.entry(c.Cause.Index)
+	in := internal(r)
+	if !c.missing() || !c.authOn() || r.User == "" || in.LeaseRevoke == nil && !putsLease(in) {
+		return Outcome{}
+	}
+	o := c.judge(c.split(rules(), rules(replay.LeaseKeysAlwaysAsked())), "the rule of 3.4.27, 3.5.10 and later", "the older one, which compares the auth revision of root, too")
+	return o.and(fmt.Sprintf("entry %d is of user %q with auth revision %d", c.Cause.Index, r.User, r.AuthRevision))
+}
+
+// repeatedGrants is a permission granted again, which counts on old patches only.
+func repeatedGrants(c *Case) Outcome {
+	if c.Cause.Layer != "auth" {
+		return Outcome{}
+	}
+	var low, high *Member
+	for _, m := range c.Members {
+		if m.DB == nil {
+			continue
+		}
+		if low == nil || m.DB.Tables.AuthRevision < low.DB.Tables.AuthRevision {
+			low = m
+		}
+		if high == nil || m.DB.Tables.AuthRevision > high.DB.Tables.AuthRevision {
+			high = m
+		}
+	}
+	if low == nil || low.DB.Tables.AuthRevision == high.DB.Tables.AuthRevision {
+		return Outcome{}
+	}
+	if !low.Whole {
+		return Outcome{}
+	}
+	once, err := replay.AuthAt(c.Ctx, low.Log, low.Through, replay.Today())
+	if err != nil {
+		return Outcome{}
+	}
+	each, err := replay.AuthAt(c.Ctx, high.Log, high.Through, replay.Today().With(replay.RepeatedGrantsCount()))
+	if err != nil || each.Revision == once.Revision {
+		return refuted("no entry of the log grants a permission that is there already")
+	}
+	says := fmt.Sprintf("counting grants of permissions that are there already makes auth revision %d, leaving them out %d", each.Revision, once.Revision)
+	if once.Revision == low.DB.Tables.AuthRevision && each.Revision == high.DB.Tables.AuthRevision {
+		return confirmed(fmt.Sprintf("the auth revision is %d on %s and %d on %s", low.DB.Tables.AuthRevision, low.Label, high.DB.Tables.AuthRevision, high.Label), says)
+	}
+	return refuted(says)
+}
+
+func nestedQuota(c *Case) Outcome {
+	t := internal(c.entry(c.Cause.Index)).Txn
+	if c.Cause.Layer != "apply" || !nested(t) || slices.ContainsFunc(slices.Concat(t.Success, t.Failure), func(op *pb.RequestOp) bool { return op.GetRequestPut() != nil }) {
+		return Outcome{}
+	}
+	return c.judge(c.split(rules(), rules(replay.NestedPutsFree())), "the rule of 3.5.33, 3.6.14, 3.7.1 and later", "the older one, by which a nested put costs nothing")
+}
+
+// longLease is a lease too long for newer versions.
+func longLease(c *Case) Outcome {
+	long := func(in *pb.InternalRaftRequest) bool { return in.GetLeaseGrant().GetTTL() > maxTTL }
+	touches := false
+	for _, id := range c.Cause.Leases {
+		for _, m := range c.Members {
+			for i := range m.Log {
+				if in := internal(m.Log[i].Request()); long(in) && in.LeaseGrant.ID == id {
+					touches = true
+				}
+			}
+		}
+	}
+	for _, r := range c.requests() {
+		touches = touches || long(internal(r))
+		for _, id := range leasesOf(internal(r)) {
+			for _, m := range c.Members {
+				for _, l := range m.DB.Tables.Leases {
+					touches = touches || l.ID == id && l.TTL > maxTTL
+				}
+			}
+		}
+	}
+	if !touches {
+		return Outcome{}
+	}
+	if c.Cause.Layer == "lease" {
+		return c.longLeaseTables()
+	}
+	return c.judge(c.split(rules(), rules(replay.AnyTTL())), "the rule of 3.2.17, 3.3.2 and later", "the older one, which grants leases of any length")
+}
+
+func (c *Case) longLeaseTables() Outcome {
+	var with, without []*Member
+	for _, m := range c.Members {
+		has := false
+		for _, l := range m.DB.Tables.Leases {
+			has = has || slices.Contains(c.Cause.Leases, l.ID)
+		}
+		if has {
+			with = append(with, m)
+		} else {
+			without = append(without, m)
+		}
+	}
+	if len(with) == 0 || len(without) == 0 {
+		return Outcome{}
+	}
+	return confirmed(fmt.Sprintf("the lease is granted for more than %d s: %s accepted that, %s refused it, as 3.2.17, 3.3.2 and later do", int64(maxTTL), labels(with), labels(without)))
+}
+
+// maxTTL is the longest lease that newer versions grant, in seconds.
+const maxTTL = 9_000_000_000
+
+// indexRestore is versions that begin again, as 3.2.0 lets them.
+func indexRestore(c *Case) Outcome {
+	if c.Cause.Outcome != align.Altered || len(c.Cause.Odd) != 1 {
+		return Outcome{}
+	}
+	m := c.odd()[0]
+	restarts := false
+	m.outcomes(func(s *align.Step) {
+		if s.Index == c.Cause.Index && s.Outcome == align.Altered {
+			restarts = s.Detail == "[create_revision version]"
+		}
+	})
+	if !restarts {
+		return Outcome{}
+	}
+	if v := m.minors(); v.low > "3.2" {
+		return refuted(fmt.Sprintf("%s did not run 3.2.0: %s", m.Label, v))
+	}
+	return consistent(fmt.Sprintf("on %s versions and create revisions begin again although the keys were there", m.Label))
+}
+
+// wentBack is a log whose committed entries were lost: no bug of etcd does that.
+func wentBack(c *Case) Outcome {
+	if c.Cause.Layer != "log" {
+		return Outcome{}
+	}
+	o := confirmed(fmt.Sprintf("from entry %d on the members hold different entries that each side knows to be committed; raft forbids that as long as no member forgets what it has written", c.Cause.Index))
+	for _, g := range c.Cause.Groups {
+		m := c.Members[g[0]]
+		if e := m.entry(c.Cause.Index); e != nil {
+			o = o.and(fmt.Sprintf("%s: entry %d is a %s of term %d", labels(c.pick(g)), e.Index, e.Request().Type, e.Term))
+		}
+	}
+	for _, m := range c.Members {
+		o = o.and(details(m.has("wal-committed-overwritten", "wal-state-backwards"))...)
+	}
+	return o.and("a disk or data directory was put back to an older state, or acknowledged writes did not reach the disk, on more than one member or on one that voted again")
+}
+
+// manualChange is a row that was changed behind etcd's back.
+func manualChange(c *Case) Outcome {
+	if c.Cause.Layer != "storage" || len(c.Cause.Odd) == 0 {
+		return Outcome{}
+	}
+	odd := labels(c.odd())
+	var what string
+	switch c.Cause.Outcome {
+	case align.Altered:
+		what = fmt.Sprintf("on %s what is stored of entry %d is not what the entry wrote", odd, c.Cause.Index)
+	case align.Lost:
+		what = fmt.Sprintf("on %s the revision of entry %d was made, as its later revisions show, but its rows are gone", odd, c.Cause.Index)
+	case align.Partial:
+		what = fmt.Sprintf("on %s rows of entry %d are gone", odd, c.Cause.Index)
+	case align.Extra:
+		what = fmt.Sprintf("on %s revision %d exists, and no entry made it", odd, c.Cause.Revision)
+	default:
+		return Outcome{}
+	}
+	o := consistent(what, "etcd had applied the entry: later revisions are numbered as if nothing had happened; no known bug of etcd does this")
+	damaged := 0
+	for _, m := range c.odd() {
+		damaged += len(m.has(damageCodes...))
+	}
+	if damaged == 0 {
+		return o.and("the file's structure is sound: the bytes were changed by hand or by a program, or flipped in memory or on disk where no checksum guards them")
+	}
+	return o.and("the file is damaged elsewhere, too")
+}

@@ -1,0 +1,425 @@
+package bugs
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"etcd-autopsy/diff/align"
+	"etcd-autopsy/inspect"
+	"etcd-autopsy/inspect/check"
+	"etcd-autopsy/inspect/finding"
+	"etcd-autopsy/inspect/raftlog"
+)
+
+// Case is the evidence: members, where they parted, and the means to ask more.
+type Case struct {
+	Ctx     context.Context
+	Members []*Member
+	// Causes are the divergences in order, Cause the one that is being explained.
+	Causes []*Cause
+	Cause  *Cause
+	// Agreed is the last main revision up to which two members hold the same rows.
+	Agreed func(i, j int) int64
+	// TempDir is where copies are made, the system's choice if empty.
+	TempDir string
+	// Progress is told about long work.
+	Progress func(what string, done, total int)
+
+	runs map[string]*run
+}
+
+// Member is one member of a case.
+type Member struct {
+	*inspect.Member
+	// Log is the log as this member followed it, what it lacks itself filled up from members of the same history.
+	Log []align.Entry
+	// Whole is true if Log begins with the cluster, and its keyspace with it.
+	Whole bool
+	// Through is the last entry whose effects on keys the db holds, Committed the last one known to be committed.
+	Through, Committed uint64
+	// Steps calls f for each step of the member's alignment, in order. Nil if it was not aligned.
+	Steps func(f func(s *align.Step))
+	// RevisionAt is the main revision once an entry was applied, -1 if that is not known.
+	RevisionAt func(index uint64) int64
+
+	history  *proposals
+	findings []finding.Finding
+}
+
+// Cause is one divergence. Members are indexes into Case.Members.
+type Cause struct {
+	// Layer is log, apply, storage, lease, auth, membership, alarm or meta.
+	Layer string
+	// Index is the first entry, 0 if none is known, Entries all of them if there are more.
+	Index    uint64
+	Entries  []uint64
+	Revision int64
+	Outcome  align.Outcome
+	// Again is true where entries were applied a second time.
+	Again bool
+	// Odd are the members that did what etcd's rules do not predict from their own state, Groups those that agree.
+	Odd    []int
+	Groups [][]int
+	// Rule is what all entries have in common, if they do.
+	Rule string
+	// Leases are what the cause touched.
+	Leases []int64
+	// Of is the cause that this one is a consequence of.
+	Of *Cause
+}
+
+func (k *Cause) all() []uint64 {
+	if len(k.Entries) > 0 {
+		return k.Entries
+	}
+	if k.Index == 0 {
+		return nil
+	}
+	return []uint64{k.Index}
+}
+
+func (k *Cause) span() (first, last uint64) {
+	es := k.all()
+	if len(es) == 0 {
+		return 0, 0
+	}
+	return slices.Min(es), slices.Max(es)
+}
+
+// entry is the request at an index as any of the members has it, nil if none does.
+func (c *Case) entry(index uint64) *raftlog.Request {
+	for _, m := range c.Members {
+		if e := m.entry(index); e != nil {
+			return e.Request()
+		}
+	}
+	return nil
+}
+
+func (m *Member) entry(index uint64) *align.Entry {
+	i, ok := slices.BinarySearchFunc(m.Log, index, func(e align.Entry, x uint64) int {
+		switch {
+		case e.Index < x:
+			return -1
+		case e.Index > x:
+			return 1
+		}
+		return 0
+	})
+	if !ok {
+		return nil
+	}
+	return &m.Log[i]
+}
+
+// requests are those of the cause's entries.
+func (c *Case) requests() []*raftlog.Request {
+	var rs []*raftlog.Request
+	for _, i := range c.Cause.all() {
+		if r := c.entry(i); r != nil {
+			rs = append(rs, r)
+		}
+	}
+	return rs
+}
+
+func (c *Case) odd() []*Member { return c.pick(c.Cause.Odd) }
+
+func (c *Case) pick(is []int) []*Member {
+	var ms []*Member
+	for _, i := range is {
+		ms = append(ms, c.Members[i])
+	}
+	return ms
+}
+
+func labels(ms []*Member) string {
+	var ls []string
+	for _, m := range ms {
+		ls = append(ls, m.Label)
+	}
+	slices.Sort(ls)
+	return list(ls)
+}
+
+// list is "a", "a and b", "a, b and c".
+func list(ls []string) string {
+	if len(ls) < 2 {
+		return strings.Join(ls, "")
+	}
+	return strings.Join(ls[:len(ls)-1], ", ") + " and " + ls[len(ls)-1]
+}
+
+// numbers lists a few numbers.
+func numbers[T uint64 | int64 | int](ns []T) string {
+	const shown = 8
+	var ls []string
+	for i, n := range ns {
+		if i == shown && len(ns) > shown+1 {
+			return strings.Join(ls, ", ") + fmt.Sprintf(" and %d more", len(ns)-i)
+		}
+		ls = append(ls, fmt.Sprint(n))
+	}
+	return list(ls)
+}
+
+func plural(n int, one, many string) string {
+	if n == 1 {
+		return one
+	}
+	return many
+}
+
+func count(n int, one, many string) string { return fmt.Sprintf("%d %s", n, plural(n, one, many)) }
+
+// has tells whether a check of the member found something of a kind.
+func (m *Member) has(codes ...string) []finding.Finding {
+	if m.findings == nil {
+		m.findings = append([]finding.Finding{}, check.Member(m.Member).Findings...)
+	}
+	var fs []finding.Finding
+	for _, f := range m.findings {
+		if slices.Contains(codes, f.Code) {
+			fs = append(fs, f)
+		}
+	}
+	return fs
+}
+
+// details are the texts of findings, a few of them.
+func details(fs []finding.Finding) []string {
+	const shown = 5
+	var out []string
+	for i, f := range fs {
+		if i == shown {
+			out = append(out, fmt.Sprintf("and %d more of this kind", len(fs)-i))
+			break
+		}
+		out = append(out, f.String())
+	}
+	return out
+}
+
+func (m *Member) nodeID() uint64 {
+	if m.Member.Log != nil && m.Member.Log.HasMetadata {
+		return m.Member.Log.NodeID
+	}
+	return 0
+}
+
+// proposed tells whether a request came from this member.
+func (m *Member) proposed(r *raftlog.Request) bool {
+	return m.nodeID() != 0 && r != nil && r.ID != 0 && r.ConfChange == nil && raftlog.Proposer(r.ID).Prefix == uint16(m.nodeID())
+}
+
+// proposals is what the log tells about a member's processes.
+type proposals struct {
+	restarts []restart
+	// published are the entries with which the member told its name and URLs, as each start does.
+	published []uint64
+	// byV2 and byV3 are the last entries with which it did so in the manner of 3.5 and of 3.6.
+	byV2, byV3 uint64
+}
+
+// restart says that a member's process changed between two entries: the last one that the old process proposed, and the
+// first one of the new.
+type restart struct{ after, before uint64 }
+
+// sameProcess is how far the start in request ids may move on within one process: it counts up one for every 256 ids.
+const sameProcess = 500
+
+func (m *Member) proposals() *proposals {
+	if m.history != nil {
+		return m.history
+	}
+	h := &proposals{}
+	m.history = h
+	var prev, start uint64
+	for i := range m.Log {
+		e := &m.Log[i]
+		r := e.Request()
+		if id, v2 := publishes(r); id != 0 && id == m.nodeID() {
+			h.published = append(h.published, e.Index)
+			if v2 {
+				h.byV2 = e.Index
+			} else {
+				h.byV3 = e.Index
+			}
+		}
+		if !m.proposed(r) {
+			continue
+		}
+		p := raftlog.Proposer(r.ID)
+		if prev > 0 && p.Start > start+sameProcess {
+			h.restarts = append(h.restarts, restart{prev, e.Index})
+		}
+		prev, start = e.Index, p.Start
+	}
+	return h
+}
+
+// publishes returns the member whose attributes a request sets, and whether it does so with the v2 API.
+func publishes(r *raftlog.Request) (id uint64, v2 bool) {
+	if r.Internal != nil && r.Internal.ClusterMemberAttrSet != nil {
+		return r.Internal.ClusterMemberAttrSet.Member_ID, false
+	}
+	if r.V2 != nil && r.V2.Method == "PUT" && strings.HasPrefix(r.V2.Path, "/0/members/") && strings.HasSuffix(r.V2.Path, "/attributes") {
+		hex := strings.TrimSuffix(strings.TrimPrefix(r.V2.Path, "/0/members/"), "/attributes")
+		if _, err := fmt.Sscanf(hex, "%x", &id); err == nil {
+			return id, true
+		}
+	}
+	return 0, false
+}
+
+// restarted returns the restart during which entry index was the last one applied, or may have been, nil if the log
+// rules that out; known is false where it cannot tell.
+func (m *Member) restarted(index uint64) (r *restart, known bool) {
+	h := m.proposals()
+	for i := range h.restarts {
+		if x := &h.restarts[i]; x.after <= index && index < x.before {
+			return x, true
+		}
+	}
+	// With proposals on both sides of the entry by one process there was none.
+	var before, after bool
+	for i := range m.Log {
+		if m.proposed(m.Log[i].Request()) {
+			before = before || m.Log[i].Index <= index
+			after = after || m.Log[i].Index > index
+		}
+	}
+	return nil, before && after
+}
+
+func (r *restart) String() string {
+	return fmt.Sprintf("its process changed between entries %d and %d, as the request ids tell", r.after, r.before)
+}
+
+// received lists the indexes of the snapshots that the member got from a leader: the entries up to them are not in its
+// own log.
+func (m *Member) received() []uint64 {
+	l := m.Member.Log
+	var out []uint64
+	for _, s := range l.Snapshots {
+		if s.Index == 0 {
+			continue
+		}
+		if l.Entry(s.Index) == nil && (l.First() == 0 || l.First() > s.Index) && s.Index > 1 && l.First() == s.Index+1 && len(l.Segments) > 0 && l.Segments[0].Seq == 0 {
+			out = append(out, s.Index) // it began with it
+			continue
+		}
+		for _, g := range l.Gaps() {
+			if g[1] == s.Index {
+				out = append(out, s.Index)
+			}
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// receivedBefore is the last snapshot that the member received before an entry, 0 if none.
+func (m *Member) receivedBefore(index uint64) uint64 {
+	var last uint64
+	for _, s := range m.received() {
+		if s < index {
+			last = max(last, s)
+		}
+	}
+	return last
+}
+
+// noFreelist is what the meta page says where the freelist is not stored: 3.3 and later.
+const noFreelist = 1<<64 - 1
+
+// minors is what the db tells about the version that wrote it last: empty strings where it does not.
+type minors struct {
+	low, high string
+	why       []string
+}
+
+func (m *Member) minors() minors {
+	var v minors
+	if m.DB == nil || m.DB.Tables == nil {
+		return v
+	}
+	t := m.DB.Tables
+	raise := func(to, why string) {
+		if to > v.low {
+			v.low = to
+			v.why = append(v.why, why)
+		}
+	}
+	lower := func(to, why string) {
+		if v.high == "" || to < v.high {
+			v.high = to
+			v.why = append(v.why, why)
+		}
+	}
+	if cv := minorOf(t.ClusterVersion); cv != "" {
+		raise(cv, "the cluster version is "+t.ClusterVersion)
+	}
+	if t.HasTerm {
+		raise("3.5", "meta holds a term, which 3.5 and later save")
+	} else if t.HasConsistentIndex && len(m.Log) > 0 && t.ConsistentIndex > 0 {
+		lower("3.4", "meta holds no term, which 3.5 and later save")
+	}
+	if sv := minorOf(t.StorageVersion); sv != "" {
+		raise(sv, "the storage version is "+t.StorageVersion)
+	}
+	if m.DB.Bolt != nil && !m.Bare {
+		if m.DB.Bolt.Meta().Freelist != noFreelist {
+			if v.low <= "3.2" {
+				lower("3.2", "the db stores its freelist, which 3.3 and later do not")
+			}
+		} else {
+			raise("3.3", "the db does not store its freelist, as 3.3 and later do not")
+		}
+	}
+	if h := m.proposals(); h.byV3 > 0 && h.byV3 > h.byV2 {
+		raise("3.6", fmt.Sprintf("it published its attributes in the manner of 3.6 (entry %d)", h.byV3))
+	}
+	return v
+}
+
+// minorOf is "3.5" of "3.5.0".
+func minorOf(version string) string {
+	parts := strings.SplitN(strings.TrimSpace(version), ".", 3)
+	if len(parts) < 2 {
+		return ""
+	}
+	return parts[0] + "." + parts[1]
+}
+
+// before tells whether the member's db was certainly written by an older minor, after by a newer one.
+func (v minors) before(minor string) bool { return v.high != "" && v.high < minor }
+func (v minors) after(minor string) bool  { return v.low != "" && v.low > minor }
+
+func (v minors) String() string { return strings.Join(v.why, ", ") }
+
+// firstLog is the first entry that is left, 0 if none is.
+func (m *Member) firstLog() uint64 {
+	if len(m.Log) == 0 {
+		return 0
+	}
+	return m.Log[0].Index
+}
+
+// snapshotIndex is the newest snapshot that the log notes.
+func (m *Member) snapshotIndex() uint64 {
+	var s uint64
+	for _, r := range m.Member.Log.Snapshots {
+		s = max(s, r.Index)
+	}
+	return s
+}
+
+// refusedBy lists the entries of the cause that had no effect on a member, by its own steps.
+func (m *Member) outcomes(f func(s *align.Step)) {
+	if m.Steps != nil {
+		m.Steps(f)
+	}
+}

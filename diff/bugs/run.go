@@ -1,0 +1,313 @@
+package bugs
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"etcd-autopsy/diff/align"
+	"etcd-autopsy/diff/replay"
+)
+
+// run is the entries from a cause on, run again under rules, and how each member compares.
+type run struct {
+	err         error
+	first, last uint64
+	// match has nil for members that could not be compared.
+	match []*replay.Match
+	final []*replay.Final
+	notes []string
+}
+
+// maxReplayed bounds how many entries are run again for one question.
+const maxReplayed = 2_000_000
+
+// start is the last entry before the cause, 0 if the cause has no entry.
+func (c *Case) start() uint64 {
+	first, _ := c.Cause.span()
+	if first == 0 {
+		return 0
+	}
+	return first - 1
+}
+
+// end is the last entry before the next cause that is not mixed up with this one.
+func (c *Case) end() uint64 {
+	_, last := c.Cause.span()
+	end := uint64(1<<63 - 1)
+	for _, k := range c.Causes {
+		if k == c.Cause || k.Of == c.Cause || c.Cause.Of == k {
+			continue
+		}
+		if first, _ := k.span(); first > last {
+			end = min(end, first-1)
+		}
+	}
+	return end
+}
+
+// replayed runs the entries from the cause on under rules. Members that held the same before it share a run. The base
+// is the member itself, or where that was compacted since, one that agreed with it.
+func (c *Case) replayed(rules ...*replay.Rule) *run {
+	rs := replay.Today().With(rules...)
+	if len(rules) == 0 {
+		rs = replay.Today()
+	}
+	return c.replayedUnder(rs)
+}
+
+func (c *Case) replayedUnder(rs replay.Rules) *run {
+	if c.runs == nil {
+		c.runs = map[string]*run{}
+	}
+	if r := c.runs[rs.Name]; r != nil {
+		return r
+	}
+	r := &run{match: make([]*replay.Match, len(c.Members)), final: make([]*replay.Final, len(c.Members))}
+	c.runs[rs.Name] = r
+	if len(c.Cause.all()) == 0 {
+		r.err = errors.New("no entry is known to begin with")
+		return r
+	}
+	start := c.start()
+	var done []int
+	for i := range c.Members {
+		if slices.Contains(done, i) {
+			continue
+		}
+		same := c.sameAt(i, start)
+		done = append(done, same...)
+		if err := c.runFor(r, same, start, rs); err != nil {
+			r.err = errors.Join(r.err, err)
+		}
+	}
+	if slices.ContainsFunc(r.match, func(m *replay.Match) bool { return m != nil }) {
+		r.err = nil
+	}
+	return r
+}
+
+// sameAt lists the members that held what member i held after an entry, i first.
+func (c *Case) sameAt(i int, index uint64) []int {
+	same := []int{i}
+	rev := c.revisionAt(i, index)
+	for j := range c.Members {
+		if j != i && rev >= 0 && c.revisionAt(j, index) == rev && c.Agreed != nil && c.Agreed(i, j) >= rev && !c.forked(i, j) {
+			same = append(same, j)
+		}
+	}
+	return same
+}
+
+// forked tells whether two members followed different logs.
+func (c *Case) forked(i, j int) bool {
+	for _, k := range c.Causes {
+		if k.Layer != "log" {
+			continue
+		}
+		gi := slices.IndexFunc(k.Groups, func(g []int) bool { return slices.Contains(g, i) })
+		gj := slices.IndexFunc(k.Groups, func(g []int) bool { return slices.Contains(g, j) })
+		if gi != gj {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *Case) revisionAt(i int, index uint64) int64 {
+	if index == 0 && c.Members[i].Whole {
+		return 1
+	}
+	if c.Members[i].RevisionAt == nil || c.Members[i].DB == nil {
+		return -1
+	}
+	return c.Members[i].RevisionAt(index)
+}
+
+func (c *Case) runFor(r *run, same []int, start uint64, rules replay.Rules) error {
+	st, err := c.stateAt(same, start)
+	if err != nil {
+		return err
+	}
+	var ms []replay.Member
+	var last uint64
+	end := c.end()
+	for _, i := range same {
+		m := c.Members[i]
+		x := replay.Member{Label: m.Label, Rows: m.DB.Rows, Compact: m.DB.CompactRevision(), Last: m.DB.Revision(), Through: m.Through, Committed: m.Committed}
+		if end < m.Through {
+			if at := c.revisionAt(i, end); at >= 0 {
+				x.Last, x.Through, x.Committed = at, end, end
+			}
+		}
+		ms = append(ms, x)
+		last = max(last, min(max(m.Through, m.Committed), end))
+	}
+	log := c.Members[same[0]].Log
+	entries := replay.Between(log, start+1, last)
+	if n := contiguous(entries, start+1); n < len(entries) {
+		entries = entries[:n]
+	}
+	if len(entries) == 0 {
+		return fmt.Errorf("%w: no log holds entry %d", replay.ErrNoBase, start+1)
+	}
+	if len(entries) > maxReplayed {
+		return fmt.Errorf("%d entries are too many to run again", len(entries))
+	}
+	opts := replay.Options{TempDir: c.TempDir}
+	if c.Progress != nil {
+		opts.Progress = func(done, total int) { c.Progress(rules.Name, done, total) }
+	}
+	res, match, err := replay.Compare(c.Ctx, st, entries, rules, ms, opts)
+	if err != nil {
+		return err
+	}
+	r.first, r.last = res.First, max(r.last, res.Last)
+	r.notes = append(r.notes, res.Notes...)
+	for n, i := range same {
+		r.match[i], r.final[i] = &match[n], &res.Final
+	}
+	return nil
+}
+
+func contiguous(es []align.Entry, next uint64) int {
+	for i := range es {
+		if es[i].Index != next || es[i].Raw == nil {
+			return i
+		}
+		next++
+	}
+	return len(es)
+}
+
+// stateAt takes one of members that held the same back to an entry. The one that was compacted least comes first.
+func (c *Case) stateAt(same []int, index uint64) (*replay.State, error) {
+	order := slices.Clone(same)
+	slices.SortStableFunc(order, func(i, j int) int {
+		return int(c.Members[i].DB.CompactRevision() - c.Members[j].DB.CompactRevision())
+	})
+	var errs []error
+	for _, i := range order {
+		m := c.Members[i]
+		rev := c.revisionAt(i, index)
+		if rev < 0 {
+			errs = append(errs, fmt.Errorf("%w: the revision of %s at entry %d is not known", replay.ErrNoBase, m.Label, index))
+			continue
+		}
+		b := &replay.Base{Rows: m.DB.Rows, Tables: m.DB.Tables, Log: m.Log, Whole: m.Whole}
+		st, err := replay.Rewind(c.Ctx, b, index, rev)
+		if err == nil {
+			return st, nil
+		}
+		errs = append(errs, fmt.Errorf("%s: %w", m.Label, err))
+	}
+	return nil, errors.Join(errs...)
+}
+
+// split compares two sets of rules: which members hold what the first makes, and which what the second makes.
+type split struct {
+	a, b   *run
+	inA    []*Member // hold what a makes and not what b makes
+	inB    []*Member
+	both   []*Member // the two sets make no difference to them
+	none   []*Member
+	unread []*Member // could not be compared
+}
+
+func (c *Case) split(a, b []*replay.Rule) *split {
+	s := &split{a: c.replayed(a...), b: c.replayed(b...)}
+	for i, m := range c.Members {
+		x, y := s.a.match[i], s.b.match[i]
+		switch {
+		case x == nil || y == nil:
+			s.unread = append(s.unread, m)
+		case x.Exact() && y.Exact():
+			s.both = append(s.both, m)
+		case x.Exact():
+			s.inA = append(s.inA, m)
+		case y.Exact():
+			s.inB = append(s.inB, m)
+		default:
+			s.none = append(s.none, m)
+		}
+	}
+	return s
+}
+
+// tells whether the two sets of rules explain every member that can be compared, and tell some of them apart.
+func (s *split) tells() bool { return len(s.inA) > 0 && len(s.inB) > 0 && len(s.none) == 0 }
+
+// possible tells whether anything could be run at all.
+func (s *split) possible() bool {
+	return s.a.err == nil && s.b.err == nil && len(s.inA)+len(s.inB)+len(s.both)+len(s.none) > 0
+}
+
+// err says why not.
+func (s *split) err() string {
+	for _, r := range []*run{s.a, s.b} {
+		if r.err != nil {
+			return "the entries could not be run again: " + oneLine(r.err)
+		}
+	}
+	return "the entries could not be run again"
+}
+
+func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
+
+// entries is how many entries were compared on members.
+func (r *run) entries(c *Case, ms []*Member) int {
+	n := 0
+	for i, m := range c.Members {
+		if slices.Contains(ms, m) && r.match[i] != nil {
+			n = max(n, r.match[i].Entries)
+		}
+	}
+	return n
+}
+
+// sums says how members compare with a run.
+func (r *run) sums(c *Case) []string {
+	var out []string
+	for i, m := range c.Members {
+		if x := r.match[i]; x != nil {
+			out = append(out, fmt.Sprintf("%s: %s", m.Label, x.String()))
+		}
+	}
+	return out
+}
+
+// judge turns a split into an outcome where members follow different rules: aName and bName complete "follows".
+func (c *Case) judge(s *split, aName, bName string) Outcome {
+	return c.verdict(s, aName, bName, func(n int) string {
+		return fmt.Sprintf("%s %s %s, %s %s, for all %d entries from %d on: no revision differs",
+			labels(s.inA), plural(len(s.inA), "follows", "follow"), aName, labels(s.inB), bName, n, s.a.first)
+	})
+}
+
+// reproduced turns a split into an outcome where something happened to some members: aName and bName complete "run again
+// with".
+func (c *Case) reproduced(s *split, aName, bName string) Outcome {
+	return c.verdict(s, aName, bName, func(n int) string {
+		return fmt.Sprintf("run again from entry %d on with %s, all %d entries make just what %s, and with %s what %s: no revision differs",
+			s.a.first, bName, n, holders(s.inB), aName, holders(s.inA))
+	})
+}
+
+func (c *Case) verdict(s *split, aName, bName string, proof func(n int) string) Outcome {
+	switch {
+	case !s.possible():
+		return consistent(s.err())
+	case s.tells():
+		return confirmed(proof(max(s.a.entries(c, s.inA), s.b.entries(c, s.inB)))).and(s.a.notes...)
+	case len(s.none) == 0:
+		return refuted(fmt.Sprintf("run again from entry %d on, %s and %s do not tell these members apart", s.a.first, aName, bName))
+	}
+	o := refuted(fmt.Sprintf("run again from entry %d on, neither %s nor %s makes what %s", s.a.first, aName, bName, holders(s.none)))
+	for i, m := range c.Members {
+		if slices.Contains(s.none, m) {
+			o = o.and(fmt.Sprintf("%s against %s: %s", m.Label, aName, s.a.match[i]), fmt.Sprintf("%s against %s: %s", m.Label, bName, s.b.match[i]))
+		}
+	}
+	return o
+}
