@@ -1,10 +1,6 @@
 package diff
 
-import (
-	"slices"
-
-	"etcd-autopsy/diff/align"
-)
+import "etcd-autopsy/diff/align"
 
 // ownCauses compares a member with its own log: what it did that etcd's rules do not demand of its own state. Entries
 // without effect count only where nothing but a fault can have kept them from having one: permissions and alarms refuse
@@ -13,14 +9,16 @@ func (c *comparison) ownCauses(i int) {
 	if !c.vouched(i) || len(c.ms[i].DB.Rows.Holes()) > 0 {
 		return
 	}
-	refusable := c.refusable(i)
 	var all []*cause
 	touched := map[string]bool{} // keys of which a row was changed or lost
 	c.traces[i].steps(func(s *align.Step) {
 		if !s.Anomalous() || echo(s, touched) {
 			return
 		}
-		if s.Outcome == align.Refused && !s.Again && refusable(s.Index) {
+		if s.Outcome == align.Permitted {
+			return // what needs permission changed with versions: only another member can tell
+		}
+		if s.Outcome == align.Refused && s.Doubtful {
 			c.excused++
 			return
 		}
@@ -51,31 +49,4 @@ func echo(s *align.Step, touched map[string]bool) bool {
 		}
 	}
 	return follows
-}
-
-// refusable tells, for each entry, whether a rule that this comparison does not simulate may refuse it: permissions while
-// auth is on, quota and corruption alarms while they are.
-func (c *comparison) refusable(i int) func(index uint64) bool {
-	m, h := c.ms[i], c.views[i]
-	// Backwards from what the db says in the end.
-	auth := m.DB.Tables.AuthEnabled
-	var turns []turn
-	for _, x := range slices.Backward(h.authWrites) {
-		if x > m.DB.Tables.ConsistentIndex {
-			continue
-		}
-		switch c.request(i, x).Type {
-		case "AuthEnable":
-			turns = append(turns, turn{x, true})
-			auth = false
-		case "AuthDisable":
-			turns = append(turns, turn{x, false})
-			auth = true
-		}
-	}
-	slices.Reverse(turns)
-	alarmBefore := len(h.refusing) == 0 && len(m.DB.Tables.Alarms) > 0
-	return func(index uint64) bool {
-		return stateAt(turns, index, auth) || stateAt(h.refusing, index, alarmBefore)
-	}
 }

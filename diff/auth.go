@@ -2,7 +2,9 @@ package diff
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
+	"strings"
 
 	"etcd-autopsy/diff/align"
 	"etcd-autopsy/inspect/raftlog"
@@ -12,16 +14,80 @@ import (
 // compareAuth compares the auth tables, unless entries that only some members have reached may explain a difference. The
 // password hashes are left out: up to 3.4 each member draws its own salt.
 func (c *comparison) compareAuth() {
-	if c.pending(func(h *history) []uint64 { return h.authWrites }) {
+	if c.pending(func(h *history) []uint64 {
+		var at []uint64
+		for _, w := range h.authWrites {
+			at = append(at, w.Index)
+		}
+		return at
+	}) {
+		c.doc.NotCompared = append(c.doc.NotCompared, "auth")
 		return
 	}
-	c.table(LayerAuth, "auth enabled", func(t *schema.Tables) any { return t.AuthEnabled })
-	if k := c.table(LayerAuth, "the auth revision", func(t *schema.Tables) any { return t.AuthRevision }); k != nil {
-		c.authReplay(k)
-		c.followAuth(k)
+	k := c.table(LayerAuth, "", func(t *schema.Tables) any {
+		return []any{t.AuthEnabled, t.AuthRevision, append([]schema.User{}, t.Users...), append([]schema.Role{}, t.Roles...)}
+	})
+	if k == nil {
+		return
 	}
-	c.table(LayerAuth, "users", func(t *schema.Tables) any { return t.Users })
-	c.table(LayerAuth, "roles", func(t *schema.Tables) any { return t.Roles })
+	c.describeAuth(k)
+	if !c.authOdd(k) {
+		c.authReplay(k)
+	}
+	c.followAuth(k)
+}
+
+// describeAuth says which of the tables differ, and what each group has.
+func (c *comparison) describeAuth(k *cause) {
+	first := c.ms[k.groups[0][0]].DB.Tables
+	var differ []string
+	note := func(name string, same bool) {
+		if !same && !slices.Contains(differ, name) {
+			differ = append(differ, name)
+		}
+	}
+	for _, g := range k.groups {
+		t := c.ms[g[0]].DB.Tables
+		note("whether auth is on", t.AuthEnabled == first.AuthEnabled)
+		note("the auth revision", t.AuthRevision == first.AuthRevision)
+		note("users", reflect.DeepEqual(t.Users, first.Users) || len(t.Users)+len(first.Users) == 0)
+		note("roles", reflect.DeepEqual(t.Roles, first.Roles) || len(t.Roles)+len(first.Roles) == 0)
+		onOff := "off"
+		if t.AuthEnabled {
+			onOff = "on"
+		}
+		k.effects = append(k.effects, Effect{
+			Members: c.labels(g),
+			Note:    fmt.Sprintf("auth %s, revision %d, %d users, %d roles", onOff, t.AuthRevision, len(t.Users), len(t.Roles)),
+		})
+	}
+	k.odd = k.groups[len(k.groups)-1]
+	k.what = "the auth tables differ in " + strings.Join(differ, ", ")
+}
+
+// authOdd names the auth entry that one group must have left out, or applied twice, if the whole log is there to tell.
+func (c *comparison) authOdd(k *cause) bool {
+	found := false
+	for _, g := range k.groups {
+		a := c.auths[g[0]]
+		if a.timeline == nil || len(a.odd) == 0 {
+			continue
+		}
+		if found {
+			return found // the first one is named
+		}
+		found = true
+		k.odd, k.index, k.outcome, k.again = g, a.odd[0], align.Refused, a.timeline.Again
+		how := "had no effect"
+		if k.again {
+			how = "was applied more than once"
+		}
+		k.what += fmt.Sprintf(": the entry %s on %s", how, strings.Join(c.labels(g), ", "))
+		if n := len(a.odd); n > 1 {
+			k.interval = &Interval{First: a.odd[0], Last: a.odd[n-1]}
+		}
+	}
+	return found
 }
 
 // isAuthWrite tells whether a request changes the auth tables.
@@ -45,10 +111,8 @@ func (c *comparison) authReplay(k *cause) {
 	if c.ms[low[0]].DB.Tables.AuthRevision > c.ms[high[0]].DB.Tables.AuthRevision {
 		low, high = high, low
 	}
-	k.odd = k.groups[1]
-	for n, g := range k.groups {
-		k.effects = append(k.effects, Effect{Members: c.labels(g)})
-		k.effects[n].Note = authNote(c.ms[g[0]].DB.Tables.AuthRevision)
+	if c.ms[low[0]].DB.Tables.AuthRevision == c.ms[high[0]].DB.Tables.AuthRevision {
+		return
 	}
 	extra := c.ms[high[0]].DB.Tables.AuthRevision - c.ms[low[0]].DB.Tables.AuthRevision
 	first, last := uint64(0), uint64(0)
@@ -62,6 +126,7 @@ func (c *comparison) authReplay(k *cause) {
 		return
 	}
 	k.index, k.again, k.outcome = first, true, align.Applied
+	k.odd = high
 	k.what = "auth entries were applied again after a restart, which raised the auth revision once more each"
 	if last > first {
 		k.interval = &Interval{First: first, Last: last}
@@ -69,8 +134,6 @@ func (c *comparison) authReplay(k *cause) {
 	}
 	k.entries = c.countedAgain(high[0], first, extra)
 }
-
-func authNote(revision uint64) string { return fmt.Sprintf("auth revision %d", revision) }
 
 // countsAgain tells whether an auth request raises the auth revision each time it is applied.
 func countsAgain(typ string) bool {
@@ -153,13 +216,23 @@ func (c *comparison) restarts(i int) func(index uint64) bool {
 // for every 256 ids. A restart moves it by the milliseconds since the last one.
 const sameProcess = 500
 
-// followAuth marks what the difference in auth revisions led to: requests that carry an older auth revision than the
-// member's own are refused there.
+// followAuth marks what the difference led to: requests of users whose permissions, or whose auth revision, are others
+// than the member's are refused there, or are not.
 func (c *comparison) followAuth(k *cause) {
 	for _, x := range c.causes {
-		if x.layer == LayerApply && x.rule != nil && x.rule.byAuthRevision && slices.EqualFunc(x.groups, k.groups, slices.Equal[[]int]) &&
+		if x.layer == LayerApply && (x.outcome == align.Refused || x.outcome == align.Permitted) && c.byUser(x) && slices.EqualFunc(x.groups, k.groups, slices.Equal[[]int]) &&
 			(k.index == 0 || k.index < x.index) {
 			x.of = k
 		}
 	}
+}
+
+// byUser tells whether all entries of a cause come from a user.
+func (c *comparison) byUser(k *cause) bool {
+	for _, index := range append([]uint64{k.index}, k.entries...) {
+		if r := c.request(k.odd[0], index); r == nil || r.User == "" {
+			return false
+		}
+	}
+	return true
 }

@@ -58,6 +58,8 @@ func (c *comparison) guard(name string, f func()) {
 // filled makes empty lists of nil ones: JSON readers want [] for none.
 func (d *Document) filled() *Document {
 	notNil(&d.Reasons)
+	notNil(&d.Notes)
+	notNil(&d.NotCompared)
 	notNil(&d.Members)
 	notNil(&d.Divergences)
 	notNil(&d.Keys)
@@ -106,6 +108,7 @@ type comparison struct {
 	parts     []parting
 	inputs    []align.Input
 	traces    []*trace
+	auths     []*auth
 	at        []int64 // revision of each member at the common index, -1 if not known
 	causes    []*cause
 	mu        sync.Mutex
@@ -239,6 +242,10 @@ func (c *comparison) align() {
 			cmp.Compare(len(c.ms[a].DB.Rows.Holes()), len(c.ms[b].DB.Rows.Holes())),
 			cmp.Compare(len(c.views[b].entries), len(c.views[a].entries)))
 	})
+	c.auths = make([]*auth, len(c.ms))
+	for i := range c.ms {
+		c.auths[i] = c.authOf(i)
+	}
 	c.each(func(i int) { c.inputs[i] = c.input(i) })
 	for k, i := range order {
 		c.traces[i] = c.traceAfter(i, order[:k])
@@ -280,7 +287,7 @@ func (c *comparison) input(i int) align.Input {
 		Log: h.log, Table: m.DB.Rows, Index: h.touched.index(m.DB.Rows),
 		Compact: m.DB.CompactRevision(), ConsistentIndex: m.DB.Tables.ConsistentIndex,
 		Leases: newLeaseLog(h.leases, m.DB.Tables.Leases, whole), Whole: whole,
-		Refusable: c.refusable(i),
+		Judge: c.judge(i),
 	}
 }
 

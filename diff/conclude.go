@@ -3,6 +3,8 @@ package diff
 import (
 	"math"
 	"slices"
+
+	"etcd-autopsy/inspect/finding"
 )
 
 // lag lists what members have not applied yet.
@@ -68,6 +70,18 @@ func (c *comparison) conclude() {
 		}
 	}
 	c.limits()
+	c.notes()
+}
+
+// notes tells of findings that mattered to nothing that was compared.
+func (c *comparison) notes() {
+	for _, m := range c.all {
+		for _, f := range m.Findings {
+			if !f.Unreadable && f.Severity != finding.Info {
+				c.doc.Notes = append(c.doc.Notes, m.Label+": "+f.String())
+			}
+		}
+	}
 }
 
 // limits says what cannot be told from what is there.

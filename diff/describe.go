@@ -116,15 +116,17 @@ func note(odd *align.Step, steps []*align.Step) string {
 	case len(steps) > 1 || odd.Again:
 		return "applied more than once"
 	case odd.Outcome == align.Refused:
-		return "no effect, although its own state demands one"
+		return "no effect, though by etcd's rules it should have had one"
+	case odd.Outcome == align.Permitted:
+		return "applied, though permissions or an alarm refuse it by the rules of etcd 3.3 and later"
 	case odd.Outcome == align.OtherBranch:
-		return "the other branch of the transaction than its own state demands"
+		return "took the other branch than its compares demand"
 	case odd.Outcome == align.Partial:
 		return "only some of the changes"
 	case odd.Outcome == align.Lost:
 		return "the revision was made, but its rows are gone"
 	case odd.Outcome == align.Altered:
-		return "stored rows differ from the entry: " + odd.Detail
+		return "the stored row differs from the entry in its " + odd.Detail
 	}
 	return ""
 }

@@ -61,12 +61,16 @@ func (k Key) named() (text, b64 string) {
 
 // Document is the result of a comparison. Everything in it is sorted.
 type Document struct {
-	SchemaVersion string       `json:"schema_version"`
-	Verdict       Verdict      `json:"verdict"`
-	Reasons       []string     `json:"reasons"`
-	Members       []Member     `json:"members"`
-	Common        Common       `json:"common"`
-	Divergences   []Divergence `json:"divergences"`
+	SchemaVersion string   `json:"schema_version"`
+	Verdict       Verdict  `json:"verdict"`
+	Reasons       []string `json:"reasons"`
+	// Notes are about damage, or a doubt, that does not limit the verdict.
+	Notes []string `json:"notes"`
+	// NotCompared are tables that could not be compared, because entries that change them lie between the members.
+	NotCompared []string     `json:"not_compared"`
+	Members     []Member     `json:"members"`
+	Common      Common       `json:"common"`
+	Divergences []Divergence `json:"divergences"`
 	// Consequences are departures that an earlier divergence led to by itself, such as writes that a member refuses
 	// because its auth revision had departed before.
 	Consequences []Divergence `json:"consequences"`

@@ -1,11 +1,10 @@
 package diff
 
 import (
-	"slices"
-
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
 	"etcd-autopsy/diff/align"
+	"etcd-autopsy/diff/authz"
 	"etcd-autopsy/inspect/raftlog"
 )
 
@@ -16,15 +15,17 @@ type history struct {
 	touched *touched
 	leases  map[int64][]leaseEvent // in order
 	// Indexes of entries of some kinds, in order.
-	authWrites, alarms, confChanges []uint64
-	alarmed                         map[alarmID]bool // those that are on as far as the log is read
-	refusing                        []turn           // when alarms that refuse writes came on and went off
+	alarms, confChanges []uint64
+	authWrites          []authz.Write
+	alarmed             map[alarmID]bool // those that are on as far as the log is read
+	refusing            []turn           // when alarms that refuse writes came on and went off
 }
 
-// turn is a change of a state: from behind the entry on it is on, or off.
+// turn is a change of the alarms: behind the entry some are on, or none.
 type turn struct {
-	index uint64
-	on    bool
+	index   uint64
+	on      bool
+	corrupt bool // one of them refuses everything
 }
 
 func newHistory(entries []align.Entry) *history {
@@ -39,7 +40,7 @@ func (h *history) visit(e *align.Entry, r *raftlog.Request) {
 	case r.Type == "ConfChange" || r.Type == "ConfChangeV2":
 		h.confChanges = append(h.confChanges, e.Index)
 	case isAuthWrite(r.Type):
-		h.authWrites = append(h.authWrites, e.Index)
+		h.authWrites = append(h.authWrites, authz.Write{Index: e.Index, Request: r})
 	}
 	in := r.Internal
 	switch {
@@ -65,27 +66,21 @@ func (h *history) alarm(index uint64, r *pb.AlarmRequest) {
 		h.alarmed[id] = true
 	default:
 		if _, known := h.alarmed[id]; !known && len(h.refusing) == 0 {
-			h.refusing = append(h.refusing, turn{0, true}) // it was on when the log begins
+			h.refusing = append(h.refusing, turn{0, true, r.Alarm == pb.AlarmType_CORRUPT}) // it was on when the log begins
 		}
 		delete(h.alarmed, id)
 	}
-	h.refusing = append(h.refusing, turn{index, len(h.alarmed) > 0})
+	corrupt := false
+	for id := range h.alarmed {
+		corrupt = corrupt || id.typ == pb.AlarmType_CORRUPT
+	}
+	h.refusing = append(h.refusing, turn{index, len(h.alarmed) > 0, corrupt})
 }
 
 // alarmID is an alarm of a member.
 type alarmID struct {
 	member uint64
 	typ    pb.AlarmType
-}
-
-// stateAt is the state that the last turn before an entry leaves, given the one before all of them.
-func stateAt(turns []turn, index uint64, before bool) bool {
-	for _, t := range slices.Backward(turns) {
-		if t.index < index {
-			return t.on
-		}
-	}
-	return before
 }
 
 // whole tells whether the log reaches back to the cluster's first entry without a gap.

@@ -2,6 +2,8 @@ package diff
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"etcd-autopsy/diff/align"
 	"etcd-autopsy/inspect/raftlog"
@@ -53,7 +55,7 @@ func (c *comparison) extent(like []*cause) int {
 		}
 		return run
 	}
-	if k.outcome != align.Refused || len(like) < 2 {
+	if k.outcome != align.Refused && k.outcome != align.Permitted || len(like) < 2 {
 		return 1
 	}
 	departs := map[uint64]int{}
@@ -72,14 +74,28 @@ func (c *comparison) extent(like []*cause) int {
 	for _, r := range rulesFor(first, highest) {
 		if n := c.ruleExtent(odd, k.index, departs, r); n >= minRule && n > best {
 			best, k.rule = n, &r
-			k.what = fmt.Sprintf("all %d %s that would change a key had no effect", n, r.name)
+			k.what = fmt.Sprintf("all %d %s that would change a key had no effect on %s", n, r.name, c.without(k))
 		}
 	}
 	if n := c.runExtent(odd, k.index, departs); n > best {
 		best, k.rule = n, nil
-		k.what = fmt.Sprintf("%d entries in a row had no effect", n)
+		k.what = fmt.Sprintf("%d entries in a row had no effect on %s", n, c.without(k))
 	}
 	return best
+}
+
+// without names the members on which the entries of a cause had no effect.
+func (c *comparison) without(k *cause) string {
+	var ls []string
+	for _, g := range k.groups {
+		for _, i := range g {
+			if slices.Contains(k.odd, i) == (k.outcome == align.Refused) {
+				ls = append(ls, c.ms[i].Label)
+			}
+		}
+	}
+	slices.Sort(ls)
+	return strings.Join(ls, ", ")
 }
 
 // ruleExtent counts how many departures in a row belong to the rule: it ends at the first entry that the rule covers and
@@ -99,8 +115,8 @@ func (c *comparison) ruleExtent(member int, from uint64, departs map[uint64]int,
 		switch covered := r.hits(req); {
 		case covered && departed:
 			n++
-		case covered && s.Outcome == align.Refused:
-			// Refused on all members: another rule forbids it everywhere.
+		case covered && (s.Outcome == align.Refused || s.Outcome == align.Permitted):
+			// The same on all members: another rule forbids or allows it everywhere.
 		case covered != departed:
 			done = true
 		}

@@ -20,7 +20,7 @@ func summaries(ms []*inspect.Member) []Member {
 		s.Term = m.Term()
 		if db := m.DB; db != nil {
 			t := db.Tables
-			s.Readable = true
+			s.Readable = db.HasKeys
 			s.ConsistentIndex = t.ConsistentIndex
 			s.Revision, s.CompactRevision = db.Revision(), db.CompactRevision()
 			s.Revisions = db.Rows.Len()

@@ -147,7 +147,9 @@ func (c *comparison) groupsOf(same func(i, j int) bool) [][]int {
 }
 
 func (c *comparison) compareAlarms() {
-	if !c.pending(func(h *history) []uint64 { return h.alarms }) {
+	if c.pending(func(h *history) []uint64 { return h.alarms }) {
+		c.doc.NotCompared = append(c.doc.NotCompared, "alarms")
+	} else {
 		c.table(LayerAlarm, "alarms", func(t *schema.Tables) any { return t.Alarms })
 	}
 }
@@ -156,6 +158,7 @@ func (c *comparison) compareAlarms() {
 // who belongs to the cluster counts.
 func (c *comparison) compareMembership() {
 	if c.pending(func(h *history) []uint64 { return h.confChanges }) {
+		c.doc.NotCompared = append(c.doc.NotCompared, "members")
 		return
 	}
 	c.table(LayerMembership, "who is a member", func(t *schema.Tables) any {

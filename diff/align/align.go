@@ -48,10 +48,12 @@ type Outcome int
 const (
 	// Applied made the revision that was predicted.
 	Applied Outcome = iota
-	// NoEffect was predicted to make no revision and made none.
+	// NoEffect made no revision and should not: it changes nothing, or is refused.
 	NoEffect
-	// Refused was predicted to make a revision and made none: skipped, or refused by a rule that is not simulated.
+	// Refused was predicted to make a revision and made none, although nothing that is known refuses it.
 	Refused
+	// Permitted made the revision that was predicted, although permissions or an alarm refuse it.
+	Permitted
 	// OtherBranch is a transaction that did what it would do if its compare had come out otherwise.
 	OtherBranch
 	// Partial made a revision in which some of the predicted changes are missing.
@@ -66,7 +68,7 @@ const (
 	Unread
 )
 
-var outcomes = [...]string{"applied", "no effect", "refused", "other branch", "partial", "altered", "lost", "extra", "unread"}
+var outcomes = [...]string{"applied", "no effect", "refused", "permitted", "other branch", "partial", "altered", "lost", "extra", "unread"}
 
 func (o Outcome) String() string { return outcomes[o] }
 
@@ -81,6 +83,8 @@ type Step struct {
 	Again bool
 	// Predicted is what etcd's rules say, for outcomes that are not Applied or NoEffect.
 	Predicted []Change
+	// Doubtful is true for Refused where it is not known whether permissions or an alarm refused the entry.
+	Doubtful bool
 	// HistoryOnly is true for Altered if only version or create_revision differ, which follow from earlier rows.
 	HistoryOnly bool
 	// Detail says which fields of which row differ, for Altered.
@@ -107,13 +111,25 @@ type Input struct {
 	// ConsistentIndex is the last entry that the db claims to hold.
 	ConsistentIndex uint64
 	Leases          Leases
-	// Refusable tells whether permissions or an alarm, which predictions leave out, may have refused an entry. nil: none.
-	Refusable func(index uint64) bool
+	// Judge tells whether permissions or an alarm, which predictions leave out, refuse an entry. nil: nothing does.
+	Judge Judge
 	// Whole is true if the log begins with the first entry of the cluster and its keyspace began empty.
 	Whole bool
 	// From resumes an alignment that another member shares up to here.
 	From *From
 }
+
+// Judgement is what permissions and alarms say of an entry.
+type Judgement int
+
+const (
+	Allowed Judgement = iota
+	Doubtful
+	Denied
+)
+
+// Judge judges an entry by all that may refuse it besides its own content. attached lists the keys of a lease.
+type Judge func(index uint64, r *raftlog.Request, attached func(lease int64) []string) Judgement
 
 // From is a place in the grid: entries up to Index are done, revisions up to Revision are made.
 type From struct {

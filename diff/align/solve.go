@@ -240,7 +240,21 @@ func (g *grid) request(i int) *raftlog.Request {
 
 // match asks whether entry i made group n.
 func (g *grid) match(i, n int) (int, Outcome, string) {
-	return g.p.match(g.request(i), g.entries[i].Index, g.predict(i, n), &g.groups[n], g.mainBefore(n))
+	c, out, detail := g.p.match(g.request(i), g.entries[i].Index, g.predict(i, n), &g.groups[n], g.mainBefore(n))
+	if out == Applied && c == 0 && g.judge(i, n) == Denied {
+		return costPermit, Permitted, ""
+	}
+	return c, out, detail
+}
+
+// judge asks whether entry i is refused after the first n groups.
+func (g *grid) judge(i, n int) Judgement {
+	if g.in.Judge == nil {
+		return Allowed
+	}
+	return g.in.Judge(g.entries[i].Index, g.request(i), func(lease int64) []string {
+		return g.in.Index.Attached(lease, g.mainBefore(n))
+	})
 }
 
 // step describes what entry i, or none if negative, did to group n, or to none.
@@ -421,7 +435,9 @@ func (g *grid) walk(seen map[node]move, at node) ([]Step, node) {
 		case nothing:
 			s := g.step(at.i, -1, NoEffect, "")
 			if want := g.predict(at.i, at.g); len(want) > 0 {
-				s.Outcome, s.Predicted = Refused, want
+				if j := g.judge(at.i, at.g); j != Denied {
+					s.Outcome, s.Predicted, s.Doubtful = Refused, want, j == Doubtful
+				}
 			}
 			steps = append(steps, s)
 		case hidden:
@@ -491,10 +507,7 @@ func (g *grid) expand(at node, lowG int, visit func(cost int, next node, k kind)
 	}
 	cost := 0
 	if len(g.predict(i-1, n)) > 0 {
-		cost = costRefused
-		if g.in.Refusable != nil && g.in.Refusable(g.entries[i-1].Index) {
-			cost = costDenied
-		}
+		cost = [...]int{Allowed: costRefused, Doubtful: costDoubted, Denied: 0}[g.judge(i-1, n)]
 	}
 	visit(cost, node{i - 1, n}, nothing)
 	if n > lowG {

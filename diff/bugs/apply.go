@@ -701,6 +701,9 @@ func longLease(c *Case) Outcome {
 		touches = touches || long(internal(r))
 		for _, id := range leasesOf(internal(r)) {
 			for _, m := range c.Members {
+				if !m.hasDB() {
+					continue
+				}
 				for _, l := range m.DB.Tables.Leases {
 					touches = touches || l.ID == id && l.TTL > maxTTL
 				}
@@ -719,6 +722,9 @@ func longLease(c *Case) Outcome {
 func (c *Case) longLeaseTables() Outcome {
 	var with, without []*Member
 	for _, m := range c.Members {
+		if !m.hasDB() {
+			continue
+		}
 		has := false
 		for _, l := range m.DB.Tables.Leases {
 			has = has || slices.Contains(c.Cause.Leases, l.ID)

@@ -10,8 +10,7 @@ import (
 
 	"etcd-autopsy/diff/align"
 	"etcd-autopsy/diff/replay"
-	"etcd-autopsy/inspect"
-	"etcd-autopsy/inspect/mvcc"
+	"etcd-autopsy/inspect/finding"
 	"etcd-autopsy/inspect/raftlog"
 	"etcd-autopsy/inspect/schema"
 )
@@ -92,7 +91,11 @@ func aheadOfLog(_ *Case, m *Member) Outcome {
 	if n == 0 || voters(m) < 2 {
 		return Outcome{}
 	}
-	return consistent(fmt.Sprintf("the db has applied entries up to %d, but the log ends at entry %d: the log was not synced, or the db was copied later",
+	o := found(Consistent, m, damageCodes...)
+	if o.Status == "" {
+		return o // a db that was copied after the log looks the same
+	}
+	return o.and(fmt.Sprintf("the db has applied entries up to %d, but the log ends at entry %d: neither was synced, or the db was copied later",
 		m.DB.Tables.ConsistentIndex, max(m.Member.Log.Last(), m.snapshotIndex())))
 }
 
@@ -242,7 +245,7 @@ func bigRecord(_ *Case, m *Member) Outcome {
 func brokenTail(_ *Case, m *Member) Outcome {
 	l := m.Member.Log
 	for i := range l.Segments {
-		torn := l.Segments[i].End == raftlog.EndTorn
+		torn := l.Segments[i].End == raftlog.Torn
 		if !torn {
 			continue
 		}
@@ -262,9 +265,9 @@ func brokenTail(_ *Case, m *Member) Outcome {
 }
 
 func damagedLog(_ *Case, m *Member) Outcome {
-	o := found(Confirmed, m, "wal-crc-mismatch", "wal-record-malformed", "wal-garbage", "wal-torn", "wal-gap")
+	o := found(Confirmed, m, "wal-crc-mismatch", "wal-frame-corrupt", "wal-record-malformed", "wal-bytes-after-end")
 	for i, s := range m.Member.Log.Segments {
-		if s.End == raftlog.EndTorn && o.Status == "" {
+		if s.End == raftlog.Torn && o.Status == "" {
 			o = consistent(fmt.Sprintf("segment %d of the log, %s, ends inside a record", i+1, path.Base(s.Name)))
 		}
 	}
@@ -274,8 +277,9 @@ func damagedLog(_ *Case, m *Member) Outcome {
 func damagedDB(_ *Case, m *Member) Outcome { return found(Confirmed, m, damageCodes...) }
 
 var damageCodes = []string{
-	"page-empty", "page-free-and-reachable", "page-malformed", "page-overflow", "page-unreachable", "page-unreadable", "page-id", "page-order", "page-flags", "page-shared",
-	"db-unreadable", "rows-missing", "root-row", "orphan-branch", "bucket-missing", "meta-txid-gap",
+	"bucket-missing", "db-unreadable", "orphan-branch", "page-beyond-end", "page-double-use", "page-element-bounds", "page-element-flags",
+	"page-empty", "page-free-and-reachable", "page-id-mismatch", "page-key-order", "page-key-range", "page-out-of-bounds",
+	"page-overflow", "page-type", "page-unreachable", "page-zero", "root-row", "rows-missing",
 }
 
 func freelistDamaged(_ *Case, m *Member) Outcome {
@@ -406,21 +410,25 @@ func restoredZombies(_ *Case, m *Member) Outcome {
 		fmt.Sprintf("the members bucket holds %s, which no entry of this log names: the members of the cluster that the backup is from", list(foreign)))
 }
 
-// restoredAt tells whether the cluster was made from a backup, and with how many members.
+// restoredAt tells whether the cluster was made from a backup, and with how many members: a restore writes a log that
+// begins with them, and a snapshot record behind the last one, both in term 1.
 func restoredAt(m *Member) (n int, ok bool) {
-	if !m.hasDB() || uint64(m.DB.Revision()-1) <= m.DB.Tables.ConsistentIndex {
+	if !m.hasDB() || len(m.Member.Log.Entries) == 0 {
 		return 0, false
 	}
 	for i := range m.Log {
-		if m.Log[i].Index != uint64(i+1) {
-			break
-		}
-		if r := m.Log[i].Request(); r.ConfChange == nil || m.Log[i].Term != 1 {
+		e := &m.Log[i]
+		if e.Index != uint64(i+1) || e.Term != 1 || e.Request().ConfChange == nil {
 			break
 		}
 		n++
 	}
-	return n, n > 0
+	for _, s := range m.Member.Log.Snapshots {
+		if n > 0 && s.Index == uint64(n) && s.Term == 1 {
+			return n, true
+		}
+	}
+	return 0, false
 }
 
 func restoredCluster(_ *Case, m *Member) Outcome {
@@ -428,7 +436,8 @@ func restoredCluster(_ *Case, m *Member) Outcome {
 	if !ok {
 		return Outcome{}
 	}
-	return confirmed(fmt.Sprintf("revision %d with %d entries applied, and a log that begins with %s of term 1", m.DB.Revision(), m.DB.Tables.ConsistentIndex, count(n, "added member", "added members"))).
+	return confirmed(fmt.Sprintf("the log begins with %s in term 1 and a snapshot of entry %d, as a restore leaves it; the db has come to revision %d with entry %d",
+		count(n, "added member", "added members"), n, m.DB.Revision(), m.DB.Tables.ConsistentIndex)).
 		and(details(m.has("revision-jump"))...)
 }
 
@@ -780,10 +789,11 @@ func tombstoneAtCompaction(_ *Case, m *Member) Outcome {
 
 // neverCompacted is a history that grows from the first revision on.
 func neverCompacted(_ *Case, m *Member) Outcome {
-	o := found(Consistent, m, "never-compacted")
-	if o.Status == "" {
-		return o
+	fs := m.has("never-compacted")
+	if len(fs) == 0 || fs[0].Severity == finding.Info {
+		return Outcome{} // too young to tell
 	}
+	o := found(Consistent, m, "never-compacted")
 	if v := m.minors(); v.low >= "3.6" {
 		return refuted("3.6 and later compact by default where a retention is set: " + v.String())
 	}
@@ -1063,8 +1073,3 @@ func dangling(_ *Case, m *Member) Outcome {
 	}
 	return found(Confirmed, m, "lease-dangling")
 }
-
-var (
-	_ = mvcc.Revision{}
-	_ = (*inspect.Member)(nil)
-)

@@ -65,7 +65,7 @@ func (c *Case) excused(v *diff.Divergence) bool {
 		if !p.Named && (v.Entry == nil || p.why != "") || !p.Required {
 			return true
 		}
-		if len(p.also) > 0 && v.EntryInterval != nil && v.EntryInterval.First >= p.Lo && v.EntryInterval.Last <= p.Hi {
+		if len(p.also) > 0 && (v.EntryInterval != nil && v.EntryInterval.First >= p.Lo && v.EntryInterval.Last <= p.Hi || v.Entry != nil && v.Entry.Index >= p.Lo && v.Entry.Index <= p.Hi) {
 			return true
 		}
 		if v.Entry != nil && p.Others[v.Entry.Index] {
@@ -115,6 +115,8 @@ func (c *Case) parting(r *Result, d *diff.Document, n int, p *Parting, used []bo
 		case !p.Required:
 			r.Absent++
 			return
+		case p.Fault.Lease != 0 && p.Fault.Kind.table() && len(c.Truth.Partings) > 1 && slices.ContainsFunc(d.Leases, func(l diff.LeaseDiff) bool { return int64(l.ID) == p.Fault.Lease }):
+			return // listed, if only as one more lease that differs
 		case !p.Named && len(d.Divergences) > 0 && (p.Fault.Kind != Extra || p.why != "") && !p.Fault.Kind.table():
 			best = min(n, len(d.Divergences)-1)
 			if used[best] {
@@ -204,21 +206,8 @@ func (c *Case) groups(r *Result, p *Parting, v *diff.Divergence) {
 		return bySize(out...)
 	}
 	want, got := strip(p.Groups), strip(v.Groups)
-	if p.Lo != p.Hi {
-		// Which of the entries it was may not be the same on all members that anything befell.
-		for _, f := range append(p.also, p.Fault) {
-			var odd, even []string
-			for i, l := range c.Labels {
-				if f.on(i) {
-					odd = append(odd, l)
-				} else {
-					even = append(even, l)
-				}
-			}
-			if len(p.also) > 0 && slices.EqualFunc(strip([][]string{odd, even}), got, slices.Equal[[]string]) {
-				return
-			}
-		}
+	if len(p.also) > 0 && p.Lo != p.Hi {
+		return // several things befell one of several entries: who agrees with whom depends on which
 	}
 	if !slices.EqualFunc(want, got, slices.Equal[[]string]) {
 		r.fail("groups", "want %v, got %s (%s)", want, tell(v), p.Fault)

@@ -283,12 +283,22 @@ func (k Kind) apart(o Kind) bool {
 	return true
 }
 
+// near tells whether another fault befalls the same member so close by that one fault of another kind may explain both.
+func (m *maker) near(f *Fault) bool {
+	return slices.ContainsFunc(m.c.Faults, func(o *Fault) bool {
+		return o != f && o.Index > 0 && slices.ContainsFunc(o.Members, f.on) && distance(o.Index, f.Index) < 16 && !o.Kind.table() && !f.Kind.table()
+	})
+}
+
 // fits tells whether the fault can befall its entry, and draws the rest of it.
 func (m *maker) fits(f *Fault) bool {
 	r := m.faults
 	e := &m.w.log[f.Index-1]
 	eff := m.effect(f.Index)
 	writes := eff.After > eff.Before
+	if m.near(f) {
+		return false
+	}
 	if int(f.Index) <= m.n || slices.ContainsFunc(m.c.Faults, func(o *Fault) bool { return o.Index == f.Index }) {
 		return false // a member that does not know the others stops at once
 	}
@@ -494,6 +504,9 @@ func (m *maker) damage() (bool, error) {
 		}
 		if err != nil || !ok {
 			return false, err
+		}
+		if m.near(f) {
+			return false, nil
 		}
 		if slices.ContainsFunc(done, func(o *Fault) bool { return o.revision == f.revision && f.revision > 0 }) {
 			return false, nil

@@ -563,6 +563,11 @@ func (m *maker) appliedParting(p *Parting) (*Parting, error) {
 	if err := m.alternatives(p, base); err != nil {
 		return nil, err
 	}
+	for _, x := range m.c.Members {
+		if x.hist.index < p.Hi && !slices.Contains(p.Unknown, x.Label) {
+			p.Unknown = append(p.Unknown, x.Label) // it has come to some of them only
+		}
+	}
 	return p, nil
 }
 
@@ -726,15 +731,22 @@ func (m *maker) alternatives(p *Parting, base *history) error {
 	switch f.Kind {
 	case Replay, LostTail:
 		return m.windows(f, base, try)
-	case Extra, Banned:
+	case Extra:
 		return nil
 	}
 	g := *f
-	at := slices.IndexFunc(x.hist.effects, func(e Effect) bool { return e.Index == f.Index && (e.After > e.Before || e.Tables) })
+	if f.Kind == Banned {
+		// A ban on one request only is one that was skipped.
+		g.Kind, g.Index = Skip, p.Index
+		if same, err := try(&g); err != nil || !same {
+			return err
+		}
+	}
+	at := slices.IndexFunc(x.hist.effects, func(e Effect) bool { return e.Index == g.Index && (e.After > e.Before || e.Tables) })
 	if at < 0 {
 		g.Kind = Skip // it comes to that
 	}
-	n := slices.IndexFunc(base.effects, func(e Effect) bool { return e.Index == f.Index })
+	n := slices.IndexFunc(base.effects, func(e Effect) bool { return e.Index == g.Index })
 	if n < 0 || g.Kind == WrongLease {
 		return nil
 	}

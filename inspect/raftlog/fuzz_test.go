@@ -39,7 +39,8 @@ func FuzzDecode(f *testing.F) {
 	}
 	f.Add(uint8(0), marshal(f, &pb.InternalRaftRequest{Header: &pb.RequestHeader{ID: 1, Username: "u"}, AuthUserAdd: &pb.AuthUserAddRequest{Name: "n", Password: "p"}}))
 	f.Add(uint8(0), marshal(f, &pb.InternalRaftRequest{Txn: &pb.TxnRequest{Compare: []*pb.Compare{{Key: []byte("k")}}, Success: []*pb.RequestOp{
-		{Request: &pb.RequestOp_RequestPut{RequestPut: &pb.PutRequest{Key: []byte("k")}}}}}}))
+		{Request: &pb.RequestOp_RequestPut{RequestPut: &pb.PutRequest{Key: []byte("k")}}},
+	}}}))
 	f.Add(uint8(1), []byte{8, 1, 16, 3, 24, 5, 34, 2, '{', '}'})
 	f.Add(uint8(2), []byte{8, 1, 18, 4, 8, 1, 16, 5, 26, 2, '{', '}'})
 	f.Fuzz(func(t *testing.T, typ uint8, data []byte) {

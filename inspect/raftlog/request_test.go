@@ -107,10 +107,14 @@ func TestRequests(t *testing.T) {
 		{&pb.InternalRaftRequest{Put: &pb.PutRequest{Key: []byte("a\x00\xff"), IgnoreValue: true, IgnoreLease: true}}, "Put 0x6100ff (0 bytes, keeps the value, keeps the lease)"},
 		{&pb.InternalRaftRequest{DeleteRange: &pb.DeleteRangeRequest{Key: []byte("/a"), RangeEnd: []byte{0}}}, "DeleteRange /a.."},
 		{&pb.InternalRaftRequest{DeleteRange: &pb.DeleteRangeRequest{Key: []byte{0}, RangeEnd: []byte{0}}}, "DeleteRange 0x00.."},
-		{&pb.InternalRaftRequest{Txn: &pb.TxnRequest{Compare: []*pb.Compare{canary}, Success: []*pb.RequestOp{put("/a", "canary")}, Failure: []*pb.RequestOp{get("/a")}}},
-			"Txn 1 compare, then 1 put /a, else 1 range /a"},
-		{&pb.InternalRaftRequest{Txn: &pb.TxnRequest{Success: []*pb.RequestOp{put("1", ""), put("2", ""), del("3", "4"), put("5", ""), put("6", "")}}},
-			"Txn 0 compares, then 4 puts 1 2 5 ..., 1 delete 3..4, else nothing"},
+		{
+			&pb.InternalRaftRequest{Txn: &pb.TxnRequest{Compare: []*pb.Compare{canary}, Success: []*pb.RequestOp{put("/a", "canary")}, Failure: []*pb.RequestOp{get("/a")}}},
+			"Txn 1 compare, then 1 put /a, else 1 range /a",
+		},
+		{
+			&pb.InternalRaftRequest{Txn: &pb.TxnRequest{Success: []*pb.RequestOp{put("1", ""), put("2", ""), del("3", "4"), put("5", ""), put("6", "")}}},
+			"Txn 0 compares, then 4 puts 1 2 5 ..., 1 delete 3..4, else nothing",
+		},
 		{&pb.InternalRaftRequest{Compaction: &pb.CompactionRequest{Revision: 7}}, "Compaction 7"},
 		{&pb.InternalRaftRequest{LeaseGrant: &pb.LeaseGrantRequest{ID: int64(lease), TTL: 60}}, "LeaseGrant 9574a1fd33c10c60 (60 s)"},
 		{&pb.InternalRaftRequest{LeaseRevoke: &pb.LeaseRevokeRequest{ID: 0x5574a1fd33c10c60}}, "LeaseRevoke 5574a1fd33c10c60"},
@@ -219,14 +223,17 @@ func TestConfChange(t *testing.T) {
 	cc := &raftpb.ConfChange{Id: new(uint64(5)), Type: raftpb.ConfChangeAddLearnerNode.Enum(), NodeId: new(uint64(0xfb16c6003bed8e9)), Context: []byte(ctx)}
 	r, err := Decode(&Entry{Type: EntryConfChange, Data: marshal(t, cc)})
 	must(t, err)
-	want := &ConfChange{ID: 5, Changes: []ConfChangeSingle{{"AddLearnerNode", 0xfb16c6003bed8e9}}, Context: []byte(ctx),
-		Member: &ConfMember{ID: 0xfb16c6003bed8e9, PeerURLs: []string{"http://a:2380"}, IsLearner: true}}
+	want := &ConfChange{
+		ID: 5, Changes: []ConfChangeSingle{{"AddLearnerNode", 0xfb16c6003bed8e9}}, Context: []byte(ctx),
+		Member: &ConfMember{ID: 0xfb16c6003bed8e9, PeerURLs: []string{"http://a:2380"}, IsLearner: true},
+	}
 	if d := cmp.Diff(want, r.ConfChange); d != "" || r.ID != 5 || r.Summary() != "ConfChange AddLearnerNode 0fb16c6003bed8e9" {
 		t.Error(r.Summary(), d)
 	}
 
 	two := &raftpb.ConfChangeV2{Transition: raftpb.ConfChangeTransitionJointExplicit.Enum(), Context: []byte(`{"isPromote":true}`), Changes: []*raftpb.ConfChangeSingle{
-		{Type: raftpb.ConfChangeRemoveNode.Enum(), NodeId: new(uint64(1))}, {Type: raftpb.ConfChangeUpdateNode.Enum(), NodeId: new(uint64(2))}}}
+		{Type: raftpb.ConfChangeRemoveNode.Enum(), NodeId: new(uint64(1))}, {Type: raftpb.ConfChangeUpdateNode.Enum(), NodeId: new(uint64(2))},
+	}}
 	r, err = Decode(&Entry{Type: EntryConfChangeV2, Data: marshal(t, two)})
 	must(t, err)
 	if got := r.Summary(); got != "ConfChangeV2 RemoveNode 0000000000000001 UpdateNode 0000000000000002 (promotion)" || r.ConfChange.Transition != "JointExplicit" {

@@ -34,7 +34,8 @@ const store = `{"Root":{"Path":"/","CreatedIndex":0,"ModifiedIndex":0,"ExpireTim
 func snapFile(t testing.TB, data string) Source {
 	dir := t.TempDir()
 	must(t, snap.New(zap.NewNop(), dir).SaveSnap(&raftpb.Snapshot{Data: []byte(data), Metadata: &raftpb.SnapshotMetadata{
-		Index: new(uint64(0x324)), Term: new(uint64(2)), ConfState: &raftpb.ConfState{Voters: []uint64{3, nodeID}, Learners: []uint64{7}, AutoLeave: new(true)}}}))
+		Index: new(uint64(0x324)), Term: new(uint64(2)), ConfState: &raftpb.ConfState{Voters: []uint64{3, nodeID}, Learners: []uint64{7}, AutoLeave: new(true)},
+	}}))
 	const name = "0000000000000002-0000000000000324.snap"
 	b, err := os.ReadFile(filepath.Join(dir, name))
 	must(t, err)
@@ -65,8 +66,10 @@ func TestSnap(t *testing.T) {
 		t.Error(d)
 	}
 
-	for _, bad := range []string{"", "{}", "x canary", `{"Root":{"Children":{"0":{"Children":{"members":{"Children":{"zz":{}}}}}}}}`,
-		`{"Root":{"Children":{"0":{"Children":{"members":{"Children":{"1":{"Children":{"attributes":{"Value":"canary"}}}}}}}}}}`} {
+	for _, bad := range []string{
+		"", "{}", "x canary", `{"Root":{"Children":{"0":{"Children":{"members":{"Children":{"zz":{}}}}}}}}`,
+		`{"Root":{"Children":{"0":{"Children":{"members":{"Children":{"1":{"Children":{"attributes":{"Value":"canary"}}}}}}}}}}`,
+	} {
 		m, err := (&Snap{Name: "f", Store: []byte(bad)}).Membership()
 		if !errors.Is(err, ErrCorrupt) || m != nil || strings.Contains(err.Error(), "canary") {
 			t.Errorf("%q: %v, %v", bad, m, err)

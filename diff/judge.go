@@ -1,0 +1,125 @@
+package diff
+
+import (
+	"slices"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"etcd-autopsy/diff/align"
+	"etcd-autopsy/diff/authz"
+	"etcd-autopsy/inspect/raftlog"
+)
+
+// auth is what is known of one member's auth store through time.
+type auth struct {
+	timeline *authz.Timeline // nil if not known
+	odd      []uint64        // writes of which one, left out or applied twice, explains the tables; nil if none is needed
+	turns    []authTurn      // where only that is known: when auth came on and went off
+	before   bool
+}
+
+type authTurn struct {
+	index uint64
+	on    bool
+}
+
+// authOf follows the auth store of member i through its log, exactly if that begins with the cluster.
+func (c *comparison) authOf(i int) *auth {
+	m, h := c.ms[i], c.views[i]
+	a := &auth{before: m.DB.Tables.AuthEnabled}
+	var applied []authz.Write
+	for _, w := range h.authWrites {
+		if w.Index <= m.DB.Tables.ConsistentIndex {
+			applied = append(applied, w)
+		}
+	}
+	if c.whole(i) {
+		a.timeline, a.odd = authz.Follow(applied, m.DB.Tables)
+		if a.timeline == nil && len(applied) < len(h.authWrites) {
+			// Up to 3.4 the auth tables are not tied to the consistent index.
+			a.timeline, a.odd = authz.Follow(h.authWrites, m.DB.Tables)
+		}
+	}
+	// Backwards from what the db says in the end.
+	for _, w := range slices.Backward(applied) {
+		switch w.Request.Type {
+		case "AuthEnable":
+			a.turns = append(a.turns, authTurn{w.Index, true})
+			a.before = false
+		case "AuthDisable":
+			a.turns = append(a.turns, authTurn{w.Index, false})
+			a.before = true
+		}
+	}
+	return a
+}
+
+// on tells whether auth was on when an entry was applied.
+func (a *auth) on(index uint64) bool {
+	for _, t := range a.turns {
+		if t.index < index {
+			return t.on
+		}
+	}
+	return a.before
+}
+
+// judge returns what permissions and alarms say of the entries of member i.
+func (c *comparison) judge(i int) align.Judge {
+	a, h, m := c.auths[i], c.views[i], c.ms[i]
+	whole := c.whole(i)
+	return func(index uint64, r *raftlog.Request, attached func(lease int64) []string) align.Judgement {
+		verdict := align.Allowed
+		switch {
+		case a.timeline != nil:
+			if a.timeline.At(index).Denies(r, attached) {
+				return align.Denied
+			}
+		case a.on(index):
+			verdict = align.Doubtful
+		}
+		alarm, known := h.alarmAt(index)
+		switch {
+		case !known && (len(m.DB.Tables.Alarms) > 0 && len(h.alarms) == 0):
+			return align.Doubtful
+		case alarm.on && refusedBy(alarm, r.Internal):
+			if !whole {
+				return align.Doubtful
+			}
+			return align.Denied
+		}
+		return verdict
+	}
+}
+
+// alarmAt is the state of the alarms that an entry meets, known if the log tells.
+func (h *history) alarmAt(index uint64) (turn, bool) {
+	for _, t := range slices.Backward(h.refusing) {
+		if t.index < index {
+			return t, true
+		}
+	}
+	return turn{}, false
+}
+
+// refusedBy tells whether an alarm refuses a request: CORRUPT every one, NOSPACE those that put something
+// (server/etcdserver/apply, capped.go and corrupt.go).
+func refusedBy(t turn, in *pb.InternalRaftRequest) bool {
+	if t.corrupt || in.GetPut() != nil {
+		return true
+	}
+	for _, ops := range [][]*pb.RequestOp{in.GetTxn().GetSuccess(), in.GetTxn().GetFailure()} {
+		if puts(ops) {
+			return true
+		}
+	}
+	return false
+}
+
+// puts tells whether operations put something, those of transactions among them included.
+func puts(ops []*pb.RequestOp) bool {
+	return slices.ContainsFunc(ops, func(o *pb.RequestOp) bool {
+		n := o.GetRequestTxn()
+		return o.GetRequestPut() != nil || n != nil && (puts(n.Success) || puts(n.Failure))
+	})
+}
