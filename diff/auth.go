@@ -11,20 +11,17 @@ import (
 	"etcd-autopsy/inspect/schema"
 )
 
-// compareAuth compares the auth tables, unless entries that only some members have reached may explain a difference. The
+// compareAuth compares the auth tables, of the members that have applied the same changes of them. The
 // password hashes are left out: up to 3.4 each member draws its own salt.
 func (c *comparison) compareAuth() {
-	if c.pending(func(h *history) []uint64 {
+	members := c.comparable("auth", func(h *history) []uint64 {
 		var at []uint64
 		for _, w := range h.authWrites {
 			at = append(at, w.Index)
 		}
 		return at
-	}) {
-		c.doc.NotCompared = append(c.doc.NotCompared, "auth")
-		return
-	}
-	k := c.table(LayerAuth, "", func(t *schema.Tables) any {
+	})
+	k := c.table(members, LayerAuth, "", func(t *schema.Tables) any {
 		return []any{t.AuthEnabled, t.AuthRevision, append([]schema.User{}, t.Users...), append([]schema.Role{}, t.Roles...)}
 	})
 	if k == nil {

@@ -146,8 +146,8 @@ func (c *comparison) histories(members []int, index uint64) [][]int {
 func (c *comparison) effectsOf(i int, index uint64, steps []*align.Step) effects {
 	e := effects{steps: steps, known: len(steps) > 0}
 	for _, s := range steps {
-		if s.Outcome == align.Unread {
-			e.known = false
+		if s.Outcome == align.Unread || s.Revision > 0 && s.Revision <= c.ms[i].DB.CompactRevision() {
+			e.known = false // not there to be compared
 		}
 		if s.Revision > 0 {
 			e.rows = append(e.rows, c.ms[i].DB.Rows.Group(s.Revision)...)

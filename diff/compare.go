@@ -111,6 +111,7 @@ type comparison struct {
 	auths     []*auth
 	at        []int64 // revision of each member at the common index, -1 if not known
 	causes    []*cause
+	floors    map[floor]uint64
 	mu        sync.Mutex
 	faults    []string // of reading while comparing
 	excused   int      // entries of a member alone that a rule which is not simulated may have refused
@@ -236,21 +237,60 @@ func (c *comparison) align() {
 	for i := range order {
 		order[i] = i
 	}
-	// The best witness first: least compacted, then with the longest log.
+	// The best witness first: least compacted, then with the longest log, then one of the many.
+	like := func(i int) (n int) {
+		for j := range c.ms {
+			if c.last[j] == c.last[i] {
+				n++
+			}
+		}
+		return n
+	}
 	slices.SortStableFunc(order, func(a, b int) int {
 		return cmp.Or(cmp.Compare(c.ms[a].DB.CompactRevision(), c.ms[b].DB.CompactRevision()),
 			cmp.Compare(len(c.ms[a].DB.Rows.Holes()), len(c.ms[b].DB.Rows.Holes())),
-			cmp.Compare(len(c.views[b].entries), len(c.views[a].entries)))
+			cmp.Compare(len(c.views[b].entries), len(c.views[a].entries)), cmp.Compare(like(b), like(a)), cmp.Compare(c.last[b], c.last[a]))
 	})
 	c.auths = make([]*auth, len(c.ms))
 	for i := range c.ms {
 		c.auths[i] = c.authOf(i)
 	}
 	c.each(func(i int) { c.inputs[i] = c.input(i) })
-	for k, i := range order {
-		c.traces[i] = c.traceAfter(i, order[:k])
+	c.floors = map[floor]uint64{}
+	for again := true; again; {
+		again = false
+		for k, i := range order {
+			c.traces[i] = c.traceAfter(i, order[:k])
+			again = again || c.lower(i)
+		}
+	}
+	for i := range c.ms {
 		c.inputs[i].Index = c.traces[i].Index
 	}
+}
+
+// floor is where alignments begin: the revision from which on the state is known, in one history.
+type floor struct {
+	history  int
+	revision int64
+}
+
+// lower notes the first entry behind the revision at which member i's alignment begins, and tells whether it is earlier
+// than what was known. One member alone cannot tell whether an entry before its first revision had no effect, or one that
+// was compacted away; another whose first revision that entry made can.
+func (c *comparison) lower(i int) bool {
+	t := c.traces[i]
+	if t.base != nil || t.First == 0 || c.ms[i].DB.CompactRevision() == 0 {
+		return false
+	}
+	f := floor{c.logs.history[i], t.Revision}
+	old, known := c.floors[f]
+	if known && old <= t.First {
+		return false
+	}
+	c.floors[f] = t.First
+	// Those aligned before did not know.
+	return known || slices.ContainsFunc(c.traces, func(o *trace) bool { return o != nil && o.base == nil && o.First == 0 })
 }
 
 // traceAfter aligns member i behind what it shares with the first of the others that it can be resumed from. Where that
@@ -259,8 +299,8 @@ func (c *comparison) align() {
 func (c *comparison) traceAfter(i int, others []int) *trace {
 	for _, j := range others {
 		places := c.resume(i, j)
-		if len(places) == 0 {
-			continue
+		if len(places) == 0 || places[0].shared == 0 && places[0].Revision > 1 {
+			continue // nothing shared but the beginning, which may be another entry for each
 		}
 		var best *trace
 		for _, p := range places {
@@ -277,7 +317,11 @@ func (c *comparison) traceAfter(i int, others []int) *trace {
 		c.inputs[i].From = nil
 		return best
 	}
-	return &trace{Alignment: *align.Align(c.inputs[i])}
+	in := c.inputs[i]
+	if first, ok := c.floors[floor{c.logs.history[i], in.Compact}]; ok {
+		in.From = &align.From{Index: first - 1, Revision: in.Compact}
+	}
+	return &trace{Alignment: *align.Align(in)}
 }
 
 func (c *comparison) input(i int) align.Input {

@@ -53,7 +53,7 @@ func (c *comparison) conclude() {
 	switch {
 	case len(d.Divergences) > 0:
 		d.Verdict = Diverged
-	case len(d.Keys) > 0 || len(c.parts) > 0:
+	case len(d.Keys) > 0 || len(c.parts) > 0 || d.Counts.Consequences > 0:
 		d.Verdict = Diverged
 		d.Divergences = append(d.Divergences, c.unexplained())
 	case len(d.Reasons) > 0:

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
-	"math"
 	"reflect"
 	"slices"
 
@@ -20,34 +19,33 @@ func (c *comparison) compareTables() {
 	c.compareMembership()
 }
 
-// pending tells whether any of the listed entries is above the lowest consistent index: some members may have applied
-// it, others not. Up to 3.4 the tables may even be ahead of the consistent index that is saved with the keys.
-func (c *comparison) pending(list func(h *history) []uint64) bool {
-	return slices.ContainsFunc(c.views, func(h *history) bool {
-		l := list(h)
-		return len(l) > 0 && l[len(l)-1] > c.lowest()
-	})
-}
-
-// lowest is the lowest consistent index of all members.
-func (c *comparison) lowest() uint64 {
-	low := uint64(math.MaxUint64)
+// comparable lists the members whose table shows all entries of a kind that any member has applied: those whose
+// consistent index is not below the last one. Up to 3.4 a table may be ahead of the consistent index, which is saved with
+// keys only, so that entries above it may or may not show. It notes the table if members are left out.
+func (c *comparison) comparable(name string, list func(h *history) []uint64) []int {
+	var highest uint64
 	for _, m := range c.ms {
-		low = min(low, m.DB.Tables.ConsistentIndex)
+		highest = max(highest, m.DB.Tables.ConsistentIndex)
 	}
-	return low
+	var in []int
+	for i, m := range c.ms {
+		ok := m.DB.Whole // a row that is missing because of damage is no difference
+		for _, x := range list(c.views[i]) {
+			if x > m.DB.Tables.ConsistentIndex && (x <= highest || !m.DB.Tables.HasTerm) {
+				ok = false
+			}
+		}
+		if ok {
+			in = append(in, i)
+		}
+	}
+	if len(in) < len(c.ms) && name != "" {
+		c.doc.NotCompared = append(c.doc.NotCompared, name)
+	}
+	return in
 }
 
 func (c *comparison) compareLeases() {
-	pending := func(id int64) bool {
-		return c.pending(func(h *history) []uint64 {
-			var at []uint64
-			for _, ev := range h.leases[id] {
-				at = append(at, ev.index)
-			}
-			return at
-		})
-	}
 	tables := make([]map[int64]schema.LeaseRecord, len(c.ms))
 	all := map[int64]bool{}
 	for i, m := range c.ms {
@@ -65,10 +63,14 @@ func (c *comparison) compareLeases() {
 	}
 	ids := slices.SortedFunc(maps.Keys(all), func(a, b int64) int { return cmp.Compare(uint64(a), uint64(b)) })
 	for _, id := range ids {
-		if pending(id) {
-			continue
-		}
-		groups := c.groupsOf(func(i, j int) bool {
+		members := c.comparable("", func(h *history) []uint64 {
+			var at []uint64
+			for _, ev := range h.leases[id] {
+				at = append(at, ev.index)
+			}
+			return at
+		})
+		groups := groupsOf(members, func(i, j int) bool {
 			_, a := tables[i][id]
 			_, b := tables[j][id]
 			return a == b
@@ -133,47 +135,35 @@ func (c *comparison) leaseCause(id int64, groups [][]int, tables []map[int64]sch
 	c.causes = append(c.causes, k)
 }
 
-// groupsOf partitions all members, largest group first.
-func (c *comparison) groupsOf(same func(i, j int) bool) [][]int {
-	var all []int
-	for i, m := range c.ms {
-		if m.DB.Whole { // a row that is missing because of damage is no difference
-			all = append(all, i)
-		}
-	}
-	groups := partition(all, same)
+// groupsOf partitions members, largest group first.
+func groupsOf(members []int, same func(i, j int) bool) [][]int {
+	groups := partition(members, same)
 	sortGroups(groups)
 	return groups
 }
 
 func (c *comparison) compareAlarms() {
-	if c.pending(func(h *history) []uint64 { return h.alarms }) {
-		c.doc.NotCompared = append(c.doc.NotCompared, "alarms")
-	} else {
-		c.table(LayerAlarm, "alarms", func(t *schema.Tables) any { return t.Alarms })
-	}
+	members := c.comparable("alarms", func(h *history) []uint64 { return h.alarms })
+	c.table(members, LayerAlarm, "alarms", func(t *schema.Tables) any { return t.Alarms })
 }
 
 // compareMembership compares the members buckets. Their attributes are stale by design in some versions, so that only
 // who belongs to the cluster counts.
 func (c *comparison) compareMembership() {
-	if c.pending(func(h *history) []uint64 { return h.confChanges }) {
-		c.doc.NotCompared = append(c.doc.NotCompared, "members")
-		return
-	}
-	c.table(LayerMembership, "who is a member", func(t *schema.Tables) any {
+	members := c.comparable("members", func(h *history) []uint64 { return h.confChanges })
+	c.table(members, LayerMembership, "who is a member", func(t *schema.Tables) any {
 		var ids []uint64
 		for _, m := range t.Members {
 			ids = append(ids, m.ID)
 		}
 		return ids
 	})
-	c.table(LayerMembership, "who was removed", func(t *schema.Tables) any { return t.MembersRemoved })
+	c.table(members, LayerMembership, "who was removed", func(t *schema.Tables) any { return t.MembersRemoved })
 }
 
 // table adds a cause if a table is not the same on all members, and returns it.
-func (c *comparison) table(layer Layer, name string, get func(t *schema.Tables) any) *cause {
-	groups := c.groupsOf(func(i, j int) bool {
+func (c *comparison) table(members []int, layer Layer, name string, get func(t *schema.Tables) any) *cause {
+	groups := groupsOf(members, func(i, j int) bool {
 		a, b := reflect.ValueOf(get(c.ms[i].DB.Tables)), reflect.ValueOf(get(c.ms[j].DB.Tables))
 		if a.Kind() == reflect.Slice && a.Len() == 0 && b.Len() == 0 {
 			return true

@@ -103,6 +103,9 @@ func align(in Input) *Alignment {
 			if at.start.i < len(g.entries) {
 				a.First = g.entries[at.start.i].Index
 			}
+			if in.From != nil {
+				a.First = in.From.Index + 1
+			}
 			break
 		}
 		// The pinned pair itself.

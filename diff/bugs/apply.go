@@ -36,8 +36,8 @@ func (c *Case) authOn() bool {
 		if m.DB != nil && m.DB.Tables.AuthEnabled {
 			return true
 		}
-		for i := range m.Log {
-			if internal(m.Log[i].Request()).AuthDisable != nil {
+		for _, r := range m.rare() {
+			if internal(r).AuthDisable != nil {
 				return true // it was on once
 			}
 		}
@@ -445,7 +445,7 @@ func permissionCache(c *Case, afterSnapshot bool) Outcome {
 		return Outcome{} // the snapshot is the likelier reason
 	default:
 		var last *restart
-		for _, x := range m.proposals().restarts {
+		for _, x := range m.proposer().restarts {
 			if x.after < c.Cause.Index {
 				last = &x
 			}
@@ -492,9 +492,8 @@ func (c *Case) sameReach(a, b *Member) bool {
 // lateUsers says which of the users were added while the member was behind.
 func (c *Case) lateUsers(m *Member, users []string, snapshot uint64) []string {
 	var out []string
-	for i := range m.Log {
-		e := &m.Log[i]
-		add := internal(e.Request()).AuthUserAdd
+	for e, r := range m.rare() {
+		add := internal(r).AuthUserAdd
 		if add != nil && slices.Contains(users, add.Name) && m.Member.Log.Entry(e.Index) == nil && e.Index <= snapshot {
 			out = append(out, fmt.Sprintf("the user %s was added by entry %d, which %s has only through the snapshot", add.Name, e.Index, m.Label))
 		}
@@ -690,8 +689,8 @@ func longLease(c *Case) Outcome {
 	touches := false
 	for _, id := range c.Cause.Leases {
 		for _, m := range c.Members {
-			for i := range m.Log {
-				if in := internal(m.Log[i].Request()); long(in) && in.LeaseGrant.ID == id {
+			for _, e := range m.digested().leases {
+				if in := internal(e.Request()); long(in) && in.LeaseGrant.ID == id {
 					touches = true
 				}
 			}

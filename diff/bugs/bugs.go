@@ -90,8 +90,8 @@ type Outcome struct {
 // Verdict is a hypothesis that the evidence touches.
 type Verdict struct {
 	Bug *Bug
-	// Member is the label of the member that it is about, empty if it is about a divergence or the set.
-	Member string
+	// Members are the labels of those that it is about, none if it is about a divergence or the set.
+	Members []string
 	Outcome
 }
 
@@ -135,6 +135,7 @@ func (c *Case) Explain(cause *Cause) []Verdict {
 	of := *c
 	of.Cause = cause
 	of.runs = map[string]*run{}
+	c.share()
 	var out []Verdict
 	for _, b := range catalogue {
 		if b.Test == nil || c.Ctx.Err() != nil {
@@ -153,6 +154,7 @@ func (c *Case) Explain(cause *Cause) []Verdict {
 
 // Findings tests every hypothesis that needs no divergence: about single members, and about the set.
 func (c *Case) Findings() []Verdict {
+	c.share()
 	var out []Verdict
 	for _, b := range catalogue {
 		if b.All != nil {
@@ -167,9 +169,18 @@ func (c *Case) Findings() []Verdict {
 			if c.Ctx.Err() != nil {
 				return out
 			}
-			if o := b.Look(c, m); o.Status != "" && o.Status != Refuted {
-				out = append(out, Verdict{Bug: b, Member: m.Label, Outcome: o})
+			o := b.Look(c, m)
+			if o.Status == "" || o.Status == Refuted {
+				continue
 			}
+			// What several members show in the same way is said once.
+			if i := slices.IndexFunc(out, func(v Verdict) bool {
+				return v.Bug == b && len(v.Members) > 0 && v.Status == o.Status && slices.Equal(v.Evidence, o.Evidence)
+			}); i >= 0 {
+				out[i].Members = append(out[i].Members, m.Label)
+				continue
+			}
+			out = append(out, Verdict{Bug: b, Members: []string{m.Label}, Outcome: o})
 		}
 	}
 	sortVerdicts(out)

@@ -3,10 +3,12 @@ package bugs
 import (
 	"context"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 
 	"etcd-autopsy/diff/align"
+	"etcd-autopsy/diff/replay"
 	"etcd-autopsy/inspect"
 	"etcd-autopsy/inspect/check"
 	"etcd-autopsy/inspect/finding"
@@ -44,7 +46,8 @@ type Member struct {
 	// RevisionAt is the main revision once an entry was applied, -1 if that is not known.
 	RevisionAt func(index uint64) int64
 
-	history  *proposals
+	digest   *digest
+	base     *replay.Base
 	findings []finding.Finding
 }
 
@@ -135,6 +138,14 @@ func (c *Case) pick(is []int) []*Member {
 	return ms
 }
 
+// replayBase is the member as something to go back from.
+func (m *Member) replayBase() *replay.Base {
+	if m.base == nil {
+		m.base = &replay.Base{Rows: m.DB.Rows, Tables: m.DB.Tables, Log: m.Log, Whole: m.Whole}
+	}
+	return m.base
+}
+
 func labels(ms []*Member) string {
 	var ls []string
 	for _, m := range ms {
@@ -214,50 +225,134 @@ func (m *Member) proposed(r *raftlog.Request) bool {
 	return m.nodeID() != 0 && r != nil && r.ID != 0 && r.ConfChange == nil && raftlog.Proposer(r.ID).Prefix == uint16(m.nodeID())
 }
 
-// proposals is what the log tells about a member's processes.
-type proposals struct {
-	restarts []restart
-	// published are the entries with which the member told its name and URLs, as each start does.
-	published []uint64
-	// byV2 and byV3 are the last entries with which it did so in the manner of 3.5 and of 3.6.
-	byV2, byV3 uint64
+// digest is what there is to know of a log without looking at any db. Members that followed the same log share one.
+type digest struct {
+	// rare are all entries but those that write keys, grant or revoke leases, and the empty ones.
+	rare []*align.Entry
+	// leases grant or revoke a lease.
+	leases []*align.Entry
+	// nested and loose are transactions of users: with a nested one, with a put that returns what was there or has a lease.
+	nested, loose []uint64
+	by            map[uint16]*proposer
+}
+
+// proposer is what the log tells about the processes of one member.
+type proposer struct {
+	first, last uint64
+	start       uint64
+	restarts    []restart
 }
 
 // restart says that a member's process changed between two entries: the last one that the old process proposed, and the
 // first one of the new.
 type restart struct{ after, before uint64 }
 
+func (r *restart) String() string {
+	return fmt.Sprintf("its process changed between entries %d and %d, as the request ids tell", r.after, r.before)
+}
+
 // sameProcess is how far the start in request ids may move on within one process: it counts up one for every 256 ids.
 const sameProcess = 500
 
-func (m *Member) proposals() *proposals {
-	if m.history != nil {
-		return m.history
+// digested reads the log once.
+func (m *Member) digested() *digest {
+	if m.digest != nil {
+		return m.digest
 	}
-	h := &proposals{}
-	m.history = h
-	var prev, start uint64
+	d := &digest{by: map[uint16]*proposer{}}
+	m.digest = d
 	for i := range m.Log {
 		e := &m.Log[i]
 		r := e.Request()
-		if id, v2 := publishes(r); id != 0 && id == m.nodeID() {
-			h.published = append(h.published, e.Index)
-			if v2 {
-				h.byV2 = e.Index
-			} else {
-				h.byV3 = e.Index
-			}
-		}
-		if !m.proposed(r) {
+		d.visit(e, r)
+		if r.ID == 0 || r.ConfChange != nil {
 			continue
 		}
 		p := raftlog.Proposer(r.ID)
-		if prev > 0 && p.Start > start+sameProcess {
-			h.restarts = append(h.restarts, restart{prev, e.Index})
+		x := d.by[p.Prefix]
+		if x == nil {
+			x = &proposer{first: e.Index, start: p.Start}
+			d.by[p.Prefix] = x
 		}
-		prev, start = e.Index, p.Start
+		if p.Start > x.start+sameProcess {
+			x.restarts = append(x.restarts, restart{x.last, e.Index})
+		}
+		x.last, x.start = e.Index, p.Start
 	}
-	return h
+	return d
+}
+
+func (d *digest) visit(e *align.Entry, r *raftlog.Request) {
+	in := r.Internal
+	switch {
+	case in == nil:
+		if r.Type != "Empty" {
+			d.rare = append(d.rare, e)
+		}
+	case in.LeaseGrant != nil, in.LeaseRevoke != nil:
+		d.leases = append(d.leases, e)
+	case in.Txn != nil:
+		if r.User == "" {
+			break
+		}
+		if nested(in.Txn) {
+			d.nested = append(d.nested, e.Index)
+		}
+		if looseput(in.Txn) {
+			d.loose = append(d.loose, e.Index)
+		}
+	case in.Put != nil, in.DeleteRange != nil, in.Range != nil:
+	default:
+		d.rare = append(d.rare, e)
+	}
+}
+
+// share gives members that followed the same log the same digest.
+func (c *Case) share() {
+	known := map[*align.Entry]*digest{}
+	for _, m := range c.Members {
+		if len(m.Log) == 0 {
+			continue
+		}
+		if d := known[&m.Log[0]]; d != nil && m.digest == nil {
+			m.digest = d
+		}
+		known[&m.Log[0]] = m.digested()
+	}
+}
+
+// rare yields the requests that are not about keys or leases, with their entries.
+func (m *Member) rare() iter.Seq2[*align.Entry, *raftlog.Request] {
+	return func(yield func(*align.Entry, *raftlog.Request) bool) {
+		for _, e := range m.digested().rare {
+			if !yield(e, e.Request()) {
+				return
+			}
+		}
+	}
+}
+
+// proposer is what the log tells about a member's own proposals.
+func (m *Member) proposer() *proposer {
+	if p := m.digested().by[uint16(m.nodeID())]; p != nil && m.nodeID() != 0 {
+		return p
+	}
+	return &proposer{}
+}
+
+// publishedBy is the last entry with which this member published its attributes in the manner of 3.5, and of 3.6.
+func (m *Member) publishedBy() (v2, v3 uint64) {
+	for e, r := range m.rare() {
+		id, old := publishes(r)
+		switch {
+		case id == 0 || id != m.nodeID():
+		case old:
+			v2 = e.Index
+		default:
+			v3 = e.Index
+		}
+	}
+	return v2, v3
 }
 
 // publishes returns the member whose attributes a request sets, and whether it does so with the v2 API.
@@ -277,25 +372,14 @@ func publishes(r *raftlog.Request) (id uint64, v2 bool) {
 // restarted returns the restart during which entry index was the last one applied, or may have been, nil if the log
 // rules that out; known is false where it cannot tell.
 func (m *Member) restarted(index uint64) (r *restart, known bool) {
-	h := m.proposals()
-	for i := range h.restarts {
-		if x := &h.restarts[i]; x.after <= index && index < x.before {
+	p := m.proposer()
+	for i := range p.restarts {
+		if x := &p.restarts[i]; x.after <= index && index < x.before {
 			return x, true
 		}
 	}
 	// With proposals on both sides of the entry by one process there was none.
-	var before, after bool
-	for i := range m.Log {
-		if m.proposed(m.Log[i].Request()) {
-			before = before || m.Log[i].Index <= index
-			after = after || m.Log[i].Index > index
-		}
-	}
-	return nil, before && after
-}
-
-func (r *restart) String() string {
-	return fmt.Sprintf("its process changed between entries %d and %d, as the request ids tell", r.after, r.before)
+	return nil, p.first > 0 && p.first <= index && p.last > index
 }
 
 // received lists the indexes of the snapshots that the member got from a leader: the entries up to them are not in its
@@ -379,8 +463,8 @@ func (m *Member) minors() minors {
 			raise("3.3", "the db does not store its freelist, as 3.3 and later do not")
 		}
 	}
-	if h := m.proposals(); h.byV3 > 0 && h.byV3 > h.byV2 {
-		raise("3.6", fmt.Sprintf("it published its attributes in the manner of 3.6 (entry %d)", h.byV3))
+	if v2, v3 := m.publishedBy(); v3 > v2 {
+		raise("3.6", fmt.Sprintf("it published its attributes in the manner of 3.6 (entry %d)", v3))
 	}
 	return v
 }
@@ -400,14 +484,6 @@ func (v minors) after(minor string) bool  { return v.low != "" && v.low > minor 
 
 func (v minors) String() string { return strings.Join(v.why, ", ") }
 
-// firstLog is the first entry that is left, 0 if none is.
-func (m *Member) firstLog() uint64 {
-	if len(m.Log) == 0 {
-		return 0
-	}
-	return m.Log[0].Index
-}
-
 // snapshotIndex is the newest snapshot that the log notes.
 func (m *Member) snapshotIndex() uint64 {
 	var s uint64
@@ -417,7 +493,7 @@ func (m *Member) snapshotIndex() uint64 {
 	return s
 }
 
-// refusedBy lists the entries of the cause that had no effect on a member, by its own steps.
+// outcomes calls f for the steps of the member's alignment.
 func (m *Member) outcomes(f func(s *align.Step)) {
 	if m.Steps != nil {
 		m.Steps(f)

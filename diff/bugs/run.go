@@ -195,8 +195,7 @@ func (c *Case) stateAt(same []int, index uint64) (*replay.State, error) {
 			errs = append(errs, fmt.Errorf("%w: the revision of %s at entry %d is not known", replay.ErrNoBase, m.Label, index))
 			continue
 		}
-		b := &replay.Base{Rows: m.DB.Rows, Tables: m.DB.Tables, Log: m.Log, Whole: m.Whole}
-		st, err := replay.Rewind(c.Ctx, b, index, rev)
+		st, err := replay.Rewind(c.Ctx, m.replayBase(), index, rev)
 		if err == nil {
 			return st, nil
 		}

@@ -140,8 +140,7 @@ func (m *Member) behindSnapshot(c *Case) (kind string, o Outcome) {
 			alarms++
 		}
 	}
-	b := &replay.Base{Rows: m.DB.Rows, Tables: m.DB.Tables, Log: m.Log, Whole: m.Whole}
-	st, err := replay.Rewind(c.Ctx, b, from, m.DB.Revision())
+	st, err := replay.Rewind(c.Ctx, m.replayBase(), from, m.DB.Revision())
 	if err != nil {
 		return "unknown", consistent(says, oneLine(err))
 	}
@@ -337,10 +336,10 @@ func staleLearner(_ *Case, m *Member) Outcome {
 	if o.Status == "" {
 		return o
 	}
-	for i := range m.Log {
-		if r := m.Log[i].Request(); r.ConfChange != nil && r.ConfChange.IsPromote {
+	for e, r := range m.rare() {
+		if r.ConfChange != nil && r.ConfChange.IsPromote {
 			for _, ch := range r.ConfChange.Changes {
-				o = o.and(fmt.Sprintf("entry %d promotes member %016x", m.Log[i].Index, ch.NodeID))
+				o = o.and(fmt.Sprintf("entry %d promotes member %016x", e.Index, ch.NodeID))
 			}
 		}
 	}
@@ -391,8 +390,8 @@ func restoredZombies(_ *Case, m *Member) Outcome {
 	conf := m.RaftConfState()
 	var foreign []string
 	seen := map[uint64]bool{}
-	for i := range m.Log {
-		if r := m.Log[i].Request(); r.ConfChange != nil {
+	for _, r := range m.rare() {
+		if r.ConfChange != nil {
 			for _, ch := range r.ConfChange.Changes {
 				seen[ch.NodeID] = true
 			}
@@ -450,21 +449,20 @@ func stuckLearner(_ *Case, m *Member) Outcome {
 	var o Outcome
 	for _, id := range conf.Learners {
 		var added, published, proposed uint64
-		for i := range m.Log {
-			r := m.Log[i].Request()
+		for e, r := range m.rare() {
 			if r.ConfChange != nil {
 				for _, ch := range r.ConfChange.Changes {
 					if ch.NodeID == id && ch.Type == "AddLearnerNode" {
-						added = m.Log[i].Index
+						added = e.Index
 					}
 				}
 			}
 			if p, _ := publishes(r); p == id {
-				published = m.Log[i].Index
+				published = e.Index
 			}
-			if r.ConfChange == nil && r.ID != 0 && raftlog.Proposer(r.ID).Prefix == uint16(id) {
-				proposed = m.Log[i].Index
-			}
+		}
+		if p := m.digested().by[uint16(id)]; p != nil {
+			proposed = p.last
 		}
 		if published == 0 || !m.DB.Tables.AuthEnabled {
 			continue // it never started, or nobody would have been refused
@@ -487,11 +485,11 @@ func updatedLearner(_ *Case, m *Member) Outcome {
 	if len(fs) == 0 {
 		return Outcome{}
 	}
-	for i := range m.Log {
-		if r := m.Log[i].Request(); r.ConfChange != nil {
+	for e, r := range m.rare() {
+		if r.ConfChange != nil {
 			for _, ch := range r.ConfChange.Changes {
 				if conf := m.RaftConfState(); ch.Type == "UpdateNode" && conf != nil && slices.Contains(conf.Learners, ch.NodeID) {
-					return confirmed(fmt.Sprintf("entry %d updates member %016x, which is a learner still", m.Log[i].Index, ch.NodeID)).and(details(fs)...)
+					return confirmed(fmt.Sprintf("entry %d updates member %016x, which is a learner still", e.Index, ch.NodeID)).and(details(fs)...)
 				}
 			}
 		}
@@ -504,9 +502,7 @@ func unstarted(m *Member, promoted bool) Outcome {
 	type state struct{ added, promoted, removed, seen uint64 }
 	all := map[uint64]*state{}
 	var order []uint64
-	for i := range m.Log {
-		e := &m.Log[i]
-		r := e.Request()
+	for e, r := range m.rare() {
 		if r.ConfChange != nil {
 			for _, ch := range r.ConfChange.Changes {
 				s := all[ch.NodeID]
@@ -527,15 +523,16 @@ func unstarted(m *Member, promoted bool) Outcome {
 			continue
 		}
 		id, _ := publishes(r)
-		for x, s := range all {
-			if s.seen == 0 && (x == id || r.ID != 0 && raftlog.Proposer(r.ID).Prefix == uint16(x)) {
-				s.seen = e.Index
-			}
+		if s := all[id]; s != nil && s.seen == 0 {
+			s.seen = e.Index
 		}
 	}
 	var o Outcome
 	for _, id := range order {
 		s := all[id]
+		if p := m.digested().by[uint16(id)]; p != nil && (s.seen == 0 || p.first < s.seen) {
+			s.seen = p.first
+		}
 		switch {
 		case promoted && s.promoted > 0 && s.added > 0 && (s.seen == 0 || s.seen > s.promoted):
 			o.Status = Confirmed
@@ -562,14 +559,13 @@ func forcedLeftovers(_ *Case, m *Member) Outcome {
 		return Outcome{}
 	}
 	var removed []uint64
-	for i := range m.Log {
-		r := m.Log[i].Request()
+	for e, r := range m.rare() {
 		if r.ConfChange == nil {
 			continue
 		}
 		for _, ch := range r.ConfChange.Changes {
 			if ch.Type == "RemoveNode" && r.ID == 0 {
-				removed = append(removed, m.Log[i].Index)
+				removed = append(removed, e.Index)
 			}
 		}
 	}
@@ -665,8 +661,8 @@ func v2Content(_ *Case, m *Member) Outcome {
 		}
 	}
 	writes := 0
-	for i := range m.Log {
-		if v2 := m.Log[i].Request().V2; v2 != nil && (strings.HasPrefix(v2.Path, "/1/") || strings.HasPrefix(v2.Path, "/2/")) {
+	for _, r := range m.rare() {
+		if v2 := r.V2; v2 != nil && (strings.HasPrefix(v2.Path, "/1/") || strings.HasPrefix(v2.Path, "/2/")) {
 			writes++
 		}
 	}
@@ -682,12 +678,8 @@ func v2Content(_ *Case, m *Member) Outcome {
 func v2Requests(_ *Case, m *Member) Outcome {
 	n, first := 0, uint64(0)
 	from := m.snapshotIndex()
-	for i := range m.Member.Log.Entries {
-		e := &m.Member.Log.Entries[i]
-		if e.Index <= from {
-			continue
-		}
-		if r, err := raftlog.Decode(e); err == nil && r.V2 != nil && r.Internal == nil {
+	for e, r := range m.rare() {
+		if e.Index > from && r.V2 != nil && r.Internal == nil && m.Member.Log.Entry(e.Index) != nil {
 			if n++; first == 0 {
 				first = e.Index
 			}
@@ -704,26 +696,19 @@ func authStatus(c *Case, m *Member) Outcome {
 	if !m.hasDB() || !m.minors().before("3.5") {
 		return Outcome{}
 	}
-	for i := range m.Log {
-		e := &m.Log[i]
-		in := e.Request().Internal
+	for e, r := range m.rare() {
+		in := r.Internal
 		if in == nil || in.AuthStatus == nil || e.Index <= m.DB.Tables.ConsistentIndex {
 			continue
 		}
-		later := 0
-		for k := i + 1; k < len(m.Log); k++ {
-			if m.proposed(m.Log[k].Request()) {
-				later++
-			}
-		}
 		by := "a newer member"
 		for _, o := range c.Members {
-			if o.proposed(e.Request()) {
+			if o.proposed(r) {
 				by = o.Label
 			}
 		}
-		if later > 0 {
-			return refuted(fmt.Sprintf("%s proposed %s behind entry %d, and so survived it", m.Label, count(later, "request", "requests"), e.Index))
+		if last := m.proposer().last; last > e.Index {
+			return refuted(fmt.Sprintf("%s proposed entry %d, behind entry %d, and so survived that", m.Label, last, e.Index))
 		}
 		return confirmed(
 			fmt.Sprintf("entry %d is an AuthStatus request, which 3.5 and later put into the log and older servers do not know: %s ends with a panic when it applies the entry, at every start again", e.Index, m.Label),
@@ -742,9 +727,9 @@ func alarms(_ *Case, m *Member) Outcome {
 	o := Outcome{Status: Confirmed}
 	for _, a := range m.DB.Tables.Alarms {
 		by := "no entry that is left raised it"
-		for i := range m.Log {
-			if in := m.Log[i].Request().Internal; in != nil && in.Alarm != nil && in.Alarm.Action == pb.AlarmRequest_ACTIVATE && in.Alarm.MemberID == a.Member && in.Alarm.Alarm.String() == a.Type {
-				by = fmt.Sprintf("entry %d raised it", m.Log[i].Index)
+		for e, r := range m.rare() {
+			if in := r.Internal; in != nil && in.Alarm != nil && in.Alarm.Action == pb.AlarmRequest_ACTIVATE && in.Alarm.MemberID == a.Member && in.Alarm.Alarm.String() == a.Type {
+				by = fmt.Sprintf("entry %d raised it", e.Index)
 			}
 		}
 		whose := fmt.Sprintf("for member %016x", a.Member)
@@ -790,16 +775,16 @@ func tombstoneAtCompaction(_ *Case, m *Member) Outcome {
 // neverCompacted is a history that grows from the first revision on.
 func neverCompacted(_ *Case, m *Member) Outcome {
 	fs := m.has("never-compacted")
-	if len(fs) == 0 || fs[0].Severity == finding.Info {
+	if len(fs) == 0 || !m.DB.Whole || fs[0].Severity == finding.Info {
 		return Outcome{} // too young to tell
 	}
 	o := found(Consistent, m, "never-compacted")
 	if v := m.minors(); v.low >= "3.6" {
 		return refuted("3.6 and later compact by default where a retention is set: " + v.String())
 	}
-	for i := range m.Log {
-		if in := m.Log[i].Request().Internal; in != nil && in.Compaction != nil {
-			return refuted(fmt.Sprintf("entry %d asks for a compaction", m.Log[i].Index))
+	for e, r := range m.rare() {
+		if in := r.Internal; in != nil && in.Compaction != nil {
+			return refuted(fmt.Sprintf("entry %d asks for a compaction", e.Index))
 		}
 	}
 	return o.and("no entry of the log asks for a compaction: neither the server nor a client does",
@@ -841,11 +826,11 @@ func lostCheckpoints(_ *Case, m *Member) Outcome {
 		return Outcome{}
 	}
 	last := map[int64]int64{}
-	for i := range m.Log {
-		if m.Log[i].Index > m.DB.Tables.ConsistentIndex {
+	for e, r := range m.rare() {
+		if e.Index > m.DB.Tables.ConsistentIndex {
 			break
 		}
-		if in := m.Log[i].Request().Internal; in != nil && in.LeaseCheckpoint != nil {
+		if in := r.Internal; in != nil && in.LeaseCheckpoint != nil {
 			for _, cp := range in.LeaseCheckpoint.Checkpoints {
 				last[cp.ID] = cp.Remaining_TTL
 			}
@@ -870,11 +855,12 @@ func oldLeader(_ *Case, m *Member) Outcome {
 	start := map[uint64]uint64{}
 	early := map[uint64]map[uint16]int{}
 	for i := range m.Log {
-		e := &m.Log[i]
-		if _, ok := start[e.Term]; !ok {
+		if e := &m.Log[i]; start[e.Term] == 0 {
 			start[e.Term] = e.Index
 			by[e.Term], early[e.Term] = map[uint16]int{}, map[uint16]int{}
 		}
+	}
+	for _, e := range m.digested().leases {
 		r := e.Request()
 		if in := r.Internal; in == nil || in.LeaseRevoke == nil || r.ID == 0 {
 			continue
@@ -922,10 +908,10 @@ func emptyPermission(_ *Case, m *Member) Outcome {
 }
 
 func nilPermission(_ *Case, m *Member) Outcome {
-	for i := range m.Log {
-		if in := m.Log[i].Request().Internal; in != nil && in.AuthRoleGrantPermission != nil && in.AuthRoleGrantPermission.Perm == nil {
-			o := consistent(fmt.Sprintf("entry %d grants a role nothing at all", m.Log[i].Index))
-			if m.hasDB() && m.minors().before("3.5") && m.Log[i].Index > m.DB.Tables.ConsistentIndex {
+	for e, r := range m.rare() {
+		if in := r.Internal; in != nil && in.AuthRoleGrantPermission != nil && in.AuthRoleGrantPermission.Perm == nil {
+			o := consistent(fmt.Sprintf("entry %d grants a role nothing at all", e.Index))
+			if m.hasDB() && m.minors().before("3.5") && e.Index > m.DB.Tables.ConsistentIndex {
 				o.Status = Confirmed
 				o = o.and("the member has not applied it: its server ends with a panic there, at every start again")
 			}
@@ -937,10 +923,9 @@ func nilPermission(_ *Case, m *Member) Outcome {
 
 func plaintext(_ *Case, m *Member) Outcome {
 	n := 0
-	for i := range m.Member.Log.Entries {
-		e := &m.Member.Log.Entries[i]
-		r, err := raftlog.Decode(e)
-		if err == nil && r.HasPassword && r.Internal != nil && (r.Internal.AuthUserAdd != nil || r.Internal.AuthUserChangePassword != nil) && m.minors().before("3.5") {
+	old := m.minors().before("3.5")
+	for e, r := range m.rare() {
+		if old && r.HasPassword && (internal(r).AuthUserAdd != nil || internal(r).AuthUserChangePassword != nil) && m.Member.Log.Entry(e.Index) != nil {
 			n++
 		}
 	}
@@ -955,13 +940,14 @@ func unauthenticated(_ *Case, m *Member) Outcome {
 		return Outcome{}
 	}
 	var on uint64
+	for e, r := range m.rare() {
+		if internal(r).AuthEnable != nil {
+			on = e.Index
+		}
+	}
 	n := 0
-	for i := range m.Log {
-		switch in := m.Log[i].Request().Internal; {
-		case in == nil:
-		case in.AuthEnable != nil:
-			on, n = m.Log[i].Index, 0
-		case in.LeaseGrant != nil && on > 0 && m.Log[i].Request().User == "":
+	for _, e := range m.digested().leases {
+		if r := e.Request(); on > 0 && e.Index > on && internal(r).LeaseGrant != nil && r.User == "" {
 			n++
 		}
 	}
@@ -971,40 +957,34 @@ func unauthenticated(_ *Case, m *Member) Outcome {
 	return consistent(fmt.Sprintf("%s behind entry %d, with which auth was enabled, name no user", count(n, "LeaseGrant", "LeaseGrants"), on))
 }
 
-// exploited looks for writes that today's permission checks refuse and all members hold.
-func exploited(rule func() *replay.Rule, want func(*pb.TxnRequest) bool, what string) func(*Case) Outcome {
+// exploited looks for writes that today's permission checks refuse and the members hold.
+func exploited(rule func() *replay.Rule, among func(*digest) []uint64, what string) func(*Case) Outcome {
 	return func(c *Case) Outcome {
 		for _, m := range c.Members {
 			if !m.hasDB() || !m.DB.Tables.AuthEnabled {
 				continue
 			}
-			var first uint64
-			for i := range m.Log {
-				r := m.Log[i].Request()
-				if in := r.Internal; in != nil && in.Txn != nil && r.User != "" && m.Log[i].Index <= m.Through && want(in.Txn) {
-					first = m.Log[i].Index
-					break
-				}
-			}
-			if first == 0 {
+			es := among(m.digested())
+			if len(es) == 0 || es[0] > m.Through {
 				continue
 			}
 			of := *c
 			of.Members = []*Member{m}
-			of.Cause = &Cause{Layer: "apply", Index: first}
+			of.Cause = &Cause{Layer: "apply", Index: es[0]}
 			of.Causes, of.runs = nil, nil
-			s := of.split(nil, []*replay.Rule{rule()})
-			if len(s.inB) == 1 {
-				return confirmed(fmt.Sprintf("%s holds just what the entries from %d on make if %s, and not what they make with today's checks", m.Label, first, what))
+			if s := of.split(nil, []*replay.Rule{rule()}); len(s.inB) == 1 {
+				return confirmed(fmt.Sprintf("%s holds just what the entries from %d on make if %s, and not what they make with today's checks", m.Label, es[0], what))
 			}
 		}
 		return Outcome{}
 	}
 }
 
-func anyNested(t *pb.TxnRequest) bool { return nested(t) }
+func nestedTxns(d *digest) []uint64 { return d.nested }
+func looseTxns(d *digest) []uint64  { return d.loose }
 
-func anyLooseput(t *pb.TxnRequest) bool {
+// looseput tells whether a transaction puts a key and asks for what was there, or with a lease.
+func looseput(t *pb.TxnRequest) bool {
 	return slices.ContainsFunc(puts(t), func(p *pb.PutRequest) bool { return p.PrevKv || p.Lease != 0 })
 }
 
@@ -1018,9 +998,9 @@ func resurrected(c *Case) Outcome {
 	for _, id := range c.Cause.Leases {
 		var revoke uint64
 		for _, m := range c.Members {
-			for i := range m.Log {
-				if in := m.Log[i].Request().Internal; in != nil && in.LeaseRevoke != nil && in.LeaseRevoke.ID == id {
-					revoke = max(revoke, m.Log[i].Index)
+			for _, e := range m.digested().leases {
+				if in := internal(e.Request()); in.LeaseRevoke != nil && in.LeaseRevoke.ID == id {
+					revoke = max(revoke, e.Index)
 				}
 			}
 		}

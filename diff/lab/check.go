@@ -71,6 +71,9 @@ func (c *Case) excused(v *diff.Divergence) bool {
 		if v.Entry != nil && p.Others[v.Entry.Index] {
 			return true
 		}
+		if p.shifted && v.Entry == nil {
+			return true
+		}
 		// Tables and keys may be told apart, if both parted at the entry.
 		if v.Entry != nil && v.Entry.Index == p.Index || slices.Contains(p.Layers, string(v.Layer)) && v.Layer != diff.LayerApply && v.Layer != diff.LayerStorage && v.Layer != diff.LayerLog {
 			return true
@@ -146,7 +149,7 @@ func (c *Case) parting(r *Result, d *diff.Document, n int, p *Parting, used []bo
 		}
 	case v.EntryInterval != nil:
 		r.Interval++
-		if p.Named && (v.EntryInterval.First < p.Lo || v.EntryInterval.Last > p.Hi) {
+		if p.Named && len(p.also) == 0 && (v.EntryInterval.First < p.lowest() || v.EntryInterval.Last > p.Hi) {
 			r.fail("interval too wide", "%s, want %d to %d", tell(v), p.Lo, p.Hi)
 		}
 	default:
@@ -155,7 +158,7 @@ func (c *Case) parting(r *Result, d *diff.Document, n int, p *Parting, used []bo
 	if p.Named && v.Entry == nil && v.EntryInterval == nil {
 		r.fail("no entry", "want entry %d, got %s", p.Index, tell(v))
 	}
-	if p.Named && v.Entry != nil && p.Lo != p.Hi {
+	if p.Named && len(p.also) == 0 && v.Entry != nil && p.Lo != p.Hi {
 		r.fail("interval too narrow", "%s, want %d to %d", tell(v), p.Lo, p.Hi)
 	}
 	if !p.Named && (p.compacted || p.Purged) && v.RevisionInterval != nil && p.Revision > 0 && (p.Revision < v.RevisionInterval.First || p.Revision > v.RevisionInterval.Last) {
@@ -173,6 +176,13 @@ func (c *Case) parting(r *Result, d *diff.Document, n int, p *Parting, used []bo
 	if p.Named || p.Fault.Kind == Extra && p.why == "" {
 		c.groups(r, p, v)
 	}
+}
+
+func (p *Parting) lowest() uint64 {
+	if p.widest > 0 {
+		return min(p.widest, p.Lo)
+	}
+	return p.Lo
 }
 
 // toldBy tells whether a divergence can be the one of the parting.
@@ -206,7 +216,7 @@ func (c *Case) groups(r *Result, p *Parting, v *diff.Divergence) {
 		return bySize(out...)
 	}
 	want, got := strip(p.Groups), strip(v.Groups)
-	if len(p.also) > 0 && p.Lo != p.Hi {
+	if p.shifted || len(p.also) > 0 && p.Lo != p.Hi {
 		return // several things befell one of several entries: who agrees with whom depends on which
 	}
 	if !slices.EqualFunc(want, got, slices.Equal[[]string]) {

@@ -71,7 +71,10 @@ type Fault struct {
 	whole    bool  // no row of the revision is left
 	last     bool  // nothing was written after what was edited
 	seed     uint64
+	spare    uint64 // of LostTail: applied all the same, with everything between the entry and this one
 }
+
+func (f *Fault) spares(index uint64) bool { return index > f.Index && index <= f.spare }
 
 func (f *Fault) on(member int) bool { return slices.Contains(f.Members, member) }
 
@@ -183,7 +186,7 @@ func (s *script) step(r *replica, e *Entry) {
 	for _, f := range s.faults {
 		switch {
 		case (f.Kind == Skip || f.Kind == Refused) && f.Index == e.Index,
-			f.Kind == LostTail && e.Index >= f.Index && e.Index < f.Index+uint64(f.Count):
+			f.Kind == LostTail && e.Index >= f.Index && e.Index < f.Index+uint64(f.Count) && !f.spares(e.Index):
 			r.moveTo(e)
 			return
 		case f.Kind == Banned && e.Index >= f.Index && e.Request.GetHeader().GetUsername() == f.User:

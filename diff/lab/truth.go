@@ -40,7 +40,9 @@ type Parting struct {
 	Unknown       []string // members that may be missing from the groups
 	Others        map[uint64]bool
 	why           string
+	widest        uint64   // where an interval may begin, 0 for Lo
 	also          []*Fault // at the same entry
+	shifted       bool     // not the same revision on all members that it befell
 	compacted     bool     // its revision is at or below the highest compact revision
 }
 
@@ -324,13 +326,22 @@ func (m *maker) witness(p *Parting, rev int64) {
 	by := map[string][]string{}
 	var sigs []string
 	oddKnown, evenKnown := false, false
-	odd, even := false, false
+	odd, healthy := false, false
+	even := map[string]bool{}
+	for i := range m.c.Members {
+		if !m.befallen(i, p.Index) {
+			even[m.signature(i, p.Index)] = true
+		}
+	}
 	for i, x := range m.c.Members {
 		if x.hist.index < p.Index {
 			p.Unknown = append(p.Unknown, x.Label)
 			continue
 		}
 		sig := m.signature(i, p.Index)
+		if even[sig] || !m.befallen(i, p.Index) {
+			sig = "as it should" // nothing befell it, or nothing came of that
+		}
 		if by[sig] == nil {
 			sigs = append(sigs, sig)
 		}
@@ -343,7 +354,7 @@ func (m *maker) witness(p *Parting, rev int64) {
 		if f.on(i) {
 			odd, oddKnown = true, oddKnown || known
 		} else {
-			even, evenKnown = true, evenKnown || known
+			healthy, evenKnown = true, evenKnown || known
 		}
 	}
 	var gs [][]string
@@ -354,7 +365,7 @@ func (m *maker) witness(p *Parting, rev int64) {
 	if len(gs) > 2 {
 		p.Layers = append(p.Layers, "apply", "storage") // another fault is in it
 	}
-	p.Required = odd && even && len(gs) > 1 && m.seen(p)
+	p.Required = odd && healthy && len(gs) > 1 && m.seen(p)
 	p.Named = oddKnown && evenKnown
 	if p.Revision == 0 {
 		p.Revision = m.revision(p)
@@ -406,7 +417,15 @@ func (m *maker) before(x *Member, index uint64) int64 {
 	return rev
 }
 
-// signature is what a member did at an entry, and what befell it there.
+// befallen tells whether a fault befell a member at an entry.
+func (m *maker) befallen(i int, index uint64) bool {
+	return slices.ContainsFunc(m.c.Faults, func(f *Fault) bool {
+		return f.on(i) && (f.Index <= index && index < f.Index+uint64(max(f.Count, 1)) || f.Kind == Banned && f.Index <= index)
+	})
+}
+
+// signature is what a member did at an entry, and what was done to it there. That of members that nothing befell is
+// taken for one: they agree with each other, whatever their own state led to.
 func (m *maker) signature(i int, index uint64) string {
 	var b strings.Builder
 	for _, e := range m.c.Members[i].hist.effects {
@@ -584,7 +603,14 @@ func (m *maker) extraGroups(p *Parting) {
 		}
 	}
 	p.Groups = bySize(odd, even)
-	p.Required = len(odd) > 0 && len(even) > 0
+	p.Required = len(odd) > 0 && len(even) > 0 && m.seen(p)
+	for _, i := range p.Fault.Members {
+		for _, e := range m.c.Members[i].hist.effects {
+			if e.Index == 0 && e.After != p.Revision && m.c.Members[i].hist.index >= p.Index {
+				p.shifted = true
+			}
+		}
+	}
 }
 
 // writes tells whether an entry wrote other rows with the fault than without it.
@@ -729,7 +755,13 @@ func (m *maker) alternatives(p *Parting, base *history) error {
 		return true, nil
 	}
 	switch f.Kind {
-	case Replay, LostTail:
+	case LostTail:
+		if err := m.tails(f, base, try); err != nil {
+			return err
+		}
+		p.widest, p.Lo = p.Lo, p.Index // entries in a row are the simpler reading
+		return m.windows(f, base, try)
+	case Replay:
 		return m.windows(f, base, try)
 	case Extra:
 		return nil
@@ -812,6 +844,28 @@ func (m *maker) windows(f *Fault, base *history, try func(*Fault) (bool, error))
 	}
 	for _, g := range all {
 		if _, err := try(g); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tails tries to lose an earlier entry instead of the first one of the tail that had an effect.
+func (m *maker) tails(f *Fault, base *history, try func(*Fault) (bool, error)) error {
+	first := canonical(f, base, base)
+	n := slices.IndexFunc(base.effects, func(e Effect) bool { return e.Index == first })
+	for k := n - 1; k >= max(n-8, 0); k-- {
+		e := &base.effects[k]
+		if e.After == e.Before {
+			continue
+		}
+		if !sameContent(e.Rows, base.effects[n].Rows) {
+			break
+		}
+		g := *f
+		g.Index, g.spare = e.Index, first
+		g.Count = int(f.Index) + f.Count - int(e.Index)
+		if _, err := try(&g); err != nil {
 			return err
 		}
 	}

@@ -39,10 +39,10 @@ func (e *AuthError) Unwrap() error { return ErrNoBase }
 func (st *State) rewindAuth(ctx context.Context, b *Base) error {
 	t := b.Tables
 	st.Auth = Auth{Enabled: t.AuthEnabled, Revision: t.AuthRevision, Users: t.Users, Roles: t.Roles}
-	var later []*align.Entry
-	for i := range b.Log {
+	var later []event
+	for _, e := range b.events() {
 		// Up to 3.4 the auth tables may be ahead of the consistent index.
-		if e := &b.Log[i]; e.Index > st.Index && (e.Index <= t.ConsistentIndex || !t.HasTerm) && AuthWrite(e.Request().Internal) {
+		if e.index > st.Index && (e.index <= t.ConsistentIndex || !t.HasTerm) && AuthWrite(e.in) {
 			later = append(later, e)
 		}
 	}
@@ -99,12 +99,12 @@ func AuthAt(ctx context.Context, log []align.Entry, index uint64, rules Rules) (
 }
 
 // undoAuth takes entries back, the last one first.
-func (st *State) undoAuth(later []*align.Entry) error {
+func (st *State) undoAuth(later []event) error {
 	a := &st.Auth
 	a.Users, a.Roles = cloneUsers(a.Users), cloneRoles(a.Roles)
 	for _, e := range slices.Backward(later) {
-		in := e.Request().Internal
-		bad := &AuthError{Entry: e.Index, Type: e.Request().Type}
+		in := e.in
+		bad := &AuthError{Entry: e.index, Type: e.typ}
 		switch {
 		case in.AuthEnable != nil:
 			a.Enabled = false

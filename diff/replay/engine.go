@@ -105,12 +105,12 @@ func (g *engine) close() {
 // apply applies one entry.
 func (g *engine) apply(e *align.Entry) (*Effect, error) {
 	fx := &Effect{Index: e.Index}
-	in := request(e)
+	typ, in := request(e)
 	if in == nil {
 		fx.Ignored = true
 		return fx, nil
 	}
-	*g.x = Exec{Index: e.Index, Type: e.Request().Type, User: in.GetHeader().GetUsername(), Request: in, store: g.auth}
+	*g.x = Exec{Index: e.Index, Type: typ, User: in.GetHeader().GetUsername(), Request: in, store: g.auth}
 	for _, r := range g.rules {
 		if r.Request != nil && !r.Request(g.x) {
 			fx.Ignored = true
@@ -155,15 +155,22 @@ func (g *engine) apply(e *align.Entry) (*Effect, error) {
 
 // request decodes an entry anew, with what the log's own reader takes out of it. It is nil for entries of etcd 2, of
 // raft, and for those that do not decode.
-func request(e *align.Entry) *pb.InternalRaftRequest {
-	if e.Raw == nil || e.Raw.Type != raftlog.EntryNormal || e.Request().Internal == nil {
-		return nil
+func request(e *align.Entry) (typ string, in *pb.InternalRaftRequest) {
+	if e.Raw == nil || e.Raw.Type != raftlog.EntryNormal {
+		return "", nil
 	}
-	in := new(pb.InternalRaftRequest)
+	r := e.Request()
+	if r.Internal == nil {
+		return "", nil
+	}
+	if !r.HasPassword {
+		return r.Type, r.Internal
+	}
+	in = new(pb.InternalRaftRequest)
 	if proto.Unmarshal(e.Raw.Data, in) != nil {
-		return nil
+		return "", nil
 	}
-	return in
+	return r.Type, in
 }
 
 // changesState leaves out reads, logins and what is about members.

@@ -23,6 +23,38 @@ type Base struct {
 	Log []align.Entry
 	// Whole is true if Log begins with the cluster, whose keyspace began empty.
 	Whole bool
+
+	tables []event // what Log does to tables that a state is made of, read once
+}
+
+// event is an entry about leases, alarms, auth or the cluster version.
+type event struct {
+	index   uint64
+	typ     string
+	in      *pb.InternalRaftRequest // nil for one of etcd 2
+	version string
+}
+
+func (b *Base) events() []event {
+	if b.tables != nil {
+		return b.tables
+	}
+	b.tables = []event{}
+	for i := range b.Log {
+		r := b.Log[i].Request()
+		ev := event{index: b.Log[i].Index, typ: r.Type, in: r.Internal}
+		switch in := r.Internal; {
+		case in != nil && in.ClusterVersionSet != nil:
+			ev.version = in.ClusterVersionSet.Ver
+		case in != nil && (in.LeaseGrant != nil || in.LeaseRevoke != nil || in.Alarm != nil || AuthWrite(in)):
+		case r.V2 != nil && r.V2.Method == "PUT" && r.V2.Path == "/0/version":
+			ev.version = r.V2.Val
+		default:
+			continue
+		}
+		b.tables = append(b.tables, ev)
+	}
+	return b.tables
 }
 
 // Compact is the base's compact revision: it cannot be taken back further.
@@ -139,9 +171,8 @@ func (st *State) rewindLeases(b *Base) {
 		}
 		return events[id]
 	}
-	for i := range b.Log {
-		e := &b.Log[i]
-		in := e.Request().Internal
+	for _, e := range b.events() {
+		in := e.in
 		var id int64
 		switch {
 		case in == nil:
@@ -155,14 +186,14 @@ func (st *State) rewindLeases(b *Base) {
 		}
 		ev := at(id)
 		switch {
-		case e.Index <= st.Index:
+		case e.index <= st.Index:
 			ev.before = in
 			if in.LeaseGrant != nil {
 				ev.ttl = in.LeaseGrant.TTL
 			}
 		default:
 			if ev.after == nil {
-				ev.after, ev.afterIndex = in, e.Index
+				ev.after, ev.afterIndex = in, e.index
 			}
 			ev.granted = ev.granted || in.LeaseGrant != nil
 		}
@@ -225,9 +256,9 @@ func (st *State) rewindAlarms(b *Base) {
 	for _, a := range b.Tables.Alarms {
 		alarms[a] = true
 	}
-	for i := len(b.Log) - 1; i >= 0 && b.Log[i].Index > st.Index; i-- {
-		in := b.Log[i].Request().Internal
-		if in == nil || in.Alarm == nil || in.Alarm.Alarm == pb.AlarmType_NONE || b.Log[i].Index > b.Tables.ConsistentIndex {
+	for _, e := range slices.Backward(b.events()) {
+		in := e.in
+		if e.index <= st.Index || in == nil || in.Alarm == nil || in.Alarm.Alarm == pb.AlarmType_NONE || e.index > b.Tables.ConsistentIndex {
 			continue
 		}
 		a := schema.AlarmMember{Member: in.Alarm.MemberID, Type: in.Alarm.Alarm.String()}
@@ -239,11 +270,11 @@ func (st *State) rewindAlarms(b *Base) {
 		}
 	}
 	// What was raised at or before the moment, and not cleared, was on even if it was raised again behind it.
-	for i := range b.Log {
-		if b.Log[i].Index > st.Index {
+	for _, e := range b.events() {
+		if e.index > st.Index {
 			break
 		}
-		if in := b.Log[i].Request().Internal; in != nil && in.Alarm != nil && in.Alarm.Alarm != pb.AlarmType_NONE {
+		if in := e.in; in != nil && in.Alarm != nil && in.Alarm.Alarm != pb.AlarmType_NONE {
 			a := schema.AlarmMember{Member: in.Alarm.MemberID, Type: in.Alarm.Alarm.String()}
 			switch in.Alarm.Action {
 			case pb.AlarmRequest_ACTIVATE:
@@ -264,17 +295,12 @@ func (st *State) rewindAlarms(b *Base) {
 // versionAt is the cluster version at an entry.
 func versionAt(b *Base, index uint64) string {
 	v := ""
-	for i := range b.Log {
-		e := &b.Log[i]
-		if e.Index > index {
+	for _, e := range b.events() {
+		if e.index > index {
 			break
 		}
-		r := e.Request()
-		switch {
-		case r.Internal != nil && r.Internal.ClusterVersionSet != nil:
-			v = r.Internal.ClusterVersionSet.Ver
-		case r.V2 != nil && r.V2.Method == "PUT" && r.V2.Path == "/0/version":
-			v = r.V2.Val
+		if e.version != "" {
+			v = e.version
 		}
 	}
 	if v == "" {
