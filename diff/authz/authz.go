@@ -5,6 +5,7 @@ package authz
 import (
 	"maps"
 	"slices"
+	"sort"
 
 	"go.etcd.io/etcd/api/v3/authpb"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -21,7 +22,7 @@ type State struct {
 	Revision uint64
 	users    map[string][]string // roles, sorted
 	roles    map[string][]schema.Permission
-	// Again is true for patches that do not count a permission granted a second time.
+	// Dedupe is true for patches that do not count a permission granted a second time.
 	Dedupe bool
 }
 
@@ -172,15 +173,25 @@ func (s *State) grantPermission(r *pb.AuthRoleGrantPermissionRequest) bool {
 	}
 	p := schema.Permission{Type: r.Perm.PermType.String(), Key: string(r.Perm.Key), RangeEnd: string(r.Perm.RangeEnd)}
 	perms = slices.Clone(perms)
-	if i := slices.IndexFunc(perms, func(o schema.Permission) bool { return o.Key == p.Key && o.RangeEnd == p.RangeEnd }); i >= 0 {
+	// etcd looks at the first permission of the key only: a second one of the same range may be added behind it.
+	i := sort.Search(len(perms), func(i int) bool { return perms[i].Key >= p.Key })
+	if i < len(perms) && perms[i].Key == p.Key && perms[i].RangeEnd == p.RangeEnd {
 		same := perms[i] == p
 		perms[i] = p
 		s.roles[r.Name] = perms
 		return !same || !s.Dedupe
 	}
-	s.roles[r.Name] = append(perms, p)
+	perms = append(perms, p)
+	sort.Sort(byKey(perms)) // not stable, as etcd's
+	s.roles[r.Name] = perms
 	return true
 }
+
+type byKey []schema.Permission
+
+func (p byKey) Len() int           { return len(p) }
+func (p byKey) Less(i, j int) bool { return p[i].Key < p[j].Key }
+func (p byKey) Swap(i, j int)      { p[i], p[j] = p[j], p[i] }
 
 // validRange is isValidPermissionRange of server/auth/range_perm_cache.go.
 func validRange(key, end []byte) bool {
@@ -263,8 +274,11 @@ func interval(key, end string) [2]string {
 	return [2]string{key, end}
 }
 
-// covers tells whether the union of ranges holds all of want.
+// covers tells whether the union of ranges holds all of want. An empty range is no one's; it holds no keys either.
 func covers(ranges [][2]string, want [2]string) bool {
+	if want[0] >= want[1] {
+		return false
+	}
 	slices.SortFunc(ranges, func(a, b [2]string) int { return slices.Compare(a[:], b[:]) })
 	at := want[0]
 	for _, r := range ranges {
