@@ -80,7 +80,7 @@ func (c *comparison) findCauses() {
 			if len(same) < 2 {
 				continue
 			}
-			if k := c.causeAt(index, same, es); k != nil {
+			if k := c.causeAt(index, same, es); k != nil && !c.misread(k) {
 				all = append(all, k)
 			}
 		}

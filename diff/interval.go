@@ -1,6 +1,8 @@
 package diff
 
 import (
+	"slices"
+
 	"etcd-autopsy/diff/align"
 )
 
@@ -36,6 +38,49 @@ func (c *comparison) spread(k *cause) {
 	if first != last {
 		k.interval = &Interval{First: first, Last: last}
 	}
+}
+
+// misread tells whether a cause is only a matter of reading: the odd members made the revision with a neighbour that
+// writes the same, and at that neighbour's turn the others had no effect, or have not come to it. Then all did the same.
+func (c *comparison) misread(k *cause) bool {
+	if k.outcome != align.Refused || k.again || len(k.odd) == 0 {
+		return false
+	}
+	i := k.odd[0]
+	var steps []*align.Step
+	at := -1
+	c.traces[i].steps(func(s *align.Step) {
+		if s.Index == k.index && s.Outcome == align.Refused {
+			at = len(steps)
+		}
+		steps = append(steps, s)
+	})
+	if at < 0 {
+		return false
+	}
+	for _, t := range []uint64{c.slide(i, steps, at, +1), c.slide(i, steps, at, -1)} {
+		if t != k.index && c.idleAt(k, t) {
+			return true
+		}
+	}
+	return false
+}
+
+// idleAt tells whether all members of a cause that are not odd did nothing at an entry.
+func (c *comparison) idleAt(k *cause, index uint64) bool {
+	for _, g := range k.groups {
+		for _, j := range g {
+			if slices.Contains(k.odd, j) || c.ms[j].DB.Tables.ConsistentIndex < index {
+				continue
+			}
+			for _, s := range c.stepsAt(j, index) {
+				if s.Revision > 0 {
+					return false
+				}
+			}
+		}
+	}
+	return true
 }
 
 // slide goes from a step without effect to its neighbours in one direction, as long as the skipped entry could have made

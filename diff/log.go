@@ -127,7 +127,9 @@ func (l *logs) split(ms []*inspect.Member, have, at []int, index uint64, next in
 		if len(groups) < 2 {
 			continue
 		}
-		l.forks = append(l.forks, fork{index: index, groups: groups})
+		c := l.latecomers(ms, h, index, groups)
+		l.forks = append(l.forks, fork{index: index, groups: c})
+		groups = c
 		for _, g := range groups[1:] {
 			for _, i := range g {
 				l.history[i] = next
@@ -136,6 +138,43 @@ func (l *logs) split(ms []*inspect.Member, have, at []int, index uint64, next in
 		}
 	}
 	return next
+}
+
+// latecomers adds members whose log begins behind a fork to the side whose later entries they share.
+func (l *logs) latecomers(ms []*inspect.Member, history int, index uint64, groups [][]int) [][]int {
+	out := make([][]int, len(groups))
+	for k, g := range groups {
+		out[k] = slices.Clone(g)
+	}
+	for i, m := range ms {
+		if l.history[i] != history || m.Log.First() <= index || slices.ContainsFunc(groups, func(g []int) bool { return slices.Contains(g, i) }) {
+			continue
+		}
+		for k, g := range groups {
+			if slices.ContainsFunc(g, func(j int) bool { return l.meet(m, ms[j], min(l.limits[i], l.limits[j])) }) {
+				out[k] = append(out[k], i)
+				break
+			}
+		}
+	}
+	for _, g := range out {
+		slices.Sort(g)
+	}
+	return out
+}
+
+// meet tells whether two logs hold the same entry somewhere up to a limit: then they agree on all before it.
+func (l *logs) meet(a, b *inspect.Member, limit uint64) bool {
+	for k := range a.Log.Entries {
+		e := &a.Log.Entries[k]
+		if e.Index > limit {
+			return false
+		}
+		if x := b.Log.Entry(e.Index); x != nil {
+			return sameEntry(e, x) // the first that both have decides
+		}
+	}
+	return false
 }
 
 func sameEntry(a, b *raftlog.Entry) bool {
