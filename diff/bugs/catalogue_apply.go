@@ -138,10 +138,10 @@ var applyBugs = []*Bug{
 		Proof: "comparing the auth revision of root, too, makes what one side holds", Remedy: "run one patch level; see etcd-11651", Refs: refs("16019 16020"), Test: rootLeaseRevision,
 	},
 	{
-		ID: "etcd-11652", Name: "role-grant-dedupe-11652", Title: "Granting a permission again raises the auth revision on older patches only",
-		Source: Derived, Severity: Medium, Visible: Strong, Affected: "patches before 3.3.21 and 3.4.8 mixed with later ones", Fixed: "when all members run one patch level",
+		ID: "etcd-11652", Name: "role-grant-dedupe-11652", Title: "Granting a permission again raises the auth revision on some patches only",
+		Source: Derived, Severity: Medium, Visible: Strong, Affected: "said of patches around 3.3.21 and 3.4.8; 3.3.27, 3.5.21 and 3.7.3 count each grant, so that members of these do not part", Fixed: "when all members run one patch level",
 		Seen: "auth revisions differ by the number of permissions granted again, without a restart", Against: "nothing was granted again",
-		Proof: "counting these grants makes one auth revision, leaving them out the other", Remedy: "as for etcd-11651", Refs: refs("11652"), Test: repeatedGrants,
+		Proof: "not possible as long as no version is known that leaves them out", Remedy: "as for etcd-11651", Refs: refs("11652"), Test: repeatedGrants,
 	},
 	{
 		ID: "etcd-22167", Name: "nested-txn-quota-22167", Title: "Without space, puts in nested transactions are let through by older patches",

@@ -688,7 +688,7 @@ func v2Requests(_ *Case, m *Member) Outcome {
 	if n == 0 {
 		return Outcome{}
 	}
-	return confirmed(fmt.Sprintf("%s behind the newest snapshot, the first one entry %d, are in the form of the v2 API, which 3.7 does not read: it needs a snapshot taken by 3.6 first", count(n, "entry", "entries"), first))
+	return confirmed(fmt.Sprintf("%s behind the newest snapshot, the first one entry %d, in the form of the v2 API, which 3.7 does not read: it needs a snapshot taken by 3.6 first", count(n, "entry", "entries"), first))
 }
 
 // authStatus is the request that members up to 3.4 do not survive.

@@ -21,6 +21,8 @@ type Result struct {
 	Problems []Problem
 	// Exact, Interval and Unnamed count partings by how they were told, Absent those that were not required to be.
 	Exact, Interval, Unnamed, Absent int
+	// Why says why an entry was not named exactly, for statistics.
+	Why []string
 }
 
 func (r *Result) fail(kind, format string, args ...any) {
@@ -155,7 +157,10 @@ func (c *Case) parting(r *Result, d *diff.Document, n int, p *Parting, used []bo
 	default:
 		r.Unnamed++
 	}
-	if p.Named && v.Entry == nil && v.EntryInterval == nil {
+	if v.Entry == nil {
+		r.Why = append(r.Why, p.reason(v))
+	}
+	if p.Named && p.Required && v.Entry == nil && v.EntryInterval == nil {
 		r.fail("no entry", "want entry %d, got %s", p.Index, tell(v))
 	}
 	if p.Named && len(p.also) == 0 && v.Entry != nil && p.Lo != p.Hi {
@@ -173,9 +178,28 @@ func (c *Case) parting(r *Result, d *diff.Document, n int, p *Parting, used []bo
 	if p.Layers != nil && p.Named && !slices.Contains(p.Layers, string(v.Layer)) {
 		r.fail("layer", "want %v, got %s (%s)", p.Layers, tell(v), p.Fault)
 	}
-	if p.Named || p.Fault.Kind == Extra && p.why == "" {
+	if p.Required && (p.Named || p.Fault.Kind == Extra && p.why == "") {
 		c.groups(r, p, v)
 	}
+}
+
+// reason is why the entry of a parting was not named exactly.
+func (p *Parting) reason(v *diff.Divergence) string {
+	switch {
+	case p.Purged:
+		return "purged everywhere"
+	case p.why != "" && !p.Named:
+		return p.why
+	case p.Fault.Kind == Extra:
+		return "no entry made the revision"
+	case p.Fault.Kind.table():
+		return "a table was edited"
+	case v.EntryInterval != nil && p.Lo != p.Hi:
+		return "interval: other entries come to the same"
+	case v.EntryInterval != nil:
+		return "interval: only to the tool"
+	}
+	return "named nothing"
 }
 
 func (p *Parting) lowest() uint64 {

@@ -455,7 +455,7 @@ func (m *maker) apply() (bool, error) {
 // halfCompact removes some of what a compaction would remove, as when a member stops in the middle of it.
 func (x *Member) halfCompact() error {
 	keep := map[string]bool{}
-	for _, r := range comparable(x.hist.dump["key"], x.hist.compact, x.hist.rev) {
+	for _, r := range kept(x.hist.dump["key"], x.hist.compact, x.hist.rev) {
 		keep[string(r.Key)] = true
 	}
 	err := edit(x.sc.db, func(tx *bbolt.Tx) error {

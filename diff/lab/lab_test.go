@@ -138,12 +138,14 @@ type stats struct {
 	where                            map[string]int // failures by kind of fault and kind
 	exact, interval, unnamed, absent int
 	verdicts                         map[string]int
+	why                              map[string]int // why entries were not named exactly
+	behind                           map[string]int // verdicts on a consistent index that was left behind
 	start                            time.Time
 	failures                         []string
 }
 
 func newStats() *stats {
-	return &stats{kinds: map[string]int{}, bad: map[string]int{}, where: map[string]int{}, verdicts: map[string]int{}, start: time.Now()}
+	return &stats{kinds: map[string]int{}, bad: map[string]int{}, where: map[string]int{}, verdicts: map[string]int{}, why: map[string]int{}, behind: map[string]int{}, start: time.Now()}
 }
 
 func (s *stats) add(t testing.TB, seed uint64, o outcome) {
@@ -175,6 +177,12 @@ func (s *stats) add(t testing.TB, seed uint64, o outcome) {
 	s.interval += o.res.Interval
 	s.unnamed += o.res.Unnamed
 	s.absent += o.res.Absent
+	for _, w := range o.res.Why {
+		s.why[w]++
+	}
+	if o.c.Truth.Behind && len(o.c.Faults) == 1 {
+		s.behind[string(o.d.Verdict)]++
+	}
 	if len(o.res.Problems) == 0 {
 		return
 	}
@@ -201,6 +209,8 @@ func (s *stats) String() string {
 	table("faults", s.kinds)
 	table("verdicts", s.verdicts)
 	fmt.Fprintf(&b, "partings: %d by entry, %d by interval, %d without entry, %d not to be seen\n", s.exact, s.interval, s.unnamed, s.absent)
+	table("without an exact entry", s.why)
+	table("verdicts on a consistent index left behind", s.behind)
 	table("failures", s.bad)
 	table("where", s.where)
 	fmt.Fprintf(&b, "failing seeds\n  %s\n", strings.Join(s.failures, "\n  "))

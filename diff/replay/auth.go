@@ -55,24 +55,21 @@ func (st *State) rewindAuth(ctx context.Context, b *Base) error {
 	return st.undoAuth(later)
 }
 
-// rebuildAuth applies the auth entries from the beginning. Of the rules for repeated grants it takes those that lead to
-// the auth revision that the base has in the end.
+// rebuildAuth applies the auth entries from the beginning.
 func (st *State) rebuildAuth(ctx context.Context, b *Base) error {
-	for _, rules := range []Rules{Today(), Today().With(RepeatedGrantsCount())} {
-		a, err := AuthAt(ctx, b.Log, b.Tables.ConsistentIndex, rules)
-		if err != nil {
-			return err
-		}
-		if a.Revision != b.Tables.AuthRevision {
-			continue
-		}
-		st.Auth, err = AuthAt(ctx, b.Log, st.Index, rules)
+	a, err := AuthAt(ctx, b.Log, st.Index, Today())
+	if err != nil {
 		return err
 	}
-	a, err := AuthAt(ctx, b.Log, st.Index, Today())
 	st.Auth = a
-	st.Notes = append(st.Notes, "the auth revision of that moment is computed from the log, whose entries do not lead to the one that the member has in the end")
-	return err
+	end, err := AuthAt(ctx, b.Log, max(b.Tables.ConsistentIndex, b.Log[len(b.Log)-1].Index), Today())
+	if err != nil {
+		return err
+	}
+	if end.Revision < b.Tables.AuthRevision {
+		st.Notes = append(st.Notes, fmt.Sprintf("the auth tables of entry %d are those that the log makes; the member's own auth revision is higher than the log makes it", st.Index))
+	}
+	return nil
 }
 
 // AuthAt returns the auth tables that the entries of a whole log make, up to index. The rules may add to the revision.

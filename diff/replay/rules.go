@@ -1,10 +1,12 @@
 package replay
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strings"
 
+	"go.etcd.io/etcd/api/v3/authpb"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/server/v3/auth"
 	"go.etcd.io/etcd/server/v3/lease"
@@ -210,18 +212,20 @@ func AuthRevisionAhead(k, from uint64) *Rule {
 	}
 }
 
-// RepeatedGrantsCount is before 3.3.21 and 3.4.8: granting a permission that a role has already raises the auth
-// revision all the same.
-func RepeatedGrantsCount() *Rule {
-	var k uint64
+// RepeatedGrantsIgnored leaves out grants of a permission that the role has already. The servers whose source was read
+// (3.3.27, 3.5.21, 3.7.3) count them.
+func RepeatedGrantsIgnored() *Rule {
 	return &Rule{
-		Name:         "granting a permission again raises the auth revision (before 3.3.21 and 3.4.8)",
-		Begin:        func() { k = 0 },
-		AuthRevision: func(*Exec) uint64 { return k },
-		After: func(x *Exec, err error, authChanged bool) {
-			if x.Request.AuthRoleGrantPermission != nil && err == nil && !authChanged {
-				k++
+		Name: "granting a permission again does not raise the auth revision",
+		Request: func(x *Exec) bool {
+			g := x.Request.AuthRoleGrantPermission
+			if g == nil || g.Perm == nil {
+				return true
 			}
+			role, err := x.store.RoleGet(&pb.AuthRoleGetRequest{Role: g.Name})
+			return err != nil || !slices.ContainsFunc(role.Perm, func(p *authpb.Permission) bool {
+				return p.PermType == g.Perm.PermType && bytes.Equal(p.Key, g.Perm.Key) && bytes.Equal(p.RangeEnd, g.Perm.RangeEnd)
+			})
 		},
 	}
 }

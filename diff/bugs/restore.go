@@ -1,0 +1,408 @@
+package bugs
+
+import (
+	"cmp"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"etcd-autopsy/diff/align"
+	"etcd-autopsy/inspect/finding"
+	"etcd-autopsy/inspect/schema"
+)
+
+// Key is a key on which members differ.
+type Key struct {
+	Name string
+	// Present tells for each member of the case whether it holds the key.
+	Present []bool
+}
+
+// Lease is a lease that some members hold and others do not.
+type Lease struct {
+	ID      int64
+	Present []bool
+}
+
+// Differences are what the members differ in, as far as they have come: lag is left out.
+type Differences struct {
+	Keys   []Key
+	Leases []Lease
+}
+
+// Copy says what a cluster would be that is restored from one member.
+type Copy struct {
+	Member string
+	// Sound is false if a check of the member finds errors, which Problems says.
+	Sound    bool
+	Problems []string
+	// Index and Revision are how far it has come.
+	Index    uint64
+	Revision int64
+	// Behind is how many entries others have applied that this one has not, BehindRevisions how many revisions they made.
+	Behind, BehindRevisions int
+	// Loses are entries whose effects on keys only others have, though this one has come past them; Adds those whose
+	// effects only this one has, and Twice those that it applied twice. Where the log was forked, they are entries of
+	// the other side, and of its own.
+	Loses, Adds, Twice []uint64
+	// LostKeys exist on others only, Resurrected keys here only; OtherKeys have another value or lease.
+	LostKeys, Resurrected, OtherKeys []string
+	LostLeases, ResurrectedLeases    []int64
+}
+
+// Losses is how much would be lost, all kinds of it added up.
+func (k *Copy) Losses() int {
+	return len(k.Loses) + k.BehindRevisions + len(k.LostKeys) + len(k.LostLeases)
+}
+
+// Plan is what to do now.
+type Plan struct {
+	Copies []Copy
+	// Best is the member to go on with, empty if none can be recommended.
+	Best string
+	// Rebuild are the members that should be made anew from it.
+	Rebuild []string
+	Why     []string
+	Doubts  []string
+	// Commands are to be read and adapted, not to be run by a program.
+	Commands []string
+}
+
+// Plan compares what restoring from each member would mean. It returns nil if there is nothing to choose or to repair.
+func (c *Case) Plan(d Differences) *Plan {
+	if len(c.Causes) == 0 && !slices.ContainsFunc(c.Members, func(m *Member) bool { return !m.sound() }) {
+		return nil
+	}
+	p := &Plan{}
+	made := make([]map[uint64]int, len(c.Members)) // how often an entry made a revision
+	for i, m := range c.Members {
+		made[i] = map[uint64]int{}
+		m.outcomes(func(s *align.Step) {
+			if s.Index > 0 && s.Revision > 0 {
+				made[i][s.Index]++
+			}
+		})
+	}
+	for i, m := range c.Members {
+		if m.hasDB() {
+			p.Copies = append(p.Copies, c.copyOf(i, m, made, d))
+		}
+	}
+	c.choose(p)
+	return p
+}
+
+func (c *Case) copyOf(i int, m *Member, made []map[uint64]int, d Differences) Copy {
+	k := Copy{Member: m.Label, Sound: m.sound(), Problems: m.problems(), Index: m.Through, Revision: m.DB.Revision()}
+	lost, added, behind := map[uint64]bool{}, map[uint64]bool{}, map[uint64]bool{}
+	for j, o := range c.Members {
+		if j == i || o.Steps == nil || m.Steps == nil {
+			continue
+		}
+		first, last := overlap(m, o)
+		fork := c.forkOf(i, j)
+		for index := range made[j] {
+			switch {
+			case index >= fork:
+				lost[index] = true
+			case index > m.Through:
+				behind[index] = true
+			case index >= first && index <= last && made[i][index] == 0:
+				lost[index] = true
+			}
+		}
+		for index := range made[i] {
+			if index >= fork || index >= first && index <= last && made[j][index] == 0 {
+				added[index] = true
+			}
+		}
+		if fork > m.Through {
+			k.Behind = max(k.Behind, int(o.Through)-int(m.Through))
+		}
+	}
+	for index, n := range made[i] {
+		if n > 1 {
+			k.Twice = append(k.Twice, index)
+		}
+	}
+	slices.Sort(k.Twice)
+	k.Loses, k.Adds, k.BehindRevisions = sortedKeys(lost), sortedKeys(added), len(behind)
+	for _, key := range d.Keys {
+		others := slices.Contains(without(key.Present, i), true)
+		all := !slices.Contains(without(key.Present, i), false)
+		switch {
+		case !key.Present[i] && others:
+			k.LostKeys = append(k.LostKeys, key.Name)
+		case key.Present[i] && !all:
+			k.Resurrected = append(k.Resurrected, key.Name)
+		case key.Present[i]:
+			k.OtherKeys = append(k.OtherKeys, key.Name)
+		}
+	}
+	for _, l := range d.Leases {
+		switch {
+		case !l.Present[i]:
+			k.LostLeases = append(k.LostLeases, l.ID)
+		case slices.Contains(without(l.Present, i), false):
+			k.ResurrectedLeases = append(k.ResurrectedLeases, l.ID)
+		}
+	}
+	return k
+}
+
+// forkOf is the entry from which on two members followed different logs, more than there can be if they did not.
+func (c *Case) forkOf(i, j int) uint64 {
+	if !c.forked(i, j) {
+		return 1 << 63
+	}
+	fork := uint64(1 << 63)
+	for _, k := range c.Causes {
+		if k.Layer == "log" && k.Index > 0 {
+			fork = min(fork, k.Index)
+		}
+	}
+	return fork
+}
+
+// overlap is the range of entries that both members' alignments cover.
+func overlap(a, b *Member) (first, last uint64) {
+	begin := func(m *Member) uint64 {
+		var f uint64
+		m.outcomes(func(s *align.Step) {
+			if f == 0 && s.Index > 0 {
+				f = s.Index
+			}
+		})
+		return f
+	}
+	return max(begin(a), begin(b)), min(a.Through, b.Through)
+}
+
+func without(bs []bool, i int) []bool { return slices.Concat(bs[:i], bs[min(i+1, len(bs)):]) }
+
+func sortedKeys(m map[uint64]bool) []uint64 {
+	var out []uint64
+	for k := range m {
+		out = append(out, k)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// sound tells whether a member's db could be used to restore from: it is whole, and contradicts itself nowhere.
+func (m *Member) sound() bool { return m.hasDB() && m.DB.Whole && len(m.problems()) == 0 }
+
+// problems are the errors that a check finds in the db. What the log says, and who is a member, does not matter to a
+// restore.
+func (m *Member) problems() []string {
+	if !m.hasDB() {
+		return []string{"no db that can be read"}
+	}
+	var out []string
+	m.has()
+	for _, f := range m.findings {
+		if f.Severity == finding.Error && f.File == m.DB.File.Name && !strings.HasPrefix(f.Code, "learner-") && !strings.HasPrefix(f.Code, "zombie-") &&
+			!strings.HasPrefix(f.Code, "member-") && !slices.Contains([]string{"snapshot-beyond-db", "log-after-db"}, f.Code) {
+			out = append(out, f.String())
+		}
+	}
+	if len(out) == 0 && !m.DB.Whole {
+		out = append(out, "not all of the db could be read")
+	}
+	return out
+}
+
+// choose recommends a copy: sound before anything, then the majority's, then the one that has come furthest.
+func (c *Case) choose(p *Plan) {
+	var candidates []*Copy
+	for i := range p.Copies {
+		if p.Copies[i].Sound {
+			candidates = append(candidates, &p.Copies[i])
+		} else {
+			p.Why = append(p.Why, fmt.Sprintf("%s is not sound", p.Copies[i].Member))
+		}
+	}
+	if len(candidates) == 0 {
+		p.Doubts = append(p.Doubts, "no copy is sound: restore from an older backup, or repair a copy first")
+		return
+	}
+	odd := map[string]bool{}
+	majority := map[string]bool{}
+	var forked, tied bool
+	for _, k := range c.Causes {
+		if k.Of != nil || len(k.Groups) < 2 {
+			continue
+		}
+		forked = forked || k.Layer == "log"
+		for _, m := range c.pick(k.Odd) {
+			odd[m.Label] = true
+		}
+		n := 0
+		for _, g := range k.Groups {
+			n += len(g)
+		}
+		if 2*len(k.Groups[0]) <= n {
+			tied = true
+			continue
+		}
+		for _, g := range k.Groups[1:] {
+			for _, m := range c.pick(g) {
+				majority[m.Label] = false
+			}
+		}
+		for _, m := range c.pick(k.Groups[0]) {
+			if _, known := majority[m.Label]; !known {
+				majority[m.Label] = true
+			}
+		}
+	}
+	score := func(k *Copy) int {
+		s := 0
+		if in, known := majority[k.Member]; known && !in {
+			s += 2
+		}
+		if tied && odd[k.Member] {
+			s++
+		}
+		return s
+	}
+	slices.SortStableFunc(candidates, func(a, b *Copy) int {
+		return cmp.Or(cmp.Compare(score(a), score(b)), cmp.Compare(b.Index, a.Index), cmp.Compare(a.Losses(), b.Losses()), strings.Compare(a.Member, b.Member))
+	})
+	best := candidates[0]
+	p.Best = best.Member
+	p.Why = append(p.Why, fmt.Sprintf("%s is sound", best.Member))
+	if majority[best.Member] {
+		p.Why = append(p.Why, fmt.Sprintf("%s is of the majority, which agrees with it", best.Member))
+	}
+	if best.Behind <= 0 {
+		p.Why = append(p.Why, fmt.Sprintf("no copy has come further: entry %d, revision %d", best.Index, best.Revision))
+	} else {
+		p.Why = append(p.Why, fmt.Sprintf("it has come to entry %d, %d entries behind the furthest, which would be lost", best.Index, best.Behind))
+	}
+	c.doubts(p, best, candidates, odd, forked, tied)
+	for i := range p.Copies {
+		if k := &p.Copies[i]; k.Member != best.Member && (odd[k.Member] != odd[best.Member] || !k.Sound || majority[k.Member] != majority[best.Member]) {
+			p.Rebuild = append(p.Rebuild, k.Member)
+		}
+	}
+	for _, m := range c.Members {
+		if !m.hasDB() && !m.Bare {
+			p.Rebuild = append(p.Rebuild, m.Label)
+		}
+	}
+	slices.Sort(p.Rebuild)
+	c.commands(p, forked || tied)
+}
+
+func (c *Case) doubts(p *Plan, best *Copy, candidates []*Copy, odd map[string]bool, forked, tied bool) {
+	if len(candidates) > 1 {
+		second := candidates[1]
+		if second.Index == best.Index && second.Losses() == best.Losses() && odd[second.Member] == odd[best.Member] {
+			p.Doubts = append(p.Doubts, fmt.Sprintf("%s would do as well", second.Member))
+		}
+	}
+	if tied {
+		p.Doubts = append(p.Doubts, "there is no majority: nobody can be called wrong by counting; look at what would be lost before deciding")
+	}
+	if forked {
+		p.Doubts = append(p.Doubts, "the log was forked: each side has acknowledged writes that the other has not; what one side lacks must be put in by hand")
+	}
+	if odd[best.Member] {
+		p.Doubts = append(p.Doubts, fmt.Sprintf("%s itself departed from what etcd's rules demand: the majority is not right just because it is one", best.Member))
+	}
+	if n := len(best.Loses); n > 0 {
+		p.Doubts = append(p.Doubts, fmt.Sprintf("%s lacks the effects of %s", best.Member, entries(best.Loses)))
+	}
+	if n := len(best.LostKeys); n > 0 {
+		p.Doubts = append(p.Doubts, fmt.Sprintf("%s that only others hold would be lost", count(n, "key", "keys")))
+	}
+}
+
+// commands writes down what to run. Where a minority departed, it is made anew in the running cluster; otherwise the
+// cluster is restored.
+func (c *Case) commands(p *Plan, whole bool) {
+	var best *Member
+	for _, m := range c.Members {
+		if m.Label == p.Best {
+			best = m
+		}
+	}
+	ms := best.LogMembership().Members
+	if len(ms) == 0 {
+		ms = best.DB.Tables.Members
+	}
+	if !whole && len(p.Rebuild) > 0 && 2*len(p.Rebuild) < len(c.Members) {
+		for _, label := range p.Rebuild {
+			p.Commands = append(p.Commands, c.rebuild(label, ms)...)
+		}
+		return
+	}
+	ms = slices.Clone(ms)
+	slices.SortFunc(ms, func(a, b schema.Member) int { return strings.Compare(nameOf(a), nameOf(b)) })
+	var cluster []string
+	for _, m := range ms {
+		if len(m.PeerURLs) > 0 {
+			cluster = append(cluster, nameOf(m)+"="+m.PeerURLs[0])
+		}
+	}
+	if len(cluster) == 0 {
+		cluster = []string{"NAME=PEER_URL"}
+		ms = []schema.Member{{Name: "NAME", PeerURLs: []string{"PEER_URL"}}}
+	}
+	db := filepath.ToSlash(best.DB.File.Origin)
+	p.Commands = append(p.Commands, "# stop every member, keep copies of all data directories, then for each member:")
+	if file, inside, packed := strings.Cut(db, "!"); packed {
+		p.Commands = append(p.Commands, fmt.Sprintf("# %s lies in %s: unpack it first", inside, file))
+		db = inside
+	}
+	for _, m := range ms {
+		if len(m.PeerURLs) == 0 {
+			continue
+		}
+		p.Commands = append(p.Commands, fmt.Sprintf(
+			"etcdutl snapshot restore %s --skip-hash-check --bump-revision 1000000000 --mark-compacted --name %s --initial-cluster %s --initial-cluster-token NEW_TOKEN --initial-advertise-peer-urls %s --data-dir NEW_DATA_DIR",
+			quote(db), quote(nameOf(m)), quote(strings.Join(cluster, ",")), quote(m.PeerURLs[0])))
+	}
+	p.Commands = append(p.Commands, "# the hash check is skipped because a db that is no snapshot file has no hash; start all members, then restart whatever watches or caches keys")
+}
+
+func (c *Case) rebuild(label string, ms []schema.Member) []string {
+	id, name, peer := "MEMBER_ID", "NAME", "PEER_URL"
+	for _, m := range c.Members {
+		if m.Label != label || m.nodeID() == 0 {
+			continue
+		}
+		id = fmt.Sprintf("%016x", m.nodeID())
+		for _, x := range ms {
+			if x.ID == m.nodeID() && len(x.PeerURLs) > 0 {
+				name, peer = nameOf(x), x.PeerURLs[0]
+			}
+		}
+	}
+	return []string{
+		fmt.Sprintf("# %s: make it anew, while the others have a quorum without it", label),
+		"etcdctl member remove " + id,
+		"# on its host: stop etcd, keep a copy of the data directory, empty it",
+		fmt.Sprintf("etcdctl member add %s --learner --peer-urls=%s", quote(name), quote(peer)),
+		"# on its host: start etcd with --initial-cluster-state existing, wait until it has caught up",
+		"etcdctl member promote NEW_MEMBER_ID   # ask the leader",
+	}
+}
+
+func nameOf(m schema.Member) string {
+	if m.Name != "" {
+		return m.Name
+	}
+	return fmt.Sprintf("%016x", m.ID)
+}
+
+// quote makes a word of a shell's command line of s.
+func quote(s string) string {
+	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:=,@%+"
+	if s != "" && strings.Trim(s, plain) == "" {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}

@@ -1,0 +1,534 @@
+package lab
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"go.etcd.io/etcd/server/v3/storage/mvcc"
+)
+
+// without runs member i again without a fault.
+func (m *maker) without(i int, f *Fault) (*history, error) {
+	return m.rerun(i, func(fs []*Fault) []*Fault {
+		return slices.DeleteFunc(fs, func(o *Fault) bool { return o == f })
+	})
+}
+
+func (m *maker) rerun(i int, change func([]*Fault) []*Fault) (*history, error) {
+	m.runs++
+	s := m.c.Members[i].sc
+	s.db = filepath.Join(m.dir, "reference", fmt.Sprint(m.runs))
+	s.faults = change(slices.Clone(s.faults))
+	h, err := s.run()
+	if err != nil {
+		return nil, err
+	}
+	h.dump, err = readDump(s.db)
+	return h, err
+}
+
+// parting works out how a fault should be told, nil if it left no trace.
+func (m *maker) parting(f *Fault) (*Parting, error) {
+	p := &Parting{Fault: f, Index: f.Index, Others: map[uint64]bool{}}
+	switch {
+	case f.Kind == Fork || f.Kind == Tamper:
+		m.logParting(p)
+		return p, nil
+	case f.Kind == Behind:
+		return nil, nil
+	case slices.Contains(edited, f.Kind):
+		m.storedParting(p)
+		return p, nil
+	}
+	return m.appliedParting(p)
+}
+
+// holds tells whether a member's log has an entry, and knows it to be committed.
+func (x *Member) holds(index uint64) bool {
+	return x.wals.first <= index && index <= min(x.wals.last, max(x.wals.commit, x.hist.index))
+}
+
+func (m *maker) logParting(p *Parting) {
+	f := p.Fault
+	p.Layers, p.Lo, p.Hi = []string{"log"}, p.Index, p.Index
+	var odd, even []string
+	for i, x := range m.c.Members {
+		switch {
+		case !x.holds(p.Index):
+			p.Unknown = append(p.Unknown, x.Label)
+		case f.on(i):
+			odd = append(odd, x.Label)
+		default:
+			even = append(even, x.Label)
+		}
+	}
+	if len(odd) > 0 && len(even) > 0 {
+		p.Required, p.Named = true, true
+		p.Groups = bySize(odd, even)
+		return
+	}
+	// Members that lack the entry may show by later entries or by their rows that they parted.
+	p.why = "not in two logs"
+	p.Layers = nil
+}
+
+func bySize(gs ...[]string) [][]string {
+	gs = slices.DeleteFunc(gs, func(g []string) bool { return len(g) == 0 })
+	for _, g := range gs {
+		slices.Sort(g)
+	}
+	slices.SortStableFunc(gs, func(a, b []string) int {
+		if len(a) != len(b) {
+			return len(b) - len(a)
+		}
+		return strings.Compare(a[0], b[0])
+	})
+	return gs
+}
+
+// compact is the highest compact revision of any member.
+func (m *maker) compact() int64 {
+	var c int64
+	for _, x := range m.c.Members {
+		c = max(c, x.hist.compact)
+	}
+	return c
+}
+
+func (m *maker) storedParting(p *Parting) {
+	f := p.Fault
+	p.Lo, p.Hi, p.Revision = p.Index, p.Index, f.revision
+	switch f.Kind {
+	case LostLease, ExtraLease, AuthBump, MissingUser:
+		m.tableParting(p)
+		return
+	}
+	p.Layers = []string{"storage"}
+	if f.last || f.partial {
+		p.Layers = append(p.Layers, "apply")
+	}
+	m.witness(p)
+	for _, i := range f.Members {
+		x := m.c.Members[i]
+		for _, e := range x.log[x.hist.index:min(x.wals.last, uint64(len(x.log)))] {
+			if c := e.Request.GetCompaction(); c != nil && c.Revision >= f.revision && (f.Kind == LostRevision || f.Kind == LostTombstone) {
+				// Rows that a later compaction would have removed: the copy may as well be torn.
+				p.Required, p.Named, p.why, p.Layers = false, false, "torn", nil
+				m.c.Truth.torn = true
+				return
+			}
+		}
+	}
+	if f.revision <= m.compact() {
+		p.Named, p.Layers = false, nil
+		p.why = "compacted"
+	}
+	if f.Kind == LostRevision && f.last {
+		// The numbering does not show that there was a revision: it may as well never have been made.
+		p.Lo, p.Hi = m.equals(p)
+	}
+}
+
+// seen tells whether the rows of a member that the fault befell and of one that it did not are not the same, as far as
+// both are comparable.
+func (m *maker) seen(p *Parting) bool {
+	for i, x := range m.c.Members {
+		for j, o := range m.c.Members {
+			if p.Fault.on(i) && !p.Fault.on(j) && m.differ(x, o) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (m *maker) differ(x, o *Member) bool {
+	at := min(x.hist.data(), o.hist.data())
+	if at == o.hist.data() {
+		x, o = o, x // x stopped first
+	}
+	c := max(x.hist.compact, o.hist.compact)
+	rx, ro := x.hist.at(at), o.hist.at(at)
+	if c <= min(rx, ro) {
+		return rx != ro || !sameRows(kept(x.hist.dump["key"], c, rx), kept(o.hist.dump["key"], c, ro))
+	}
+	// The other one has compacted more than x ever had: what it kept of that time x must have, too.
+	last := map[string]Row{}
+	for _, r := range x.hist.dump["key"] {
+		last[keyOf(r)] = r
+	}
+	for _, r := range kept(o.hist.dump["key"], c, c) {
+		if mvcc.BytesToRev(r.Key).Main <= min(rx, ro) && !sameRows([]Row{last[keyOf(r)]}, []Row{r}) {
+			return true
+		}
+	}
+	return false
+}
+
+// data is the last entry applied, whatever the db claims.
+func (h *history) data() uint64 { return h.applied }
+
+// at is the revision once an entry was applied.
+func (h *history) at(index uint64) int64 {
+	rev := int64(1)
+	for _, e := range h.effects {
+		if e.Index > index {
+			break
+		}
+		rev = e.After
+	}
+	return rev
+}
+
+// equals is the range of entries next to the parting's that wrote the same.
+func (m *maker) equals(p *Parting) (lo, hi uint64) {
+	effs := m.c.Members[p.Fault.Members[0]].hist.effects
+	at := slices.IndexFunc(effs, func(e Effect) bool { return e.Index == p.Index && e.After > e.Before })
+	lo, hi = p.Index, p.Index
+	if at < 0 {
+		return lo, hi
+	}
+	for _, dir := range []int{-1, 1} {
+		for n := at + dir; n >= 0 && n < len(effs); n += dir {
+			if effs[n].After == effs[n].Before {
+				continue
+			}
+			if !sameContent(effs[n].Rows, effs[at].Rows) {
+				break
+			}
+			lo, hi = min(lo, effs[n].Index), max(hi, effs[n].Index)
+		}
+	}
+	return lo, hi
+}
+
+// witness fills in who saw what of the parting, and whether the entry can be named.
+func (m *maker) witness(p *Parting) {
+	f := p.Fault
+	by := map[string][]string{}
+	var sigs []string
+	oddKnown, evenKnown := false, false
+	odd, healthy := false, false
+	even := map[string]bool{}
+	for i, x := range m.c.Members {
+		if !m.befallen(i, p.Index) && x.hist.index >= p.Index {
+			even[m.signature(i, p.Index)] = true
+		}
+	}
+	for i, x := range m.c.Members {
+		if x.hist.index < p.Index {
+			p.Unknown = append(p.Unknown, x.Label)
+			continue
+		}
+		sig := m.signature(i, p.Index)
+		if even[sig] || !m.befallen(i, p.Index) {
+			sig = "as it should" // nothing befell it, or nothing came of that
+		}
+		if by[sig] == nil {
+			sigs = append(sigs, sig)
+		}
+		by[sig] = append(by[sig], x.Label)
+		before := m.before(x, p.Index)
+		known := x.hist.compact <= before
+		if !known {
+			p.Unknown = append(p.Unknown, x.Label)
+		}
+		if f.on(i) {
+			odd, oddKnown = true, oddKnown || known
+		} else {
+			healthy, evenKnown = true, evenKnown || known
+		}
+	}
+	var gs [][]string
+	for _, s := range sigs {
+		gs = append(gs, by[s])
+	}
+	p.Groups = bySize(gs...)
+	if len(gs) > 2 {
+		p.Layers = append(p.Layers, "apply", "storage") // another fault is in it
+	}
+	p.Required = odd && healthy && len(gs) > 1 && m.seen(p)
+	p.Named = oddKnown && evenKnown
+	if p.Revision == 0 {
+		p.Revision = m.revision(p)
+	}
+	p.compacted = p.Revision <= m.compact()
+	in := slices.ContainsFunc(m.c.Members, func(x *Member) bool { return x.holds(p.Index) })
+	if !in {
+		p.Named, p.Purged = false, true
+		p.why = "purged"
+	} else if !p.Named {
+		p.why = "compacted"
+	}
+}
+
+// revision is the first one that is not the same: that of the entry, or of its second application.
+func (m *maker) revision(p *Parting) int64 {
+	again := p.Fault.Kind == Twice || p.Fault.Kind == Replay
+	var rev int64
+	for i, x := range m.c.Members {
+		seen := false
+		for _, e := range x.hist.effects {
+			if e.Index != p.Index {
+				continue
+			}
+			if e.After > e.Before && (!again || seen && p.Fault.on(i)) && (rev == 0 || e.After < rev) {
+				rev = e.After
+			}
+			seen = true
+		}
+	}
+	return rev
+}
+
+// before is a member's revision before an entry.
+func (m *maker) before(x *Member, index uint64) int64 {
+	for _, e := range x.hist.effects {
+		if e.Index == index {
+			return e.Before
+		}
+	}
+	// It was not applied: what was there after the one before it.
+	rev := int64(1)
+	for _, e := range x.hist.effects {
+		if e.Index < index {
+			rev = max(rev, e.After)
+		}
+	}
+	return rev
+}
+
+// befallen tells whether a fault befell a member at an entry.
+func (m *maker) befallen(i int, index uint64) bool {
+	return slices.ContainsFunc(m.c.Faults, func(f *Fault) bool {
+		return f.on(i) && (f.Index <= index && index < f.Index+uint64(max(f.Count, 1)) || f.Kind == Banned && f.Index <= index)
+	})
+}
+
+// signature is what a member did at an entry, and what was done to it there. That of members that nothing befell is
+// taken for one: they agree with each other, whatever their own state led to.
+func (m *maker) signature(i int, index uint64) string {
+	var b strings.Builder
+	for _, e := range m.c.Members[i].hist.effects {
+		if e.Index != index || len(e.Rows) == 0 && !e.Tables {
+			continue
+		}
+		for _, r := range e.Rows {
+			b.WriteString(content(r))
+		}
+		fmt.Fprintf(&b, "|%v;", e.Tables)
+	}
+	for _, f := range m.c.Faults {
+		if f.on(i) && f.Index == index && slices.Contains(edited, f.Kind) {
+			fmt.Fprintf(&b, "%s %d", f.Kind, f.seed)
+		}
+	}
+	return b.String()
+}
+
+func (m *maker) appliedParting(p *Parting) (*Parting, error) {
+	f := p.Fault
+	i := f.Members[0]
+	x := m.c.Members[i]
+	if x.hist.index < f.Index {
+		return nil, nil // it stopped before
+	}
+	base, err := m.without(i, f)
+	if err != nil {
+		return nil, err
+	}
+	p.Index = canonical(f, x.hist, base)
+	p.Lo, p.Hi = p.Index, p.Index
+	for n := range uint64(max(f.Count, 1)) {
+		p.Others[f.Index+n] = f.Kind == Replay || f.Kind == LostTail
+	}
+	for _, e := range m.w.log[f.Index-1:] {
+		if f.Kind == Banned && e.Request.GetHeader().GetUsername() == f.User {
+			p.Others[e.Index] = true
+		}
+	}
+	c := m.compact()
+	rows := !sameRows(kept(x.hist.clean["key"], c, x.hist.rev), kept(base.dump["key"], c, base.rev))
+	tables := tablesDiffer(x.hist.clean, base.dump)
+	if !rows && x.hist.rev == base.rev && len(tables) == 0 {
+		return nil, nil
+	}
+	if !rows && x.hist.rev == base.rev {
+		m.tableParting(p)
+		p.Layers = append(slices.Clone(tables), "apply")
+		if slices.Equal(tables, []string{"meta"}) {
+			p.Required = false
+		}
+		return p, m.alternatives(p, base)
+	}
+	switch f.Kind {
+	case Extra:
+		p.Layers = []string{"storage", "apply"}
+	case WrongLease, Half:
+		p.Layers = []string{"storage", "apply"}
+	default:
+		p.Layers = append([]string{"apply"}, tables...)
+	}
+	m.witness(p)
+	if f.Kind == Extra {
+		p.Named = false // no entry made it
+		for _, e := range x.hist.effects {
+			if e.Index == 0 {
+				p.Revision = e.After
+			}
+		}
+		m.extraGroups(p)
+	}
+	if f.Kind != Extra && !m.writes(x.hist, base, p.Index) {
+		// A table parted first, and keys in consequence.
+		p.why += " through tables"
+		p.Layers = append(p.Layers, layerOf(m.w.log[p.Index-1].Kind))
+		for _, x := range m.c.Members {
+			if x.hist.index < uint64(len(m.w.log)) {
+				p.Unknown = append(p.Unknown, x.Label) // its tables are of another moment
+			}
+		}
+	}
+	if err := m.alternatives(p, base); err != nil {
+		return nil, err
+	}
+	for _, x := range m.c.Members {
+		if x.hist.index < p.Hi && !slices.Contains(p.Unknown, x.Label) {
+			p.Unknown = append(p.Unknown, x.Label) // it has come to some of them only
+		}
+	}
+	return p, nil
+}
+
+// extraGroups are who has the revision and who has not.
+func (m *maker) extraGroups(p *Parting) {
+	var odd, even []string
+	for i, x := range m.c.Members {
+		switch {
+		case x.hist.index < p.Index:
+		case p.Fault.on(i):
+			odd = append(odd, x.Label)
+		default:
+			even = append(even, x.Label)
+		}
+	}
+	p.Groups = bySize(odd, even)
+	p.Required = len(odd) > 0 && len(even) > 0 && m.seen(p)
+	for _, i := range p.Fault.Members {
+		for _, e := range m.c.Members[i].hist.effects {
+			if e.Index == 0 && e.After != p.Revision && m.c.Members[i].hist.index >= p.Index {
+				p.shifted = true
+			}
+		}
+	}
+}
+
+// writes tells whether an entry wrote other rows with the fault than without it.
+func (m *maker) writes(h, base *history, index uint64) bool {
+	var a, b []Row
+	for _, e := range h.effects {
+		if e.Index == index {
+			a = append(a, e.Rows...)
+		}
+	}
+	for _, e := range base.effects {
+		if e.Index == index {
+			b = append(b, e.Rows...)
+		}
+	}
+	return !sameContent(a, b)
+}
+
+// layerOf is the layer of the table that an entry changes.
+func layerOf(kind string) string {
+	switch {
+	case strings.HasPrefix(kind, "Lease"):
+		return "lease"
+	case strings.HasPrefix(kind, "Auth"):
+		return "auth"
+	case kind == "Alarm":
+		return "alarm"
+	case strings.HasPrefix(kind, "ConfChange"), kind == "ClusterMemberAttrSet":
+		return "membership"
+	}
+	return "meta"
+}
+
+// canonical is the entry that a fault is to be known by: of several entries, the first that had, or lacked, an effect.
+func canonical(f *Fault, h, base *history) uint64 {
+	switch f.Kind {
+	case LostTail:
+		for _, e := range base.effects {
+			if e.Index >= f.Index && e.Index < f.Index+uint64(f.Count) && (e.After > e.Before || e.Tables) {
+				return e.Index
+			}
+		}
+	case Banned:
+		for _, e := range base.effects {
+			if e.Index < f.Index || e.After == e.Before && !e.Tables {
+				continue
+			}
+			if !slices.ContainsFunc(h.effects, func(o Effect) bool { return o.Index == e.Index }) {
+				return e.Index
+			}
+		}
+	case Replay, Twice:
+		// The first one that made an extra revision, or if none did, that changed a table.
+		for _, revisions := range []bool{true, false} {
+			seen := map[uint64]bool{}
+			for _, e := range h.effects {
+				in := e.Index >= f.Index && e.Index < f.Index+uint64(max(f.Count, 1))
+				if in && seen[e.Index] && (e.After > e.Before || !revisions && e.Tables) {
+					return e.Index
+				}
+				seen[e.Index] = true
+			}
+		}
+	}
+	return f.Index
+}
+
+// tableParting is one that shows in a small table only.
+func (m *maker) tableParting(p *Parting) {
+	f := p.Fault
+	var odd, even []string
+	for i, x := range m.c.Members {
+		if f.on(i) {
+			odd = append(odd, x.Label)
+		} else {
+			even = append(even, x.Label)
+		}
+	}
+	p.Groups = bySize(odd, even)
+	switch f.Kind {
+	case LostLease, ExtraLease:
+		p.Layers = []string{"lease"}
+	case AuthBump, MissingUser:
+		p.Layers = []string{"auth"}
+	}
+	p.Named = !slices.Contains(edited, f.Kind) && slices.ContainsFunc(m.c.Members, func(x *Member) bool { return x.holds(p.Index) })
+	p.Required = true
+	// Entries that not all have reached may explain a difference in their table.
+	kind := ""
+	if p.Index > 0 {
+		kind = layerOf(m.w.log[p.Index-1].Kind)
+	} else if len(p.Layers) > 0 {
+		kind = p.Layers[0]
+	}
+	for _, e := range m.w.log[m.common:] {
+		if layerOf(e.Kind) == kind {
+			p.Required = false
+			p.why = "pending entries"
+		}
+	}
+	for i, x := range m.c.Members {
+		if f.on(i) && x.hist.index < p.Index {
+			p.Required = false
+		}
+		if x.hist.index < p.Index {
+			p.Unknown = append(p.Unknown, x.Label)
+		}
+	}
+}
