@@ -218,7 +218,7 @@ const sameProcess = 500
 func (c *comparison) followAuth(k *cause) {
 	for _, x := range c.causes {
 		if x.layer == LayerApply && (x.outcome == align.Refused || x.outcome == align.Permitted) && c.byUser(x) && slices.EqualFunc(x.groups, k.groups, slices.Equal[[]int]) &&
-			(k.index == 0 || k.index < x.index) {
+			(k.index > 0 && k.index < x.index || k.index == 0 && x.rule != nil && x.rule.byAuthRevision) {
 			x.of = k
 		}
 	}

@@ -341,11 +341,11 @@ type place struct {
 	shared int
 }
 
-// maxPlaces bounds how many places before something odd are tried.
+// maxPlaces bounds how many places of each kind are tried.
 const maxPlaces = 8
 
 // resume finds the places up to which member i can take over the alignment of member j: the last one that their rows and
-// logs allow, then those before each odd step on the way there, nearest first.
+// logs allow, then those before each odd step and each revision on the way there, nearest first.
 func (c *comparison) resume(i, j int) []place {
 	t, db := c.traces[j], c.ms[i].DB
 	upTo := c.agreed(i, j)
@@ -355,7 +355,7 @@ func (c *comparison) resume(i, j int) []place {
 	}
 	at := place{From: align.From{Index: t.first() - 1, Revision: t.startRevision()}}
 	good := at // the last place behind a revision: entries without effect on one member may have one on the other
-	var before []place
+	var before, behind []place
 	done := false
 	t.steps(func(s *align.Step) {
 		if done = done || s.Revision > upTo || s.Index >= parted || s.Index > db.Tables.ConsistentIndex; done {
@@ -370,13 +370,19 @@ func (c *comparison) resume(i, j int) []place {
 		}
 		if s.Revision > 0 {
 			at.Revision = s.Revision
+			behind = append(behind, good)
 			good = at
 		}
 	})
 	places := []place{good}
-	for _, p := range slices.Backward(before) {
-		if p != good && len(places) <= maxPlaces {
-			places = append(places, p)
+	for _, list := range [][]place{before, behind} {
+		for n, p := range slices.Backward(list) {
+			if len(list)-n > maxPlaces {
+				break
+			}
+			if !slices.Contains(places, p) {
+				places = append(places, p)
+			}
 		}
 	}
 	return slices.DeleteFunc(places, func(p place) bool { return p.Revision < db.CompactRevision() })

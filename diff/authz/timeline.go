@@ -32,14 +32,18 @@ func (t *Timeline) At(index uint64) *State {
 // the member. If it does not, it looks for one write which, left out or applied twice, explains the difference: all such
 // writes are returned, the timeline being that of the first. None of them, and the timeline is nil.
 func Follow(writes []Write, tables *schema.Tables) (t *Timeline, odd []uint64) {
-	for _, dedupe := range []bool{false, true} {
+	rules := []bool{false}
+	if !tables.HasTerm {
+		rules = []bool{false, true} // some patches of 3.3 and 3.4 do not count a permission granted twice
+	}
+	for _, dedupe := range rules {
 		if t := run(writes, dedupe, 0, false); t.last().Equal(tables) {
 			return t, nil
 		}
 	}
 	for _, again := range []bool{false, true} {
 		for _, w := range writes {
-			for _, dedupe := range []bool{false, true} {
+			for _, dedupe := range rules {
 				x := run(writes, dedupe, w.Index, again)
 				if !x.last().Equal(tables) {
 					continue

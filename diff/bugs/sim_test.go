@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/membershippb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
 
 	"etcd-autopsy/diff/align"
@@ -305,3 +306,7 @@ func expect(t *testing.T, c *Case, id string, want Status) {
 }
 
 func key(i int) string { return fmt.Sprintf("/k/%03d", i) }
+
+func memberAttributes(id uint64) *membershippb.ClusterMemberAttrSetRequest {
+	return &membershippb.ClusterMemberAttrSetRequest{Member_ID: id, MemberAttributes: &membershippb.Attributes{Name: "x"}}
+}

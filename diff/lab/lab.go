@@ -280,7 +280,7 @@ func (k Kind) apart(o Kind) bool {
 	case Behind, LostTail:
 		return slices.Contains(edited, o)
 	}
-	return true
+	return !k.table() || k != o // two of them may cancel out
 }
 
 // near tells whether another fault befalls the same member so close by that one fault of another kind may explain both.

@@ -223,6 +223,9 @@ func (m *maker) witness(p *Parting) {
 			continue
 		}
 		sig := m.signature(i, p.Index)
+		if even[sig] && m.befallen(i, p.Index) && len(m.c.Faults) > 1 {
+			p.Unknown = append(p.Unknown, x.Label) // what one fault led to hides the other
+		}
 		if even[sig] || !m.befallen(i, p.Index) {
 			sig = "as it should" // nothing befell it, or nothing came of that
 		}
@@ -394,6 +397,9 @@ func (m *maker) appliedParting(p *Parting) (*Parting, error) {
 	if err := m.alternatives(p, base); err != nil {
 		return nil, err
 	}
+	if err := m.ahead(p, i); err != nil {
+		return nil, err
+	}
 	for _, x := range m.c.Members {
 		if x.hist.index < p.Hi && !slices.Contains(p.Unknown, x.Label) {
 			p.Unknown = append(p.Unknown, x.Label) // it has come to some of them only
@@ -402,10 +408,36 @@ func (m *maker) appliedParting(p *Parting) (*Parting, error) {
 	return p, nil
 }
 
+// ahead looks whether the fault came to the same as applying a few entries more and leaving the consistent index behind.
+func (m *maker) ahead(p *Parting, i int) error {
+	x := m.c.Members[i]
+	for k := uint64(1); k <= 3 && p.Index+12 > x.sc.upTo && x.sc.upTo+k <= uint64(len(m.w.log)); k++ {
+		m.runs++
+		s := x.sc
+		s.db = filepath.Join(m.dir, "reference", fmt.Sprint(m.runs))
+		s.faults = slices.DeleteFunc(slices.Clone(s.faults), func(o *Fault) bool { return o == p.Fault })
+		s.upTo += k
+		if _, err := s.run(); err != nil {
+			return err
+		}
+		d, err := readDump(s.db)
+		if err != nil {
+			return err
+		}
+		if sameRows(d["key"], x.hist.clean["key"]) {
+			p.Required, p.Named, p.why, m.c.Truth.torn = false, false, "as if the consistent index was left behind", true
+		}
+	}
+	return nil
+}
+
 // extraGroups are who has the revision and who has not.
 func (m *maker) extraGroups(p *Parting) {
 	var odd, even []string
 	for i, x := range m.c.Members {
+		if x.hist.index == p.Index {
+			p.Unknown = append(p.Unknown, x.Label) // it may have stopped before the revision
+		}
 		switch {
 		case x.hist.index < p.Index:
 		case p.Fault.on(i):

@@ -103,6 +103,9 @@ func Rewind(ctx context.Context, b *Base, index uint64, rev int64) (*State, erro
 	if c := b.Compact(); rev < c {
 		return nil, fmt.Errorf("%w: compacted at revision %d, which is after revision %d", ErrNoBase, c, rev)
 	}
+	if last := max(b.Rows.Last(), b.Compact()); rev > last {
+		return nil, fmt.Errorf("%w: it has come to revision %d only, not to %d", ErrNoBase, last, rev)
+	}
 	for _, h := range b.Rows.Holes() {
 		if h.First.Main <= rev {
 			return nil, fmt.Errorf("%w: rows before revision %d may be missing because of damage", ErrNoBase, rev+1)
