@@ -342,7 +342,7 @@ func (c *comparison) extraCauses(extras []*cause) {
 			case j == i:
 			case slices.ContainsFunc(extras, func(x *cause) bool { return x.odd[0] == j && x.revision == k.revision }):
 				have = append(have, j)
-			case c.last[j] >= k.revision || c.ms[j].DB.Tables.ConsistentIndex >= c.ms[i].DB.Tables.ConsistentIndex:
+			case c.ms[j].DB.Tables.ConsistentIndex >= k.entries[0]: // the entry before the revision
 				rest = append(rest, j)
 			}
 		}

@@ -330,7 +330,7 @@ func (c *comparison) input(i int) align.Input {
 	return align.Input{
 		Log: h.log, Table: m.DB.Rows, Index: h.touched.index(m.DB.Rows),
 		Compact: m.DB.CompactRevision(), ConsistentIndex: m.DB.Tables.ConsistentIndex,
-		Leases: newLeaseLog(h.leases, m.DB.Tables.Leases, whole), Whole: whole,
+		Whole: whole,
 		Judge: c.judge(i),
 	}
 }

@@ -33,6 +33,8 @@ func (c *comparison) lag() {
 func (c *comparison) conclude() {
 	d := c.doc
 	c.followForks()
+	c.followPartings()
+	c.followLeases()
 	number := map[*cause]int{}
 	for _, k := range c.causes {
 		if k.of == nil {
@@ -114,6 +116,22 @@ func (c *comparison) followForks() {
 		for _, f := range c.causes {
 			if f.layer == LayerLog && c.forked(k.groups) && separates(k.groups, f.groups) {
 				k.of = f
+				break
+			}
+		}
+	}
+}
+
+// followPartings makes consequences of rows at or below the compact revision that differ between members which had parted
+// at an earlier revision: from there on the same numbers stand for other changes.
+func (c *comparison) followPartings() {
+	for _, k := range c.causes {
+		if k.between == nil || k.of != nil {
+			continue
+		}
+		for _, x := range c.causes {
+			if x.between == nil && x.index > 0 && x.revision > 0 && x.revision <= k.between.Last && separates(k.groups, x.groups) {
+				k.of = x
 				break
 			}
 		}

@@ -68,8 +68,18 @@ func (a *auth) on(index uint64) bool {
 func (c *comparison) judge(i int) align.Judge {
 	a, h, m := c.auths[i], c.views[i], c.ms[i]
 	whole := c.whole(i)
+	leases := newLeaseLog(h.leases, m.DB.Tables.Leases, whole)
 	return func(index uint64, r *raftlog.Request, attached func(lease int64) []string) align.Judgement {
 		verdict := align.Allowed
+		ids, all := leasesOf(r.Internal)
+		for _, id := range ids {
+			switch s := leases.state(id, index, a.on); {
+			case s == align.Denied && all:
+				return align.Denied
+			case s != align.Allowed:
+				verdict = align.Doubtful
+			}
+		}
 		switch {
 		case a.timeline != nil:
 			if a.timeline.At(index).Denies(r, attached) {

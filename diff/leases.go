@@ -1,6 +1,13 @@
 package diff
 
-import "etcd-autopsy/inspect/schema"
+import (
+	"slices"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"etcd-autopsy/diff/align"
+	"etcd-autopsy/inspect/schema"
+)
 
 // leaseEvent is an entry that grants a lease, or revokes it.
 type leaseEvent struct {
@@ -23,22 +30,92 @@ func newLeaseLog(events map[int64][]leaseEvent, leases []schema.LeaseRecord, who
 	return l
 }
 
-// Missing implements align.Leases. A lease is certainly missing once it was revoked, or if the whole log never granted
-// it; but a lease that the table still holds with no later grant was not revoked on this member, whatever the log asked.
-func (l *leaseLog) Missing(lease int64, index uint64) bool {
-	last, later, known := leaseEvent{}, false, false
+// state tells whether a lease exists when an entry is applied: Allowed if it does, Denied if not. A lease is missing once
+// it was revoked, or if the whole log never granted it; but one that the table still holds with no later grant was not
+// revoked on this member, whatever the log asked, and one that it does not hold though it was granted and not revoked may
+// never have been there. Where auth was on, permissions may have refused a revocation.
+func (l *leaseLog) state(lease int64, index uint64, authOn func(index uint64) bool) align.Judgement {
+	var last leaseEvent
+	known, regranted, revoked := false, false, false
 	for _, ev := range l.events[lease] {
-		if ev.index < index {
+		switch {
+		case ev.index < index:
 			last, known = ev, true
-		} else if ev.grant {
-			later = true
+		case ev.grant:
+			regranted = true
+		default:
+			revoked = true
 		}
 	}
-	if l.final[lease] && !later {
-		return false
+	switch {
+	case l.final[lease] && !regranted:
+		return align.Allowed
+	case !known && l.whole:
+		return align.Denied
+	case !known:
+		return align.Doubtful
+	case !last.grant && authOn(last.index):
+		return align.Doubtful
+	case !last.grant:
+		return align.Denied
+	case !revoked && !regranted:
+		return align.Doubtful
 	}
-	if !known {
-		return l.whole
+	return align.Allowed
+}
+
+// leasesOf lists the leases that a request puts keys under, or revokes. all is false if not every branch of it needs them.
+func leasesOf(in *pb.InternalRaftRequest) (ids []int64, all bool) {
+	switch {
+	case in.GetPut().GetLease() != 0:
+		return []int64{in.Put.Lease}, true
+	case in.GetLeaseRevoke() != nil:
+		return []int64{in.LeaseRevoke.ID}, true
+	case in.GetTxn() != nil:
+		return appendLeases(nil, in.Txn), false
 	}
-	return !last.grant
+	return nil, true
+}
+
+func appendLeases(ids []int64, t *pb.TxnRequest) []int64 {
+	for _, ops := range [][]*pb.RequestOp{t.Success, t.Failure} {
+		for _, o := range ops {
+			if id := o.GetRequestPut().GetLease(); id != 0 {
+				ids = append(ids, id)
+			}
+			if n := o.GetRequestTxn(); n != nil {
+				ids = appendLeases(ids, n)
+			}
+		}
+	}
+	return ids
+}
+
+// followLeases marks what the want of a lease led to: requests that use it are refused on members that lack it.
+func (c *comparison) followLeases() {
+	for _, k := range c.causes {
+		if k.layer != LayerLease || k.index == 0 {
+			continue
+		}
+		for _, x := range c.causes {
+			if x.layer == LayerApply && x.outcome == align.Refused && x.of == nil && x.index > k.index && separates(x.groups, k.groups) && c.uses(x, k.leases) {
+				x.of = k
+			}
+		}
+	}
+}
+
+// uses tells whether all entries of a cause use one of some leases.
+func (c *comparison) uses(k *cause, leases []int64) bool {
+	for _, index := range append([]uint64{k.index}, k.entries...) {
+		r := c.request(k.odd[0], index)
+		if r == nil {
+			return false
+		}
+		ids, _ := leasesOf(r.Internal)
+		if !slices.ContainsFunc(ids, func(id int64) bool { return slices.Contains(leases, id) }) {
+			return false
+		}
+	}
+	return true
 }

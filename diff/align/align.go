@@ -110,8 +110,8 @@ type Input struct {
 	Compact int64
 	// ConsistentIndex is the last entry that the db claims to hold.
 	ConsistentIndex uint64
-	Leases          Leases
-	// Judge tells whether permissions or an alarm, which predictions leave out, refuse an entry. nil: nothing does.
+	// Judge tells whether permissions, an alarm or the want of a lease, which predictions leave out, refuse an entry. nil:
+	// nothing does.
 	Judge Judge
 	// Whole is true if the log begins with the first entry of the cluster and its keyspace began empty.
 	Whole bool
@@ -119,7 +119,7 @@ type Input struct {
 	From *From
 }
 
-// Judgement is what permissions and alarms say of an entry.
+// Judgement is what permissions, alarms and leases say of an entry.
 type Judgement int
 
 const (
@@ -139,8 +139,8 @@ type From struct {
 
 // Predict returns what an entry would do to the state after main revision at.
 func (in *Input) Predict(e *Entry, at int64) []Change {
-	p := predictor{ix: in.Index, leases: in.Leases}
-	return p.predict(e.Request(), e.Index, at)
+	p := predictor{ix: in.Index}
+	return p.predict(e.Request(), at)
 }
 
 // Alignment is the result.

@@ -38,7 +38,7 @@ const (
 )
 
 // match tells what it costs to say that a request made g on the state after main revision at.
-func (p *predictor) match(r *raftlog.Request, index uint64, want []Change, g *group, at int64) (int, Outcome, string) {
+func (p *predictor) match(r *raftlog.Request, want []Change, g *group, at int64) (int, Outcome, string) {
 	if g.unread {
 		if len(want) > 0 && len(g.rows) > 0 && differences(want, g.rows) == nil {
 			return 0, Applied, ""
@@ -56,7 +56,7 @@ func (p *predictor) match(r *raftlog.Request, index uint64, want []Change, g *gr
 			return 0, Applied, ""
 		}
 	}
-	for _, other := range p.branches(r, index, at) {
+	for _, other := range p.branches(r, at) {
 		if len(other) > 0 && differences(other, g.rows) == nil {
 			return costBranch, OtherBranch, ""
 		}

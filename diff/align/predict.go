@@ -20,26 +20,19 @@ type Change struct {
 	Version int64
 }
 
-// Leases answers which leases exist, as far as it is known, just before an entry.
-type Leases interface {
-	// Missing is true if the lease certainly does not exist when entry index is applied.
-	Missing(lease int64, index uint64) bool
-}
-
 // predictor computes what an entry does to the keyspace as it was after a revision: etcd's rules without permissions,
-// quota and alarms, whose refusals show as a prediction that did not come true.
+// quota, alarms and unknown leases, all of which are a matter of judgement.
 type predictor struct {
-	ix     *mvcc.Index
-	leases Leases
+	ix *mvcc.Index
 }
 
 // predict returns the rows that a request would make if applied on the state after main revision at.
-func (p *predictor) predict(r *raftlog.Request, index uint64, at int64) []Change {
+func (p *predictor) predict(r *raftlog.Request, at int64) []Change {
 	in := r.Internal
 	if in == nil {
 		return nil
 	}
-	w := writer{predictor: p, index: index, at: at}
+	w := writer{predictor: p, at: at}
 	switch {
 	case in.Put != nil:
 		if !w.allowed(in.Put) {
@@ -55,9 +48,6 @@ func (p *predictor) predict(r *raftlog.Request, index uint64, at int64) []Change
 		}
 		w.run(in.Txn, path)
 	case in.LeaseRevoke != nil:
-		if p.leases != nil && p.leases.Missing(in.LeaseRevoke.ID, index) {
-			return nil
-		}
 		for _, k := range p.ix.Attached(in.LeaseRevoke.ID, at) {
 			w.changes = append(w.changes, Change{Delete: true, Key: k})
 		}
@@ -67,14 +57,14 @@ func (p *predictor) predict(r *raftlog.Request, index uint64, at int64) []Change
 
 // branches returns what a transaction would write under every outcome of its outermost compare, for recognising a
 // revision that took another branch than the state demands.
-func (p *predictor) branches(r *raftlog.Request, index uint64, at int64) [][]Change {
+func (p *predictor) branches(r *raftlog.Request, at int64) [][]Change {
 	in := r.Internal
 	if in == nil || in.Txn == nil {
 		return nil
 	}
 	var all [][]Change
 	for _, success := range []bool{true, false} {
-		w := writer{predictor: p, index: index, at: at}
+		w := writer{predictor: p, at: at}
 		path := w.forced(in.Txn, success)
 		w.run(in.Txn, path)
 		all = append(all, w.changes)
@@ -85,7 +75,6 @@ func (p *predictor) branches(r *raftlog.Request, index uint64, at int64) [][]Cha
 // writer collects the changes of one request; later operations of a transaction see those of earlier ones.
 type writer struct {
 	*predictor
-	index   uint64
 	at      int64
 	changes []Change
 }
@@ -111,9 +100,6 @@ func (w *writer) before(key string) (mvcc.KeyValue, bool) {
 }
 
 func (w *writer) allowed(r *pb.PutRequest) bool {
-	if r.Lease != 0 && w.leases != nil && w.leases.Missing(r.Lease, w.index) {
-		return false
-	}
 	if r.IgnoreValue || r.IgnoreLease {
 		_, ok := w.before(string(r.Key))
 		return ok

@@ -145,7 +145,7 @@ func (g *grid) adopt(steps []Step) {
 		rows := g.in.Table.Group(s.Revision)
 		makes := func(n int) bool {
 			i, ok := slices.BinarySearchFunc(g.entries, steps[n].Index, func(e Entry, x uint64) int { return cmp.Compare(e.Index, x) })
-			return ok && Same(g.p.predict(g.request(i), g.entries[i].Index, s.Revision-1), rows)
+			return ok && Same(g.p.predict(g.request(i), s.Revision-1), rows)
 		}
 		for n := k - 1; n >= 0 && n >= k-maxApart; n-- {
 			if steps[n].Outcome == Applied && steps[n].Index > 0 {
@@ -170,7 +170,7 @@ func (g *grid) adopt(steps []Step) {
 const maxApart = 64
 
 func newGrid(in *Input) *grid {
-	g := &grid{in: in, p: &predictor{ix: in.Index, leases: in.Leases}, entries: in.Log.upTo(in.ConsistentIndex), predictedI: -1, decodedI: -1}
+	g := &grid{in: in, p: &predictor{ix: in.Index}, entries: in.Log.upTo(in.ConsistentIndex), predictedI: -1, decodedI: -1}
 	g.base = max(in.Compact, 1)
 	if in.From != nil {
 		g.base = max(g.base, in.From.Revision)
@@ -227,7 +227,7 @@ func (g *grid) indexBefore(i int, none uint64) uint64 {
 // predict returns what entry i would do after the first n groups.
 func (g *grid) predict(i, n int) []Change {
 	if g.predictedI != i || g.predictedG != n {
-		g.predicted = g.p.predict(g.request(i), g.entries[i].Index, g.mainBefore(n))
+		g.predicted = g.p.predict(g.request(i), g.mainBefore(n))
 		g.predictedI, g.predictedG = i, n
 	}
 	return g.predicted
@@ -243,7 +243,7 @@ func (g *grid) request(i int) *raftlog.Request {
 
 // match asks whether entry i made group n.
 func (g *grid) match(i, n int) (int, Outcome, string) {
-	c, out, detail := g.p.match(g.request(i), g.entries[i].Index, g.predict(i, n), &g.groups[n], g.mainBefore(n))
+	c, out, detail := g.p.match(g.request(i), g.predict(i, n), &g.groups[n], g.mainBefore(n))
 	if out == Applied && c == 0 && g.judge(i, n) == Denied {
 		return costPermit, Permitted, ""
 	}

@@ -265,17 +265,6 @@ func (r *run) entries(c *Case, ms []*Member) int {
 	return n
 }
 
-// sums says how members compare with a run.
-func (r *run) sums(c *Case) []string {
-	var out []string
-	for i, m := range c.Members {
-		if x := r.match[i]; x != nil {
-			out = append(out, fmt.Sprintf("%s: %s", m.Label, x.String()))
-		}
-	}
-	return out
-}
-
 // judge turns a split into an outcome where members follow different rules: aName and bName complete "follows".
 func (c *Case) judge(s *split, aName, bName string) Outcome {
 	return c.verdict(s, aName, bName, func(n int) string {

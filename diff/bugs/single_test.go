@@ -23,7 +23,7 @@ func lone(t *testing.T, add func(s *sim)) *Member {
 	}
 	s.fill("a", 0, "", 0, 5)
 	m := s.run(spec{label: "a"}).Members[0]
-	m.Member.Log.Snapshots = []raftlog.SnapshotRecord{{ConfState: &raftlog.ConfState{Voters: []uint64{ids["a"], ids["b"], ids["c"]}}}}
+	m.Member.Log.Snapshots = []raftlog.SnapshotRecord{{Index: 1, Term: 2, ConfState: &raftlog.ConfState{Voters: []uint64{ids["a"], ids["b"], ids["c"]}}}}
 	return m
 }
 
@@ -46,7 +46,7 @@ func (s *sim) confChange(typ byte, node uint64, promote bool) {
 }
 
 func voter(ids ...uint64) []raftlog.SnapshotRecord {
-	return []raftlog.SnapshotRecord{{ConfState: &raftlog.ConfState{Voters: ids}}}
+	return []raftlog.SnapshotRecord{{Index: 1, Term: 2, ConfState: &raftlog.ConfState{Voters: ids}}}
 }
 
 // TestLooks plants what each hypothesis about a single member looks for, and then something that speaks against it.
@@ -249,4 +249,3 @@ func TestCatalogue(t *testing.T) {
 		t.Error("etcd-1 is found")
 	}
 }
-

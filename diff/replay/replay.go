@@ -95,7 +95,7 @@ func Run(ctx context.Context, st *State, entries []align.Entry, rules Rules, opt
 	seq := rules.sequence(entries)
 	var res *Result
 	err := inCopy(ctx, st, touchedBy(entries), rules, opts.TempDir, func(g *engine) error {
-		seen := map[uint64]bool{}
+		high := st.Index
 		res = &Result{Rules: rules.Name, Notes: st.Notes}
 		if len(entries) > 0 {
 			res.First, res.Last = entries[0].Index, entries[len(entries)-1].Index
@@ -109,8 +109,8 @@ func Run(ctx context.Context, st *State, entries []align.Entry, rules Rules, opt
 			if err != nil {
 				return err
 			}
-			if fx.Again = seen[e.Index]; !fx.Again {
-				seen[e.Index] = true
+			if fx.Again = e.Index <= high; !fx.Again {
+				high = e.Index
 				res.Entries++
 			}
 			if fx.Revision > 0 {

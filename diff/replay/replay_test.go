@@ -135,6 +135,9 @@ func TestHealthy(t *testing.T) {
 
 // TestRewound takes members back to moments in between: what follows must come out the same.
 func TestRewound(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs long logs many times")
+	}
 	for _, scenario := range []string{"healthy-3.3", "healthy-3.5", "healthy-3.7"} {
 		c := read(t, scenario)
 		revs := map[uint64]int64{}
@@ -152,7 +155,7 @@ func TestRewound(t *testing.T) {
 		label := c.set.Members[0].Label
 		for at := last / 3; at < last; at += last / 7 {
 			st, err := replay.Rewind(t.Context(), c.base(label), at, revs[at])
-			if errors.Is(err, replay.ErrNoBase) && revs[at] < c.ms[label].DB.CompactRevision() {
+			if db := c.ms[label].DB; errors.Is(err, replay.ErrNoBase) && (revs[at] < db.CompactRevision() || revs[at] > db.Revision()) {
 				continue
 			}
 			if err != nil {
