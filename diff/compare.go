@@ -237,7 +237,16 @@ func (c *comparison) align() {
 	for i := range order {
 		order[i] = i
 	}
-	// The best witness first: least compacted, then with the longest log, then one of the many.
+	c.auths = make([]*auth, len(c.ms))
+	for i := range c.ms {
+		c.auths[i] = c.authOf(i)
+	}
+	c.each(func(i int) { c.inputs[i] = c.input(i) })
+	cost := make([]int, len(c.ms))
+	if len(c.parts) > 0 {
+		c.each(func(i int) { cost[i] = align.Align(c.inputs[i]).Cost })
+	}
+	// The best witness first: least compacted, then the one that does what etcd's rules demand, then one of the many.
 	like := func(i int) (n int) {
 		for j := range c.ms {
 			if c.last[j] == c.last[i] {
@@ -248,14 +257,9 @@ func (c *comparison) align() {
 	}
 	slices.SortStableFunc(order, func(a, b int) int {
 		return cmp.Or(cmp.Compare(c.ms[a].DB.CompactRevision(), c.ms[b].DB.CompactRevision()),
-			cmp.Compare(len(c.ms[a].DB.Rows.Holes()), len(c.ms[b].DB.Rows.Holes())),
+			cmp.Compare(len(c.ms[a].DB.Rows.Holes()), len(c.ms[b].DB.Rows.Holes())), cmp.Compare(cost[a], cost[b]),
 			cmp.Compare(len(c.views[b].entries), len(c.views[a].entries)), cmp.Compare(like(b), like(a)), cmp.Compare(c.last[b], c.last[a]))
 	})
-	c.auths = make([]*auth, len(c.ms))
-	for i := range c.ms {
-		c.auths[i] = c.authOf(i)
-	}
-	c.each(func(i int) { c.inputs[i] = c.input(i) })
 	c.floors = map[floor]uint64{}
 	for again := true; again; {
 		again = false

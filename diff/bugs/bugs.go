@@ -15,6 +15,7 @@ import (
 // Status is what evidence says about a hypothesis. The zero value means that the evidence does not touch it.
 type Status string
 
+// What a test can say.
 const (
 	Confirmed  Status = "confirmed"
 	Consistent Status = "consistent"
@@ -24,6 +25,7 @@ const (
 // Source says who says so.
 type Source string
 
+// Sources.
 const (
 	Upstream    Source = "upstream"    // described by etcd's maintainers, or in a report to them
 	Derived     Source = "derived"     // inferred from the source code; no public report is known
@@ -35,6 +37,7 @@ const (
 // Severity of a bug where it happened.
 type Severity string
 
+// Severities, the worst first.
 const (
 	Critical Severity = "critical"
 	High     Severity = "high"
@@ -46,6 +49,7 @@ const (
 // Visibility is what a bug leaves in a data directory.
 type Visibility string
 
+// Visibilities.
 const (
 	Strong Visibility = "strong" // traces that single it out
 	Weak   Visibility = "weak"   // traces that other causes leave, too

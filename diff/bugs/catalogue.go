@@ -17,7 +17,7 @@ func concat(parts ...[]*Bug) []*Bug {
 // anything else stays as it is.
 func refs(short string) []string {
 	var out []string
-	for _, r := range strings.Fields(short) {
+	for r := range strings.FieldsSeq(short) {
 		repo, n, ok := strings.Cut(r, "#")
 		switch {
 		case strings.Trim(r, "0123456789") == "":

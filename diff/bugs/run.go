@@ -47,6 +47,15 @@ func (c *Case) end() uint64 {
 	return end
 }
 
+// mixed tells whether another divergence lies between the entries of this one.
+func (c *Case) mixed() bool {
+	first, last := c.Cause.span()
+	return slices.ContainsFunc(c.Causes, func(k *Cause) bool {
+		a, b := k.span()
+		return k != c.Cause && k.Of != c.Cause && c.Cause.Of != k && a > 0 && a <= last && b >= first
+	})
+}
+
 // replayed runs the entries from the cause on under rules. Members that held the same before it share a run. The base
 // is the member itself, or where that was compacted since, one that agreed with it.
 func (c *Case) replayed(rules ...*replay.Rule) *run {
@@ -292,6 +301,10 @@ func (c *Case) verdict(s *split, aName, bName string, proof func(n int) string) 
 		return refuted(fmt.Sprintf("run again from entry %d on, %s and %s do not tell these members apart", s.a.first, aName, bName))
 	}
 	o := refuted(fmt.Sprintf("run again from entry %d on, neither %s nor %s makes what %s", s.a.first, aName, bName, holders(s.none)))
+	if c.mixed() {
+		o.Status = Consistent
+		o = o.and("another divergence lies between the entries of this one, so that neither need come out")
+	}
 	for i, m := range c.Members {
 		if slices.Contains(s.none, m) {
 			o = o.and(fmt.Sprintf("%s against %s: %s", m.Label, aName, s.a.match[i]), fmt.Sprintf("%s against %s: %s", m.Label, bName, s.b.match[i]))

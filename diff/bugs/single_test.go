@@ -163,7 +163,6 @@ func TestLooks(t *testing.T) {
 			for range 3 {
 				s.add("b", 0, "", 0, &pb.InternalRaftRequest{Put: &pb.PutRequest{Key: []byte("x")}})
 			}
-			s.log = s.log[:len(s.log):len(s.log)]
 		}, plant: func(m *Member) {
 			old(m.DB.Tables)
 			m.DB.Tables.ConsistentIndex = 5

@@ -172,6 +172,13 @@ func (m *maker) members() {
 			x.wals.purge = false
 		}
 	}
+	if r.IntN(8) == 0 {
+		// Nobody has kept the beginning.
+		for _, x := range m.c.Members {
+			x.wals.snap = x.sc.upTo - r.Uint64N(min(x.sc.upTo/2, 40))
+			x.sc.snap, x.wals.purge, x.wals.segment = x.wals.snap, true, 2<<10
+		}
+	}
 }
 
 // effect is what the healthy replica did with an entry.
@@ -394,6 +401,9 @@ func (m *maker) rewriteLog(f *Fault) error {
 		var err error
 		if log, err = m.fork(f.Index); err != nil {
 			return err
+		}
+		for f.Index < uint64(len(log)) && log[f.Index-1].same(&m.w.log[f.Index-1]) {
+			f.Index++ // both sides may begin alike
 		}
 	default:
 		return nil

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -18,7 +19,7 @@ import (
 )
 
 var (
-	count   = flag.Int("lab.n", 200, "how many seeds")
+	count   = flag.Int("lab.n", 300, "how many seeds")
 	from    = flag.Uint64("lab.from", 1, "first seed")
 	only    = flag.Uint64("lab.seed", 0, "this seed alone")
 	verbose = flag.Bool("lab.v", false, "print every plan")
@@ -95,7 +96,7 @@ func TestLab(t *testing.T) {
 	st := newStats()
 	seeds := make(chan uint64)
 	var wg sync.WaitGroup
-	for range parallel() {
+	for range runtime.GOMAXPROCS(0) {
 		wg.Go(func() {
 			for s := range seeds {
 				o := try(root, s)
@@ -217,4 +218,3 @@ func (s *stats) String() string {
 	return b.String()
 }
 
-func parallel() int { return 1 }

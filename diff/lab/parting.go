@@ -397,6 +397,12 @@ func (m *maker) appliedParting(p *Parting) (*Parting, error) {
 	if err := m.alternatives(p, base); err != nil {
 		return nil, err
 	}
+	if !slices.ContainsFunc(m.c.Members, func(x *Member) bool { return x.hist.index >= p.Hi && !f.on(slices.Index(m.c.Members, x)) }) {
+		p.Required, p.why = false, "no witness of the last entry that it may be"
+	}
+	if n := x.hist.note.index; p.Lo <= n && n < p.Hi {
+		m.c.Truth.torn = true // which keys differ at the common index depends on which entry it was
+	}
 	if err := m.ahead(p, i); err != nil {
 		return nil, err
 	}

@@ -42,6 +42,10 @@ func (e *Entry) raft() *raftpb.Entry {
 	return &raftpb.Entry{Index: &e.Index, Term: &e.Term, Type: &e.Type, Data: e.Data}
 }
 
+func (e *Entry) same(o *Entry) bool {
+	return e.Term == o.Term && e.Type == o.Type && bytes.Equal(e.Data, o.Data)
+}
+
 // Row is one row of the key bucket.
 type Row struct{ Key, Value []byte }
 

@@ -6,6 +6,7 @@ import (
 	"math"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/coreos/go-semver/semver"
@@ -344,16 +345,14 @@ func logger() *zap.Logger {
 type panicHook struct{}
 
 func (panicHook) OnWrite(e *zapcore.CheckedEntry, fields []zapcore.Field) {
-	what := e.Message
+	what := []string{e.Message}
 	for _, f := range fields {
 		// Other fields may hold a request, and with it values.
-		if f.Type == zapcore.ErrorType {
-			if err, ok := f.Interface.(error); ok {
-				what += ": " + err.Error()
-			}
+		if err, ok := f.Interface.(error); ok && f.Type == zapcore.ErrorType {
+			what = append(what, err.Error())
 		}
 	}
-	panic(what)
+	panic(strings.Join(what, ": "))
 }
 
 // guard asks the rules after etcd's own auth store.

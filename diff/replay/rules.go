@@ -46,6 +46,7 @@ type Rule struct {
 // Kind is what a permission is asked for.
 type Kind int
 
+// Kinds of permission.
 const (
 	Read Kind = iota
 	Write

@@ -3,6 +3,7 @@ package replay
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"path/filepath"
 	"slices"
 
@@ -21,12 +22,12 @@ const dbName = "db"
 
 // write makes a backend file of a state: of the keys only what is live and touched, as if everything up to the state's
 // revision had been compacted.
-func write(ctx context.Context, dir string, st *State, keys *touched) error {
+func write(ctx context.Context, dir string, st *State, keys *touched) (err error) {
 	db, err := bolt.Open(filepath.Join(dir, dbName), 0o600, &bolt.Options{NoSync: true, NoFreelistSync: true})
 	if err != nil {
 		return err
 	}
-	defer db.Close()
+	defer func() { err = errors.Join(err, db.Close()) }()
 	if err := writeTables(db, st); err != nil {
 		return err
 	}
