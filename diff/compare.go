@@ -17,6 +17,12 @@ import (
 // Compare compares the members of one cluster, or a single member with its own log.
 func Compare(ms []*inspect.Member) *Document {
 	c := compare(ms)
+	c.end()
+	return c.doc.filled()
+}
+
+// end gives the verdict on what was found.
+func (c *comparison) end() {
 	switch {
 	case len(c.faults) > 0:
 		slices.Sort(c.faults)
@@ -24,7 +30,6 @@ func Compare(ms []*inspect.Member) *Document {
 	case c.doc.Verdict != NotComparable:
 		c.conclude()
 	}
-	return c.doc.filled()
 }
 
 // compare finds out all there is, without giving a verdict yet.
@@ -66,6 +71,14 @@ func (d *Document) filled() *Document {
 	notNil(&d.Leases)
 	notNil(&d.Lag)
 	notNil(&d.Consequences)
+	notNil(&d.KnownBugs)
+	if p := d.Plan; p != nil {
+		notNil(&p.Copies)
+		notNil(&p.Rebuild)
+		notNil(&p.Why)
+		notNil(&p.Doubts)
+		notNil(&p.Commands)
+	}
 	for _, v := range slices.Concat(pointers(d.Divergences), pointers(d.Consequences)) {
 		notNil(&v.Groups)
 		notNil(&v.Effects)

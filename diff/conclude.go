@@ -259,12 +259,33 @@ func (c *comparison) unexplained() Divergence {
 	if len(c.parts) > 0 {
 		p := c.parts[0]
 		k.revision, k.groups = p.revision, slices.Clone(p.groups)
+		k.between = &RevisionInterval{First: p.revision, Last: p.revision}
+		k.interval = c.before(p.revision)
 		sortGroups(k.groups)
 		for _, g := range k.groups {
 			k.effects = append(k.effects, Effect{Members: c.labels(g), Revision: p.revision, Changes: changes(c.ms[g[0]].DB.Rows.Group(p.revision))})
 		}
 	}
 	return c.write(k)
+}
+
+// before bounds the entry that made a revision which no log that is left reaches: an entry makes one revision at most, so
+// that it was not earlier than the revision allows in a cluster that was never restored, and it was before all entries
+// whose effect is known.
+func (c *comparison) before(revision int64) *Interval {
+	last := uint64(math.MaxUint64)
+	for i, t := range c.traces {
+		if f := t.first(); f > 0 && revision <= t.startRevision() {
+			last = min(last, f-1)
+		}
+		if ci := c.ms[i].DB.Tables.ConsistentIndex; c.last[i] >= revision {
+			last = min(last, ci)
+		}
+	}
+	if last == math.MaxUint64 || last == 0 {
+		return nil
+	}
+	return &Interval{First: min(uint64(max(revision-1, 1)), last), Last: last}
 }
 
 // since counts the entries after the first divergence.

@@ -76,9 +76,13 @@ type Document struct {
 	Consequences []Divergence `json:"consequences"`
 	Keys         []KeyDiff    `json:"keys"`
 	Leases       []LeaseDiff  `json:"leases"`
-	Lag          []Lag        `json:"lag"`
-	Logs         Logs         `json:"logs"`
-	Counts       Counts       `json:"counts"`
+	// KnownBugs are those of etcd that show in the members' files, whether or not they made them diverge.
+	KnownBugs []KnownBug `json:"known_bugs"`
+	// Plan says what to do now; nil where nothing is to be done.
+	Plan   *Plan  `json:"plan"`
+	Lag    []Lag  `json:"lag"`
+	Logs   Logs   `json:"logs"`
+	Counts Counts `json:"counts"`
 }
 
 // Member sums up one member.
@@ -246,6 +250,45 @@ type Explanation struct {
 	Status   Status   `json:"status"`
 	Evidence []string `json:"evidence"`
 	Refs     []string `json:"refs"`
+}
+
+// KnownBug is a bug that shows in the files of some members, or of the set if there are none.
+type KnownBug struct {
+	Members []string `json:"members"`
+	Explanation
+	Remedy string `json:"remedy"`
+}
+
+// Plan says which copy is the best to restore from. Nothing of it is ever done by this tool.
+type Plan struct {
+	Copies []PlanCopy `json:"copies"`
+	// Best is the member to go on with, empty if none can be recommended; Rebuild are those to make anew from it.
+	Best     string   `json:"best"`
+	Rebuild  []string `json:"rebuild"`
+	Why      []string `json:"why"`
+	Doubts   []string `json:"doubts"`
+	Commands []string `json:"commands"`
+}
+
+// PlanCopy is what a cluster would be that is restored from one member.
+type PlanCopy struct {
+	Member          string   `json:"member"`
+	Sound           bool     `json:"sound"`
+	Problems        []string `json:"problems"`
+	Index           uint64   `json:"index"`
+	Revision        int64    `json:"revision"`
+	EntriesBehind   int      `json:"entries_behind"`
+	RevisionsBehind int      `json:"revisions_behind"`
+	// Entries whose effects are lost, are here only, or are here twice.
+	Loses []uint64 `json:"loses"`
+	Adds  []uint64 `json:"adds"`
+	Twice []uint64 `json:"twice"`
+	// Keys that are on others only, here only, or otherwise here.
+	LostKeys          []string `json:"lost_keys"`
+	ResurrectedKeys   []string `json:"resurrected_keys"`
+	OtherKeys         []string `json:"other_keys"`
+	LostLeases        []ID     `json:"lost_leases"`
+	ResurrectedLeases []ID     `json:"resurrected_leases"`
 }
 
 // KeyDiff is a live key on which members disagree.

@@ -69,14 +69,13 @@ func (c *comparison) judge(i int) align.Judge {
 	a, h, m := c.auths[i], c.views[i], c.ms[i]
 	whole := c.whole(i)
 	leases := newLeaseLog(h.leases, m.DB.Tables.Leases, whole)
-	return func(index uint64, r *raftlog.Request, attached func(lease int64) []string) align.Judgement {
+	return func(index uint64, r *raftlog.Request, want []align.Change, attached func(lease int64) []string) align.Judgement {
 		verdict := align.Allowed
-		ids, all := leasesOf(r.Internal)
-		for _, id := range ids {
-			switch s := leases.state(id, index, a.on); {
-			case s == align.Denied && all:
+		for _, id := range leasesNeeded(r.Internal, want) {
+			switch leases.state(id, index, a.on) {
+			case align.Denied:
 				return align.Denied
-			case s != align.Allowed:
+			case align.Doubtful:
 				verdict = align.Doubtful
 			}
 		}

@@ -64,28 +64,15 @@ func (l *leaseLog) state(lease int64, index uint64, authOn func(index uint64) bo
 	return align.Allowed
 }
 
-// leasesOf lists the leases that a request puts keys under, or revokes. all is false if not every branch of it needs them.
-func leasesOf(in *pb.InternalRaftRequest) (ids []int64, all bool) {
-	switch {
-	case in.GetPut().GetLease() != 0:
-		return []int64{in.Put.Lease}, true
-	case in.GetLeaseRevoke() != nil:
-		return []int64{in.LeaseRevoke.ID}, true
-	case in.GetTxn() != nil:
-		return appendLeases(nil, in.Txn), false
+// leasesNeeded lists the leases that must exist for a request to do what it wants.
+func leasesNeeded(in *pb.InternalRaftRequest, want []align.Change) []int64 {
+	if in.GetLeaseRevoke() != nil {
+		return []int64{in.LeaseRevoke.ID}
 	}
-	return nil, true
-}
-
-func appendLeases(ids []int64, t *pb.TxnRequest) []int64 {
-	for _, ops := range [][]*pb.RequestOp{t.Success, t.Failure} {
-		for _, o := range ops {
-			if id := o.GetRequestPut().GetLease(); id != 0 {
-				ids = append(ids, id)
-			}
-			if n := o.GetRequestTxn(); n != nil {
-				ids = appendLeases(ids, n)
-			}
+	var ids []int64
+	for _, ch := range want {
+		if ch.Lease != 0 && !slices.Contains(ids, ch.Lease) {
+			ids = append(ids, ch.Lease)
 		}
 	}
 	return ids
@@ -108,12 +95,13 @@ func (c *comparison) followLeases() {
 // uses tells whether all entries of a cause use one of some leases.
 func (c *comparison) uses(k *cause, leases []int64) bool {
 	for _, index := range append([]uint64{k.index}, k.entries...) {
-		r := c.request(k.odd[0], index)
-		if r == nil {
-			return false
+		used := false
+		for _, s := range c.stepsAt(k.odd[0], index) {
+			for _, ch := range s.Predicted {
+				used = used || slices.Contains(leases, ch.Lease)
+			}
 		}
-		ids, _ := leasesOf(r.Internal)
-		if !slices.ContainsFunc(ids, func(id int64) bool { return slices.Contains(leases, id) }) {
+		if !used {
 			return false
 		}
 	}

@@ -128,8 +128,9 @@ const (
 	Denied
 )
 
-// Judge judges an entry by all that may refuse it besides its own content. attached lists the keys of a lease.
-type Judge func(index uint64, r *raftlog.Request, attached func(lease int64) []string) Judgement
+// Judge judges an entry by all that may refuse it besides its own content. want is what it would do, attached lists the
+// keys of a lease.
+type Judge func(index uint64, r *raftlog.Request, want []Change, attached func(lease int64) []string) Judgement
 
 // From is a place in the grid: entries up to Index are done, revisions up to Revision are made.
 type From struct {

@@ -244,10 +244,13 @@ func (g *grid) request(i int) *raftlog.Request {
 // match asks whether entry i made group n.
 func (g *grid) match(i, n int) (int, Outcome, string) {
 	c, out, detail := g.p.match(g.request(i), g.predict(i, n), &g.groups[n], g.mainBefore(n))
-	if out == Applied && c == 0 && g.judge(i, n) == Denied {
-		return costPermit, Permitted, ""
+	if c < 0 || out == Unread || g.judge(i, n) != Denied {
+		return c, out, detail
 	}
-	return c, out, detail
+	if out == Applied {
+		out = Permitted
+	}
+	return c + costPermit, out, detail
 }
 
 // judge asks whether entry i is refused after the first n groups.
@@ -255,7 +258,7 @@ func (g *grid) judge(i, n int) Judgement {
 	if g.in.Judge == nil {
 		return Allowed
 	}
-	return g.in.Judge(g.entries[i].Index, g.request(i), func(lease int64) []string {
+	return g.in.Judge(g.entries[i].Index, g.request(i), g.predict(i, n), func(lease int64) []string {
 		return g.in.Index.Attached(lease, g.mainBefore(n))
 	})
 }

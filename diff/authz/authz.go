@@ -22,8 +22,6 @@ type State struct {
 	Revision uint64
 	users    map[string][]string // roles, sorted
 	roles    map[string][]schema.Permission
-	// Dedupe is true for patches that do not count a permission granted a second time.
-	Dedupe bool
 }
 
 // New is the auth store of a new cluster.
@@ -176,10 +174,9 @@ func (s *State) grantPermission(r *pb.AuthRoleGrantPermissionRequest) bool {
 	// etcd looks at the first permission of the key only: a second one of the same range may be added behind it.
 	i := sort.Search(len(perms), func(i int) bool { return perms[i].Key >= p.Key })
 	if i < len(perms) && perms[i].Key == p.Key && perms[i].RangeEnd == p.RangeEnd {
-		same := perms[i] == p
 		perms[i] = p
 		s.roles[r.Name] = perms
-		return !same || !s.Dedupe
+		return true
 	}
 	perms = append(perms, p)
 	sort.Sort(byKey(perms)) // not stable, as etcd's

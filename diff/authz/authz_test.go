@@ -250,9 +250,9 @@ func TestFollowFindsTheOddWrite(t *testing.T) {
 		}
 		odd := writes[r.IntN(len(writes))].Index
 		again := r.IntN(2) == 0
-		end := run(writes, false, odd, again).last()
+		end := run(writes, odd, again).last()
 		tl, candidates := Follow(writes, asTables(end))
-		if run(writes, false, 0, false).last().Equal(asTables(end)) {
+		if run(writes, 0, false).last().Equal(asTables(end)) {
 			if tl == nil || len(candidates) > 0 {
 				t.Errorf("seed %d: write %d makes no difference, but %v is blamed", seed, odd, candidates)
 			}

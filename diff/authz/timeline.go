@@ -32,29 +32,19 @@ func (t *Timeline) At(index uint64) *State {
 // the member. If it does not, it looks for one write which, left out or applied twice, explains the difference: all such
 // writes are returned, the timeline being that of the first. None of them, and the timeline is nil.
 func Follow(writes []Write, tables *schema.Tables) (t *Timeline, odd []uint64) {
-	rules := []bool{false}
-	if !tables.HasTerm {
-		rules = []bool{false, true} // some patches of 3.3 and 3.4 do not count a permission granted twice
-	}
-	for _, dedupe := range rules {
-		if t := run(writes, dedupe, 0, false); t.last().Equal(tables) {
-			return t, nil
-		}
+	if t := run(writes, 0, false); t.last().Equal(tables) {
+		return t, nil
 	}
 	for _, again := range []bool{false, true} {
 		for _, w := range writes {
-			for _, dedupe := range rules {
-				x := run(writes, dedupe, w.Index, again)
-				if !x.last().Equal(tables) {
-					continue
-				}
-				if t == nil {
-					t = x
-				}
-				if !slices.Contains(odd, w.Index) {
-					odd = append(odd, w.Index)
-				}
+			x := run(writes, w.Index, again)
+			if !x.last().Equal(tables) {
+				continue
 			}
+			if t == nil {
+				t = x
+			}
+			odd = append(odd, w.Index)
 		}
 		if t != nil {
 			return t, odd
@@ -65,9 +55,8 @@ func Follow(writes []Write, tables *schema.Tables) (t *Timeline, odd []uint64) {
 
 func (t *Timeline) last() *State { return t.states[len(t.states)-1] }
 
-func run(writes []Write, dedupe bool, odd uint64, again bool) *Timeline {
+func run(writes []Write, odd uint64, again bool) *Timeline {
 	s := New()
-	s.Dedupe = dedupe
 	t := &Timeline{states: []*State{s}, Odd: odd, Again: again}
 	for _, w := range writes {
 		s = s.Clone()

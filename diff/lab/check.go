@@ -122,9 +122,16 @@ func (c *Case) parting(r *Result, d *diff.Document, n int, p *Parting, used []bo
 			return
 		case p.Fault.Lease != 0 && p.Fault.Kind.table() && len(c.Truth.Partings) > 1 && slices.ContainsFunc(d.Leases, func(l diff.LeaseDiff) bool { return int64(l.ID) == p.Fault.Lease }):
 			return // listed, if only as one more lease that differs
-		case !p.Named && len(d.Divergences) > 0 && (p.Fault.Kind != Extra || p.why != "") && !p.Fault.Kind.table():
-			best = min(n, len(d.Divergences)-1)
-			if used[best] {
+		case !p.Named && (p.Fault.Kind != Extra || p.why != "") && !p.Fault.Kind.table():
+			// Any answer without an entry will do that is not another parting's.
+			best = slices.IndexFunc(d.Divergences, func(v diff.Divergence) bool {
+				return v.Entry == nil && v.EntryInterval == nil && v.Layer != diff.LayerLog
+			})
+			if best >= 0 && used[best] || best < 0 && !p.Purged {
+				return
+			}
+			if best < 0 {
+				r.fail("second cause lost", "want %s, entry %d in no log, got %s", p.Fault, p.Index, tellAll(d))
 				return
 			}
 		default:

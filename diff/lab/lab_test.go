@@ -217,4 +217,3 @@ func (s *stats) String() string {
 	fmt.Fprintf(&b, "failing seeds\n  %s\n", strings.Join(s.failures, "\n  "))
 	return b.String()
 }
-

@@ -1,0 +1,158 @@
+package diff
+
+import (
+	"context"
+	"slices"
+
+	"etcd-autopsy/diff/align"
+	"etcd-autopsy/diff/bugs"
+	"etcd-autopsy/inspect"
+)
+
+// Investigate compares members as Compare does, and asks of every divergence which known bug produced it, re-executing the
+// log with etcd's own code on private copies where that settles it. It also says what to do now. ctx ends it early: then
+// explanations are missing, and Reasons says so.
+func Investigate(ctx context.Context, ms []*inspect.Member) *Document {
+	c := compare(ms)
+	c.end()
+	if len(c.faults) > 0 {
+		return c.doc.filled()
+	}
+	c.guard("the evidence", func() {
+		b := c.evidence(ctx)
+		c.explain(b)
+		c.bugFindings(b)
+		c.plan(b)
+	})
+	if ctx.Err() != nil {
+		c.reason("the search for explanations was cut short: %v", context.Cause(ctx))
+	}
+	return c.doc.filled()
+}
+
+// evidence is the comparison as the catalogue of bugs asks about it.
+func (c *comparison) evidence(ctx context.Context) *bugs.Case {
+	b := &bugs.Case{Ctx: ctx, Agreed: c.agreed}
+	if c.logs == nil { // nothing was compared
+		for _, m := range c.all {
+			b.Members = append(b.Members, &bugs.Member{Member: m})
+		}
+		return b
+	}
+	for i, m := range c.ms {
+		b.Members = append(b.Members, &bugs.Member{
+			Member: m, Log: c.views[i].entries, Whole: c.whole(i), Through: c.reach(i), Committed: committed(m),
+			Steps:      func(f func(s *align.Step)) { c.traces[i].steps(f) },
+			RevisionAt: func(index uint64) int64 { return c.revisionAt(i, index) },
+		})
+	}
+	// Members without a db come last: the others keep their numbers.
+	for _, m := range c.all {
+		if !slices.Contains(c.ms, m) {
+			b.Members = append(b.Members, &bugs.Member{Member: m})
+		}
+	}
+	of := map[*cause]*bugs.Cause{}
+	for _, k := range c.causes {
+		x := &bugs.Cause{
+			Layer: string(k.layer), Index: k.index, Entries: k.entries, Revision: k.revision, Outcome: k.outcome, Again: k.again,
+			Odd: k.odd, Groups: k.groups, Leases: k.leases,
+		}
+		if k.rule != nil {
+			x.Rule = k.rule.name
+		}
+		of[k] = x
+		b.Causes = append(b.Causes, x)
+	}
+	for _, k := range c.causes {
+		if k.of != nil {
+			of[k].Of = of[k.of]
+		}
+	}
+	return b
+}
+
+// explain tests the known bugs against each cause, in the order of Divergences, once conclude has written them down.
+func (c *comparison) explain(b *bugs.Case) {
+	n := 0
+	for i, k := range c.causes {
+		if k.of != nil {
+			continue
+		}
+		for _, v := range b.Explain(b.Causes[i]) {
+			c.doc.Divergences[n].Explanations = append(c.doc.Divergences[n].Explanations, Explanation{
+				ID: v.Bug.ID, Title: v.Bug.Title, Status: Status(v.Status), Evidence: slices.Clone(v.Evidence), Refs: v.Bug.Refs,
+			})
+		}
+		n++
+	}
+}
+
+// bugFindings notes known bugs that show in the members' files without being the cause of a divergence.
+func (c *comparison) bugFindings(b *bugs.Case) {
+	for _, v := range b.Findings() {
+		if v.Bug.Harmless {
+			continue
+		}
+		c.doc.KnownBugs = append(c.doc.KnownBugs, KnownBug{
+			Members:     slices.Clone(v.Members),
+			Explanation: Explanation{ID: v.Bug.ID, Title: v.Bug.Title, Status: Status(v.Status), Evidence: slices.Clone(v.Evidence), Refs: v.Bug.Refs},
+			Remedy:      v.Bug.Remedy,
+		})
+	}
+}
+
+// plan says what to do now, nothing if all is well.
+func (c *comparison) plan(b *bugs.Case) {
+	if c.logs == nil {
+		return // nothing was compared
+	}
+	var d bugs.Differences
+	for _, k := range c.doc.Keys {
+		x := bugs.Key{Name: k.Key.String(), Present: make([]bool, len(b.Members))}
+		for i, m := range b.Members {
+			x.Present[i] = k.ByMember[m.Label].Present
+		}
+		d.Keys = append(d.Keys, x)
+	}
+	for _, l := range c.doc.Leases {
+		x := bugs.Lease{ID: int64(l.ID), Present: make([]bool, len(b.Members))}
+		for i, m := range b.Members {
+			x.Present[i] = l.ByMember[m.Label].Present
+		}
+		d.Leases = append(d.Leases, x)
+	}
+	p := b.Plan(d)
+	if p == nil {
+		return
+	}
+	out := &Plan{Best: p.Best, Rebuild: p.Rebuild, Why: p.Why, Doubts: p.Doubts, Commands: p.Commands}
+	for _, k := range p.Copies {
+		out.Copies = append(out.Copies, planCopy(k))
+	}
+	c.doc.Plan = out
+}
+
+func planCopy(k bugs.Copy) PlanCopy {
+	ids := func(leases []int64) []ID {
+		out := []ID{}
+		for _, l := range leases {
+			out = append(out, ID(uint64(l)))
+		}
+		return out
+	}
+	c := PlanCopy{
+		Member: k.Member, Sound: k.Sound, Problems: k.Problems, Index: k.Index, Revision: k.Revision,
+		EntriesBehind: k.Behind, RevisionsBehind: k.BehindRevisions, Loses: k.Loses, Adds: k.Adds, Twice: k.Twice,
+		LostKeys: k.LostKeys, ResurrectedKeys: k.Resurrected, OtherKeys: k.OtherKeys,
+		LostLeases: ids(k.LostLeases), ResurrectedLeases: ids(k.ResurrectedLeases),
+	}
+	notNil(&c.Problems)
+	notNil(&c.Loses)
+	notNil(&c.Adds)
+	notNil(&c.Twice)
+	notNil(&c.LostKeys)
+	notNil(&c.ResurrectedKeys)
+	notNil(&c.OtherKeys)
+	return c
+}
