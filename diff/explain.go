@@ -22,7 +22,9 @@ func Investigate(ctx context.Context, ms []*inspect.Member) *Document {
 		b := c.evidence(ctx)
 		c.explain(b)
 		c.bugFindings(b)
-		c.plan(b)
+		if c.doc.Verdict == Diverged {
+			c.plan(b) // a copy that could not be read says nothing about its member
+		}
 	})
 	if ctx.Err() != nil {
 		c.reason("the search for explanations was cut short: %v", context.Cause(ctx))
@@ -60,6 +62,17 @@ func (c *comparison) evidence(ctx context.Context) *bugs.Case {
 		}
 		if k.rule != nil {
 			x.Rule = k.rule.name
+		}
+		if k.outcome == align.Permitted {
+			// The catalogue speaks of the members on which entries had no effect.
+			x.Outcome, x.Odd = align.Refused, nil
+			for _, g := range k.groups {
+				for _, i := range g {
+					if !slices.Contains(k.odd, i) {
+						x.Odd = append(x.Odd, i)
+					}
+				}
+			}
 		}
 		of[k] = x
 		b.Causes = append(b.Causes, x)

@@ -25,6 +25,8 @@ type Member struct {
 	// Bare is true for a lone db or snapshot file, which has no log.
 	Bare  bool
 	Files []*evidence.File
+	// Unread are those of Files that are only named: databases received from a leader, and what etcd does not use.
+	Unread []*evidence.File
 
 	// DB is nil if there is no db, or none of which anything can be read.
 	DB *DB
@@ -105,7 +107,10 @@ func (m *Member) files(ev *evidence.Member) {
 		m.Files = append(m.Files, ev.DB)
 	}
 	m.Files = slices.Concat(m.Files, ev.WAL, ev.Snap, ev.SnapDB, ev.Other)
-	slices.SortFunc(m.Files, func(a, b *evidence.File) int { return strings.Compare(a.Name, b.Name) })
+	m.Unread = slices.Concat(ev.SnapDB, ev.Other)
+	byName := func(a, b *evidence.File) int { return strings.Compare(a.Name, b.Name) }
+	slices.SortFunc(m.Files, byName)
+	slices.SortFunc(m.Unread, byName)
 }
 
 func (m *Member) readLog(files []*evidence.File) {

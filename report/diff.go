@@ -18,12 +18,12 @@ const (
 )
 
 // Diff writes the result of a comparison.
-func Diff(w io.Writer, doc *diff.Document, format Format) error {
-	return encode(w, format, doc, func() *page { return diffPage(doc) }, func() [][]string { return diffLines(doc) })
+func Diff(w io.Writer, doc *diff.Document, format Format, hints ...string) error {
+	return encode(w, format, doc, func() *page { return diffPage(doc, hints) }, func() [][]string { return diffLines(doc) })
 }
 
 // diffPage is the answer first, then what stands behind it.
-func diffPage(d *diff.Document) *page {
+func diffPage(d *diff.Document, hints []string) *page {
 	p := &page{}
 	switch d.Verdict {
 	case diff.Diverged:
@@ -33,6 +33,7 @@ func diffPage(d *diff.Document) *page {
 		p.verdict = "CONSISTENT"
 		p.title = agreement(d)
 		compared(p, d)
+		knownBugs(p, d)
 	case diff.NotComparable:
 		p.verdict, p.title = "NOT COMPARABLE", strings.Join(d.Reasons, "; ")
 		p.tables = append(p.tables, membersTable(d))
@@ -42,17 +43,26 @@ func diffPage(d *diff.Document) *page {
 		p.verdict = "INDETERMINATE"
 		p.title = "no difference in what could be read, but not everything could be read"
 		compared(p, d)
+		knownBugs(p, d)
+		plan(p, d)
 	}
 	p.tables = append(p.tables, membersTable(d))
+	if d.Plan != nil && len(d.Plan.Copies) > 1 {
+		p.tables = append(p.tables, copiesTable(d.Plan))
+	}
 	if len(d.Keys) > 0 {
 		p.tables = append(p.tables, keysTable(d))
 	}
 	if len(d.Leases) > 0 {
 		p.tables = append(p.tables, leasesTable(d))
 	}
+	p.hints = append(p.hints, hints...)
 	hidden := max(len(d.Keys), len(d.Leases)) > keysShown || len(d.Divergences) > othersShown || len(d.Reasons) > reasonsShown
 	if hidden || d.Verdict == diff.Diverged {
 		p.hint("etcd-autopsy diff MEMBER... -w json lists every key, lease and cause")
+	}
+	if len(d.Reasons)+len(d.Notes) > 0 {
+		p.hint("etcd-autopsy check MEMBER... says what the damage means and what to do")
 	}
 	p.hint("etcd-autopsy inspect MEMBER... shows the tables, logs and damage of each member")
 	return p
@@ -87,18 +97,21 @@ func diverged(p *page, d *diff.Document) {
 	if v.Layer == diff.LayerLog && alike(v.Effects) {
 		p.line("", "the entries read alike, but their bytes differ")
 	}
-	for _, x := range v.Explanations {
-		p.line("why", "%s (%s, %s)", x.Title, x.ID, x.Status)
-	}
+	why(p, v)
 	if len(v.Minority) == 0 && len(v.Groups) > 1 {
 		p.line("who", "no majority: the files do not tell which side is right")
 	}
 	p.blank()
 	differences(p, d)
+	leftOut(p, d)
 	logs(p, d)
 	lag(p, d)
 	further(p, d)
+	consequences(p, d)
+	knownBugs(p, d)
+	plan(p, d)
 	reasons(p, d)
+	remarks(p, d)
 }
 
 // headline says in one sentence who parts from whom, and where.
@@ -347,16 +360,45 @@ func compared(p *page, d *diff.Document) {
 		if c := d.Common.CompactRevision; c > 0 {
 			s += fmt.Sprintf(" (up to revision %d as far as a compaction there leaves them)", c)
 		}
-		s += ", leases, auth, members, alarms"
+		for _, name := range tablesCompared {
+			if !slices.Contains(d.NotCompared, name) {
+				s += ", " + name
+			}
+		}
 		if d.Verdict == diff.Indeterminate {
 			s = fmt.Sprintf("what could be read of %s: %s", list(labels), s)
 		}
 		p.line("compared", "%s", s)
 	}
+	leftOut(p, d)
 	logs(p, d)
 	lag(p, d)
 	further(p, d)
 	reasons(p, d)
+	remarks(p, d)
+}
+
+// tablesCompared are the names that Document.NotCompared may hold.
+var tablesCompared = []string{"leases", "auth", "members", "alarms"}
+
+// leftOut names the tables that were not compared.
+func leftOut(p *page, d *diff.Document) {
+	if len(d.NotCompared) > 0 && len(labelsOf(d)) > 1 {
+		p.line("left out", "%s: not the same entries went into these tables on all members, or a part cannot be read", list(d.NotCompared))
+	}
+}
+
+// remarks are about damage that does not limit the answer.
+func remarks(p *page, d *diff.Document) {
+	name := verb(len(d.Notes), "note", "notes")
+	for i, n := range d.Notes {
+		if i == reasonsShown {
+			p.line("", "and %d more", len(d.Notes)-i)
+			break
+		}
+		p.line(name, "%s", n)
+		name = ""
+	}
 }
 
 // agreement is the headline of members that agree.
@@ -644,6 +686,12 @@ func diffLines(d *diff.Document) [][]string {
 	for _, r := range d.Reasons {
 		ls = append(ls, []string{"reason", r})
 	}
+	for _, n := range d.Notes {
+		ls = append(ls, []string{"note", n})
+	}
+	for _, n := range d.NotCompared {
+		ls = append(ls, []string{"not compared", n})
+	}
 	for i := range d.Divergences {
 		v := &d.Divergences[i]
 		l := []string{"divergence", string(v.Layer), "-", "-", "-", strconv.FormatInt(v.Revision, 10)}
@@ -654,6 +702,17 @@ func diffLines(d *diff.Document) [][]string {
 			l = append(l, strings.Join(g, " "))
 		}
 		ls = append(ls, l)
+	}
+	for i := range d.Divergences {
+		for _, x := range d.Divergences[i].Explanations {
+			ls = append(ls, []string{"explanation", x.ID, string(x.Status), x.Title})
+		}
+	}
+	for _, b := range d.KnownBugs {
+		ls = append(ls, []string{"known bug", b.ID, string(b.Status), strings.Join(b.Members, " ")})
+	}
+	if d.Plan != nil {
+		ls = append(ls, []string{"best copy", d.Plan.Best})
 	}
 	for _, k := range d.Keys {
 		ls = append(ls, []string{"key", k.Difference, k.Key.String()})

@@ -15,11 +15,11 @@ import (
 const findingsShown = 12 // of one member
 
 // Inspect writes what the files of members hold.
-func Inspect(w io.Writer, d *Inspection, format Format) error {
-	return encode(w, format, d, func() *page { return inspectPage(d) }, func() [][]string { return inspectLines(d) })
+func Inspect(w io.Writer, d *Inspection, format Format, hints ...string) error {
+	return encode(w, format, d, func() *page { return inspectPage(d, hints) }, func() [][]string { return inspectLines(d) })
 }
 
-func inspectPage(d *Inspection) *page {
+func inspectPage(d *Inspection, hints []string) *page {
 	p := &page{}
 	s := &sheet{d: d}
 	s.table(p, "Files", func() {
@@ -79,9 +79,11 @@ func inspectPage(d *Inspection) *page {
 	s.membership(p)
 	s.log(p)
 	findings(p, d)
+	p.hints = append(p.hints, hints...)
 	if len(d.Members) > 1 {
 		p.hint("etcd-autopsy diff MEMBER... says whether what differs is a divergence or mere lag")
 	}
+	p.hint("etcd-autopsy check MEMBER... says what is wrong with the files, what that means and what to do")
 	p.hint("-w json lists every lease, permission, segment and finding")
 	return p
 }

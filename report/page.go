@@ -27,6 +27,9 @@ type page struct {
 	lines   []line
 	tables  []table
 	hints   []string
+	code    []string // lines for a shell, never wrapped
+	// sections follow, each with its title above it.
+	sections []*page
 }
 
 // line is a fact with a name. A line without a name goes on with the one before.
@@ -58,19 +61,53 @@ func (p *page) hint(format string, args ...any) {
 
 // text writes the page for a terminal.
 func (p *page) text(w *bytes.Buffer) error {
+	if p.title != "" {
+		indent(w, max(minMargin, len(p.verdict)+2), p.verdict, p.title)
+	}
+	if err := p.body(w); err != nil {
+		return err
+	}
+	for _, s := range p.sections {
+		if w.Len() > 0 {
+			fmt.Fprintln(w)
+		}
+		if s.title != "" {
+			fmt.Fprintln(w, s.title)
+		}
+		if err := s.body(w); err != nil {
+			return err
+		}
+	}
+	if len(p.code) > 0 {
+		fmt.Fprint(w, "\nCommands\n")
+		for _, c := range p.code {
+			fmt.Fprintln(w, "  "+c)
+		}
+	}
+	if len(p.hints) > 0 {
+		fmt.Fprintln(w)
+		for _, h := range p.hints {
+			indent(w, len("hint: "), "hint:", h)
+		}
+	}
+	return nil
+}
+
+// body writes the lines and tables.
+func (p *page) body(w *bytes.Buffer) error {
 	width := minMargin
 	for _, l := range p.lines {
 		if n := runewidth.StringWidth(l.name) + 2; n <= maxMargin {
 			width = max(width, n)
 		}
 	}
-	if p.title != "" {
-		indent(w, max(minMargin, len(p.verdict)+2), p.verdict, p.title)
-	}
 	if p.title != "" && len(p.lines) > 0 {
 		fmt.Fprintln(w)
 	}
-	for _, l := range p.lines {
+	for i, l := range p.lines {
+		if i == len(p.lines)-1 && l == (line{}) {
+			break
+		}
 		if l == (line{}) {
 			fmt.Fprintln(w)
 			continue
@@ -83,12 +120,6 @@ func (p *page) text(w *bytes.Buffer) error {
 		}
 		if err := p.tables[i].text(w); err != nil {
 			return err
-		}
-	}
-	if len(p.hints) > 0 {
-		fmt.Fprintln(w)
-		for _, h := range p.hints {
-			indent(w, len("hint: "), "hint:", h)
 		}
 	}
 	return nil
@@ -177,6 +208,25 @@ func (p *page) markdown(w *bytes.Buffer) {
 	if p.title != "" {
 		fmt.Fprintf(w, "## %s\n\n", escape(strings.TrimSpace(p.verdict+" "+p.title)))
 	}
+	p.markdownBody(w)
+	for _, s := range p.sections {
+		if s.title != "" {
+			fmt.Fprintf(w, "\n### %s\n\n", escape(s.title))
+		}
+		s.markdownBody(w)
+	}
+	if len(p.code) > 0 {
+		fmt.Fprintf(w, "\n### Commands\n\n```sh\n%s\n```\n", strings.Join(p.code, "\n"))
+	}
+	for i, h := range p.hints {
+		if i == 0 {
+			fmt.Fprintln(w)
+		}
+		fmt.Fprintf(w, "- hint: %s\n", escape(h))
+	}
+}
+
+func (p *page) markdownBody(w *bytes.Buffer) {
 	for i, l := range p.lines {
 		switch {
 		case l == (line{}):
@@ -188,12 +238,6 @@ func (p *page) markdown(w *bytes.Buffer) {
 	}
 	for i := range p.tables {
 		p.tables[i].markdown(w)
-	}
-	for i, h := range p.hints {
-		if i == 0 {
-			fmt.Fprintln(w)
-		}
-		fmt.Fprintf(w, "- hint: %s\n", escape(h))
 	}
 }
 

@@ -1,19 +1,17 @@
 package main
 
 import (
-	"errors"
 	"slices"
 
 	"github.com/spf13/cobra"
 
 	"etcd-autopsy/diff"
 	"etcd-autopsy/inspect"
-	"etcd-autopsy/inspect/evidence"
 	"etcd-autopsy/report"
 )
 
 func (a *app) diff() *cobra.Command {
-	return &cobra.Command{
+	return a.metaOption(&cobra.Command{
 		Use:   "diff MEMBER...",
 		Short: "Say whether members diverged, at which raft entry, and what differs now",
 		Long: `diff compares the members of one cluster. What differs only because a member is behind, was
@@ -32,42 +30,29 @@ Exit status:
   etcd-autopsy diff a=/copies/10.0.0.1.tar.gz b=/copies/10.0.0.2.tar.gz
   etcd-autopsy diff incident.tar.zst -w json > diff.json`,
 		Args: needMembers,
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			format, err := report.ParseFormat(a.format)
 			if err != nil {
 				return err
 			}
-			set, err := inspect.Open(cmd.Context(), args, inspect.Options{})
-			if err != nil {
-				return err
-			}
-			defer func() { err = errors.Join(err, set.Close()) }()
-			var doc *diff.Document
-			err = evidence.Guard("the members", func() error {
-				doc = diff.Compare(set.Members)
-				return nil
+			return a.meta.reads(cmd, args, func(ms []*inspect.Member, hints []string) error {
+				doc := diff.Investigate(cmd.Context(), ms)
+				if doc.Verdict != diff.NotComparable && !slices.ContainsFunc(doc.Members, func(m diff.Member) bool { return m.Readable }) {
+					return nothingReadable(ms)
+				}
+				if err := interrupted(cmd); err != nil {
+					return err
+				}
+				switch doc.Verdict {
+				case diff.Consistent:
+					a.status = exitOK
+				case diff.Diverged:
+					a.status = exitDiverged
+				default:
+					a.status = exitPartial
+				}
+				return report.Diff(cmd.OutOrStdout(), doc, format, hints...)
 			})
-			if err != nil {
-				return err
-			}
-			if doc.Verdict != diff.NotComparable && !slices.ContainsFunc(doc.Members, func(m diff.Member) bool { return m.Readable }) {
-				return nothingReadable(set.Members)
-			}
-			if err := cmd.Context().Err(); err != nil {
-				return errors.New("interrupted")
-			}
-			if err := report.Diff(cmd.OutOrStdout(), doc, format); err != nil {
-				return err
-			}
-			switch doc.Verdict {
-			case diff.Consistent:
-				a.status = exitOK
-			case diff.Diverged:
-				a.status = exitDiverged
-			default:
-				a.status = exitPartial
-			}
-			return nil
 		},
-	}
+	})
 }

@@ -5,7 +5,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/signal"
@@ -35,7 +34,14 @@ func main() {
 // app is what the commands share.
 type app struct {
 	format string
+	meta   metaFlag
 	status int
+}
+
+// metaOption adds --meta to a command that reads members.
+func (a *app) metaOption(cmd *cobra.Command) *cobra.Command {
+	cmd.Flags().Var(&a.meta, "meta", "read every db by its meta page 0 or 1, not by the newer one that is valid")
+	return cmd
 }
 
 // run executes one command line and returns the exit status.
@@ -80,21 +86,8 @@ beside the evidence.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return &hinted{err, "see " + cmd.CommandPath() + " --help"}
 	})
-	root.AddCommand(a.diff(), a.inspect(), a.version())
+	root.AddCommand(a.check(), a.diff(), a.inspect(), a.bugs(), a.version())
 	return root
-}
-
-// members is what MEMBER stands for, in the help of every command that takes it.
-const members = `A MEMBER is a data directory, its member folder, a db file, a snapshot file, or a .tar, .tar.gz,
-.tgz or .tar.zst archive of any of these. NAME=PATH names it in the output. A folder or an archive
-that holds the data directories of several members stands for all of them.`
-
-// needMembers refuses a command line without a member.
-func needMembers(cmd *cobra.Command, args []string) error {
-	if len(args) == 0 {
-		return &hinted{errors.New("no member named"), fmt.Sprintf("give at least one path: %s", cmd.UseLine())}
-	}
-	return nil
 }
 
 // hinted is an error about which the user can do something.

@@ -125,7 +125,7 @@ func (c *Case) parting(r *Result, d *diff.Document, n int, p *Parting, used []bo
 		case !p.Named && (p.Fault.Kind != Extra || p.why != "") && !p.Fault.Kind.table():
 			// Any answer without an entry will do that is not another parting's.
 			best = slices.IndexFunc(d.Divergences, func(v diff.Divergence) bool {
-				return v.Entry == nil && v.EntryInterval == nil && v.Layer != diff.LayerLog
+				return v.Entry == nil && (v.EntryInterval == nil || v.RevisionInterval != nil) && v.Layer != diff.LayerLog
 			})
 			if best >= 0 && used[best] || best < 0 && !p.Purged {
 				return
@@ -158,6 +158,9 @@ func (c *Case) parting(r *Result, d *diff.Document, n int, p *Parting, used []bo
 		}
 	case v.EntryInterval != nil:
 		r.Interval++
+		if p.Index > 0 && !p.Fault.Kind.table() && p.Fault.Kind != Extra && (p.Index < v.EntryInterval.First || p.Index > v.EntryInterval.Last) {
+			r.fail("interval misses", "%s, want %d in it", tell(v), p.Index)
+		}
 		if p.Named && len(p.also) == 0 && (v.EntryInterval.First < p.lowest() || v.EntryInterval.Last > p.Hi) {
 			r.fail("interval too wide", "%s, want %d to %d", tell(v), p.Lo, p.Hi)
 		}

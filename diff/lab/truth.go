@@ -101,6 +101,9 @@ func (m *maker) merge(t *Truth) {
 		}
 		o := out[i]
 		o.also = append(o.also, p.Fault)
+		if p.Revision > 0 {
+			o.Revision = min(o.Revision, p.Revision)
+		}
 		o.Named, o.Required = o.Named && p.Named, o.Required || p.Required
 		o.Layers = append(o.Layers, p.Layers...)
 		o.Lo, o.Hi = min(o.Lo, p.Lo), max(o.Hi, p.Hi)

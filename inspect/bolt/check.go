@@ -101,7 +101,7 @@ func (db *DB) runCheck() *checker {
 	}
 	orphans := c.orphans()
 	if n := len(orphans); n > maxOrphans {
-		c.add(finding.New("orphan-branch", finding.Info, db.name, "nothing refers to %d more branch pages: cut off by damage, or older copies", n-maxOrphans))
+		c.add(c.at("orphan-branch", finding.Info, orphans[maxOrphans].Page, "nothing refers to branch pages from here on, %d in number: cut off by damage, or older copies", n-maxOrphans))
 		orphans = orphans[:maxOrphans]
 	}
 	for _, o := range orphans {

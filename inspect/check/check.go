@@ -31,12 +31,16 @@ type Coverage struct {
 
 // DBCoverage counts pages below the high water mark, and bytes of the whole file.
 type DBCoverage struct {
-	Pages      uint64
-	Read       uint64 // meta, branch, leaf, overflow and freelist pages in use
-	Free       uint64
-	Unreadable uint64 // in use, but damaged or cut off; unreachable pages of a damaged file included
-	Rows       int
-	Salvaged   int
+	// Read, Free, Unreachable and Unreadable add up to Pages.
+	Pages       uint64
+	Read        uint64 // meta, branch, leaf, overflow and freelist pages in use
+	Free        uint64
+	Unreachable uint64 // nothing refers to them: leaked, or cut off by damage
+	Unreadable  uint64 // in use, but damaged or cut off
+	// Rows of the key bucket, Salvaged those of them that were found in pages to which nothing readable refers.
+	Rows     int
+	Salvaged int
+	// BytesPages, BytesTail and BytesHash add up to BytesTotal.
 	BytesPages int64
 	BytesTail  int64 // preallocated behind the pages
 	BytesHash  int64 // the sha256 of a snapshot file
@@ -56,6 +60,7 @@ func Member(m *inspect.Member) *Result {
 		c.leases()
 	}
 	c.membership()
+	c.oldServers()
 	Sort(c.r.Findings)
 	return c.r
 }
@@ -102,10 +107,10 @@ func (c *checker) coverage() {
 	}
 	r := db.Bolt.Check()
 	d := &DBCoverage{
-		Pages: r.Pages.Total(), Free: r.Pages.Free, Unreadable: r.Pages.Unreadable + r.Pages.Unreachable,
+		Pages: r.Pages.Total(), Free: r.Pages.Free, Unreachable: r.Pages.Unreachable, Unreadable: r.Pages.Unreadable,
 		Rows: db.Rows.Len(), BytesPages: r.Bytes.Pages, BytesTail: r.Bytes.Tail, BytesHash: r.Bytes.Trailer, BytesTotal: db.File.Size,
 	}
-	d.Read = d.Pages - d.Free - d.Unreadable
+	d.Read = d.Pages - d.Free - d.Unreachable - d.Unreadable
 	for i := range db.Rows.Len() {
 		if db.Rows.Row(i).Salvaged {
 			d.Salvaged++

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"etcd-autopsy/inspect/finding"
+	"etcd-autopsy/inspect/raftlog"
 	"etcd-autopsy/inspect/schema"
 )
 
@@ -13,7 +14,7 @@ func (c *checker) indexes() {
 	m := c.m
 	t, log := m.DB.Tables, m.Log
 	ci := t.ConsistentIndex
-	if !t.HasConsistentIndex {
+	if !t.HasConsistentIndex && m.DB.HasKeys {
 		c.add(finding.New("consistent-index-missing", finding.Warning, c.dbFile(), "meta holds no consistent_index"))
 	}
 	var snapshot uint64
@@ -46,6 +47,59 @@ func (c *checker) indexes() {
 		c.add(finding.New("term-beyond-log", finding.Warning, c.dbFile(),
 			"meta says term %d, the log has come to term %d only: the db is from another log, or from before a downgrade", ts, max(log.HardState.Term, c.lastTerm())))
 	}
+}
+
+// oldServers finds entries that stop servers up to 3.4. Only servers from 3.5 on propose AuthStatus, and earlier ones
+// panic on it ("not implemented"), again at each start. A db that a 3.5 server has opened has a term in meta.
+func (c *checker) oldServers() {
+	m := c.m
+	var next uint64
+	old := false
+	if m.DB != nil && m.DB.Tables.HasConsistentIndex {
+		old = !m.DB.Tables.HasTerm && m.DB.Tables.ConfState == nil
+	}
+	if old {
+		next = m.DB.Tables.ConsistentIndex + 1
+	}
+	if !old && !upTo34(m.ClusterVersion()) {
+		return
+	}
+	var first *raftlog.Entry
+	n := 0
+	for i := range m.Log.Entries {
+		e := &m.Log.Entries[i]
+		if e.Index < next {
+			continue
+		}
+		if r, err := raftlog.Decode(e); err != nil || r.Internal == nil || r.Internal.AuthStatus == nil {
+			continue
+		}
+		if n++; first == nil {
+			first = e
+		}
+	}
+	if first == nil {
+		return
+	}
+	what, sev := fmt.Sprintf("entry %d (term %d) is an AuthStatus request", first.Index, first.Term), finding.Error
+	if n > 1 {
+		what += fmt.Sprintf(", and so are %d more", n-1)
+	}
+	if old {
+		what += fmt.Sprintf(": this member's db was written by 3.4 or older and has come to entry %d, so it stops there at each start", next-1)
+	} else {
+		what, sev = what+": members of this cluster that still run 3.4 stop there", finding.Warning
+	}
+	c.add(finding.New("entry-stops-old-server", sev, m.Log.Segments[first.Seg].Name, "%s", what).At(first.Offset))
+}
+
+// upTo34 tells whether a cluster version allows members before 3.5.
+func upTo34(version string) bool {
+	var major, minor int
+	if _, err := fmt.Sscanf(version, "%d.%d", &major, &minor); err != nil {
+		return false
+	}
+	return major < 3 || major == 3 && minor <= 4
 }
 
 func (c *checker) lastTerm() uint64 {

@@ -87,7 +87,7 @@ func (c *checker) rows() {
 // numbering finds revisions without rows. Long stretches are the work of a restore that bumps revisions.
 func (c *checker) numbering(at func(string, *mvcc.Row, string, ...any), prev mvcc.Revision, r *mvcc.Row) {
 	t := c.m.DB.Rows
-	if t.Unknown(r.Rev.Main) || t.Unknown(prev.Main) {
+	if t.Unknown(r.Rev.Main) || t.Unknown(prev.Main) || t.Unknown(prev.Main+1) && t.Unknown(r.Rev.Main-1) {
 		return // said already
 	}
 	switch missing := r.Rev.Main - prev.Main - 1; {
@@ -126,7 +126,7 @@ func (c *checker) compaction() {
 		c.add(finding.New("compaction-beyond-rows", finding.Warning, c.dbFile(),
 			"the compact revision %d is above the last row, revision %d: a server without the fix of 3.4.32 and 3.5.14 would count on from there and give revisions twice", t.ScheduledCompact, db.Rows.Last()))
 	}
-	if keys := db.Rows.CountLive(); db.CompactRevision() == 0 && db.Rows.Len() >= 1000 && keys > 0 && db.Rows.Len() >= 3*keys {
+	if keys := db.Rows.CountLive(); t.HasConsistentIndex && db.CompactRevision() == 0 && db.Rows.Len() >= 1000 && keys > 0 && db.Rows.Len() >= 3*keys {
 		sev := finding.Info
 		if db.Rows.Len() >= minUncompacted {
 			sev = finding.Warning

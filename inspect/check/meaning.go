@@ -88,6 +88,7 @@ var advice = map[string]Advice{
 	"wal-name":                  {"a file's name is not what its content says", "look at how the copy was made"},
 	"wal-unknown-record":        {"a record of a type that no etcd up to 3.7 writes", "use a newer version of this tool if the member ran a newer etcd"},
 	"wal-unknown-field":         {"a record has a field that no etcd up to 3.7 writes", "use a newer version of this tool if the member ran a newer etcd"},
+	"entry-stops-old-server":    {"etcd up to 3.4 panics (\"not implemented\") on a request that only 3.5 and later propose, such as etcdctl auth status sent to an upgraded member", "start this member with 3.5 or later, and ask no auth status until every member is upgraded; its data is whole"},
 	"wal-big-record":            {"etcd before 3.5.5 cannot read records of 10 MiB and more back", "start the member with 3.5.5 or later"},
 
 	// Snapshots.

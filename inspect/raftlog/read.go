@@ -78,7 +78,11 @@ func (r *reader) hole(i int) {
 
 // foreign handles a file that is not named like a segment.
 func (r *reader) foreign(src Source) {
-	r.Coverage.BytesSkipped += int64(len(src.Data))
+	if strings.HasSuffix(src.Name, ".tmp") && leadingZeros(src.Data) == len(src.Data) {
+		r.Coverage.BytesPreallocated += int64(len(src.Data))
+	} else {
+		r.Coverage.BytesSkipped += int64(len(src.Data))
+	}
 	switch {
 	case strings.HasSuffix(src.Name, ".tmp"):
 		r.add(finding.New("wal-name", finding.Info, src.Name, "a segment prepared for later use"))

@@ -1,0 +1,56 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"etcd-autopsy/inspect"
+	"etcd-autopsy/report"
+)
+
+func (a *app) check() *cobra.Command {
+	return a.metaOption(&cobra.Command{
+		Use:   "check MEMBER...",
+		Short: "Say what is wrong with the files of members, what it means and what to do",
+		Long: `check looks at each member alone: damaged and torn files, files that contradict each other, a db
+that its own log does not explain, and states that keep a member from starting or harm the cluster
+later. It goes on behind damage, and says how much it read. To compare members, use diff.
+
+  error    something that was there cannot be read, or contradicts itself
+  warning  may lose data or stop a member from starting under some conditions
+  info     normal or harmless by itself, but explains what is seen elsewhere
+
+` + members + `
+
+Exit status:
+  0  nothing found but infos
+  1  problems found: errors or warnings
+  2  could not run: wrong usage, or nothing that can be read
+  3  nothing found in what could be read, but not everything could be read`,
+		Example: `  etcd-autopsy check node1/ node2/ node3/
+  etcd-autopsy check incident.tar.zst -w json | jq -r '.members[].findings[] | .code'
+  etcd-autopsy check node1/ --meta 1`,
+		Args: needMembers,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			format, err := report.ParseFormat(a.format)
+			if err != nil {
+				return err
+			}
+			return a.meta.reads(cmd, args, func(ms []*inspect.Member, hints []string) error {
+				if err := anyReadable(ms); err != nil {
+					return err
+				}
+				doc := report.Check(ms)
+				if err := interrupted(cmd); err != nil {
+					return err
+				}
+				switch doc.Verdict {
+				case report.Problems:
+					a.status = exitDiverged
+				case report.Incomplete:
+					a.status = exitPartial
+				}
+				return report.Checks(cmd.OutOrStdout(), doc, format, hints...)
+			})
+		},
+	})
+}

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"etcd-autopsy/inspect"
+	"etcd-autopsy/inspect/evidence"
+)
+
+// members is what MEMBER stands for, in the help of every command that takes it.
+const members = `A MEMBER is a data directory, its member folder, a db file, a snapshot file, or a .tar, .tar.gz,
+.tgz or .tar.zst archive of any of these. NAME=PATH names it in the output. A folder or an archive
+that holds the data directories of several members stands for all of them.`
+
+// needMembers refuses a command line without a member.
+func needMembers(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return &hinted{errors.New("no member named"), fmt.Sprintf("give at least one path: %s", cmd.UseLine())}
+	}
+	return nil
+}
+
+// metaFlag chooses the meta page of every db.
+type metaFlag struct{ slot *int }
+
+func (f *metaFlag) String() string {
+	if f.slot == nil {
+		return ""
+	}
+	return strconv.Itoa(*f.slot)
+}
+
+func (f *metaFlag) Set(s string) error {
+	n, err := strconv.Atoi(s)
+	if err != nil || n != 0 && n != 1 {
+		return errors.New("a db has two meta pages, 0 and 1")
+	}
+	f.slot = &n
+	return nil
+}
+
+func (*metaFlag) Type() string { return "0|1" }
+
+// reads runs f on the members that args name, with a file that is cut meanwhile as an error. Hints are what a person
+// should know about how they were read.
+func (f *metaFlag) reads(cmd *cobra.Command, args []string, use func(ms []*inspect.Member, hints []string) error) (err error) {
+	set, err := inspect.Open(cmd.Context(), args, inspect.Options{Meta: f.slot})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, set.Close()) }()
+	return evidence.Guard("the members", func() error { return use(set.Members, f.hints(set.Members)) })
+}
+
+// hints tell of the state one commit earlier, where that can be read and the newest cannot.
+func (f *metaFlag) hints(ms []*inspect.Member) []string {
+	var hints []string
+	for _, m := range ms {
+		if m.DB == nil {
+			continue
+		}
+		if f.slot != nil {
+			meta, other := m.DB.Bolt.Meta(), m.DB.Bolt.Metas()[1-*f.slot]
+			if other.Valid && other.TxID > meta.TxID {
+				hints = append(hints, fmt.Sprintf("%s is read by meta page %d, transaction %d; its newest state is meta page %d, transaction %d", m.Label, meta.Slot, meta.TxID, other.Slot, other.TxID))
+			}
+			continue
+		}
+		for _, x := range m.Findings {
+			if x.Code == "older-meta-whole" {
+				hints = append(hints, fmt.Sprintf("the newest state of %s is damaged, the tree of the one before it is whole: --meta %d reads that; see whether it has the rows it should", m.Label, x.Page))
+			}
+		}
+	}
+	return hints
+}
+
+// interrupted is the error of a command that was asked to end.
+func interrupted(cmd *cobra.Command) error {
+	if cmd.Context().Err() != nil {
+		return errors.New("interrupted")
+	}
+	return nil
+}
+
+// readable tells whether anything of a member could be read.
+func readable(m *inspect.Member) bool {
+	return m.DB != nil || len(m.Log.Entries) > 0 || m.Log.HasMetadata || len(m.Snaps) > 0
+}
+
+// nothingReadable says in one line why no member is usable.
+func nothingReadable(ms []*inspect.Member) error {
+	m := ms[0]
+	why := "no db that can be read"
+	if ok, all := m.Complete(); !ok {
+		why = all[0]
+	}
+	if len(ms) == 1 {
+		return fmt.Errorf("%s: %s", m.Origin, why)
+	}
+	return fmt.Errorf("none of the %d members has a db that can be read; %s: %s", len(ms), m.Origin, why)
+}
+
+// anyReadable refuses members of which nothing could be read.
+func anyReadable(ms []*inspect.Member) error {
+	if !slices.ContainsFunc(ms, readable) {
+		return nothingReadable(ms)
+	}
+	return nil
+}

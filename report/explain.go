@@ -1,0 +1,126 @@
+package report
+
+import (
+	"strconv"
+	"strings"
+
+	"etcd-autopsy/diff"
+)
+
+const (
+	evidenceShown = 2 // lines of evidence for an explanation
+	bugsShown     = 6
+)
+
+// why names what explains the first cause, the surest first, and only counts what was ruled out.
+func why(p *page, v *diff.Divergence) {
+	refuted := []string{}
+	for _, x := range v.Explanations {
+		if x.Status == diff.Refuted {
+			refuted = append(refuted, x.ID)
+			continue
+		}
+		p.line("why", "%s: %s (%s)", x.Status, x.Title, x.ID)
+		for i, e := range x.Evidence {
+			if i == evidenceShown {
+				p.line("", "and more evidence: see -w json")
+				break
+			}
+			p.line("", "- %s", e)
+		}
+	}
+	if len(v.Explanations) > 0 && len(refuted) == len(v.Explanations) {
+		p.line("why", "not known: no known bug produces this")
+	}
+	if len(refuted) > 0 {
+		p.line("", "ruled out: %s", strings.Join(refuted, ", "))
+	}
+}
+
+// consequences names departures that follow from a cause by themselves.
+func consequences(p *page, d *diff.Document) {
+	for i := range d.Consequences {
+		v := &d.Consequences[i]
+		s := headline(v)
+		if v.What != "" && !strings.Contains(s, v.What) {
+			s += "; " + v.What
+		}
+		name := ""
+		if i == 0 {
+			name = "in turn"
+		}
+		p.line(name, "%s", s)
+		if i+1 == othersShown && len(d.Consequences) > othersShown {
+			p.line("", "and %d more", len(d.Consequences)-othersShown)
+			break
+		}
+	}
+}
+
+// knownBugs names bugs that show in the files, but did not make the members differ.
+func knownBugs(p *page, d *diff.Document) {
+	for i, b := range d.KnownBugs {
+		name := ""
+		if i == 0 {
+			p.blank()
+			name = "besides"
+		}
+		if i == bugsShown {
+			p.line("", "and %d more: see -w json", len(d.KnownBugs)-bugsShown)
+			return
+		}
+		who := ""
+		if len(b.Members) > 0 {
+			who = strings.Join(b.Members, ", ") + ": "
+		}
+		p.line(name, "%s%s (%s, %s)", who, b.Title, b.ID, b.Status)
+	}
+}
+
+// plan says which copy to go on with.
+func plan(p *page, d *diff.Document) {
+	if d.Plan == nil {
+		return
+	}
+	p.blank()
+	if d.Plan.Best == "" {
+		p.line("what now", "no copy can be recommended")
+	} else {
+		s := "go on with " + d.Plan.Best
+		if len(d.Plan.Rebuild) > 0 {
+			s += ", rebuild " + strings.Join(d.Plan.Rebuild, ", ") + " from it"
+		}
+		p.line("what now", "%s", s)
+	}
+	for _, w := range d.Plan.Why {
+		p.line("", "- %s", w)
+	}
+	for _, w := range d.Plan.Doubts {
+		p.line("", "- but: %s", w)
+	}
+	if len(d.Plan.Commands) > 0 {
+		p.code = append([]string{"# to be read and adapted; nothing of this was run"}, d.Plan.Commands...)
+	}
+}
+
+// copiesTable says what restoring from each copy would mean.
+func copiesTable(pl *diff.Plan) table {
+	t := table{title: "If the cluster were restored from", header: []string{"copy"}}
+	rows := []string{"sound", "entry", "revision", "entries behind", "entries lost", "entries of its own", "entries applied twice", "keys lost", "keys resurrected", "keys otherwise", "leases lost", "leases resurrected"}
+	for _, r := range rows {
+		t.rows = append(t.rows, []string{r})
+	}
+	for _, c := range pl.Copies {
+		t.header = append(t.header, c.Member)
+		cells := []string{
+			yesNo(c.Sound), strconv.FormatUint(c.Index, 10), strconv.FormatInt(c.Revision, 10), strconv.Itoa(c.EntriesBehind),
+			strconv.Itoa(len(c.Loses)), strconv.Itoa(len(c.Adds)), strconv.Itoa(len(c.Twice)), strconv.Itoa(len(c.LostKeys)),
+			strconv.Itoa(len(c.ResurrectedKeys)), strconv.Itoa(len(c.OtherKeys)), strconv.Itoa(len(c.LostLeases)), strconv.Itoa(len(c.ResurrectedLeases)),
+		}
+		for i, cell := range cells {
+			t.rows[i] = append(t.rows[i], cell)
+		}
+	}
+	t.notes = []string{"lost: on other members only; resurrected: on this one only"}
+	return t
+}
