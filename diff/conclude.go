@@ -4,6 +4,7 @@ import (
 	"math"
 	"slices"
 
+	"etcd-autopsy/inspect"
 	"etcd-autopsy/inspect/finding"
 )
 
@@ -259,8 +260,8 @@ func (c *comparison) unexplained() Divergence {
 	if len(c.parts) > 0 {
 		p := c.parts[0]
 		k.revision, k.groups = p.revision, slices.Clone(p.groups)
-		k.between = &RevisionInterval{First: p.revision, Last: p.revision}
-		k.interval = c.before(p.revision)
+		k.between = &RevisionInterval{First: c.firstAlike(p.revision), Last: p.revision}
+		k.interval = c.before(*k.between)
 		sortGroups(k.groups)
 		for _, g := range k.groups {
 			k.effects = append(k.effects, Effect{Members: c.labels(g), Revision: p.revision, Changes: changes(c.ms[g[0]].DB.Rows.Group(p.revision))})
@@ -269,23 +270,35 @@ func (c *comparison) unexplained() Divergence {
 	return c.write(k)
 }
 
-// before bounds the entry that made a revision which no log that is left reaches: an entry makes one revision at most, so
-// that it was not earlier than the revision allows in a cluster that was never restored, and it was before all entries
-// whose effect is known.
-func (c *comparison) before(revision int64) *Interval {
-	last := uint64(math.MaxUint64)
+// firstAlike goes back from a revision over those that hold the same on some member: a write that is missing among
+// several of the same content shows at the last of them only.
+func (c *comparison) firstAlike(revision int64) int64 {
+	for revision > c.compact+1 && slices.ContainsFunc(c.ms, func(m *inspect.Member) bool {
+		a, b := changes(m.DB.Rows.Group(revision-1)), changes(m.DB.Rows.Group(revision))
+		return len(a) > 0 && slices.Equal(a, b)
+	}) {
+		revision--
+	}
+	return revision
+}
+
+// before bounds the entry that made one of some revisions, none of which a log that is left reaches: an entry makes one
+// revision at most, so that it was not earlier than the first of them allows, and it was before all entries whose effect
+// is known on any member.
+func (c *comparison) before(r RevisionInterval) *Interval {
+	last := uint64(0)
 	for i, t := range c.traces {
-		if f := t.first(); f > 0 && revision <= t.startRevision() {
-			last = min(last, f-1)
-		}
-		if ci := c.ms[i].DB.Tables.ConsistentIndex; c.last[i] >= revision {
-			last = min(last, ci)
+		switch f := t.first(); {
+		case f == 0:
+			last = max(last, c.ms[i].DB.Tables.ConsistentIndex)
+		default:
+			last = max(last, f-1)
 		}
 	}
-	if last == math.MaxUint64 || last == 0 {
+	if last == 0 {
 		return nil
 	}
-	return &Interval{First: min(uint64(max(revision-1, 1)), last), Last: last}
+	return &Interval{First: min(uint64(max(r.First-1, 1)), last), Last: last}
 }
 
 // since counts the entries after the first divergence.

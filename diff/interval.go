@@ -27,7 +27,7 @@ func (c *comparison) spread(k *cause) {
 	if at < 0 {
 		return
 	}
-	first, last := k.index, k.index
+	var first, last uint64
 	if k.again {
 		// The same content made both revisions: neighbours with that content may have been applied twice instead.
 		first, last = c.alike(i, k.index)

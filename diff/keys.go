@@ -201,7 +201,7 @@ func (c *comparison) oldKey(k string, ixs []*mvcc.Index, byGroups map[string]*ca
 	if kk == nil {
 		kk = &cause{
 			layer: LayerStorage, groups: groups, between: &RevisionInterval{First: 1, Last: c.compact},
-			interval: c.before(c.compact),
+			interval: c.before(RevisionInterval{First: 1, Last: c.compact}),
 			what:     "rows that compaction left at or below the compact revision differ; what made them is compacted away",
 		}
 		byGroups[id] = kk

@@ -121,7 +121,7 @@ func align(in Input) *Alignment {
 			s.Predicted = g.predict(pin.i, pin.g)
 		}
 		steps = append(steps, s)
-		end = []source{{node{pin.i, pin.g}, 0}}
+		end = []source{{node(pin), 0}}
 	}
 	slices.Reverse(steps)
 	g.adopt(steps)
