@@ -4,6 +4,7 @@ import (
 	"math"
 	"slices"
 
+	"etcd-autopsy/diff/align"
 	"etcd-autopsy/inspect"
 	"etcd-autopsy/inspect/finding"
 )
@@ -294,6 +295,12 @@ func (c *comparison) before(r RevisionInterval) *Interval {
 		default:
 			last = max(last, f-1)
 		}
+		// A log may well reach back to entries that made such revisions.
+		t.steps(func(s *align.Step) {
+			if s.Revision > 0 && s.Revision <= r.Last {
+				last = max(last, s.Index)
+			}
+		})
 	}
 	if last == 0 {
 		return nil

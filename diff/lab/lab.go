@@ -457,7 +457,11 @@ func (m *maker) apply() (bool, error) {
 		if h.dump, err = readDump(x.sc.db); err != nil {
 			return false, err
 		}
-		h.clean, x.hist = h.dump, h
+		x.hist = h
+		if err := x.halfCompact(); err != nil {
+			return false, err
+		}
+		h.clean = h.dump
 	}
 	return m.damage()
 }

@@ -2,7 +2,6 @@ package lab
 
 import (
 	"bytes"
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -272,16 +271,6 @@ func (r *replica) force(index, term uint64) {
 	schema.UnsafeUpdateConsistentIndexForce(tx, index, term)
 	tx.Unlock()
 	r.ci.SetConsistentIndex(index, term)
-}
-
-// bump saves an auth revision that is one too high.
-func (r *replica) bump() {
-	tx := r.be.BatchTx()
-	tx.LockOutsideApply()
-	v := make([]byte, 8)
-	binary.BigEndian.PutUint64(v, r.auth.Revision()+1)
-	tx.UnsafePut(schema.Auth, schema.AuthRevisionKeyName, v)
-	tx.Unlock()
 }
 
 func (r *replica) close() error {
