@@ -5,9 +5,10 @@ STATICCHECK  = $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOLANGCI     = $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 PLATFORMS    = linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 FUZZTIME    ?= 10s
+N           ?= 10000
 BIN          = etcd-autopsy
 
-.PHONY: build build-all test race lint lint-all demo bench fuzz golden clean
+.PHONY: build build-all test race lint lint-all demo bench fuzz lab golden clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN) ./cmd/etcd-autopsy
@@ -46,12 +47,16 @@ fuzz:
 	@for pkg in $$($(GO) list ./...); do \
 		for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
 			echo "$$pkg $$f"; \
-			$(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+			$(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x $$pkg || exit 1; \
 		done; \
 	done
 
+lab:
+	$(GO) test ./diff/lab -run TestLab -timeout 0 -v -lab.n=$(N)
+
 golden:
-	$(GO) test ./cmd/etcd-autopsy -update
+	$(GO) test ./cmd/etcd-autopsy -run 'Golden|Scripts' -update
+	$(GO) test ./diff -run TestBugs -update-bugs
 
 clean:
 	rm -rf $(BIN) dist

@@ -139,8 +139,7 @@ func (m *Member) readSnaps(files []*evidence.File) {
 }
 
 func snapFinding(name string, err error) finding.Finding {
-	var c *raftlog.CorruptError
-	if errors.As(err, &c) {
+	if c, ok := errors.AsType[*raftlog.CorruptError](err); ok {
 		return c.Finding()
 	}
 	return finding.New("snap-unreadable", finding.Error, name, "%v", err)

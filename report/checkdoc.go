@@ -22,11 +22,11 @@ type Checkup struct {
 type CheckVerdict string
 
 const (
-	// Problems: there are errors or warnings.
+	// Problems means that there are errors or warnings.
 	Problems CheckVerdict = "problems"
-	// NothingFound: everything was read, and there are no findings but infos.
+	// NothingFound means that everything was read, and there are no findings but infos.
 	NothingFound CheckVerdict = "nothing_found"
-	// Incomplete: no errors or warnings in what could be read, but that was not everything.
+	// Incomplete means that what could be read has no errors or warnings, but was not everything.
 	Incomplete CheckVerdict = "incomplete"
 )
 

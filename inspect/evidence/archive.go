@@ -178,7 +178,7 @@ func (o *opener) file(path string) ([]*Member, error) {
 	if err != nil {
 		return nil, pathError(path, err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // it was only read
 	var head [tarBlock]byte
 	n, err := f.ReadAt(head[:], 0)
 	if err != nil && !errors.Is(err, io.EOF) {

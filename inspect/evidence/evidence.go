@@ -239,7 +239,7 @@ func (o *opener) mapDisk(path string) (*File, error) {
 	if err != nil {
 		return nil, pathError(path, err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // it was only read
 	fi, err := f.Stat()
 	if err != nil {
 		return nil, pathError(path, err)
@@ -277,8 +277,7 @@ func readRange(f *os.File, at int64, size int) ([]byte, error) {
 
 // pathError puts path first and drops the operation, which tells the user nothing: "PATH: no such file or directory".
 func pathError(path string, err error) error {
-	var pe *fs.PathError
-	if errors.As(err, &pe) {
+	if pe, ok := errors.AsType[*fs.PathError](err); ok {
 		err = pe.Err
 	}
 	return fmt.Errorf("%s: %w", path, err)

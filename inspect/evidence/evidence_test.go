@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -48,9 +49,7 @@ func below(prefix string, files map[string]string) map[string]string {
 func merge(all ...map[string]string) map[string]string {
 	out := map[string]string{}
 	for _, files := range all {
-		for name, data := range files {
-			out[name] = data
-		}
+		maps.Copy(out, files)
 	}
 	return out
 }

@@ -28,6 +28,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // RecordType is the kind of a log record; part of the format (server/storage/wal/wal.go).
 type RecordType int64
 
+// The record types; part of the format.
 const (
 	TypeMetadata RecordType = 1 // node id and cluster id, once in each segment
 	TypeEntry    RecordType = 2 // a raft entry
@@ -58,6 +59,7 @@ func (t RecordType) known() bool { return t >= TypeMetadata && t <= TypeSnapshot
 // EntryType is the kind of a raft entry; part of the format (raft/raftpb/raft.proto, raft 3.7.0).
 type EntryType uint8
 
+// The entry types; part of the format.
 const (
 	EntryNormal       EntryType = 0 // a request
 	EntryConfChange   EntryType = 1 // a membership change
@@ -68,15 +70,15 @@ const (
 type Ending int
 
 const (
-	// CleanEnd: the file ends where a record ends.
+	// CleanEnd means that the file ends where a record ends.
 	CleanEnd Ending = iota
-	// Preallocated: zeros follow the last record, up to the end of the file.
+	// Preallocated means that zeros follow the last record, up to the end of the file.
 	Preallocated
-	// Trailing: zeros follow the last record, and then bytes that are no records.
+	// Trailing means that zeros follow the last record, and then bytes that are no records.
 	Trailing
-	// Torn: the last record of the log was written in part.
+	// Torn means that the last record of the log was written in part.
 	Torn
-	// Corrupt: what follows the last record that can be read is damaged.
+	// Corrupt means that what follows the last record that can be read is damaged.
 	Corrupt
 )
 

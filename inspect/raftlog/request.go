@@ -198,7 +198,7 @@ func wipe(in *pb.InternalRaftRequest) (found bool) {
 // camel turns lease_revoke into LeaseRevoke.
 func camel(s string) string {
 	var b strings.Builder
-	for _, part := range strings.Split(s, "_") {
+	for part := range strings.SplitSeq(s, "_") {
 		b.WriteString(strings.ToUpper(part[:1]) + part[1:])
 	}
 	return b.String()

@@ -208,6 +208,7 @@ func ops(list []*pb.RequestOp) string {
 // Branch says under which condition a write happens.
 type Branch int
 
+// The conditions.
 const (
 	Always  Branch = iota
 	Success        // in the then branch of the outermost transaction
