@@ -17,13 +17,13 @@ const SchemaVersion = "1"
 type Verdict string
 
 const (
-	// Consistent: everything was read, and what differs is lag, compaction or version.
+	// Consistent means that everything was read, and what differs is lag, compaction or version.
 	Consistent Verdict = "consistent"
-	// Diverged: members that applied the same entries hold different data, or applied different entries.
+	// Diverged means that members that applied the same entries hold different data, or applied different entries.
 	Diverged Verdict = "diverged"
-	// Indeterminate: no difference in what could be read, but not everything could.
+	// Indeterminate means that there is no difference in what could be read, but not everything could.
 	Indeterminate Verdict = "indeterminate"
-	// NotComparable: the members are not of one cluster.
+	// NotComparable means that the members are not of one cluster.
 	NotComparable Verdict = "not_comparable"
 )
 
@@ -137,6 +137,7 @@ type Logs struct {
 // Layer is where a divergence shows first.
 type Layer string
 
+// The layers, in the order in which a divergence runs through them.
 const (
 	LayerLog        Layer = "log"        // different entries at the same index
 	LayerApply      Layer = "apply"      // the same entry, different effects
@@ -237,6 +238,7 @@ func (c Change) MarshalJSON() ([]byte, error) {
 // Status says how sure an explanation is.
 type Status string
 
+// From the surest to what the evidence rules out.
 const (
 	Confirmed      Status = "confirmed"
 	ConsistentWith Status = "consistent"

@@ -114,15 +114,7 @@ func (h *history) alarmAt(index uint64) (turn, bool) {
 // refusedBy tells whether an alarm refuses a request: CORRUPT every one, NOSPACE those that put something
 // (server/etcdserver/apply, capped.go and corrupt.go).
 func refusedBy(t turn, in *pb.InternalRaftRequest) bool {
-	if t.corrupt || in.GetPut() != nil {
-		return true
-	}
-	for _, ops := range [][]*pb.RequestOp{in.GetTxn().GetSuccess(), in.GetTxn().GetFailure()} {
-		if puts(ops) {
-			return true
-		}
-	}
-	return false
+	return t.corrupt || in.GetPut() != nil || puts(in.GetTxn().GetSuccess()) || puts(in.GetTxn().GetFailure())
 }
 
 // puts tells whether operations put something, those of transactions among them included.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"slices"
 
 	"etcd-autopsy/inspect/mvcc"
@@ -175,7 +176,7 @@ func (c *comparison) oldKey(k string, ixs []*mvcc.Index, byGroups map[string]*ca
 	same := func(i, j int) bool {
 		a, b := rows[i], rows[j]
 		if c.last[i] > c.last[j] {
-			i, j, a, b = j, i, b, a
+			i, a, b = j, b, a
 		}
 		if c.last[i] < c.compact {
 			// Member i stopped first: the other may have written or deleted the key since, but not before.
@@ -190,13 +191,7 @@ func (c *comparison) oldKey(k string, ixs []*mvcc.Index, byGroups map[string]*ca
 		return
 	}
 	sortGroups(groups)
-	id := ""
-	for _, g := range groups {
-		for _, l := range c.labels(g) {
-			id += l + "\x00"
-		}
-		id += "\x01"
-	}
+	id := fmt.Sprint(groups)
 	kk := byGroups[id]
 	if kk == nil {
 		kk = &cause{

@@ -122,6 +122,7 @@ type Input struct {
 // Judgement is what permissions, alarms and leases say of an entry.
 type Judgement int
 
+// The judgements, from the mildest.
 const (
 	Allowed Judgement = iota
 	Doubtful

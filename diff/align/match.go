@@ -124,7 +124,7 @@ func differences(want []Change, rows []mvcc.Row) []string {
 
 // historyOnly tells whether all differences follow from earlier rows of the same key.
 func historyOnly(detail string) bool {
-	for _, d := range strings.Split(detail, ", ") {
+	for d := range strings.SplitSeq(detail, ", ") {
 		if d != "version" && d != "create_revision" {
 			return false
 		}

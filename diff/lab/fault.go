@@ -12,8 +12,9 @@ import (
 // Kind is what goes wrong.
 type Kind string
 
+// The kinds.
 const (
-	// While entries are applied.
+	// Skip and those that follow happen while entries are applied.
 	Skip       Kind = "skip"         // the entry is not applied, the consistent index moves on
 	Twice      Kind = "twice"        // the entry is applied again
 	Half       Kind = "half a txn"   // only the first operations of the branch
@@ -26,7 +27,7 @@ const (
 	LostTail   Kind = "lost tail"    // no entry from here on is applied, the consistent index moves on
 	Behind     Kind = "behind"       // the consistent index is left behind in the end
 
-	// In the db afterwards.
+	// FlipValue and those that follow are made in the db afterwards.
 	FlipValue     Kind = "flip value"
 	FlipLease     Kind = "flip lease"
 	FlipVersion   Kind = "flip version"
@@ -38,7 +39,7 @@ const (
 	AuthBump      Kind = "auth bump"
 	MissingUser   Kind = "missing user"
 
-	// In the log and, following it, in the db.
+	// Fork and Tamper are made in the log and, following it, in the db.
 	Fork   Kind = "fork"   // other committed entries from here on
 	Tamper Kind = "tamper" // the value of one put
 )

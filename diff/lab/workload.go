@@ -110,18 +110,18 @@ func (w *workload) chance(p float64) bool { return w.Float64() < p }
 
 // kindOf names the field of a request that is set.
 func kindOf(r *pb.InternalRaftRequest) string {
-	kind := ""
+	var kind strings.Builder
 	m := r.ProtoReflect()
 	fields := m.Descriptor().Fields()
 	for i := range fields.Len() {
 		f := fields.Get(i)
 		if n := string(f.Name()); m.Has(f) && n != "header" && n != "ID" {
-			for _, p := range strings.Split(n, "_") {
-				kind += strings.ToUpper(p[:1]) + p[1:]
+			for p := range strings.SplitSeq(n, "_") {
+				kind.WriteString(strings.ToUpper(p[:1]) + p[1:])
 			}
 		}
 	}
-	return kind
+	return kind.String()
 }
 
 // boot is how a new cluster's log begins.
