@@ -2,11 +2,13 @@ package diff
 
 import (
 	"fmt"
+	"slices"
 
 	"etcd-autopsy/diff/align"
 	"etcd-autopsy/inspect"
 	"etcd-autopsy/inspect/check"
 	"etcd-autopsy/inspect/finding"
+	"etcd-autopsy/inspect/mvcc"
 )
 
 // CheckMember is check.Member with what the member's own log says about its db.
@@ -57,8 +59,19 @@ func (c *comparison) finding(k *cause) (finding.Finding, bool) {
 			what += fmt.Sprintf(", and %d more up to entry %d", n-1, k.entries[n-1])
 		}
 	}
-	v := c.write(k)
-	return finding.New(code, finding.Error, m.DB.File.Name, "%s: %s", what, v.What), true
+	f := finding.New(code, finding.Error, m.DB.File.Name, "%s: %s", what, c.write(k).What)
+	if page, ok := onePage(m.DB.Rows.Group(k.revision)); ok && k.outcome == align.Altered {
+		f = f.OnPage(page, int64(page)*int64(m.DB.Bolt.Meta().PageSize))
+	}
+	return f, true
+}
+
+// onePage is the page that all rows lie on.
+func onePage(rows []mvcc.Row) (page uint64, ok bool) {
+	if len(rows) == 0 || slices.ContainsFunc(rows, func(r mvcc.Row) bool { return r.Page != rows[0].Page }) {
+		return 0, false
+	}
+	return rows[0].Page, true
 }
 
 // Explain is check.Explain for the findings of CheckMember, too.

@@ -121,7 +121,7 @@ func signsOf(t *testing.T, scenario string, d *damage) []sign {
 	case "damaged-page-zero":
 		return []sign{{d.Damaged[0], "page-zero", "member/snap/db", d.Page, d.Offset, "", 0}}
 	case "damaged-value":
-		return one("row-differs-from-entry", x.File, any64, any64, fmt.Sprintf("entry %d,", x.RaftEntry.Index))
+		return one("row-differs-from-entry", x.File, int64(x.Page.ID), int64(x.Page.ID)*4096, fmt.Sprintf("entry %d,", x.RaftEntry.Index))
 	case "truncated-db":
 		return one("db-truncated", x.File, any64, x.SizeAfter, "")
 	case "db-zero-tail":

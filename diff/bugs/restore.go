@@ -313,7 +313,7 @@ func (c *Case) doubts(p *Plan, best *Copy, candidates []*Copy, odd map[string]bo
 		p.Doubts = append(p.Doubts, fmt.Sprintf("%s itself departed from what etcd's rules demand: the majority is not right just because it is one", best.Member))
 	}
 	if n := len(best.Loses); n > 0 {
-		p.Doubts = append(p.Doubts, fmt.Sprintf("%s lacks the effects of %s", best.Member, entries(best.Loses)))
+		p.Doubts = append(p.Doubts, fmt.Sprintf("%s had an effect on other members only", entries(best.Loses)))
 	}
 	if n := len(best.LostKeys); n > 0 {
 		p.Doubts = append(p.Doubts, fmt.Sprintf("%s that only others hold would be lost", count(n, "key", "keys")))
