@@ -345,7 +345,7 @@ func (c *comparison) input(i int) align.Input {
 	m, h := c.ms[i], c.views[i]
 	whole := c.whole(i)
 	return align.Input{
-		Log: h.log, Table: m.DB.Rows, Index: h.touched.index(m.DB.Rows),
+		Log: h.log, Table: m.DB.Rows, Index: h.touched.Index(m.DB.Rows),
 		Compact: m.DB.CompactRevision(), ConsistentIndex: m.DB.Tables.ConsistentIndex,
 		Whole: whole,
 		Judge: c.judge(i),

@@ -12,7 +12,7 @@ import (
 type history struct {
 	entries []align.Entry
 	log     *align.Log
-	touched *touched
+	touched align.Touched
 	leases  map[int64][]leaseEvent // in order
 	// Indexes of entries of some kinds, in order.
 	alarms, confChanges []uint64
@@ -29,9 +29,9 @@ type turn struct {
 }
 
 func newHistory(entries []align.Entry) *history {
-	h := &history{entries: entries, touched: newTouched(), leases: map[int64][]leaseEvent{}, alarmed: map[alarmID]bool{}}
+	h := &history{entries: entries, leases: map[int64][]leaseEvent{}, alarmed: map[alarmID]bool{}}
 	h.log = align.NewLog(entries, h.visit)
-	h.touched.merge()
+	h.touched.Merge()
 	return h
 }
 
@@ -52,7 +52,7 @@ func (h *history) visit(e *align.Entry, r *raftlog.Request) {
 	case in.Alarm != nil:
 		h.alarm(e.Index, in.Alarm)
 	}
-	h.touched.request(in)
+	h.touched.Add(in)
 }
 
 func (h *history) alarm(index uint64, r *pb.AlarmRequest) {

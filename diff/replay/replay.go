@@ -149,7 +149,7 @@ func contiguous(st *State, entries []align.Entry) error {
 
 // inCopy makes the copy, opens it and calls f, in a goroutine of its own so that a panic in etcd's code ends nothing
 // but the run. The copy is removed, whatever happens.
-func inCopy(ctx context.Context, st *State, keys *touched, rules Rules, tempDir string, f func(g *engine) error) (err error) {
+func inCopy(ctx context.Context, st *State, keys *align.Touched, rules Rules, tempDir string, f func(g *engine) error) (err error) {
 	dir, err := os.MkdirTemp(tempDir, "etcd-autopsy-replay-") // 0700
 	if err != nil {
 		return err

@@ -128,7 +128,7 @@ func (st *State) WithAuth(a Auth) *State {
 }
 
 // live yields the rows of the live keys that are touched, in no order.
-func (st *State) live(keys *touched) iter.Seq[*mvcc.Row] {
+func (st *State) live(keys *align.Touched) iter.Seq[*mvcc.Row] {
 	last := map[string]int{}
 	var kv mvcc.KeyValue
 	upTo := st.rows.Lower(st.Revision + 1)
@@ -140,7 +140,7 @@ func (st *State) live(keys *touched) iter.Seq[*mvcc.Row] {
 		switch k := string(kv.Key); {
 		case r.Tombstone:
 			delete(last, k)
-		case keys == nil || keys.has(k, kv.Lease):
+		case keys == nil || keys.Has(kv.Key) || keys.Carried(kv.Lease):
 			last[k] = i
 		default:
 			// A key that is touched by its lease only is not any more once it has another lease.
@@ -310,4 +310,14 @@ func versionAt(b *Base, index uint64) string {
 		v = b.Tables.ClusterVersion
 	}
 	return strings.TrimSpace(v)
+}
+
+// touchedBy is what entries can read or write of a state.
+func touchedBy(entries []align.Entry) *align.Touched {
+	t := &align.Touched{Holders: true}
+	for i := range entries {
+		t.Add(entries[i].Request().Internal)
+	}
+	t.Merge()
+	return t
 }
