@@ -51,8 +51,16 @@ func compare(ms []*inspect.Member) *comparison {
 	return c
 }
 
-// guard runs f, which reads files. One that shrinks meanwhile must not take the process down, but leaves no verdict.
+// guard runs f, which reads files. One that shrinks meanwhile must not take the process down, but leaves no verdict; nor
+// must a fault of our own.
 func (c *comparison) guard(name string, f func()) {
+	defer func() {
+		if p := recover(); p != nil {
+			c.mu.Lock()
+			c.faults = append(c.faults, fmt.Sprintf("%s: internal error, please report it: %v", name, p))
+			c.mu.Unlock()
+		}
+	}()
 	if err := evidence.Guard(name, func() error { f(); return nil }); err != nil {
 		c.mu.Lock()
 		c.faults = append(c.faults, err.Error())
@@ -72,6 +80,7 @@ func (d *Document) filled() *Document {
 	notNil(&d.Lag)
 	notNil(&d.Consequences)
 	notNil(&d.KnownBugs)
+	notNil(&d.Reexecutions)
 	if p := d.Plan; p != nil {
 		notNil(&p.Copies)
 		notNil(&p.Rebuild)

@@ -78,6 +78,8 @@ type Document struct {
 	Leases       []LeaseDiff  `json:"leases"`
 	// KnownBugs are those of etcd that show in the members' files, whether or not they made them diverge.
 	KnownBugs []KnownBug `json:"known_bugs"`
+	// Reexecutions are the logs of members, each run again by itself where that was asked for or nothing else can tell.
+	Reexecutions []Reexecution `json:"reexecutions"`
 	// Plan says what to do now; nil where nothing is to be done.
 	Plan   *Plan  `json:"plan"`
 	Lag    []Lag  `json:"lag"`

@@ -12,14 +12,19 @@ import (
 // Investigate compares members as Compare does, and asks of every divergence which known bug produced it, re-executing the
 // log with etcd's own code on private copies where that settles it. It also says what to do now. ctx ends it early: then
 // explanations are missing, and Reasons says so.
-func Investigate(ctx context.Context, ms []*inspect.Member) *Document {
+func Investigate(ctx context.Context, ms []*inspect.Member, opts Options) *Document {
 	c := compare(ms)
 	c.end()
 	if len(c.faults) > 0 {
 		return c.doc.filled()
 	}
 	c.guard("the evidence", func() {
+		c.reexecute(ctx, opts)
 		b := c.evidence(ctx)
+		b.Progress = opts.Progress
+		for _, m := range opts.Bases {
+			b.Bases = append(b.Bases, &bugs.Member{Member: m})
+		}
 		c.explain(b)
 		c.bugFindings(b)
 		if c.doc.Verdict == Diverged {

@@ -36,7 +36,7 @@ func TestBugs(t *testing.T) {
 			fmt.Fprintf(&out, "%s: %v\n", filepath.Base(d), err)
 			continue
 		}
-		doc := Investigate(t.Context(), set.Members)
+		doc := Investigate(t.Context(), set.Members, Options{})
 		fmt.Fprintln(&out, filepath.Base(d))
 		for i, v := range doc.Divergences {
 			for _, e := range v.Explanations {

@@ -104,7 +104,7 @@ func (c *comparison) ruleExtent(member int, from uint64, departs map[uint64]int,
 	n := 0
 	done := false
 	c.traces[member].steps(func(s *align.Step) {
-		if done || s.Index < from || s.Revision == 0 && s.Outcome != align.Refused {
+		if done || s.Again || s.Index < from || s.Revision == 0 && s.Outcome != align.Refused {
 			return
 		}
 		req := c.request(member, s.Index)
@@ -129,7 +129,7 @@ func (c *comparison) runExtent(member int, from uint64, departs map[uint64]int) 
 	n := 0
 	done := false
 	c.traces[member].steps(func(s *align.Step) {
-		if done || s.Index < from {
+		if done || s.Index < from || s.Again {
 			return
 		}
 		if _, departed := departs[s.Index]; departed {

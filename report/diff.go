@@ -33,6 +33,7 @@ func diffPage(d *diff.Document, hints []string) *page {
 		p.verdict = "CONSISTENT"
 		p.title = agreement(d)
 		compared(p, d)
+		reexecutions(p, d)
 		knownBugs(p, d)
 	case diff.NotComparable:
 		p.verdict, p.title = "NOT COMPARABLE", strings.Join(d.Reasons, "; ")
@@ -43,6 +44,7 @@ func diffPage(d *diff.Document, hints []string) *page {
 		p.verdict = "INDETERMINATE"
 		p.title = "no difference in what could be read, but not everything could be read"
 		compared(p, d)
+		reexecutions(p, d)
 		knownBugs(p, d)
 		plan(p, d)
 	}
@@ -108,6 +110,7 @@ func diverged(p *page, d *diff.Document) {
 	lag(p, d)
 	further(p, d)
 	consequences(p, d)
+	reexecutions(p, d)
 	knownBugs(p, d)
 	plan(p, d)
 	reasons(p, d)

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 
@@ -123,4 +124,52 @@ func copiesTable(pl *diff.Plan) table {
 	}
 	t.notes = []string{"lost: on other members only; resurrected: on this one only"}
 	return t
+}
+
+// reexecutions says how each member's log, run again by itself, compares with what the member holds.
+func reexecutions(p *page, d *diff.Document) {
+	for i := range d.Reexecutions {
+		r := &d.Reexecutions[i]
+		name := ""
+		if i == 0 {
+			name = "run again"
+		}
+		from := r.Base
+		if r.At != nil && r.At.Index > 0 {
+			from += fmt.Sprintf(" (entry %d)", r.At.Index)
+		}
+		switch {
+		case r.At == nil:
+			p.line(name, "%s: %s", r.Member, r.Error)
+		case r.Clean:
+			p.line(name, "%s, from %s, by the rules of %s: clean, all %d entries make what it holds", r.Member, from, r.Rules, r.Entries)
+		case r.DepartureCount > 0:
+			p.line(name, "%s, from %s, by the rules of %s: %s", r.Member, from, r.Rules, count(r.DepartureCount, "departure"))
+		default:
+			p.line(name, "%s, from %s, by the rules of %s: %d entries make what it holds", r.Member, from, r.Rules, r.Entries)
+		}
+		for n, x := range r.Departures {
+			if n == evidenceShown {
+				p.line("", "- and %d more: see -w json", r.DepartureCount-n)
+				break
+			}
+			p.line("", "- %s", redeparture(&x))
+		}
+		if r.At != nil && r.Error != "" {
+			p.line("", "- it went no further: %s", r.Error)
+		}
+		for _, n := range r.Notes {
+			p.line("", "- %s", n)
+		}
+	}
+}
+
+func redeparture(x *diff.ReDeparture) string {
+	switch {
+	case x.Entry != nil:
+		return fmt.Sprintf("entry %d (%s): %s", x.Entry.Index, x.Entry.Summary, x.What)
+	case x.EntryInterval != nil:
+		return fmt.Sprintf("entries %d to %d: %s", x.EntryInterval.First, x.EntryInterval.Last, x.What)
+	}
+	return x.What
 }

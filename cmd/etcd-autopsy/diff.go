@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -11,7 +13,9 @@ import (
 )
 
 func (a *app) diff() *cobra.Command {
-	return a.metaOption(&cobra.Command{
+	var bases []string
+	var opts diff.Options
+	cmd := a.metaOption(&cobra.Command{
 		Use:   "diff MEMBER...",
 		Short: "Say whether members diverged, at which raft entry, and what differs now",
 		Long: `diff compares the members of one cluster. What differs only because a member is behind, was
@@ -19,7 +23,10 @@ compacted earlier or runs another version is no divergence.
 
 ` + members + `
 
-A single member is checked against its own log.
+A single member is checked against its own log, which is also run again from the earliest base there
+is. --base names earlier states of the cluster to start from, such as a snapshot that was saved before
+the incident; it is needed where the members were compacted since. --replay runs the log of every
+member again by itself. Both use private copies, which are removed afterwards.
 
 Exit status:
   0  consistent
@@ -28,15 +35,28 @@ Exit status:
   3  indeterminate (no difference found, but not everything could be read), or not comparable`,
 		Example: `  etcd-autopsy diff node1/ node2/ node3/
   etcd-autopsy diff a=/copies/10.0.0.1.tar.gz b=/copies/10.0.0.2.tar.gz
-  etcd-autopsy diff incident.tar.zst -w json > diff.json`,
+  etcd-autopsy diff incident.tar.zst -w json > diff.json
+  etcd-autopsy diff node1/ node2/ node3/ --base backup-of-monday.db`,
 		Args: needMembers,
-		RunE: func(cmd *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) (rerr error) {
 			format, err := report.ParseFormat(a.format)
 			if err != nil {
 				return err
 			}
+			if len(bases) > 0 {
+				before, err := openBases(cmd, bases)
+				if err != nil {
+					return err
+				}
+				defer func() { rerr = errors.Join(rerr, before.Close()) }()
+				opts.Bases = before.Members
+			}
+			bar := newProgress(cmd.ErrOrStderr())
+			defer bar.end()
+			opts.Progress = bar.update
 			return a.meta.reads(cmd, args, func(ms []*inspect.Member, hints []string) error {
-				doc := diff.Investigate(cmd.Context(), ms)
+				doc := diff.Investigate(cmd.Context(), ms, opts)
+				bar.end()
 				if doc.Verdict != diff.NotComparable && !slices.ContainsFunc(doc.Members, func(m diff.Member) bool { return m.Readable }) {
 					return nothingReadable(ms)
 				}
@@ -55,4 +75,16 @@ Exit status:
 			})
 		},
 	})
+	cmd.Flags().StringArrayVar(&bases, "base", nil, "an earlier state of the cluster to re-execute the log from: a MEMBER, may be repeated")
+	cmd.Flags().BoolVar(&opts.Replay, "replay", false, "re-execute the log of every member by itself")
+	return cmd
+}
+
+// openBases reads earlier states of the cluster.
+func openBases(cmd *cobra.Command, paths []string) (*inspect.Set, error) {
+	set, err := inspect.Open(cmd.Context(), paths, inspect.Options{})
+	if err != nil {
+		return nil, fmt.Errorf("--base: %w", err)
+	}
+	return set, nil
 }

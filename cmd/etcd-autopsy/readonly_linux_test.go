@@ -60,7 +60,7 @@ func TestReadOnlyForAnotherUser(t *testing.T) {
 		t.Fatal(err)
 	}
 	var before, after strings.Builder
-	if err := list(&before, dir); err != nil {
+	if err := list(&before, node); err != nil {
 		t.Fatal(err)
 	}
 	for _, command := range []string{"check", "diff", "inspect"} {
@@ -73,11 +73,14 @@ func TestReadOnlyForAnotherUser(t *testing.T) {
 			t.Errorf("%s: %v: %s", command, err, errs.String())
 		}
 	}
-	if err := list(&after, dir); err != nil {
+	if err := list(&after, node); err != nil {
 		t.Fatal(err)
 	}
 	if before.String() != after.String() {
 		t.Errorf("the evidence changed:\n%s\nwas:\n%s", after.String(), before.String())
+	}
+	if left, err := os.ReadDir(scratch); err != nil || len(left) > 0 {
+		t.Errorf("left in the temporary directory: %v, %v", left, err)
 	}
 }
 
@@ -215,6 +218,41 @@ func TestInterruptedLeavesNothing(t *testing.T) {
 		if left, err := os.ReadDir(scratch); err != nil || len(left) > 0 {
 			t.Errorf("%v: left in the temporary directory: %v, %v", sig, left, err)
 		}
+	}
+}
+
+// TestInterruptedReplayLeavesNothing stops the program while etcd's code runs on a private copy.
+func TestInterruptedReplayLeavesNothing(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	bin, scratch := program(t, dir), filepath.Join(dir, "tmp")
+	if err := os.Mkdir(scratch, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	var out, errs bytes.Buffer
+	cmd := exec.CommandContext(t.Context(), bin, "diff", "--replay", filepath.Join(scenarios, "lease-revoke-auth"))
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	cmd.Env = []string{"TMPDIR=" + scratch, "PATH=" + os.Getenv("PATH")}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	copied := false
+	for range 20000 {
+		left, err := filepath.Glob(filepath.Join(scratch, "etcd-autopsy-replay-*", "db"))
+		if copied = err == nil && len(left) > 0; copied {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Error(err)
+	}
+	_ = cmd.Wait() // the exit status is what counts
+	if got := cmd.ProcessState.ExitCode(); !copied || got != exitFailed || out.Len() > 0 || errs.String() != "Error: interrupted\n" {
+		t.Errorf("copied %v, exit status %d, output %q, errors %q", copied, got, out.String(), errs.String())
+	}
+	if left, err := os.ReadDir(scratch); err != nil || len(left) > 0 {
+		t.Errorf("left in the temporary directory: %v, %v", left, err)
 	}
 }
 

@@ -24,6 +24,8 @@ type Case struct {
 	Cause  *Cause
 	// Agreed is the last main revision up to which two members hold the same rows.
 	Agreed func(i, j int) int64
+	// Bases are earlier states of the cluster, for members that cannot be taken back far enough.
+	Bases []*Member
 	// TempDir is where copies are made, the system's choice if empty.
 	TempDir string
 	// Progress is told about long work.

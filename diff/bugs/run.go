@@ -137,7 +137,13 @@ func (c *Case) revisionAt(i int, index uint64) int64 {
 func (c *Case) runFor(r *run, same []int, start uint64, rules replay.Rules) error {
 	st, err := c.stateAt(same, start)
 	if err != nil {
-		return err
+		given := c.given(c.Members[same[0]].Log, start)
+		if given == nil {
+			return err
+		}
+		// The rules hold from the cause on; what is before it was the same for all.
+		st, err = given, nil
+		rules = rules.From(start + 1)
 	}
 	var ms []replay.Member
 	var last uint64
@@ -154,11 +160,11 @@ func (c *Case) runFor(r *run, same []int, start uint64, rules replay.Rules) erro
 		last = max(last, min(max(m.Through, m.Committed), end))
 	}
 	log := c.Members[same[0]].Log
-	entries := replay.Between(log, start+1, last)
-	if n := contiguous(entries, start+1); n < len(entries) {
+	entries := replay.Between(log, st.Index+1, last)
+	if n := contiguous(entries, st.Index+1); n < len(entries) {
 		entries = entries[:n]
 	}
-	if len(entries) == 0 {
+	if len(entries) == 0 || entries[len(entries)-1].Index <= start {
 		return fmt.Errorf("%w: no log holds entry %d", replay.ErrNoBase, start+1)
 	}
 	if len(entries) > maxReplayed {
@@ -211,6 +217,24 @@ func (c *Case) stateAt(same []int, index uint64) (*replay.State, error) {
 		errs = append(errs, fmt.Errorf("%s: %w", m.Label, err))
 	}
 	return nil, errors.Join(errs...)
+}
+
+// given is the latest of the bases from which a log leads to an entry, nil if there is none.
+func (c *Case) given(log []align.Entry, index uint64) *replay.State {
+	var best *replay.State
+	for _, b := range c.Bases {
+		if b.DB == nil || !b.DB.HasKeys || len(b.DB.Rows.Holes()) > 0 {
+			continue
+		}
+		at := b.DB.Tables.ConsistentIndex
+		if at > index || best != nil && at <= best.Index || at < index && contiguous(replay.Between(log, at+1, index), at+1) < int(index-at) {
+			continue
+		}
+		if st, err := replay.Rewind(c.Ctx, b.replayBase(), at, b.DB.Revision()); err == nil {
+			best = st
+		}
+	}
+	return best
 }
 
 // split compares two sets of rules: which members hold what the first makes, and which what the second makes.

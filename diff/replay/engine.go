@@ -41,6 +41,7 @@ type engine struct {
 	lessor  lease.Lessor
 	kv      *store
 	auth    auth.AuthStore
+	alarms  *v3alarm.AlarmStore
 	uber    apply.UberApplier
 	uncap   apply.UberApplier // the same without alarms, for rules that ignore them
 	version *clusterVersion
@@ -71,16 +72,21 @@ func open(dir string, st *State, rules Rules) *engine {
 	}
 	g.auth = auth.NewAuthStore(lg, etcdschema.NewAuthBackend(lg, g.be), tokens, bcrypt.MinCost)
 	g.x.store = g.auth
-	g.uber = g.applier(lg, etcdschema.NewAlarmBackend(lg, g.be))
-	g.uncap = g.applier(lg, noAlarms{})
+	g.alarms = alarmStore(lg, etcdschema.NewAlarmBackend(lg, g.be))
+	g.uber = g.applier(lg, g.alarms)
+	g.uncap = g.applier(lg, alarmStore(lg, noAlarms{}))
 	return g
 }
 
-func (g *engine) applier(lg *zap.Logger, alarms etcdschema.AlarmBackend) apply.UberApplier {
-	as, err := v3alarm.NewAlarmStore(lg, alarms)
+func alarmStore(lg *zap.Logger, be etcdschema.AlarmBackend) *v3alarm.AlarmStore {
+	as, err := v3alarm.NewAlarmStore(lg, be)
 	if err != nil {
 		panic(err)
 	}
+	return as
+}
+
+func (g *engine) applier(lg *zap.Logger, as *v3alarm.AlarmStore) apply.UberApplier {
 	return apply.NewUberApplier(apply.ApplierOptions{
 		Logger:               lg,
 		KV:                   g.kv,
@@ -187,6 +193,9 @@ func (g *engine) final() (Final, error) {
 		f.Leases = append(f.Leases, int64(l.ID))
 	}
 	slices.SortFunc(f.Leases, func(a, b int64) int { return cmp.Compare(uint64(a), uint64(b)) })
+	for _, a := range g.alarms.Get(pb.AlarmType_NONE) {
+		f.Alarms = append(f.Alarms, schema.AlarmMember{Member: a.MemberID, Type: a.Alarm.String()})
+	}
 	f.Auth = Auth{Enabled: g.auth.IsAuthEnabled(), Revision: g.auth.Revision()}
 	f.AuthRevision = f.Auth.Revision + g.extraAuthRevision()
 	us, err := g.auth.UserList(&pb.AuthUserListRequest{})

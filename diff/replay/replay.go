@@ -22,6 +22,7 @@ import (
 	"slices"
 
 	"etcd-autopsy/diff/align"
+	"etcd-autopsy/inspect/schema"
 )
 
 // Effect is what one entry did.
@@ -59,6 +60,7 @@ type Result struct {
 type Final struct {
 	Revision int64
 	Leases   []int64 // sorted as unsigned
+	Alarms   []schema.AlarmMember
 	Auth     Auth
 	// AuthRevision is that of Auth with what the rules add to it.
 	AuthRevision uint64

@@ -209,15 +209,16 @@ func TestFollow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rows := c.ms["etcd-b"].DB.Rows
-	own, err := replay.Follow(t.Context(), st, entries, steps, rows, replay.Today(), replay.Options{TempDir: t.TempDir()})
+	db := c.ms["etcd-b"].DB
+	own := &replay.Own{Rows: db.Rows, Compact: db.CompactRevision(), Last: db.Revision(), Align: func(align.From, map[uint64]bool) []align.Step { return steps }}
+	trail, err := replay.Follow(t.Context(), st, entries, own, replay.Today(), replay.Options{TempDir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(own.Departures) > 0 || own.Entries != 860 {
-		t.Errorf("by its own rules: %d departures, %d entries", len(own.Departures), own.Entries)
+	if len(trail.Departures) > 0 || trail.Entries != 860 {
+		t.Errorf("by its own rules: %d departures, %d entries", len(trail.Departures), trail.Entries)
 	}
-	other, err := replay.Follow(t.Context(), st, entries, steps, rows, replay.Today().With(replay.RevokeUnasked()), replay.Options{TempDir: t.TempDir()})
+	other, err := replay.Follow(t.Context(), st, entries, own, replay.Today().With(replay.RevokeUnasked()), replay.Options{TempDir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}

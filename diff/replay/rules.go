@@ -3,6 +3,7 @@ package replay
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -452,6 +453,18 @@ func Only(first, last uint64, r *Rule) *Rule {
 		o.Uncapped = func(x *Exec) bool { return in(x) && r.Uncapped(x) }
 	}
 	return &o
+}
+
+// From limits rules to the entries from an index on.
+func (r Rules) From(first uint64) Rules {
+	rs := slices.Clone(r.Rules)
+	for i := range rs {
+		x := Only(first, math.MaxUint64, rs[i])
+		x.Name = rs[i].Name
+		rs[i] = x
+	}
+	r.Rules = rs
+	return r
 }
 
 func entriesText(indexes []uint64) string {
