@@ -73,6 +73,7 @@ func (d *Document) filled() *Document {
 	notNil(&d.Reasons)
 	notNil(&d.Notes)
 	notNil(&d.NotCompared)
+	notNil(&d.NotComparedWhy)
 	notNil(&d.Members)
 	notNil(&d.Divergences)
 	notNil(&d.Keys)

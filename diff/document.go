@@ -67,10 +67,12 @@ type Document struct {
 	// Notes are about damage, or a doubt, that does not limit the verdict.
 	Notes []string `json:"notes"`
 	// NotCompared are tables that could not be compared, because entries that change them lie between the members.
-	NotCompared []string     `json:"not_compared"`
-	Members     []Member     `json:"members"`
-	Common      Common       `json:"common"`
-	Divergences []Divergence `json:"divergences"`
+	NotCompared []string `json:"not_compared"`
+	// NotComparedWhy says for each of them on which members, and whether damage or lag is the reason.
+	NotComparedWhy []string     `json:"not_compared_why"`
+	Members        []Member     `json:"members"`
+	Common         Common       `json:"common"`
+	Divergences    []Divergence `json:"divergences"`
 	// Consequences are departures that an earlier divergence led to by itself, such as writes that a member refuses
 	// because its auth revision had departed before.
 	Consequences []Divergence `json:"consequences"`
@@ -109,6 +111,8 @@ type Member struct {
 	Complete        bool       `json:"complete"`
 	// Readable is false if there is no db to compare.
 	Readable bool `json:"readable"`
+	// OlderMeta is true if the db was read by its older meta page, one commit back, because that was asked for.
+	OlderMeta bool `json:"older_meta"`
 	// Removed is true if another member's files say that this one left the cluster.
 	Removed bool `json:"removed"`
 }

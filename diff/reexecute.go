@@ -195,6 +195,9 @@ func (c *comparison) baseOf(ctx context.Context, i int, steps []align.Step, star
 	// A member that applied entries twice has more revisions than entries, and looks like one that was restored.
 	if c.whole(i) || c.views[i].whole() && start == (align.From{Revision: 1}) {
 		r.Base = "the beginning of the log"
+		if len(bases) > 0 {
+			r.Notes = append(r.Notes, "no base is needed: the log is whole")
+		}
 		return replay.Empty(), nil
 	}
 	bases = slices.Clone(bases)
@@ -277,6 +280,8 @@ func (c *comparison) given(ctx context.Context, i int, limit uint64, b *inspect.
 		return no("has no db that can be read")
 	case len(b.DB.Rows.Holes()) > 0:
 		return no("is damaged")
+	case strangers(b.DB.Tables.Members, c.ms[i].DB.Tables.Members):
+		return no("is of another cluster: it knows none of the members that %s knows", c.ms[i].Label)
 	case b.DB.Tables.ConsistentIndex > limit:
 		return no("is of entry %d, which is later than entry %d of %s", b.DB.Tables.ConsistentIndex, limit, c.ms[i].Label)
 	}
@@ -289,6 +294,13 @@ func (c *comparison) given(ctx context.Context, i int, limit uint64, b *inspect.
 		return no("cannot be used: %v", err)
 	}
 	return st, nil
+}
+
+// strangers tells whether two member tables have nobody in common, though both list some.
+func strangers(a, b []schema.Member) bool {
+	return len(a) > 0 && len(b) > 0 && !slices.ContainsFunc(a, func(x schema.Member) bool {
+		return slices.ContainsFunc(b, func(y schema.Member) bool { return x.ID == y.ID })
+	})
 }
 
 // before is the first revision of which a base and a member hold different rows, 0 if there is none.

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"etcd-autopsy/inspect"
+	"etcd-autopsy/inspect/bolt"
 )
 
 // summaries describes every member, those without a db too.
@@ -21,6 +22,7 @@ func summaries(ms []*inspect.Member) []Member {
 		if db := m.DB; db != nil {
 			t := db.Tables
 			s.Readable = db.HasKeys
+			s.OlderMeta = olderMeta(db.Bolt)
 			s.ConsistentIndex = t.ConsistentIndex
 			s.Revision, s.CompactRevision = db.Revision(), db.CompactRevision()
 			s.Revisions = db.Rows.Len()
@@ -33,6 +35,15 @@ func summaries(ms []*inspect.Member) []Member {
 		all[i].Removed = removed(ms, all[i].MemberID)
 	}
 	return all
+}
+
+// olderMeta tells whether a db is read by a meta page although a newer one is valid.
+func olderMeta(db *bolt.DB) bool {
+	if db == nil {
+		return false
+	}
+	metas := db.Metas()
+	return slices.ContainsFunc(metas[:], func(m bolt.Meta) bool { return m.Valid && m.TxID > db.Meta().TxID })
 }
 
 // count fills in what takes a pass over all rows.

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 
 	"etcd-autopsy/inspect/schema"
 )
@@ -28,19 +29,24 @@ func (c *comparison) comparable(name string, list func(h *history) []uint64) []i
 		highest = max(highest, m.DB.Tables.ConsistentIndex)
 	}
 	var in []int
+	var why []string
 	for i, m := range c.ms {
-		ok := m.DB.Whole // a row that is missing because of damage is no difference
-		for _, x := range list(c.views[i]) {
-			if x > m.DB.Tables.ConsistentIndex && (x <= highest || !m.DB.Tables.HasTerm) {
-				ok = false
-			}
+		if !m.DB.Whole { // a row that is missing because of damage is no difference
+			why = append(why, m.Label+" cannot all be read")
+			continue
 		}
-		if ok {
+		lacks := slices.IndexFunc(list(c.views[i]), func(x uint64) bool {
+			return x > m.DB.Tables.ConsistentIndex && (x <= highest || !m.DB.Tables.HasTerm)
+		})
+		if lacks < 0 {
 			in = append(in, i)
+			continue
 		}
+		why = append(why, fmt.Sprintf("%s may not have applied entry %d, which changes it", m.Label, list(c.views[i])[lacks]))
 	}
-	if len(in) < len(c.ms) && name != "" {
+	if len(why) > 0 && name != "" {
 		c.doc.NotCompared = append(c.doc.NotCompared, name)
+		c.doc.NotComparedWhy = append(c.doc.NotComparedWhy, name+": "+strings.Join(why, "; "))
 	}
 	return in
 }

@@ -387,7 +387,13 @@ var tablesCompared = []string{"leases", "auth", "members", "alarms"}
 // leftOut names the tables that were not compared.
 func leftOut(p *page, d *diff.Document) {
 	if len(d.NotCompared) > 0 && len(labelsOf(d)) > 1 {
-		p.line("left out", "%s: not the same entries went into these tables on all members, or a part cannot be read", list(d.NotCompared))
+		for i, why := range d.NotComparedWhy {
+			name := ""
+			if i == 0 {
+				name = "left out"
+			}
+			p.line(name, "%s", why)
+		}
 	}
 }
 

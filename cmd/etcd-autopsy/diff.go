@@ -24,9 +24,9 @@ compacted earlier or runs another version is no divergence.
 ` + members + `
 
 A single member is checked against its own log, which is also run again from the earliest base there
-is. --base names earlier states of the cluster to start from, such as a snapshot that was saved before
-the incident; it is needed where the members were compacted since. --replay runs the log of every
-member again by itself. Both use private copies, which are removed afterwards.
+is. --base names earlier states of the cluster to start from, such as a snapshot that was saved
+before the incident; it is needed where the members were compacted since. --replay runs the log of
+every member again by itself. Both use private copies, which are removed afterwards.
 
 Exit status:
   0  consistent
@@ -75,7 +75,7 @@ Exit status:
 			})
 		},
 	})
-	cmd.Flags().StringArrayVar(&bases, "base", nil, "an earlier state of the cluster to re-execute the log from: a MEMBER, may be repeated")
+	cmd.Flags().StringArrayVar(&bases, "base", nil, "an earlier state to re-execute the log from; may be repeated")
 	cmd.Flags().BoolVar(&opts.Replay, "replay", false, "re-execute the log of every member by itself")
 	return cmd
 }

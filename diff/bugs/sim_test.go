@@ -310,3 +310,8 @@ func key(i int) string { return fmt.Sprintf("/k/%03d", i) }
 func memberAttributes(id uint64) *membershippb.ClusterMemberAttrSetRequest {
 	return &membershippb.ClusterMemberAttrSetRequest{Member_ID: id, MemberAttributes: &membershippb.Attributes{Name: "x"}}
 }
+
+// rowsBefore are a member's rows up to a main revision.
+func rowsBefore(m *Member, rev int64) *mvcc.Table {
+	return mvcc.NewTable(m.DB.Rows.Rows(0, m.DB.Rows.Lower(rev+1)), nil)
+}
