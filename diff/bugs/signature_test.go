@@ -210,3 +210,46 @@ func TestLostTailOfOneVoter(t *testing.T) {
 	wantStatus(t, "etcd-14370", "one voter", plant(ids["a"]), Confirmed)
 	wantStatus(t, "etcd-14370", "three voters", plant(ids["a"], ids["b"], ids["c"]), "")
 }
+
+func TestOldRequests(t *testing.T) {
+	// Behind the newest snapshot, and before it.
+	plant := func(snapshot uint64) *Member {
+		m := lone(t, func(s *sim) {
+			// A request of etcd 2: 1 id, 2 method, 3 path, 4 value.
+			data := []byte{0x08, 9}
+			for i, field := range []string{"PUT", "/0/version", "3.5.0"} {
+				data = append(append(data, byte(i+2)<<3|2, byte(len(field))), field...)
+			}
+			s.log = append(s.log, raftlog.Entry{Index: uint64(len(s.log) + 1), Term: 2, Data: data})
+		})
+		m.Member.Log.Snapshots = []raftlog.SnapshotRecord{{Index: snapshot, Term: 2}}
+		return m
+	}
+	wantStatus(t, "v2-request-in-3.7-wal", "behind the snapshot", look(t, "v2-request-in-3.7-wal", plant(3)), Confirmed)
+	wantStatus(t, "v2-request-in-3.7-wal", "before the snapshot", look(t, "v2-request-in-3.7-wal", plant(8)), "")
+}
+
+func TestRestoredCluster(t *testing.T) {
+	plant := func(term uint64) *Member {
+		s := newSim(t)
+		s.confChange(0, ids["a"], false)
+		s.log[0].Term = term
+		s.fill("a", 0, "", 0, 5)
+		m := s.run(spec{label: "a"}).Members[0]
+		m.Member.Log.Snapshots = []raftlog.SnapshotRecord{{Index: 1, Term: 1}}
+		return m
+	}
+	wantStatus(t, "restored-cluster", "as a restore leaves it", look(t, "restored-cluster", plant(1)), Confirmed)
+	wantStatus(t, "restored-cluster", "a log of its own", look(t, "restored-cluster", plant(2)), "")
+}
+
+func TestPlaintextPasswords(t *testing.T) {
+	plant := func(tables func(*schema.Tables), r *pb.AuthUserAddRequest) *Member {
+		s := newSim(t)
+		s.add("a", 0, "", 0, &pb.InternalRaftRequest{AuthUserAdd: r})
+		return s.run(spec{label: "a", tables: tables}).Members[0]
+	}
+	typed := &pb.AuthUserAddRequest{Name: "u", Password: "typed"}
+	wantStatus(t, "etcd-11943", "typed", look(t, "etcd-11943", plant(old, typed)), Confirmed)
+	wantStatus(t, "etcd-11943", "hashed", look(t, "etcd-11943", plant(nil, &pb.AuthUserAddRequest{Name: "u", HashedPassword: "JDJhJDA0JDAwMDA="})), "")
+}
