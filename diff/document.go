@@ -87,6 +87,8 @@ type Document struct {
 	Lag    []Lag  `json:"lag"`
 	Logs   Logs   `json:"logs"`
 	Counts Counts `json:"counts"`
+	// Curves are for pictures.
+	Curves []Curve `json:"-"`
 }
 
 // Member sums up one member.

@@ -19,6 +19,9 @@ func Investigate(ctx context.Context, ms []*inspect.Member, opts Options) *Docum
 		return c.doc.filled()
 	}
 	c.guard("the evidence", func() {
+		if c.logs != nil {
+			c.curves()
+		}
 		c.reexecute(ctx, opts)
 		b := c.evidence(ctx)
 		b.Progress = opts.Progress
