@@ -195,9 +195,11 @@ func (c *comparison) causeAt(index uint64, members []int, es []effects) *cause {
 		return a == nil && b == nil || a != nil && b != nil && sameEffects(&es[i], &es[j])
 	})
 	sortGroups(k.groups)
+	// The first application was the same on all, unless it went wrong on others.
+	second := !slices.ContainsFunc(k.odd, func(i int) bool { return !es[i].repeated() })
 	for _, i := range members {
 		for _, s := range es[i].steps {
-			if s.Revision > 0 && (k.revision == 0 || s.Revision < k.revision) && (!k.again || s.Again) {
+			if s.Revision > 0 && (k.revision == 0 || s.Revision < k.revision) && (!second || s.Again) {
 				k.revision = s.Revision
 			}
 		}
@@ -287,7 +289,7 @@ func (c *comparison) logCauses() {
 		k := &cause{layer: LayerLog, index: f.index, groups: slices.Clone(f.groups)}
 		sortGroups(k.groups)
 		for _, p := range c.parts {
-			if separates(p.groups, k.groups) && (k.revision == 0 || p.revision < k.revision) {
+			if separates(p.groups, k.groups) && !c.precedes(&p, k) && (k.revision == 0 || p.revision < k.revision) {
 				k.revision = p.revision
 			}
 		}

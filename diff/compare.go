@@ -187,6 +187,7 @@ func (c *comparison) run() {
 	c.place()
 	c.compareOld()
 	c.compareTables()
+	c.rowCauses()
 	c.sortCauses()
 	c.compareKeys()
 	c.lag()

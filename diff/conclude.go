@@ -57,9 +57,9 @@ func (c *comparison) conclude() {
 	switch {
 	case len(d.Divergences) > 0:
 		d.Verdict = Diverged
-	case len(d.Keys) > 0 || len(c.parts) > 0 || d.Counts.Consequences > 0:
+	case len(d.Keys) > 0 || d.Counts.Consequences > 0:
 		d.Verdict = Diverged
-		d.Divergences = append(d.Divergences, c.unexplained())
+		d.Divergences = append(d.Divergences, c.write(&cause{layer: LayerApply, what: unexplained}))
 	case len(d.Reasons) > 0:
 		d.Verdict = Indeterminate
 	}
@@ -255,20 +255,40 @@ func minority(groups [][]string) []string {
 	return rest
 }
 
-// unexplained is a difference that no log explains.
-func (c *comparison) unexplained() Divergence {
-	k := &cause{layer: LayerApply, what: "the members hold different rows; no log that is left tells which entry made the difference"}
-	if len(c.parts) > 0 {
-		p := c.parts[0]
-		k.revision, k.groups = p.revision, slices.Clone(p.groups)
+const unexplained = "the members hold different rows; no log that is left tells which entry made the difference"
+
+// rowCauses makes a cause of every parting of the rows that none of the causes found so far can have led to. Mostly it
+// lies before the first entry that is left; those named later must not hide it.
+func (c *comparison) rowCauses() {
+	for _, p := range c.parts {
+		if slices.ContainsFunc(c.causes, func(k *cause) bool { return c.explains(k, &p) }) {
+			continue
+		}
+		k := &cause{layer: LayerApply, revision: p.revision, groups: slices.Clone(p.groups), what: unexplained}
 		k.between = &RevisionInterval{First: c.firstAlike(p.revision), Last: p.revision}
 		k.interval = c.before(*k.between)
 		sortGroups(k.groups)
 		for _, g := range k.groups {
 			k.effects = append(k.effects, Effect{Members: c.labels(g), Revision: p.revision, Changes: changes(c.ms[g[0]].DB.Rows.Group(p.revision))})
 		}
+		c.causes = append(c.causes, k)
 	}
-	return c.write(k)
+}
+
+// explains tells whether members may have parted in their rows because of a cause: it tells them apart, and did so before.
+func (c *comparison) explains(k *cause, p *parting) bool {
+	if !separates(p.groups, k.groups) {
+		return false
+	}
+	if k.layer != LayerLog && (k.revision > 0 || k.index == 0) {
+		return k.revision > 0 && k.revision <= p.revision
+	}
+	return !c.precedes(p, k)
+}
+
+// precedes tells whether rows parted before the entry of a cause, which made no revision of its own.
+func (c *comparison) precedes(p *parting, k *cause) bool {
+	return slices.ContainsFunc(slices.Concat(k.groups...), func(i int) bool { return c.revisionAt(i, k.index-1) >= p.revision })
 }
 
 // firstAlike goes back from a revision over those that hold the same on some member: a write that is missing among
