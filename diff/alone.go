@@ -5,9 +5,9 @@ import "etcd-autopsy/diff/align"
 // ownCauses compares a member with its own log: what it did that etcd's rules do not demand of its own state. Entries
 // without effect count only where nothing but a fault can have kept them from having one: permissions and alarms refuse
 // entries on every member alike.
-func (c *comparison) ownCauses(i int) {
+func (c *comparison) ownCauses(i int) []*cause {
 	if !c.vouched(i) || len(c.ms[i].DB.Rows.Holes()) > 0 {
-		return
+		return nil
 	}
 	var all []*cause
 	touched := map[string]bool{} // keys of which a row was changed or lost
@@ -33,7 +33,7 @@ func (c *comparison) ownCauses(i int) {
 		k.effects = c.describe(k, es)
 		all = append(all, k)
 	})
-	c.causes = append(c.causes, c.merge(all)...)
+	return all
 }
 
 // echo tells whether a step looks odd only because of an earlier one: a row counts on from what its predecessor was before

@@ -67,6 +67,7 @@ func (c *comparison) findCauses() {
 		return
 	}
 	var all []*cause
+	alone := make([]map[uint64][]int, len(c.ms))
 	for _, index := range c.indexes(first) {
 		es := make([]effects, len(c.ms))
 		var reached []int
@@ -76,8 +77,16 @@ func (c *comparison) findCauses() {
 				reached = append(reached, i)
 			}
 		}
-		for _, same := range c.histories(reached, index) {
+		sides := c.histories(reached, index)
+		for _, same := range sides {
 			if len(same) < 2 {
+				if len(sides) > 1 {
+					i := same[0]
+					if alone[i] == nil {
+						alone[i] = map[uint64][]int{}
+					}
+					alone[i][index] = reached
+				}
 				continue
 			}
 			if k := c.causeAt(index, same, es); k != nil && !c.misread(k) {
@@ -85,6 +94,12 @@ func (c *comparison) findCauses() {
 			}
 		}
 	}
+	for i, at := range alone {
+		if len(at) > 0 {
+			all = append(all, c.aloneCauses(i, at)...)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b *cause) int { return cmp.Compare(a.index, b.index) })
 	c.causes = append(c.causes, c.merge(all)...)
 }
 
@@ -138,9 +153,33 @@ func (c *comparison) indexes(first uint64) []uint64 {
 	return slices.Compact(all)
 }
 
-// histories splits members by the entry they hold at index.
+// histories splits members by the entry they hold at index. Logs that differ at one entry and are the same behind it were
+// tampered with, or are damaged in a way that checksums do not show.
 func (c *comparison) histories(members []int, index uint64) [][]int {
-	return partition(members, func(i, j int) bool { return index < c.logs.parted(i, j) })
+	return partition(members, func(i, j int) bool {
+		if index < c.logs.parted(i, j) {
+			return true
+		}
+		a, b := find(c.views[i].entries, index), find(c.views[j].entries, index)
+		return a != nil && b != nil && a.Raw != nil && b.Raw != nil && sameEntry(a.Raw, b.Raw)
+	})
+}
+
+// aloneCauses are those of a member that nobody shares some entries with, because the logs had forked: what it did with
+// them that its own log does not demand. at holds the members that have come to such an entry.
+func (c *comparison) aloneCauses(i int, at map[uint64][]int) []*cause {
+	var all []*cause
+	for _, k := range c.ownCauses(i) {
+		reached, ok := at[k.index]
+		if !ok {
+			continue
+		}
+		rest := slices.DeleteFunc(slices.Clone(reached), func(j int) bool { return j == i })
+		k.groups = [][]int{{i}, rest}
+		sortGroups(k.groups)
+		all = append(all, k)
+	}
+	return all
 }
 
 func (c *comparison) effectsOf(i int, index uint64, steps []*align.Step) effects {

@@ -179,7 +179,7 @@ func (c *comparison) run() {
 	c.align()
 	c.findCauses()
 	if len(c.all) == 1 {
-		c.ownCauses(0)
+		c.causes = append(c.causes, c.merge(c.ownCauses(0))...)
 	}
 	for _, k := range c.causes {
 		c.spread(k)

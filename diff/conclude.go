@@ -109,10 +109,15 @@ func (c *comparison) limits() {
 	}
 }
 
+// own tells whether a cause is what a member did against its own log, whatever others have in theirs.
+func (k *cause) own() bool {
+	return k.index > 0 && (k.layer == LayerApply || k.layer == LayerStorage)
+}
+
 // followForks makes consequences of all that tells members apart whose logs had parted before.
 func (c *comparison) followForks() {
 	for _, k := range c.causes {
-		if k.layer == LayerLog || k.of != nil {
+		if k.layer == LayerLog || k.of != nil || k.own() {
 			continue
 		}
 		for _, f := range c.causes {
@@ -156,17 +161,21 @@ func (c *comparison) forked(groups [][]int) bool {
 	return len(groups) > 1
 }
 
+// witness is a member whose log holds the entry that is meant: after a fork others may have another one.
+func (k *cause) witness() int {
+	if len(k.odd) > 0 {
+		return k.odd[0]
+	}
+	return k.groups[0][0]
+}
+
 func (c *comparison) write(k *cause) Divergence {
 	v := Divergence{
 		Layer: k.layer, EntryInterval: k.interval, Revision: k.revision, Effects: k.effects, What: k.what,
 		Entries: k.entries, RevisionInterval: k.between,
 	}
 	if k.index > 0 {
-		for i := range c.ms {
-			if v.Entry == nil && len(k.groups) > 0 && slices.Contains(k.groups[0], i) {
-				v.Entry = c.entry(i, k.index)
-			}
-		}
+		v.Entry = c.entry(k.witness(), k.index)
 	} else {
 		v.Entries = nil
 	}
@@ -218,7 +227,7 @@ const maxCandidates = 10
 // candidates are the entries in a cause's interval that are of the same kind.
 func (c *comparison) candidates(k *cause) []Entry {
 	var out []Entry
-	i := k.groups[0][0]
+	i := k.witness()
 	want := c.entry(i, k.index)
 	for x := k.interval.First; x <= k.interval.Last && len(out) < maxCandidates; x++ {
 		if e := c.entry(i, x); e != nil && want != nil && e.Type == want.Type {

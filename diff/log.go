@@ -8,6 +8,7 @@ import (
 
 	"etcd-autopsy/diff/align"
 	"etcd-autopsy/inspect"
+	"etcd-autopsy/inspect/mvcc"
 	"etcd-autopsy/inspect/raftlog"
 )
 
@@ -150,17 +151,48 @@ func (l *logs) latecomers(ms []*inspect.Member, history int, index uint64, group
 		if l.history[i] != history || m.Log.First() <= index || slices.ContainsFunc(groups, func(g []int) bool { return slices.Contains(g, i) }) {
 			continue
 		}
+		var sides []int
 		for k, g := range groups {
 			if slices.ContainsFunc(g, func(j int) bool { return l.meet(m, ms[j], min(l.limits[i], l.limits[j])) }) {
-				out[k] = append(out[k], i)
-				break
+				sides = append(sides, k)
 			}
+		}
+		if len(sides) > 0 {
+			k := sides[0]
+			if len(sides) > 1 {
+				k = likest(ms, i, groups, sides)
+			}
+			out[k] = append(out[k], i)
 		}
 	}
 	for _, g := range out {
 		slices.Sort(g)
 	}
 	return out
+}
+
+// likest is the side of a fork whose rows contradict a member's own least, for logs that are the same again behind one
+// entry that was tampered with: the log of a member that begins later does not say what it held there.
+func likest(ms []*inspect.Member, i int, groups [][]int, sides []int) int {
+	return slices.MinFunc(sides, func(k, o int) int {
+		x, y := contradictions(ms[i], ms[groups[k][0]]), contradictions(ms[i], ms[groups[o][0]])
+		if len(x) == 0 || len(y) == 0 {
+			return cmp.Compare(len(x), len(y))
+		}
+		return cmp.Or(cmp.Compare(len(x), len(y)), cmp.Compare(y[0], x[0]))
+	})
+}
+
+// contradictions are the main revisions of which two members hold different rows. One that only one of them holds may
+// have been compacted away on the other.
+func contradictions(a, b *inspect.Member) []int64 {
+	if a.DB == nil || b.DB == nil {
+		return nil
+	}
+	d := differingBetween([]*mvcc.Table{a.DB.Rows, b.DB.Rows}, 0, min(a.DB.Revision(), b.DB.Revision())+1)
+	return slices.DeleteFunc(d, func(main int64) bool {
+		return len(a.DB.Rows.Group(main)) == 0 || len(b.DB.Rows.Group(main)) == 0
+	})
 }
 
 // meet tells whether two logs hold the same entry somewhere up to a limit: then they agree on all before it.

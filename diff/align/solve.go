@@ -34,17 +34,21 @@ type grid struct {
 func Align(in Input) *Alignment {
 	a := align(in)
 	for range maxRepairs {
-		ix := repaired(&in, a)
-		if ix == nil {
+		better := false
+		for _, rows := range []map[int64][]mvcc.Row{repairs(a), refills(a)} {
+			if len(rows) == 0 {
+				continue
+			}
+			again := in
+			again.Index = in.Index.On(in.Table.Replace(rows))
+			if b := align(again); b.Cost < a.Cost {
+				in, a, better = again, b, true
+				break
+			}
+		}
+		if !better {
 			break
 		}
-		again := in
-		again.Index = ix
-		b := align(again)
-		if b.Cost >= a.Cost {
-			break
-		}
-		in, a = again, b
 	}
 	a.Index = in.Index
 	return a
@@ -53,28 +57,51 @@ func Align(in Input) *Alignment {
 // maxRepairs bounds how often an alignment is made anew: each time uncovers what the damage before hid.
 const maxRepairs = 3
 
-// repaired indexes the member's rows with those in place that changed or lost ones should be, nil if there are none.
-func repaired(in *Input, a *Alignment) *mvcc.Index {
+// repairs are the rows that changed or lost ones should be.
+func repairs(a *Alignment) map[int64][]mvcc.Row {
 	groups := map[int64][]mvcc.Row{}
 	for i := range a.Steps {
 		s := &a.Steps[i]
-		if s.Revision == 0 || len(s.Predicted) == 0 || s.HistoryOnly || s.Outcome != Altered && s.Outcome != Lost && s.Outcome != Partial {
-			continue
+		if s.Revision > 0 && !s.HistoryOnly && (s.Outcome == Altered || s.Outcome == Lost || s.Outcome == Partial) {
+			s.fill(groups, s.Revision)
 		}
-		for sub, c := range s.Predicted {
-			kv := mvcc.KeyValue{Key: []byte(c.Key)}
-			if !c.Delete {
-				kv = mvcc.KeyValue{Key: kv.Key, Value: c.Value, Create: c.Create, Mod: s.Revision, Version: c.Version, Lease: c.Lease}
+	}
+	return groups
+}
+
+// refills are the rows that lost ones should be if an entry before, which seems to have had no effect, made them: what
+// it wrote may have kept the later one from writing anything.
+func refills(a *Alignment) map[int64][]mvcc.Row {
+	groups := map[int64][]mvcc.Row{}
+	var refused *Step
+	for i := range a.Steps {
+		s := &a.Steps[i]
+		switch {
+		case s.Outcome == Refused:
+			if refused == nil {
+				refused = s
 			}
-			groups[s.Revision] = append(groups[s.Revision], mvcc.Row{
-				Rev: mvcc.Revision{Main: s.Revision, Sub: int64(sub)}, Tombstone: c.Delete, Value: kv.Encode(),
-			})
+		case s.Outcome == Lost && refused != nil:
+			refused.fill(groups, s.Revision)
+		}
+		if s.Revision > 0 {
+			refused = nil
 		}
 	}
-	if len(groups) == 0 {
-		return nil
+	return groups
+}
+
+// fill adds what was predicted as the rows of a revision.
+func (s *Step) fill(groups map[int64][]mvcc.Row, revision int64) {
+	for sub, c := range s.Predicted {
+		kv := mvcc.KeyValue{Key: []byte(c.Key)}
+		if !c.Delete {
+			kv = mvcc.KeyValue{Key: kv.Key, Value: c.Value, Create: c.Create, Mod: revision, Version: c.Version, Lease: c.Lease}
+		}
+		groups[revision] = append(groups[revision], mvcc.Row{
+			Rev: mvcc.Revision{Main: revision, Sub: int64(sub)}, Tombstone: c.Delete, Value: kv.Encode(),
+		})
 	}
-	return in.Index.On(in.Table.Replace(groups))
 }
 
 func align(in Input) *Alignment {

@@ -12,7 +12,9 @@ var regressions = []struct {
 	{141, "after a skip, revisions of healthy members told as without an entry"},
 	{319, "a refused entry given to its neighbour, as two entries without effect"},
 	{347, "a replay of four entries told as two causes"},
+	{363, "tampering with a log: a member whose log begins later put on the wrong side"},
 	{396, "rows that parted before the logs begin, told as a revision without an entry only"},
+	{487, "a flipped row on a member that nobody shares its log with"},
 	{507, "a member with a purged log told as a second fork, though it shares an entry with one side"},
 	{568, "an extra revision with a member that lags: no groups, and nothing named"},
 	{571, "a lost tombstone read as an entry without effect beside a lost revision of the next"},
@@ -27,4 +29,5 @@ var regressions = []struct {
 	{1294, "a wrong branch that comes to the same as an index left behind"},
 	{1357, "a lost revision told as one that permissions should have refused"},
 	{1487, "a flipped lease hidden by tampering with the log of the same member"},
+	{5695, "a lost revision beside a tampered log given to the entry behind it"},
 }
