@@ -15,7 +15,18 @@ func (c *comparison) spread(k *cause) {
 	if k.outcome != align.Refused && !k.again {
 		return
 	}
-	i := k.odd[0]
+	first, last := k.index, k.index
+	for _, i := range k.odd {
+		lo, hi := c.standIns(k, i)
+		first, last = min(first, lo), max(last, hi)
+	}
+	if first != last {
+		k.interval = &Interval{First: first, Last: last}
+	}
+}
+
+// standIns is the range of entries that could stand in for a cause's on one odd member. Others may have left out more.
+func (c *comparison) standIns(k *cause, i int) (first, last uint64) {
 	var steps []*align.Step
 	at := -1
 	c.traces[i].steps(func(s *align.Step) {
@@ -24,20 +35,14 @@ func (c *comparison) spread(k *cause) {
 		}
 		steps = append(steps, s)
 	})
-	if at < 0 {
-		return
-	}
-	var first, last uint64
-	if k.again {
+	switch {
+	case at < 0:
+		return k.index, k.index
+	case k.again:
 		// The same content made both revisions: neighbours with that content may have been applied twice instead.
-		first, last = c.alike(i, k.index)
-	} else {
-		first = c.slide(i, steps, at, -1)
-		last = c.slide(i, steps, at, +1)
+		return c.alike(i, k.index)
 	}
-	if first != last {
-		k.interval = &Interval{First: first, Last: last}
-	}
+	return c.slide(i, steps, at, -1), c.slide(i, steps, at, +1)
 }
 
 // misread tells whether a cause is only a matter of reading: the odd members made the revision with a neighbour that

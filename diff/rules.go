@@ -48,12 +48,8 @@ func rulesFor(r *raftlog.Request, highest uint64) []rule {
 func (c *comparison) extent(like []*cause) int {
 	k := like[0]
 	odd := k.odd[0]
-	run := 1
 	if k.again {
-		for run < len(like) {
-			run++
-		}
-		return run
+		return c.replayExtent(odd, like)
 	}
 	if k.outcome != align.Refused && k.outcome != align.Permitted || len(like) < 2 {
 		return 1
@@ -139,6 +135,23 @@ func (c *comparison) runExtent(member int, from uint64, departs map[uint64]int) 
 		}
 	})
 	return n
+}
+
+// replayExtent counts how many entries a member applied again before it went on with new ones.
+func (c *comparison) replayExtent(member int, like []*cause) int {
+	n := 0
+	begun, done := false, false
+	c.traces[member].steps(func(s *align.Step) {
+		switch {
+		case done || s.Revision == 0:
+		case n < len(like) && s.Again && s.Index == like[n].index:
+			n++
+			begun = true
+		default:
+			done = begun && !s.Again
+		}
+	})
+	return max(n, 1)
 }
 
 // request is the entry as member i applied it, nil if nobody has it.

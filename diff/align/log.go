@@ -16,12 +16,14 @@ type Log struct {
 	// unsure are the keys that some entry writes with a content that depends on the state, as a put that keeps the value
 	// does: such an entry may have made a revision that looks like another entry's.
 	unsure map[string]struct{}
+	// compactions are the last entries that ask for a compaction, by its revision.
+	compactions map[int64]uint64
 }
 
 // NewLog prepares entries, which must be in ascending order of index; gaps are allowed. It decodes each of them once
 // and shows it to visit.
 func NewLog(entries []Entry, visit func(e *Entry, r *raftlog.Request)) *Log {
-	l := &Log{entries: make([]Entry, 0, len(entries)), byContent: make(map[signature][]int32, len(entries)), unsure: map[string]struct{}{}}
+	l := &Log{entries: make([]Entry, 0, len(entries)), byContent: make(map[signature][]int32, len(entries)), unsure: map[string]struct{}{}, compactions: map[int64]uint64{}}
 	h := newHasher()
 	for i := range entries {
 		e := &entries[i]
@@ -30,6 +32,9 @@ func NewLog(entries []Entry, visit func(e *Entry, r *raftlog.Request)) *Log {
 		}
 		r := e.Request()
 		l.doubt(h, r.Internal)
+		if x := r.Internal.GetCompaction(); x != nil {
+			l.compactions[x.Revision] = e.Index
+		}
 		for _, s := range h.ofRequest(r.Internal) {
 			l.byContent[s] = append(l.byContent[s], int32(len(l.entries)))
 		}

@@ -494,9 +494,16 @@ func (g *grid) arrived(at, to node) bool {
 		return at.g == 0 || !g.in.Whole
 	case at.g == 0:
 		// What was compacted away leaves the entries before it without a trace. Nothing was before revision 2.
-		return g.in.Compact > 0 || !g.in.Whole
+		return (g.in.Compact > 1 || !g.in.Whole) && g.existed(at.i)
 	}
 	return false
+}
+
+// existed tells whether the compact revision can have been the last one when i entries were done: before the entry that
+// asked for the compaction, because etcd refuses one at a revision that is still to come.
+func (g *grid) existed(i int) bool {
+	x, ok := g.in.Log.compactions[g.in.Compact]
+	return !ok || g.in.Compact == 0 || i == 0 || g.entries[i-1].Index < x
 }
 
 func (g *grid) expand(at node, lowG int, visit func(cost int, next node, k kind)) {

@@ -21,6 +21,7 @@ var regressions = []struct {
 	{616, "a flipped row whose entry is purged, swallowed by an entry named later"},
 	{655, "all requests of a user refused: the auth tables named, and no entry"},
 	{682, "three faults at one entry that is purged everywhere: revisions without an entry, no interval"},
+	{831, "an entry applied twice and a replay much later told as one"},
 	{841, "a flipped row beside a fork, and a member whose log begins behind it"},
 	{981, "a flipped lease given to a neighbouring entry"},
 	{1119, "a lost tombstone on one side of a fork given to the entry before"},
@@ -29,5 +30,6 @@ var regressions = []struct {
 	{1294, "a wrong branch that comes to the same as an index left behind"},
 	{1357, "a lost revision told as one that permissions should have refused"},
 	{1487, "a flipped lease hidden by tampering with the log of the same member"},
+	{5076, "a compaction at revision 1 that hid everything before, so that all revisions had no entry"},
 	{5695, "a lost revision beside a tampered log given to the entry behind it"},
 }
