@@ -1,6 +1,7 @@
 package align
 
 import (
+	"bytes"
 	"cmp"
 	"math"
 	"slices"
@@ -494,7 +495,7 @@ func (g *grid) arrived(at, to node) bool {
 		return at.g == 0 || !g.in.Whole
 	case at.g == 0:
 		// What was compacted away leaves the entries before it without a trace. Nothing was before revision 2.
-		return (g.in.Compact > 1 || !g.in.Whole) && g.existed(at.i)
+		return (g.in.Compact > 1 || !g.in.Whole) && g.existed(at.i) && g.showsLast(at.i)
 	}
 	return false
 }
@@ -504,6 +505,28 @@ func (g *grid) arrived(at, to node) bool {
 func (g *grid) existed(i int) bool {
 	x, ok := g.in.Log.compactions[g.in.Compact]
 	return !ok || g.in.Compact == 0 || i == 0 || g.entries[i-1].Index < x
+}
+
+// showsLast tells whether the state before the first group can be what the first i entries left: the last of them that
+// could write shows in it.
+func (g *grid) showsLast(i int) bool {
+	for ; i > 0; i-- {
+		in := g.request(i - 1).Internal
+		switch {
+		case g.entries[i-1].Raw == nil || in.GetTxn() != nil:
+			return true
+		case in.GetPut() != nil || in.GetDeleteRange() != nil || in.GetLeaseRevoke() != nil:
+			want := g.predict(i-1, 0)
+			return !slices.ContainsFunc(want, g.missing) || g.judge(i-1, 0) != Allowed
+		}
+	}
+	return true
+}
+
+// missing tells whether a change does not show in the state before the first group.
+func (g *grid) missing(c Change) bool {
+	kv, _, live := g.in.Index.At(c.Key, g.mainBefore(0))
+	return live == c.Delete || live && (!bytes.Equal(kv.Value, c.Value) || kv.Lease != c.Lease)
 }
 
 func (g *grid) expand(at node, lowG int, visit func(cost int, next node, k kind)) {

@@ -32,4 +32,5 @@ var regressions = []struct {
 	{1487, "a flipped lease hidden by tampering with the log of the same member"},
 	{5076, "a compaction at revision 1 that hid everything before, so that all revisions had no entry"},
 	{5695, "a lost revision beside a tampered log given to the entry behind it"},
+	{6002, "a delete taken for one from before the compaction, though what it deletes is still there"},
 }
