@@ -126,7 +126,7 @@ type history struct {
 	partial int    // rows that an unfinished compaction has removed
 	snap    []byte // the membership at the snapshot index
 	snapCS  []byte
-	clean   dump // before anything was edited
+	clean   dump // before anything was edited, or a compaction stopped halfway: what another run can be compared with
 	dump    dump
 }
 

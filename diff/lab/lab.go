@@ -457,11 +457,10 @@ func (m *maker) apply() (bool, error) {
 		if h.dump, err = readDump(x.sc.db); err != nil {
 			return false, err
 		}
-		x.hist = h
+		x.hist, h.clean = h, h.dump
 		if err := x.halfCompact(); err != nil {
 			return false, err
 		}
-		h.clean = h.dump
 	}
 	return m.damage()
 }
