@@ -211,16 +211,22 @@ func (c *comparison) whole(i int) bool {
 	return h.whole() && uint64(c.last[i]-1) <= max(c.ms[i].DB.Tables.ConsistentIndex, uint64(len(h.entries)))
 }
 
-// agreed is the last main revision up to which members i and j hold the same rows, above the compact revision.
+// agreed is the last main revision up to which members i and j hold the same rows, above the revision that one of them is
+// compacted at: what a third one has compacted does not keep them from being compared.
 func (c *comparison) agreed(i, j int) int64 {
-	for _, p := range c.parts {
-		gi := slices.IndexFunc(p.groups, func(g []int) bool { return slices.Contains(g, i) })
-		gj := slices.IndexFunc(p.groups, func(g []int) bool { return slices.Contains(g, j) })
-		if gi >= 0 && gj >= 0 && gi != gj {
-			return p.revision - 1
+	x, y := c.ms[i].DB.Rows, c.ms[j].DB.Rows
+	last := min(c.last[i], c.last[j])
+	compact := max(c.ms[i].DB.CompactRevision(), c.ms[j].DB.CompactRevision())
+	from, _ := slices.BinarySearch(c.differing, compact+1)
+	for _, main := range c.differing[from:] {
+		if main > last {
+			break
+		}
+		if !x.Unknown(main) && !y.Unknown(main) && !sameRows(x.Group(main), y.Group(main)) {
+			return main - 1
 		}
 	}
-	return min(c.last[i], c.last[j])
+	return last
 }
 
 // trace is what each entry did on a member. Steps up to shared are those of the member it was aligned after.
