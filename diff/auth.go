@@ -67,21 +67,21 @@ func (c *comparison) authOdd(k *cause) bool {
 	found := false
 	for _, g := range k.groups {
 		a := c.auths[g[0]]
-		if a.timeline == nil || len(a.odd) == 0 {
+		if a.timeline == nil || a.timeline.Odd == 0 {
 			continue
 		}
 		if found {
 			return found // the first one is named
 		}
 		found = true
-		k.odd, k.index, k.outcome, k.again = g, a.odd[0], align.Refused, a.timeline.Again
+		k.odd, k.index, k.outcome, k.again = g, a.timeline.Odd, align.Refused, a.timeline.Again
 		how := "had no effect"
 		if k.again {
 			how = "was applied more than once"
 		}
 		k.what += fmt.Sprintf(": the entry %s on %s", how, strings.Join(c.labels(g), ", "))
-		if n := len(a.odd); n > 1 {
-			k.interval = &Interval{First: a.odd[0], Last: a.odd[n-1]}
+		if n := len(a.others); n > 0 {
+			k.interval = &Interval{First: a.timeline.Odd, Last: a.others[n-1].Odd}
 		}
 	}
 	return found

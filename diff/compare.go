@@ -271,7 +271,10 @@ func (c *comparison) align() {
 	for i := range c.ms {
 		c.auths[i] = c.authOf(i)
 	}
-	c.each(func(i int) { c.inputs[i] = c.input(i) })
+	c.each(func(i int) {
+		c.inputs[i] = c.input(i)
+		c.auths[i].settle(func() int { return align.Align(c.inputs[i]).Cost })
+	})
 	cost := make([]int, len(c.ms))
 	if len(c.parts) > 0 {
 		c.each(func(i int) { cost[i] = align.Align(c.inputs[i]).Cost })

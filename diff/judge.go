@@ -1,6 +1,7 @@
 package diff
 
 import (
+	"math"
 	"slices"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -12,9 +13,9 @@ import (
 
 // auth is what is known of one member's auth store through time.
 type auth struct {
-	timeline *authz.Timeline // nil if not known
-	odd      []uint64        // writes of which one, left out or applied twice, explains the tables; nil if none is needed
-	turns    []authTurn      // where only that is known: when auth came on and went off
+	timeline *authz.Timeline   // nil if not known
+	others   []*authz.Timeline // further ones, by other odd writes, that explain the tables as well
+	turns    []authTurn        // where only that is known: when auth came on and went off
 	before   bool
 }
 
@@ -34,10 +35,13 @@ func (c *comparison) authOf(i int) *auth {
 		}
 	}
 	if c.whole(i) {
-		a.timeline, a.odd = authz.Follow(applied, m.DB.Tables)
-		if a.timeline == nil && len(applied) < len(h.authWrites) {
+		all := authz.Follow(applied, m.DB.Tables)
+		if len(all) == 0 && len(applied) < len(h.authWrites) {
 			// Up to 3.4 the auth tables are not tied to the consistent index.
-			a.timeline, a.odd = authz.Follow(h.authWrites, m.DB.Tables)
+			all = authz.Follow(h.authWrites, m.DB.Tables)
+		}
+		if len(all) > 0 {
+			a.timeline, a.others = all[0], all[1:]
 		}
 	}
 	// Backwards from what the db says in the end.
@@ -52,6 +56,29 @@ func (c *comparison) authOf(i int) *auth {
 		}
 	}
 	return a
+}
+
+// maxTimelines bounds how many odd writes are told apart by what they would have led to.
+const maxTimelines = 64
+
+// settle takes those of several timelines that explain the rows best: an odd write that should have led to requests that
+// are refused, or are not, is none.
+func (a *auth) settle(cost func() int) {
+	if len(a.others) == 0 || len(a.others) >= maxTimelines {
+		return
+	}
+	least := math.MaxInt
+	var best []*authz.Timeline
+	for _, t := range append([]*authz.Timeline{a.timeline}, a.others...) {
+		a.timeline = t
+		switch n := cost(); {
+		case n < least:
+			least, best = n, []*authz.Timeline{t}
+		case n == least:
+			best = append(best, t)
+		}
+	}
+	a.timeline, a.others = best[0], best[1:]
 }
 
 // on tells whether auth was on when an entry was applied.

@@ -250,22 +250,59 @@ func TestFollowFindsTheOddWrite(t *testing.T) {
 		}
 		odd := writes[r.IntN(len(writes))].Index
 		again := r.IntN(2) == 0
-		end := run(writes, odd, again).last()
-		tl, candidates := Follow(writes, asTables(end))
-		if run(writes, 0, false).last().Equal(asTables(end)) {
-			if tl == nil || len(candidates) > 0 {
+		times := 0
+		if again {
+			times = 2
+		}
+		end := run(writes, only(odd, times)).last()
+		all := Follow(writes, asTables(end))
+		var candidates []uint64
+		for _, t := range all {
+			candidates = append(candidates, t.Odd)
+		}
+		switch {
+		case run(writes, func(*Write) int { return 1 }).last().Equal(asTables(end)):
+			if !slices.Equal(candidates, []uint64{0}) {
 				t.Errorf("seed %d: write %d makes no difference, but %v is blamed", seed, odd, candidates)
 			}
 			continue
-		}
-		if tl == nil || !slices.Contains(candidates, odd) {
-			if again && tl != nil && !tl.Again {
+		case !slices.Contains(candidates, odd):
+			if again && len(all) > 0 && !all[0].Again {
 				continue // leaving out another one explains it as well, and is likelier
 			}
 			t.Errorf("seed %d: write %d (again %v) is not among %v", seed, odd, again, candidates)
 			continue
 		}
 		found++
+	}
+	if found < 10 {
+		t.Errorf("only %d cases found anything", found)
+	}
+}
+
+// All writes of a user left out from one on are found, too.
+func TestFollowFindsTheRefusedUser(t *testing.T) {
+	found := 0
+	for seed := range uint64(200) {
+		r := rand.New(rand.NewPCG(seed, 3))
+		var writes []Write
+		for i := range uint64(30) {
+			writes = append(writes, Write{Index: 10 + i, Request: &raftlog.Request{Internal: randomWrite(r), User: pick(r, "root", "ann", "bob")}})
+		}
+		from := writes[r.IntN(len(writes))]
+		end := run(writes, func(w *Write) int {
+			if w.Index >= from.Index && w.Request.User == from.Request.User {
+				return 0
+			}
+			return 1
+		}).last()
+		all := Follow(writes, asTables(end))
+		if len(all) == 0 || !all[0].last().Equal(asTables(end)) {
+			t.Errorf("seed %d: writes of %s from %d on left out: not explained", seed, from.Request.User, from.Index)
+		}
+		if len(all) == 1 && all[0].Odd >= from.Index {
+			found++
+		}
 	}
 	if found < 10 {
 		t.Errorf("only %d cases found anything", found)

@@ -29,41 +29,62 @@ func (t *Timeline) At(index uint64) *State {
 }
 
 // Follow applies the writes of a log that begins with the cluster, and returns the timeline if it ends with the tables of
-// the member. If it does not, it looks for one write which, left out or applied twice, explains the difference: all such
-// writes are returned, the timeline being that of the first. None of them, and the timeline is nil.
-func Follow(writes []Write, tables *schema.Tables) (t *Timeline, odd []uint64) {
-	if t := run(writes, 0, false); t.last().Equal(tables) {
-		return t, nil
+// the member. If it does not, it looks for one write which, left out or applied twice, explains the difference: there is
+// a timeline for each such write. Otherwise all writes of one user from some entry on may have been refused, the first of
+// which is the odd one. None, if that does not explain it either.
+func Follow(writes []Write, tables *schema.Tables) []*Timeline {
+	if t := run(writes, func(*Write) int { return 1 }); t.last().Equal(tables) {
+		return []*Timeline{t}
 	}
-	for _, again := range []bool{false, true} {
+	for _, times := range []int{0, 2} {
+		var all []*Timeline
 		for _, w := range writes {
-			x := run(writes, w.Index, again)
-			if !x.last().Equal(tables) {
-				continue
+			if t := run(writes, only(w.Index, times)); t.last().Equal(tables) {
+				t.Odd, t.Again = w.Index, times > 1
+				all = append(all, t)
 			}
-			if t == nil {
-				t = x
-			}
-			odd = append(odd, w.Index)
 		}
-		if t != nil {
-			return t, odd
+		if len(all) > 0 {
+			return all
 		}
 	}
-	return nil, nil
+	// The last entry from which on this explains it leaves out the fewest writes, none of them without effect.
+	for i := range slices.Backward(writes) {
+		from := &writes[i]
+		t := run(writes, func(w *Write) int {
+			if w.Index >= from.Index && w.Request.User == from.Request.User {
+				return 0
+			}
+			return 1
+		})
+		if t.last().Equal(tables) {
+			t.Odd = from.Index
+			return []*Timeline{t}
+		}
+	}
+	return nil
+}
+
+// only applies one write some times, the others once.
+func only(index uint64, times int) func(*Write) int {
+	return func(w *Write) int {
+		if w.Index == index {
+			return times
+		}
+		return 1
+	}
 }
 
 func (t *Timeline) last() *State { return t.states[len(t.states)-1] }
 
-func run(writes []Write, odd uint64, again bool) *Timeline {
+// run applies each write as often as times says.
+func run(writes []Write, times func(*Write) int) *Timeline {
 	s := New()
-	t := &Timeline{states: []*State{s}, Odd: odd, Again: again}
-	for _, w := range writes {
+	t := &Timeline{states: []*State{s}}
+	for i := range writes {
+		w := &writes[i]
 		s = s.Clone()
-		if w.Index != odd || again {
-			s.Apply(w.Request)
-		}
-		if w.Index == odd && again {
+		for range times(w) {
 			s.Apply(w.Request)
 		}
 		t.indexes = append(t.indexes, w.Index)
