@@ -319,11 +319,17 @@ func (g *grid) pins() []pin {
 	var all []pin
 	for n, s := range g.groupSigs {
 		if at := g.in.Log.byContent[s]; s != 0 && count[s] == 1 && len(at) == 1 && int(at[0]) >= lo &&
-			g.entries[at[0]].Index <= g.in.ConsistentIndex && g.certain(n) {
+			g.entries[at[0]].Index <= g.in.ConsistentIndex && g.certain(n) && g.room(int(at[0]), n) {
 			all = append(all, pin{int(at[0]), n})
 		}
 	}
 	return ascending(all)
+}
+
+// room tells whether the entries behind one are enough to have made the groups behind another. Where the log does not go
+// back to the first revision, what it holds once may have been written by purged entries before.
+func (g *grid) room(i, n int) bool {
+	return g.in.Whole || g.in.From != nil || len(g.groups)-n <= len(g.entries)-i
 }
 
 // certain tells whether what a group holds names its entry: puts of keys that are always written with a fixed content.
