@@ -61,11 +61,20 @@ const maxRepairs = 3
 // repairs are the rows that changed or lost ones should be.
 func repairs(a *Alignment) map[int64][]mvcc.Row {
 	groups := map[int64][]mvcc.Row{}
+	wrong := map[string]bool{} // keys of which a row was wrong already
 	for i := range a.Steps {
 		s := &a.Steps[i]
-		if s.Revision > 0 && !s.HistoryOnly && (s.Outcome == Altered || s.Outcome == Lost || s.Outcome == Partial) {
-			s.fill(groups, s.Revision)
+		if s.Revision == 0 || s.Outcome != Altered && s.Outcome != Lost && s.Outcome != Partial {
+			continue
 		}
+		// Versions that are wrong behind another wrong row of their key count on from what that one was.
+		if s.HistoryOnly && slices.ContainsFunc(s.Predicted, func(c Change) bool { return wrong[c.Key] }) {
+			continue
+		}
+		for _, c := range s.Predicted {
+			wrong[c.Key] = true
+		}
+		s.fill(groups, s.Revision)
 	}
 	return groups
 }
