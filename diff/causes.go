@@ -220,7 +220,7 @@ func (c *comparison) causeAt(index uint64, members []int, es []effects) *cause {
 			}
 		}
 	}
-	if odd == nil {
+	if odd == nil || followed(members, es) {
 		c.doc.Counts.Consequences++
 		return nil
 	}
@@ -245,6 +245,41 @@ func (c *comparison) causeAt(index uint64, members []int, es []effects) *cause {
 	}
 	k.effects = c.describe(k, es)
 	return k
+}
+
+// followed tells whether nothing is odd about an entry but that some members, which could not be told to refuse it, did:
+// not what others did, but something else that their own state demanded.
+func followed(members []int, es []effects) bool {
+	var rest, refused []int
+	for _, i := range members {
+		switch s := es[i].odd(); {
+		case s == nil:
+			rest = append(rest, i)
+		case s.Outcome == align.Refused && s.Doubtful && !s.Again:
+			refused = append(refused, i)
+		default:
+			return false
+		}
+	}
+	return !slices.ContainsFunc(refused, func(i int) bool {
+		return slices.ContainsFunc(rest, func(j int) bool { return wrote(es[j].rows, es[i].odd().Predicted) })
+	})
+}
+
+// wrote tells whether rows hold what was predicted, whatever the revisions.
+func wrote(rows []mvcc.Row, want []align.Change) bool {
+	if len(rows) != len(want) {
+		return false
+	}
+	var kv mvcc.KeyValue
+	for n := range rows {
+		r, w := &rows[n], &want[n]
+		if kv.Decode(r.Value) != nil || w.Key != string(kv.Key) || w.Delete != r.Tombstone ||
+			!w.Delete && (!bytes.Equal(w.Value, kv.Value) || w.Lease != kv.Lease) {
+			return false
+		}
+	}
+	return true
 }
 
 func (e *effects) repeated() bool {
