@@ -135,6 +135,7 @@ type comparison struct {
 	at        []int64 // revision of each member at the common index, -1 if not known
 	causes    []*cause
 	floors    map[floor]uint64
+	bases     []int // of each member, the lowest member that is compacted at the same revision and to the same rows
 	mu        sync.Mutex
 	faults    []string // of reading while comparing
 	excused   int      // entries of a member alone that a rule which is not simulated may have refused
@@ -293,7 +294,7 @@ func (c *comparison) align() {
 			cmp.Compare(len(c.ms[a].DB.Rows.Holes()), len(c.ms[b].DB.Rows.Holes())), cmp.Compare(cost[a], cost[b]),
 			cmp.Compare(len(c.views[b].entries), len(c.views[a].entries)), cmp.Compare(like(b), like(a)), cmp.Compare(c.last[b], c.last[a]))
 	})
-	c.floors = map[floor]uint64{}
+	c.floors, c.bases = map[floor]uint64{}, c.compactedAlike()
 	for again := true; again; {
 		again = false
 		for k, i := range order {
@@ -306,10 +307,42 @@ func (c *comparison) align() {
 	}
 }
 
-// floor is where alignments begin: the revision from which on the state is known, in one history.
-type floor struct {
-	history  int
-	revision int64
+// floor is where alignments begin: the state that compaction left, which is that of several members, in one history.
+type floor struct{ history, base int }
+
+// compactedAlike tells of each member which one is the first of those compacted at the same revision that hold the same
+// there. Members that had parted before may have made that revision with different entries.
+func (c *comparison) compactedAlike() []int {
+	bases := make([]int, len(c.ms))
+	for i, m := range c.ms {
+		bases[i] = i
+		for j := range i {
+			if at := m.DB.CompactRevision(); at > 0 && at == c.ms[j].DB.CompactRevision() && c.sameAt(i, j, at) {
+				bases[i] = j
+				break
+			}
+		}
+	}
+	return bases
+}
+
+// sameAt tells whether two members hold the same keys at a revision.
+func (c *comparison) sameAt(i, j int, revision int64) bool {
+	end, _ := slices.BinarySearch(c.differing, revision+1)
+	keys := c.keysOf(c.differing[:end])
+	if len(keys) == 0 {
+		return true
+	}
+	want := func(k []byte) bool { _, ok := keys[string(k)]; return ok }
+	x, y := c.ms[i].DB.Rows.Index(want), c.ms[j].DB.Rows.Index(want)
+	for k := range keys {
+		_, a, ok := x.At(k, revision)
+		_, b, too := y.At(k, revision)
+		if ok != too || ok && !sameRow(a, b) {
+			return false
+		}
+	}
+	return true
 }
 
 // lower notes the first entry behind the revision at which member i's alignment begins, and tells whether it is earlier
@@ -317,10 +350,10 @@ type floor struct {
 // was compacted away; another whose first revision that entry made can.
 func (c *comparison) lower(i int) bool {
 	t := c.traces[i]
-	if t.base != nil || t.First == 0 || c.ms[i].DB.CompactRevision() == 0 {
+	if at := c.ms[i].DB.CompactRevision(); t.base != nil || t.First == 0 || at == 0 || t.Revision != at {
 		return false
 	}
-	f := floor{c.logs.history[i], t.Revision}
+	f := floor{c.logs.history[i], c.bases[i]}
 	old, known := c.floors[f]
 	if known && old <= t.First {
 		return false
@@ -355,7 +388,7 @@ func (c *comparison) traceAfter(i int, others []int) *trace {
 		return best
 	}
 	in := c.inputs[i]
-	if first, ok := c.floors[floor{c.logs.history[i], in.Compact}]; ok {
+	if first, ok := c.floors[floor{c.logs.history[i], c.bases[i]}]; ok {
 		in.From = &align.From{Index: first - 1, Revision: in.Compact}
 	}
 	return &trace{Alignment: *align.Align(in)}
