@@ -117,6 +117,8 @@ type Input struct {
 	Whole bool
 	// From resumes an alignment that another member shares up to here.
 	From *From
+	// repaired holds the rows of some main revisions as they must have been, where those in the table are wrong.
+	repaired map[int64][]mvcc.Row
 }
 
 // Judgement is what permissions, alarms and leases say of an entry.

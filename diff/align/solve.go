@@ -41,7 +41,7 @@ func Align(in Input) *Alignment {
 				continue
 			}
 			again := in
-			again.Index = in.Index.On(in.Table.Replace(rows))
+			again.Index, again.repaired = in.Index.On(in.Table.Replace(rows)), rows
 			if b := align(again); b.Cost < a.Cost {
 				in, a, better = again, b, true
 				break
@@ -281,6 +281,9 @@ func (g *grid) request(i int) *raftlog.Request {
 // match asks whether entry i made group n.
 func (g *grid) match(i, n int) (int, Outcome, string) {
 	c, out, detail := g.p.match(g.request(i), g.predict(i, n), &g.groups[n], g.mainBefore(n))
+	if rows, ok := g.in.repaired[g.groups[n].main]; ok && (out == Lost || out == Altered || out == Partial) && !Same(g.predict(i, n), rows) {
+		return -1, out, detail // the state is known to be what another entry made
+	}
 	if c < 0 || out == Unread || g.judge(i, n) != Denied {
 		return c, out, detail
 	}
