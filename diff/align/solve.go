@@ -335,8 +335,16 @@ func (g *grid) pins() []pin {
 			all = append(all, pin{int(at[0]), n})
 		}
 	}
-	return ascending(all)
+	all = ascending(all)
+	if !g.in.Whole && g.in.From == nil {
+		// Where the log begins, what looks like an entry's may be that of a purged one just before. The search tells.
+		all = all[min(unpinned, len(all)):]
+	}
+	return all
 }
+
+// unpinned is how many pairs next to the beginning of a log that is not whole are left to the search.
+const unpinned = 8
 
 // room tells whether the entries behind one are enough to have made the groups behind another. Where the log does not go
 // back to the first revision, what it holds once may have been written by purged entries before.
