@@ -2,6 +2,7 @@ package lab
 
 import (
 	"fmt"
+	"math"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -180,6 +181,27 @@ func (h *history) at(index uint64) int64 {
 		rev = e.After
 	}
 	return rev
+}
+
+// extraAt tells whether a revision that no entry made came with none between it and an entry: nothing tells then on which
+// side of the entry, which the db does not note, it was made.
+func (h *history) extraAt(index uint64) bool {
+	rev := h.at(index)
+	return slices.ContainsFunc(h.effects, func(e Effect) bool { return e.Index == 0 && (e.Before == rev || e.After == rev) })
+}
+
+// afterPurged tells whether no log holds an entry before that of a parting that made a revision on the member. What that
+// entry wrote first may then as well have been written by a purged one, which the others left out, and the entry itself
+// be applied once like everywhere else.
+func (m *maker) afterPurged(p *Parting) bool {
+	first := uint64(math.MaxUint64)
+	for _, x := range m.c.Members {
+		first = min(first, x.wals.first)
+	}
+	h := m.c.Members[p.Fault.Members[0]].hist
+	return first > 1 && !slices.ContainsFunc(h.effects, func(e Effect) bool {
+		return first <= e.Index && e.Index < p.Lo && e.After > e.Before
+	})
 }
 
 // equals is the range of entries next to the parting's that wrote the same.
@@ -399,6 +421,9 @@ func (m *maker) appliedParting(p *Parting) (*Parting, error) {
 	}
 	if !slices.ContainsFunc(m.c.Members, func(x *Member) bool { return x.hist.index >= p.Hi && !f.on(slices.Index(m.c.Members, x)) }) {
 		p.Required, p.why = false, "no witness of the last entry that it may be"
+	}
+	if (f.Kind == Twice || f.Kind == Replay) && p.Named && m.afterPurged(p) {
+		p.Named, p.why = false, "as if a purged entry was left out elsewhere"
 	}
 	if n := x.hist.note.index; p.Lo <= n && n < p.Hi {
 		m.c.Truth.torn = true // which keys differ at the common index depends on which entry it was

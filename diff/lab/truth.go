@@ -234,6 +234,9 @@ func (m *maker) keys(t *Truth) {
 			return // whether the common index lies before or behind the compaction is a close call
 		}
 	}
+	if slices.ContainsFunc(m.c.Members, func(x *Member) bool { return x.hist.extraAt(x.hist.note.index) }) {
+		return // whether a revision that no entry made came before or behind the common index is a close call, too
+	}
 	for i, x := range m.c.Members {
 		if x.hist.note.index == 0 || x.hist.compact > x.hist.note.rev {
 			continue
