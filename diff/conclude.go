@@ -301,13 +301,17 @@ func (c *comparison) precedes(p *parting, k *cause) bool {
 }
 
 // firstAlike goes back from a revision over those that hold the same on some member: a write that is missing among
-// several of the same content shows at the last of them only.
+// several of the same content shows at the last of them only. Where compaction has removed how far back they went, it may
+// have been any.
 func (c *comparison) firstAlike(revision int64) int64 {
-	for revision > c.compact+1 && slices.ContainsFunc(c.ms, func(m *inspect.Member) bool {
+	for revision > 1 && slices.ContainsFunc(c.ms, func(m *inspect.Member) bool {
 		a, b := changes(m.DB.Rows.Group(revision-1)), changes(m.DB.Rows.Group(revision))
 		return len(a) > 0 && slices.Equal(a, b)
 	}) {
 		revision--
+	}
+	if revision <= c.compact {
+		return 1
 	}
 	return revision
 }

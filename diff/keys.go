@@ -2,6 +2,7 @@ package diff
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -186,7 +187,7 @@ func (c *comparison) oldKey(k string, ixs []*mvcc.Index, byGroups map[string]*ca
 		}
 		return (a == nil) == (b == nil) && (a == nil || sameRow(a, b))
 	}
-	groups := partition(known, same)
+	groups := c.sides(known, same)
 	if len(groups) < 2 {
 		return
 	}
@@ -208,4 +209,34 @@ func (c *comparison) oldKey(k string, ixs []*mvcc.Index, byGroups map[string]*ca
 		}
 	}
 	kk.keys = append(kk.keys, k)
+}
+
+// sides splits members by what is left of a key. One that stopped before the compact revision may agree with several
+// sides that do not agree with each other: it is of the one that follows its log, if there is one.
+func (c *comparison) sides(known []int, same func(i, j int) bool) [][]int {
+	var groups [][]int
+	order := slices.SortedStableFunc(slices.Values(known), func(i, j int) int { return cmp.Compare(c.last[j], c.last[i]) })
+	for _, i := range order {
+		var may []int
+		for n, g := range groups {
+			if !slices.ContainsFunc(g, func(j int) bool { return !same(i, j) }) {
+				may = append(may, n)
+			}
+		}
+		if len(may) > 1 {
+			may = slices.DeleteFunc(may, func(n int) bool { return c.logs.history[groups[n][0]] != c.logs.history[i] })
+			if len(may) != 1 {
+				continue
+			}
+		}
+		if len(may) == 0 {
+			groups = append(groups, []int{i})
+		} else {
+			groups[may[0]] = append(groups[may[0]], i)
+		}
+	}
+	for _, g := range groups {
+		slices.Sort(g)
+	}
+	return groups
 }
