@@ -367,16 +367,22 @@ func (c *comparison) lower(i int) bool {
 // leaves something odd, the shared part may have been read wrongly: neighbours that write the same cannot be told apart
 // by one member alone. So places before what is odd there are tried, too, and the reading with the least is taken.
 func (c *comparison) traceAfter(i int, others []int) *trace {
+	var begun *trace
 	for _, j := range others {
 		places := c.resume(i, j)
-		if len(places) == 0 || places[0].shared == 0 && places[0].Revision > 1 {
-			continue // nothing shared but the beginning, which may be another entry for each
+		switch {
+		case len(places) == 0:
+			continue
+		case places[0].shared == 0 && places[0].Revision > 1:
+			// Nothing shared but the beginning, which may be another entry for each.
+			if begun == nil && places[0].Revision > c.ms[i].DB.CompactRevision() && places[0].Revision <= c.agreed(i, j) {
+				begun = c.resumed(i, j, places[0])
+			}
+			continue
 		}
 		var best *trace
 		for _, p := range places {
-			in := c.inputs[i]
-			in.From = &p.From
-			t := &trace{base: c.traces[j], shared: p.shared, Alignment: *align.Align(in)}
+			t := c.resumed(i, j, p)
 			if best == nil || t.Cost < best.Cost {
 				best = t
 			}
@@ -384,14 +390,28 @@ func (c *comparison) traceAfter(i int, others []int) *trace {
 				break
 			}
 		}
-		c.inputs[i].From = nil
 		return best
 	}
 	in := c.inputs[i]
 	if first, ok := c.floors[floor{c.logs.history[i], c.bases[i]}]; ok {
 		in.From = &align.From{Index: first - 1, Revision: in.Compact}
 	}
-	return &trace{Alignment: *align.Align(in)}
+	own := &trace{Alignment: *align.Align(in)}
+	if begun != nil && own.Revision != begun.base.startRevision() && begun.Cost < own.Cost+costParted {
+		return begun
+	}
+	return own
+}
+
+// costParted is what it costs to say that members which hold the same revisions where the log of one begins had come
+// there with different entries: that something else befell one of them before.
+const costParted = 20
+
+// resumed aligns member i behind a place of member j's alignment.
+func (c *comparison) resumed(i, j int, p place) *trace {
+	in := c.inputs[i]
+	in.From = &p.From
+	return &trace{base: c.traces[j], shared: p.shared, Alignment: *align.Align(in)}
 }
 
 func (c *comparison) input(i int) align.Input {
