@@ -37,6 +37,7 @@ func (c *comparison) conclude() {
 	c.followForks()
 	c.followPartings()
 	c.followLeases()
+	c.followRules()
 	number := map[*cause]int{}
 	for _, k := range c.causes {
 		if k.of == nil {
@@ -139,6 +140,25 @@ func (c *comparison) followPartings() {
 		for _, x := range c.causes {
 			if x.between == nil && x.index > 0 && x.revision > 0 && x.revision <= k.between.Last && separates(k.groups, x.groups) {
 				k.of = x
+				break
+			}
+		}
+	}
+}
+
+// followRules makes consequences of tables that differ because a rule kept the entry that changes them from having an
+// effect, too.
+func (c *comparison) followRules() {
+	for _, k := range c.causes {
+		if k.of != nil || k.index == 0 || k.layer != LayerAuth && k.layer != LayerAlarm && k.layer != LayerLease {
+			continue
+		}
+		for _, r := range c.causes {
+			if r.rule == nil || r.outcome != align.Refused || r.index >= k.index || !slices.EqualFunc(r.groups, k.groups, slices.Equal[[]int]) {
+				continue
+			}
+			if q := c.request(r.odd[0], k.index); q != nil && r.rule.hits(q) {
+				k.of = r
 				break
 			}
 		}

@@ -8,6 +8,9 @@ import (
 	"slices"
 	"strings"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"etcd-autopsy/diff/align"
 	"etcd-autopsy/inspect/schema"
 )
 
@@ -150,7 +153,71 @@ func groupsOf(members []int, same func(i, j int) bool) [][]int {
 
 func (c *comparison) compareAlarms() {
 	members := c.comparable("alarms", func(h *history) []uint64 { return h.alarms })
-	c.table(members, LayerAlarm, "alarms", func(t *schema.Tables) any { return t.Alarms })
+	if k := c.table(members, LayerAlarm, "alarms", func(t *schema.Tables) any { return t.Alarms }); k != nil {
+		c.alarmOdd(k)
+	}
+}
+
+// alarmOdd names the entry that some members must have left out: an alarm is as the last entry about it made it.
+func (c *comparison) alarmOdd(k *cause) {
+	all := slices.Concat(k.groups...)
+	slices.Sort(all)
+	with := func(a schema.AlarmMember, on bool) []int {
+		return slices.DeleteFunc(slices.Clone(all), func(i int) bool { return slices.Contains(c.ms[i].DB.Tables.Alarms, a) != on })
+	}
+	var alarm schema.AlarmMember
+	var on bool
+	for _, i := range all {
+		for _, a := range c.ms[i].DB.Tables.Alarms {
+			if len(with(a, true)) == len(all) {
+				continue
+			}
+			if x, active := c.alarmedBy(all[0], a); x > 0 && (k.index == 0 || x < k.index) {
+				k.index, alarm, on = x, a, active
+			}
+		}
+	}
+	if k.index == 0 {
+		return
+	}
+	k.odd, k.outcome = with(alarm, !on), align.Refused
+	k.what += ": the entry had no effect on " + strings.Join(c.labels(k.odd), ", ")
+	c.followAlarm(k, alarm, on)
+}
+
+// alarmedBy is the entry that set an alarm as it is in the end, by member i's log, 0 if none did: of several in a row that
+// ask for the same the first one. It also tells whether the alarm is on then.
+func (c *comparison) alarmedBy(i int, a schema.AlarmMember) (index uint64, on bool) {
+	for _, x := range slices.Backward(c.views[i].alarms) {
+		r := c.request(i, x)
+		if x > c.ms[i].DB.Tables.ConsistentIndex || r == nil || r.Internal.GetAlarm().GetMemberID() != a.Member || r.Internal.GetAlarm().GetAlarm().String() != a.Type {
+			continue
+		}
+		active := r.Internal.Alarm.Action == pb.AlarmRequest_ACTIVATE
+		if index > 0 && active != on {
+			break
+		}
+		index, on = x, active
+	}
+	return index, on
+}
+
+// followAlarm marks what the difference led to: requests that an alarm refuses on those members alone that have it.
+func (c *comparison) followAlarm(k *cause, a schema.AlarmMember, on bool) {
+	outcome := align.Refused
+	if on {
+		outcome = align.Permitted
+	}
+	refuses := turn{on: true, corrupt: a.Type == pb.AlarmType_CORRUPT.String()}
+	for _, x := range c.causes {
+		if x.layer == LayerApply && x.outcome == outcome && x.index > k.index && slices.Equal(x.odd, k.odd) &&
+			!slices.ContainsFunc(append([]uint64{x.index}, x.entries...), func(index uint64) bool {
+				r := c.request(x.odd[0], index)
+				return r == nil || !refusedBy(refuses, r.Internal)
+			}) {
+			x.of = k
+		}
+	}
 }
 
 // compareMembership compares the members buckets. Their attributes are stale by design in some versions, so that only
