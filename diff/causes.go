@@ -384,10 +384,11 @@ func separates(a, b [][]int) bool {
 	group := func(gs [][]int, i int) int {
 		return slices.IndexFunc(gs, func(g []int) bool { return slices.Contains(g, i) })
 	}
-	for _, g := range a {
-		for _, h := range a {
-			x, y := group(b, g[0]), group(b, h[0])
-			if x >= 0 && y >= 0 && x != y {
+	all := slices.Concat(a...)
+	for _, i := range all {
+		for _, j := range all {
+			x, y := group(b, i), group(b, j)
+			if x >= 0 && y >= 0 && x != y && group(a, i) != group(a, j) {
 				return true
 			}
 		}
