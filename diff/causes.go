@@ -100,7 +100,12 @@ func (c *comparison) findCauses() {
 		}
 	}
 	slices.SortStableFunc(all, func(a, b *cause) int { return cmp.Compare(a.index, b.index) })
-	c.causes = append(c.causes, c.merge(all)...)
+	merged := c.merge(all)
+	for _, k := range merged {
+		if !c.covered(k, merged) {
+			c.causes = append(c.causes, k)
+		}
+	}
 }
 
 // vouched tells whether what member i did with an entry can be held against others. Where rows could not be read, what

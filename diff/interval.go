@@ -1,57 +1,107 @@
 package diff
 
 import (
+	"math"
 	"slices"
 
 	"etcd-autopsy/diff/align"
+	"etcd-autopsy/diff/authz"
 )
 
 // spread finds the entries that could stand in for a cause's: neighbours that write the same, so that the rows are the
 // same whichever of them was left out, or applied again. The interval between the outermost two contains the truth.
 func (c *comparison) spread(k *cause) {
-	if k.index == 0 || len(k.odd) == 0 || len(k.entries) > 1 {
+	if k.index == 0 || len(k.odd) == 0 || !k.again && (len(k.entries) > 1 || k.outcome != align.Refused) {
 		return
 	}
-	if k.outcome != align.Refused && !k.again {
-		return
-	}
-	first, last := k.index, k.index
+	first, last := uint64(math.MaxUint64), uint64(0)
 	for _, i := range k.odd {
-		lo, hi := c.standIns(k, i)
+		lo, hi := c.reading(k, i)
 		first, last = min(first, lo), max(last, hi)
 	}
-	if first != last {
-		k.interval = &Interval{First: first, Last: last}
+	switch {
+	case first != last:
+		k.interval, k.entries = &Interval{First: first, Last: last}, nil
+	case first != k.index:
+		k.index, k.entries = first, nil
 	}
 }
 
-// standIns is the range of entries that could stand in for a cause's on one odd member. Others may have left out more.
-func (c *comparison) standIns(k *cause, i int) (first, last uint64) {
-	var steps []*align.Step
-	at := -1
-	c.traces[i].steps(func(s *align.Step) {
-		if s.Index == k.index && (s.Outcome == k.outcome || s.Again == k.again) {
-			at = len(steps)
-		}
-		steps = append(steps, s)
-	})
-	switch {
-	case at < 0:
-		return k.index, k.index
-	case k.again:
+// reading is the range of entries that could stand in for a cause's on one odd member. Others may have left out more.
+func (c *comparison) reading(k *cause, i int) (first, last uint64) {
+	first, last = k.index, k.index
+	if k.again {
 		// The same content made both revisions: neighbours with that content may have been applied twice instead.
-		return c.alike(i, k.index)
+		return c.alike(i, k)
 	}
-	return c.slide(i, steps, at, -1), c.slide(i, steps, at, +1)
+	for _, x := range c.doubles(k, i) {
+		first, last = min(first, x), max(last, x)
+	}
+	return first, last
 }
 
 // misread tells whether a cause is only a matter of reading: the odd members made the revision with a neighbour that
 // writes the same, and at that neighbour's turn the others had no effect, or have not come to it. Then all did the same.
 func (c *comparison) misread(k *cause) bool {
-	if k.outcome != align.Refused || k.again || len(k.odd) == 0 {
-		return false
+	return len(k.odd) > 0 && slices.ContainsFunc(c.doubles(k, k.odd[0]), func(x uint64) bool { return c.idleAt(k, x) })
+}
+
+// covered tells whether a cause is only a matter of reading because of a rule that the same members follow: they made the
+// revision with this entry, and it is a neighbour that writes the same which the rule kept from having an effect. If that
+// lies before all others that the rule covers, the rule begins there.
+func (c *comparison) covered(k *cause, by []*cause) bool {
+	for _, r := range by {
+		if r == k || r.rule == nil || r.outcome != k.outcome || !slices.Equal(r.odd, k.odd) {
+			continue
+		}
+		for _, x := range c.doubles(k, k.odd[0]) {
+			q := c.request(k.odd[0], x)
+			switch {
+			case q == nil || !r.rule.hits(q):
+			case x > r.index:
+				return true
+			case k.index < r.index && !c.exempt(r, x):
+				c.begin(r, x, k)
+				return true
+			}
+		}
 	}
-	i := k.odd[0]
+	return false
+}
+
+// exempt tells whether between an entry and the first one of a rule there is one that the rule covers, and that had an
+// effect.
+func (c *comparison) exempt(r *cause, from uint64) bool {
+	found := false
+	c.traces[r.odd[0]].steps(func(s *align.Step) {
+		if from < s.Index && s.Index < r.index && s.Revision > 0 {
+			q := c.request(r.odd[0], s.Index)
+			found = found || q == nil || r.rule.hits(q)
+		}
+	})
+	return found
+}
+
+// begin makes an entry the first one of rule k: what is known of another one that writes the same holds for it.
+func (c *comparison) begin(k *cause, index uint64, like *cause) {
+	k.entries = append([]uint64{index}, k.entries...)
+	k.index, k.revision, k.effects = index, 0, slices.Clone(like.effects)
+	k.what = k.rule.says(len(k.entries), c.without(k))
+	for n, g := range k.groups {
+		for _, s := range c.stepsAt(g[0], index) {
+			if s.Revision > 0 && !slices.Contains(k.odd, g[0]) {
+				k.effects[n].Revision = s.Revision
+				k.revision = s.Revision
+			}
+		}
+	}
+}
+
+// doubles lists the entries that may have been without effect on a member instead of a cause's one.
+func (c *comparison) doubles(k *cause, i int) []uint64 {
+	if k.outcome != align.Refused || k.again || len(k.entries) > 1 {
+		return nil
+	}
 	var steps []*align.Step
 	at := -1
 	c.traces[i].steps(func(s *align.Step) {
@@ -61,14 +111,9 @@ func (c *comparison) misread(k *cause) bool {
 		steps = append(steps, s)
 	})
 	if at < 0 {
-		return false
+		return nil
 	}
-	for _, t := range []uint64{c.slide(i, steps, at, +1), c.slide(i, steps, at, -1)} {
-		if t != k.index && c.idleAt(k, t) {
-			return true
-		}
-	}
-	return false
+	return append(c.slide(i, steps, at, -1), c.slide(i, steps, at, +1)...)
 }
 
 // idleAt tells whether all members of a cause that are not odd did nothing at an entry.
@@ -89,11 +134,10 @@ func (c *comparison) idleAt(k *cause, index uint64) bool {
 }
 
 // slide goes from a step without effect to its neighbours in one direction, as long as the skipped entry could have made
-// the neighbour's revision and the neighbour be the skipped one. It returns the last entry that can stand in.
-func (c *comparison) slide(i int, steps []*align.Step, at, dir int) uint64 {
+// the neighbour's revision and the neighbour be the skipped one. It returns those that can stand in.
+func (c *comparison) slide(i int, steps []*align.Step, at, dir int) (reached []uint64) {
 	in := &c.inputs[i]
 	skipped := steps[at]
-	reached := skipped.Index
 	var between []*align.Step
 	for n := at + dir; n >= 0 && n < len(steps); n += dir {
 		s := steps[n]
@@ -112,52 +156,162 @@ func (c *comparison) slide(i int, steps []*align.Step, at, dir int) uint64 {
 		if e == nil || s.Outcome != align.Applied || !align.Same(in.Predict(e, s.Revision-1), rows) {
 			return reached
 		}
-		// What lies between would then see the keyspace after, or before, the revision.
-		state := s.Revision
+		// What lies between would then see the keyspace after, or before, the revision; what is refused still would be.
+		was, state := s.Revision-1, s.Revision
 		if dir < 0 {
-			state = s.Revision - 1
+			was, state = state, was
 		}
 		for _, b := range between {
-			if o := find(c.views[i].entries, b.Index); o == nil || len(in.Predict(o, state)) > 0 {
+			o := find(c.views[i].entries, b.Index)
+			if o == nil || len(in.Predict(o, state)) > 0 && len(in.Predict(o, was)) == 0 {
 				return reached
 			}
 		}
 		between = nil
-		skipped, reached = s, s.Index
+		skipped, reached = s, append(reached, s.Index)
 	}
 	return reached
 }
 
-// alike is the range of neighbouring entries that write what entry index writes, entries without effect in between.
-func (c *comparison) alike(i int, index uint64) (first, last uint64) {
-	in := &c.inputs[i]
-	e := find(c.views[i].entries, index)
-	if e == nil {
-		return index, index
+// alike is the range of entries that may have been applied again instead of those of a cause, and the first of which are
+// to be named: the same number of neighbours in a row, which would have left the same rows.
+func (c *comparison) alike(i int, k *cause) (first, last uint64) {
+	r := &repeat{c: c, i: i, n: max(len(k.entries), 1)}
+	var at int
+	if at = r.read(k.index); at < 0 {
+		return k.index, k.index
 	}
-	var steps []*align.Step
+	if !r.fits(at, at) {
+		// Something else came between the two applications.
+		if r.n > 1 {
+			return k.index, k.index
+		}
+		return c.alikeContent(i, k.index, r.steps, r.made[at])
+	}
+	var may []uint64
+	try := func(q int) bool {
+		if q < 0 || q+r.n > len(r.made) || !r.fits(at, q) {
+			return false
+		}
+		if !r.counts(q) {
+			may = append(may, r.steps[r.made[q]].Index)
+		}
+		return true
+	}
+	for q := at; try(q); q-- {
+	}
+	for q := at + 1; try(q); q++ {
+	}
+	if len(may) == 0 {
+		return k.index, k.index
+	}
+	return slices.Min(may), slices.Max(may)
+}
+
+// repeat is some entries in a row that were applied twice on a member.
+type repeat struct {
+	c     *comparison
+	i, n  int           // the member, and how many of the entries had an effect
+	steps []*align.Step // first applications
+	made  []int         // positions of those that made a revision
+}
+
+// read reads the steps, and returns the position in made of an entry, -1 if it is not there.
+func (r *repeat) read(index uint64) int {
 	at := -1
-	c.traces[i].steps(func(s *align.Step) {
+	r.c.traces[r.i].steps(func(s *align.Step) {
 		if s.Again || s.Index == 0 {
 			return
 		}
-		if s.Index == index {
-			at = len(steps)
+		if s.Revision > 0 {
+			if s.Index == index {
+				at = len(r.made)
+			}
+			r.made = append(r.made, len(r.steps))
 		}
-		steps = append(steps, s)
+		r.steps = append(r.steps, s)
 	})
+	if at+r.n > len(r.made) {
+		return -1
+	}
+	return at
+}
+
+// fits tells whether the rows are as if the entries from made[q] on had been applied twice in a row, where those from
+// made[p] on are said to have been.
+func (r *repeat) fits(p, q int) bool {
+	from, to := r.made[min(p, q)], r.made[max(p, q)+r.n-1]
+	first, last := r.made[q], r.made[q+r.n-1]
+	at := r.steps[from].Revision - 1
+	return r.apply(from, last, &at) && r.apply(first, last, &at) && r.apply(last+1, to, &at)
+}
+
+// apply tells whether a range of entries would have done after main revision at what they did, and moves at behind them.
+func (r *repeat) apply(from, to int, at *int64) bool {
+	in := &r.c.inputs[r.i]
+	for n := from; n <= to; n++ {
+		s := r.steps[n]
+		e := find(r.c.views[r.i].entries, s.Index)
+		switch {
+		case e == nil:
+			return false
+		case s.Revision > 0:
+			if s.Outcome != align.Applied || !align.Same(in.Predict(e, *at), in.Table.Group(*at+1)) {
+				return false
+			}
+			*at++
+		case s.Outcome != align.NoEffect:
+			return false
+		case len(in.Predict(e, *at)) > 0 && len(in.Predict(e, r.before(n))) == 0:
+			return false // then it would have had an effect
+		}
+	}
+	return true
+}
+
+// before is the revision before a step without effect.
+func (r *repeat) before(n int) int64 {
+	for _, s := range slices.Backward(r.steps[:n]) {
+		if s.Revision > 0 {
+			return s.Revision
+		}
+	}
+	return 1
+}
+
+// counts tells whether the entries from made[q] on include one that raises the auth revision each time it is applied,
+// although the auth tables show none that was applied twice.
+func (r *repeat) counts(q int) bool {
+	a := r.c.auths[r.i]
+	if a.timeline == nil || a.timeline.Again {
+		return false
+	}
+	from, to := r.steps[r.made[q]].Index, r.steps[r.made[q+r.n-1]].Index
+	return slices.ContainsFunc(r.c.views[r.i].authWrites, func(w authz.Write) bool {
+		return from < w.Index && w.Index < to && countsAgain(w.Request.Type)
+	})
+}
+
+// alikeContent is the range of entries around step at that write the same, whatever came between its two applications.
+func (c *comparison) alikeContent(i int, index uint64, steps []*align.Step, at int) (first, last uint64) {
 	first, last = index, index
-	for n := at - 1; at >= 0 && n >= 0; n-- {
-		if s := steps[n]; s.Revision > 0 {
-			if !align.Same(in.Predict(e, s.Revision-1), in.Table.Group(s.Revision)) {
+	in := &c.inputs[i]
+	e := find(c.views[i].entries, index)
+	if e == nil || at < 0 {
+		return first, last
+	}
+	writes := func(s *align.Step) bool { return align.Same(in.Predict(e, s.Revision-1), in.Table.Group(s.Revision)) }
+	for _, s := range slices.Backward(steps[:at]) {
+		if s.Revision > 0 {
+			if !writes(s) {
 				break
 			}
 			first = s.Index
 		}
 	}
-	for n := at + 1; at >= 0 && n < len(steps); n++ {
-		if s := steps[n]; s.Revision > 0 {
-			if !align.Same(in.Predict(e, s.Revision-1), in.Table.Group(s.Revision)) {
+	for _, s := range steps[at+1:] {
+		if s.Revision > 0 {
+			if !writes(s) {
 				break
 			}
 			last = s.Index

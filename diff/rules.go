@@ -20,6 +20,11 @@ type rule struct {
 	byAuthRevision bool
 }
 
+// says tells what became of the entries that a rule covers.
+func (r *rule) says(entries int, where string) string {
+	return fmt.Sprintf("all %d %s that would change a key had no effect on %s", entries, r.name, where)
+}
+
 // rulesFor are the kinds that could have made entry r depart, the narrowest first.
 func rulesFor(r *raftlog.Request, highest uint64) []rule {
 	who := "without user"
@@ -70,7 +75,7 @@ func (c *comparison) extent(like []*cause) int {
 	for _, r := range rulesFor(first, highest) {
 		if n := c.ruleExtent(odd, k.index, departs, r); n >= minRule && n > best {
 			best, k.rule = n, &r
-			k.what = fmt.Sprintf("all %d %s that would change a key had no effect on %s", n, r.name, c.without(k))
+			k.what = r.says(n, c.without(k))
 		}
 	}
 	if n := c.runExtent(odd, k.index, departs); n > best {
