@@ -102,7 +102,7 @@ func (c *comparison) findCauses() {
 	slices.SortStableFunc(all, func(a, b *cause) int { return cmp.Compare(a.index, b.index) })
 	merged := c.merge(all)
 	for _, k := range merged {
-		if !c.covered(k, merged) {
+		if !c.joins(k, merged) {
 			c.causes = append(c.causes, k)
 		}
 	}

@@ -11,7 +11,7 @@ import (
 // spread finds the entries that could stand in for a cause's: neighbours that write the same, so that the rows are the
 // same whichever of them was left out, or applied again. The interval between the outermost two contains the truth.
 func (c *comparison) spread(k *cause) {
-	if k.index == 0 || len(k.odd) == 0 || !k.again && (len(k.entries) > 1 || k.outcome != align.Refused) {
+	if k.index == 0 || len(k.odd) == 0 || !k.again && (k.rule != nil || k.outcome != align.Refused) {
 		return
 	}
 	first, last := uint64(math.MaxUint64), uint64(0)
@@ -29,10 +29,12 @@ func (c *comparison) spread(k *cause) {
 
 // reading is the range of entries that could stand in for a cause's on one odd member. Others may have left out more.
 func (c *comparison) reading(k *cause, i int) (first, last uint64) {
-	first, last = k.index, k.index
-	if k.again {
+	switch first, last = k.index, k.index; {
+	case k.again:
 		// The same content made both revisions: neighbours with that content may have been applied twice instead.
 		return c.alike(i, k)
+	case len(k.entries) > 1:
+		return c.slideRun(i, k)
 	}
 	for _, x := range c.doubles(k, i) {
 		first, last = min(first, x), max(last, x)
@@ -46,21 +48,21 @@ func (c *comparison) misread(k *cause) bool {
 	return len(k.odd) > 0 && slices.ContainsFunc(c.doubles(k, k.odd[0]), func(x uint64) bool { return c.idleAt(k, x) })
 }
 
-// covered tells whether a cause is only a matter of reading because of a rule that the same members follow: they made the
-// revision with this entry, and it is a neighbour that writes the same which the rule kept from having an effect. If that
-// lies before all others that the rule covers, the rule begins there.
-func (c *comparison) covered(k *cause, by []*cause) bool {
-	for _, r := range by {
-		if r == k || r.rule == nil || r.outcome != k.outcome || !slices.Equal(r.odd, k.odd) {
+// joins tells whether a cause is only a matter of reading because of another one, of the same members: they made the
+// revision with this entry, and it is a neighbour that writes the same which had no effect, as the rule of the other
+// cause demands, or in a row with its entries. That cause begins with it then, if it comes first.
+func (c *comparison) joins(k *cause, all []*cause) bool {
+	for _, r := range all {
+		if r == k || r.again || r.outcome != k.outcome || !slices.Equal(r.odd, k.odd) {
 			continue
 		}
 		for _, x := range c.doubles(k, k.odd[0]) {
 			q := c.request(k.odd[0], x)
 			switch {
-			case q == nil || !r.rule.hits(q):
-			case x > r.index:
+			case q == nil || r.rule != nil && !r.rule.hits(q):
+			case x > r.index && r.rule != nil:
 				return true
-			case k.index < r.index && !c.exempt(r, x):
+			case x < r.index && k.index < r.index && !c.interrupted(r, x):
 				c.begin(r, x, k)
 				return true
 			}
@@ -69,21 +71,24 @@ func (c *comparison) covered(k *cause, by []*cause) bool {
 	return false
 }
 
-// exempt tells whether between an entry and the first one of a rule there is one that the rule covers, and that had an
-// effect.
-func (c *comparison) exempt(r *cause, from uint64) bool {
+// interrupted tells whether between an entry and the first one of a cause there is one that had an effect, and that the
+// rule of the cause covers, if it has one.
+func (c *comparison) interrupted(r *cause, from uint64) bool {
 	found := false
 	c.traces[r.odd[0]].steps(func(s *align.Step) {
 		if from < s.Index && s.Index < r.index && s.Revision > 0 {
 			q := c.request(r.odd[0], s.Index)
-			found = found || q == nil || r.rule.hits(q)
+			found = found || r.rule == nil || q == nil || r.rule.hits(q)
 		}
 	})
 	return found
 }
 
-// begin makes an entry the first one of rule k: what is known of another one that writes the same holds for it.
+// begin makes an entry the first one of cause k: what is known of another one that writes the same holds for it.
 func (c *comparison) begin(k *cause, index uint64, like *cause) {
+	if len(k.entries) == 0 {
+		k.entries = []uint64{k.index}
+	}
 	k.entries = append([]uint64{index}, k.entries...)
 	k.index, k.revision, k.effects = index, 0, slices.Clone(like.effects)
 	k.what = k.rule.says(len(k.entries), c.without(k))
@@ -171,6 +176,57 @@ func (c *comparison) slide(i int, steps []*align.Step, at, dir int) (reached []u
 		skipped, reached = s, append(reached, s.Index)
 	}
 	return reached
+}
+
+// slideRun is the range of entries at which as many in a row may have been without effect, so that those that had one
+// made the same revisions.
+func (c *comparison) slideRun(i int, k *cause) (first, last uint64) {
+	var steps []align.Step
+	at, n := -1, len(k.entries)
+	c.traces[i].steps(func(s *align.Step) {
+		if s.Revision == 0 && (s.Outcome != align.Refused || s.Doubtful) && !slices.Contains(k.entries, s.Index) {
+			return
+		}
+		if s.Index == k.index && !s.Again {
+			at = len(steps)
+		}
+		steps = append(steps, *s)
+	})
+	first, last = k.index, k.index
+	if at < 0 || at+n > len(steps) {
+		return first, last
+	}
+	// Where the alignment has another one without effect for the first of them, those between made the revision before.
+	z := at
+	for z > 0 && steps[z].Revision > 0 {
+		z--
+	}
+	for ; z < at; z++ {
+		a, b := &steps[z], &steps[z+1]
+		a.Revision, b.Revision, a.Outcome, b.Outcome = b.Revision, a.Revision, b.Outcome, a.Outcome
+	}
+	if slices.ContainsFunc(steps[at:at+n], func(s align.Step) bool { return s.Revision > 0 }) {
+		return first, last
+	}
+	// made tells whether steps from one on would have made the revisions that those from another on did.
+	made := func(by, of, count int) bool {
+		in := &c.inputs[i]
+		for x := range count {
+			o := &steps[of+x]
+			e := find(c.views[i].entries, steps[by+x].Index)
+			if e == nil || o.Outcome != align.Applied || o.Again || !align.Same(in.Predict(e, o.Revision-1), in.Table.Group(o.Revision)) {
+				return false
+			}
+		}
+		return true
+	}
+	for q := at - 1; q >= 0 && made(q+n, q, at-q); q-- {
+		first = steps[q].Index
+	}
+	for q := at + 1; q+n <= len(steps) && made(at, at+n, q-at); q++ {
+		last = steps[q].Index
+	}
+	return first, last
 }
 
 // alike is the range of entries that may have been applied again instead of those of a cause, and the first of which are

@@ -20,8 +20,11 @@ type rule struct {
 	byAuthRevision bool
 }
 
-// says tells what became of the entries that a rule covers.
+// says tells what became of the entries that a rule covers, of some in a row if it is nil.
 func (r *rule) says(entries int, where string) string {
+	if r == nil {
+		return fmt.Sprintf("%d entries in a row had no effect on %s", entries, where)
+	}
 	return fmt.Sprintf("all %d %s that would change a key had no effect on %s", entries, r.name, where)
 }
 
@@ -78,9 +81,10 @@ func (c *comparison) extent(like []*cause) int {
 			k.what = r.says(n, c.without(k))
 		}
 	}
-	if n := c.runExtent(odd, k.index, departs); n > best {
+	// A row of entries says more than their kind, unless they have a user in common.
+	if n := c.runExtent(odd, k.index, departs); n > best || n == best && n > 1 && first.User == "" {
 		best, k.rule = n, nil
-		k.what = fmt.Sprintf("%d entries in a row had no effect on %s", n, c.without(k))
+		k.what = k.rule.says(n, c.without(k))
 	}
 	return best
 }
