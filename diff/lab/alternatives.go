@@ -8,8 +8,8 @@ import (
 // which of them it was.
 func (m *maker) alternatives(p *Parting, base *history) error {
 	f := p.Fault
-	i := f.Members[0]
-	x := m.c.Members[i]
+	x := m.struck(f)
+	i := slices.Index(m.c.Members, x)
 	// try runs g instead of f.
 	try := func(g *Fault) (bool, error) {
 		last := g.Index + uint64(max(g.Count, 1)) - 1

@@ -190,6 +190,16 @@ func (h *history) extraAt(index uint64) bool {
 	return slices.ContainsFunc(h.effects, func(e Effect) bool { return e.Index == 0 && (e.Before == rev || e.After == rev) })
 }
 
+// struck is the first member that a fault has befallen: not all that it is planned for may have come that far.
+func (m *maker) struck(f *Fault) *Member {
+	for _, i := range f.Members {
+		if x := m.c.Members[i]; x.hist.index >= f.Index {
+			return x
+		}
+	}
+	return m.c.Members[f.Members[0]]
+}
+
 // afterPurged tells whether no log holds an entry before that of a parting that made a revision on the member. What that
 // entry wrote first may then as well have been written by a purged one, which the others left out, and the entry itself
 // be applied once like everywhere else.
@@ -198,7 +208,7 @@ func (m *maker) afterPurged(p *Parting) bool {
 	for _, x := range m.c.Members {
 		first = min(first, x.wals.first)
 	}
-	h := m.c.Members[p.Fault.Members[0]].hist
+	h := m.struck(p.Fault).hist
 	return first > 1 && !slices.ContainsFunc(h.effects, func(e Effect) bool {
 		return first <= e.Index && e.Index < p.Lo && e.After > e.Before
 	})
@@ -206,7 +216,7 @@ func (m *maker) afterPurged(p *Parting) bool {
 
 // equals is the range of entries next to the parting's that wrote the same.
 func (m *maker) equals(p *Parting) (lo, hi uint64) {
-	effs := m.c.Members[p.Fault.Members[0]].hist.effects
+	effs := m.struck(p.Fault).hist.effects
 	at := slices.IndexFunc(effs, func(e Effect) bool { return e.Index == p.Index && e.After > e.Before })
 	lo, hi = p.Index, p.Index
 	if at < 0 {
@@ -355,8 +365,8 @@ func (m *maker) signature(i int, index uint64) string {
 
 func (m *maker) appliedParting(p *Parting) (*Parting, error) {
 	f := p.Fault
-	i := f.Members[0]
-	x := m.c.Members[i]
+	x := m.struck(f)
+	i := slices.Index(m.c.Members, x)
 	if x.hist.index < f.Index {
 		return nil, nil // it stopped before
 	}
