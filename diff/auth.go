@@ -32,6 +32,7 @@ func (c *comparison) compareAuth() {
 		c.authReplay(k)
 	}
 	c.followAuth(k)
+	c.followReplay(k)
 }
 
 // describeAuth says which of the tables differ, and what each group has.
@@ -220,6 +221,18 @@ func (c *comparison) followAuth(k *cause) {
 		if x.layer == LayerApply && (x.outcome == align.Refused || x.outcome == align.Permitted) && c.byUser(x) && slices.EqualFunc(x.groups, k.groups, slices.Equal[[]int]) &&
 			(k.index > 0 && k.index < x.index || k.index == 0 && x.rule != nil && x.rule.byAuthRevision) {
 			x.of = k
+		}
+	}
+}
+
+// followReplay makes a consequence of auth entries that were applied again in one go with others that wrote keys.
+func (c *comparison) followReplay(k *cause) {
+	if !k.again {
+		return
+	}
+	for _, x := range c.causes {
+		if x != k && x.layer == LayerApply && x.again && slices.Equal(x.odd, k.odd) && k.of == nil {
+			k.of = x
 		}
 	}
 }

@@ -47,7 +47,7 @@ func (c *comparison) conclude() {
 	}
 	for _, k := range c.causes {
 		if k.of != nil {
-			v, by := c.write(k), number[k.of]
+			v, by := c.write(k), number[k.root()]
 			v.CausedBy = &by
 			d.Consequences = append(d.Consequences, v)
 		}
@@ -76,6 +76,14 @@ func (c *comparison) conclude() {
 	}
 	c.limits()
 	c.notes()
+}
+
+// root is the cause that a consequence goes back to.
+func (k *cause) root() *cause {
+	for k.of != nil {
+		k = k.of
+	}
+	return k
 }
 
 // notes tells of findings that mattered to nothing that was compared.

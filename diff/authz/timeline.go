@@ -1,6 +1,7 @@
 package authz
 
 import (
+	"cmp"
 	"slices"
 
 	"etcd-autopsy/inspect/raftlog"
@@ -30,8 +31,8 @@ func (t *Timeline) At(index uint64) *State {
 
 // Follow applies the writes of a log that begins with the cluster, and returns the timeline if it ends with the tables of
 // the member. If it does not, it looks for one write which, left out or applied twice, explains the difference: there is
-// a timeline for each such write. Otherwise all writes of one user from some entry on may have been refused, the first of
-// which is the odd one. None, if that does not explain it either.
+// a timeline for each such write. Otherwise several in a row may have been applied again, or all writes of one user from
+// some entry on may have been refused, the first of which is the odd one. None, if that does not explain it either.
 func Follow(writes []Write, tables *schema.Tables) []*Timeline {
 	if t := run(writes, func(*Write) int { return 1 }); t.last().Equal(tables) {
 		return []*Timeline{t}
@@ -48,6 +49,9 @@ func Follow(writes []Write, tables *schema.Tables) []*Timeline {
 			return all
 		}
 	}
+	if all := replays(writes, tables); len(all) > 0 {
+		return all
+	}
 	// The last entry from which on this explains it leaves out the fewest writes, none of them without effect.
 	for i := range slices.Backward(writes) {
 		from := &writes[i]
@@ -63,6 +67,56 @@ func Follow(writes []Write, tables *schema.Tables) []*Timeline {
 		}
 	}
 	return nil
+}
+
+// maxReplayed is how many writes there may be for every row of them to be tried.
+const maxReplayed = 40
+
+// replays are the timelines in which a row of writes was applied again. The odd write is the first one that counted twice.
+func replays(writes []Write, tables *schema.Tables) []*Timeline {
+	if len(writes) > maxReplayed {
+		return nil
+	}
+	type row struct{ first, last uint64 }
+	seen := map[row]bool{}
+	var all []*Timeline
+	for j := range writes {
+		t := run(writes[:j+1], func(*Write) int { return 1 })
+		for i := range j {
+			s := t.last().Clone()
+			var r row
+			for _, w := range writes[i : j+1] {
+				before := s.Revision
+				if s.Apply(w.Request); s.Revision > before {
+					r.last = w.Index
+					if r.first == 0 {
+						r.first = w.Index
+					}
+				}
+			}
+			if r.first == 0 || seen[r] {
+				continue
+			}
+			seen[r] = true
+			x := &Timeline{indexes: slices.Clone(t.indexes), states: slices.Clone(t.states), Odd: r.first, Again: true}
+			x.states[j+1] = s
+			if x.then(writes[j+1:]); x.last().Equal(tables) {
+				all = append(all, x)
+			}
+		}
+	}
+	slices.SortStableFunc(all, func(a, b *Timeline) int { return cmp.Compare(a.Odd, b.Odd) })
+	return all
+}
+
+// then applies further writes once each.
+func (t *Timeline) then(writes []Write) {
+	for _, w := range writes {
+		s := t.last().Clone()
+		s.Apply(w.Request)
+		t.indexes = append(t.indexes, w.Index)
+		t.states = append(t.states, s)
+	}
 }
 
 // only applies one write some times, the others once.
