@@ -277,7 +277,7 @@ func (c *comparison) align() {
 		c.auths[i].settle(func() int { return align.Align(c.inputs[i]).Cost })
 	})
 	cost := make([]int, len(c.ms))
-	if len(c.parts) > 0 {
+	if c.disagree() {
 		c.each(func(i int) { cost[i] = align.Align(c.inputs[i]).Cost })
 	}
 	// The best witness first: least compacted, then the one that does what etcd's rules demand, then one of the many.
@@ -305,6 +305,18 @@ func (c *comparison) align() {
 	for i := range c.ms {
 		c.inputs[i].Index = c.traces[i].Index
 	}
+}
+
+// disagree tells whether revisions show that members have parted: rows that differ, or fewer revisions by more entries.
+func (c *comparison) disagree() bool {
+	for i, m := range c.ms {
+		for j, o := range c.ms {
+			if c.last[i] < c.last[j] && m.DB.Tables.ConsistentIndex >= o.DB.Tables.ConsistentIndex {
+				return true
+			}
+		}
+	}
+	return len(c.parts) > 0
 }
 
 // floor is where alignments begin: the state that compaction left, which is that of several members, in one history.
