@@ -30,6 +30,7 @@ const (
 	costBranch  = 20
 	costPartial = 22
 	costAltered = 23 // and 1 for every further field that differs
+	costForeign = 20 // more, if the rows are what another entry writes
 	costLost    = 22
 	costReplay  = 23
 	costExtra   = 25

@@ -36,7 +36,7 @@ func Align(in Input) *Alignment {
 	a := align(in)
 	for range maxRepairs {
 		better := false
-		for _, rows := range []map[int64][]mvcc.Row{repairs(a), refills(a)} {
+		for _, rows := range []map[int64][]mvcc.Row{repairs(a), refills(a), in.replaced(a)} {
 			if len(rows) == 0 {
 				continue
 			}
@@ -96,6 +96,27 @@ func refills(a *Alignment) map[int64][]mvcc.Row {
 		}
 		if s.Revision > 0 {
 			refused = nil
+		}
+	}
+	return groups
+}
+
+// replaced are the rows that those without an entry should be if they are what became of the next entry's: what came
+// behind may have written its content once more.
+func (in *Input) replaced(a *Alignment) map[int64][]mvcc.Row {
+	groups := map[int64][]mvcc.Row{}
+	for i := range a.Steps[:max(len(a.Steps)-1, 0)] {
+		s, next := &a.Steps[i], &a.Steps[i+1]
+		if s.Outcome != Extra || next.Outcome != Applied || next.Again {
+			continue
+		}
+		k, ok := slices.BinarySearchFunc(in.Log.entries, next.Index, func(e Entry, x uint64) int { return cmp.Compare(e.Index, x) })
+		if !ok {
+			continue
+		}
+		p := Step{Predicted: in.Predict(&in.Log.entries[k], s.Revision-1)}
+		if rows := in.Table.Group(s.Revision); len(p.Predicted) == len(rows) && p.Predicted[0].Key == string(rows[0].Key()) {
+			p.fill(groups, s.Revision)
 		}
 	}
 	return groups
@@ -283,6 +304,12 @@ func (g *grid) match(i, n int) (int, Outcome, string) {
 	c, out, detail := g.p.match(g.request(i), g.predict(i, n), &g.groups[n], g.mainBefore(n))
 	if rows, ok := g.in.repaired[g.groups[n].main]; ok && (out == Lost || out == Altered || out == Partial) && !Same(g.predict(i, n), rows) {
 		return -1, out, detail // the state is known to be what another entry made
+	}
+	if out == Altered && c >= 0 {
+		// A row that holds just what another entry writes was hardly changed to that by chance.
+		if at := g.in.Log.byContent[g.groupSigs[n]]; len(at) > 0 && !slices.Contains(at, int32(i)) {
+			c += costForeign
+		}
 	}
 	if c < 0 || out == Unread || g.judge(i, n) != Denied {
 		return c, out, detail
