@@ -46,11 +46,21 @@ func (c *comparison) findCauses() {
 	first := uint64(0)
 	for i, t := range c.traces {
 		byIndex[i] = map[uint64][]*align.Step{}
-		var prev uint64
+		var prev, begin uint64 // the entry before, and the first one that made a revision
+		run := len(extras)     // where the revisions without an entry begin that lie just before
 		t.steps(func(s *align.Step) {
 			if s.Index > 0 {
 				byIndex[i][s.Index] = append(byIndex[i][s.Index], s)
 				prev = s.Index
+				if begin == 0 && s.Revision > 0 {
+					begin = s.Index
+				}
+				if s.Again && s.Index == begin && s.Revision > 0 && run < len(extras) && t.first() > 1 {
+					extras = append(extras[:run], c.begunBefore(extras[run], t.first()))
+				}
+				if s.Revision > 0 || !s.Again {
+					run = len(extras)
+				}
 				return
 			}
 			if s.Outcome == align.Unread {
@@ -411,6 +421,15 @@ func (c *comparison) stepsAt(i int, index uint64) []*align.Step {
 	return found
 }
 
+// begunBefore makes of revisions without an entry, behind which a member applied its log again from the first entry on,
+// the beginning of that replay: entries made them that the log does not hold any more.
+func (c *comparison) begunBefore(k *cause, first uint64) *cause {
+	k.layer, k.again, k.outcome = LayerApply, true, align.Applied
+	k.between = &RevisionInterval{First: k.revision, Last: k.revision}
+	k.interval = &Interval{First: 1, Last: first - 1}
+	return k
+}
+
 // extraCauses keeps the revisions without an entry that not all members have.
 func (c *comparison) extraCauses(extras []*cause) {
 	for n, k := range extras {
@@ -437,6 +456,9 @@ func (c *comparison) extraCauses(extras []*cause) {
 		x.odd, x.groups = have, [][]int{have, rest}
 		sortGroups(x.groups)
 		x.what = "a revision that no entry of the log made"
+		if k.again {
+			x.entries, x.what = nil, "entries from before the log begins were applied again"
+		}
 		x.effects = []Effect{{Members: c.labels(have), Revision: k.revision, Changes: changes(c.ms[i].DB.Rows.Group(k.revision))}, {Members: c.labels(rest)}}
 		c.causes = append(c.causes, &x)
 	}

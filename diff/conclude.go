@@ -38,6 +38,7 @@ func (c *comparison) conclude() {
 	c.followPartings()
 	c.followLeases()
 	c.followRules()
+	c.followReplays()
 	number := map[*cause]int{}
 	for _, k := range c.causes {
 		if k.of == nil {
@@ -169,6 +170,24 @@ func (c *comparison) followRules() {
 				k.of = r
 				break
 			}
+		}
+	}
+}
+
+// followReplays makes one cause of a replay that began before the log does: what it went on with is applied again next.
+func (c *comparison) followReplays() {
+	for _, r := range c.causes {
+		if !r.again || r.index > 0 {
+			continue
+		}
+		var next *cause
+		for _, k := range c.causes {
+			if k.again && k.index > 0 && k.layer == LayerApply && slices.Equal(k.odd, r.odd) && (next == nil || k.index < next.index) {
+				next = k
+			}
+		}
+		if next != nil && next.of == nil {
+			next.of = r
 		}
 	}
 }
