@@ -28,7 +28,11 @@ func (c *comparison) compareAuth() {
 		return
 	}
 	c.describeAuth(k)
-	if !c.authOdd(k) {
+	// Where several were applied again, a restart tells which.
+	if slices.ContainsFunc(slices.Concat(k.groups...), func(i int) bool { return c.auths[i].timeline != nil && c.auths[i].timeline.Row }) {
+		c.authReplay(k)
+	}
+	if k.index == 0 && !c.authOdd(k) {
 		c.authReplay(k)
 	}
 	c.followAuth(k)

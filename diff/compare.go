@@ -535,7 +535,7 @@ func (c *comparison) reach(i int) uint64 {
 		if e.Index > limit || e.Index != at+1 {
 			break
 		}
-		if len(c.inputs[i].Predict(e, c.last[i])) > 0 && !c.ruledOut(i, e) {
+		if want := c.inputs[i].Predict(e, c.last[i]); len(want) > 0 && !c.ruledOut(i, e) && !c.denied(i, e, want) {
 			break
 		}
 		at = e.Index
@@ -548,6 +548,12 @@ func (c *comparison) ruledOut(i int, e *align.Entry) bool {
 	return slices.ContainsFunc(c.causes, func(k *cause) bool {
 		return k.rule != nil && slices.Contains(k.odd, i) && k.rule.hits(e.Request())
 	})
+}
+
+// denied tells whether permissions or an alarm, as they are on member i, refuse an entry behind its last revision.
+func (c *comparison) denied(i int, e *align.Entry, want []align.Change) bool {
+	in := &c.inputs[i]
+	return in.Judge(e.Index, e.Request(), want, func(lease int64) []string { return in.Index.Attached(lease, c.last[i]) }) == align.Denied
 }
 
 // revisionAt is member i's revision once entry index was applied, -1 if that is not known.

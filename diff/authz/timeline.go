@@ -21,6 +21,8 @@ type Timeline struct {
 	// Odd is the write that had to be left out, or applied again, for the end to be the member's tables; 0 if none.
 	Odd   uint64
 	Again bool
+	// Row is true if it is the first one of several in a row.
+	Row bool
 }
 
 // At is the state that entry index meets.
@@ -98,7 +100,7 @@ func replays(writes []Write, tables *schema.Tables) []*Timeline {
 				continue
 			}
 			seen[r] = true
-			x := &Timeline{indexes: slices.Clone(t.indexes), states: slices.Clone(t.states), Odd: r.first, Again: true}
+			x := &Timeline{indexes: slices.Clone(t.indexes), states: slices.Clone(t.states), Odd: r.first, Again: true, Row: true}
 			x.states[j+1] = s
 			if x.then(writes[j+1:]); x.last().Equal(tables) {
 				all = append(all, x)
