@@ -2,6 +2,7 @@ package diff
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -56,8 +57,12 @@ func compare(ms []*inspect.Member) *comparison {
 func (c *comparison) guard(name string, f func()) {
 	defer func() {
 		if p := recover(); p != nil {
+			text := fmt.Sprintf("%s: internal error, please report it: %v", name, p)
+			if err, ok := p.(error); ok && errors.Is(err, evidence.ErrShrank) {
+				text = err.Error()
+			}
 			c.mu.Lock()
-			c.faults = append(c.faults, fmt.Sprintf("%s: internal error, please report it: %v", name, p))
+			c.faults = append(c.faults, text)
 			c.mu.Unlock()
 		}
 	}()

@@ -234,6 +234,7 @@ func newGrid(in *Input) *grid {
 		g.base = max(g.base, in.From.Revision)
 	}
 	t := in.Table
+	g.base = max(g.base, g.reach())
 	next := g.base + 1
 	for i := t.Lower(g.base + 1); i < t.Len(); {
 		j := i
@@ -249,11 +250,7 @@ func newGrid(in *Input) *grid {
 				g.groups = append(g.groups, group{main: next})
 			}
 		}
-		gr := group{main: main, unread: t.Unknown(main)}
-		for r := i; r < j; r++ {
-			gr.rows = append(gr.rows, *t.Row(r))
-		}
-		g.groups = append(g.groups, gr)
+		g.groups = append(g.groups, group{main: main, unread: t.Unknown(main), rows: slices.Clip(t.Rows(i, j))})
 		i, next = j, main+1
 	}
 	if t.Unknown(math.MaxInt64) {
@@ -265,6 +262,26 @@ func newGrid(in *Input) *grid {
 		g.groupSigs[i] = h.ofGroup(&g.groups[i])
 	}
 	return g
+}
+
+// reach is a main revision that no entry that is left can have made, though each were applied twice: rows up to there
+// need not be looked at. 0 is none.
+func (g *grid) reach() int64 {
+	t, left := g.in.Table, 2*len(g.entries)+1024
+	for i := range g.entries {
+		if g.entries[i].many {
+			return 0
+		}
+	}
+	for i := t.Len() - 1; i > 0; i-- {
+		if t.Row(i).Rev.Main == t.Row(i-1).Rev.Main {
+			continue
+		}
+		if left--; left == 0 {
+			return t.Row(i).Rev.Main - 1
+		}
+	}
+	return 0
 }
 
 // mainBefore is the main revision of the state after the first n groups.

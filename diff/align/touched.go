@@ -115,6 +115,9 @@ func (t *Touched) Carried(lease int64) bool {
 	return ok && lease != 0
 }
 
+// AnyLease tells whether what carries some lease is touched.
+func (t *Touched) AnyLease() bool { return len(t.leases) > 0 }
+
 // Index indexes what is touched in a table.
 func (t *Touched) Index(table *mvcc.Table) *mvcc.Index {
 	leased := map[string]struct{}{}

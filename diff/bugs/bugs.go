@@ -159,6 +159,7 @@ func (c *Case) Explain(cause *Cause) []Verdict {
 // Findings tests every hypothesis that needs no divergence: about single members, and about the set.
 func (c *Case) Findings() []Verdict {
 	c.share()
+	c.checkAll()
 	var out []Verdict
 	for _, b := range catalogue {
 		if b.All != nil {

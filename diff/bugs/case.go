@@ -2,15 +2,18 @@ package bugs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"slices"
 	"strings"
+	"sync"
 
 	"etcd-autopsy/diff/align"
 	"etcd-autopsy/diff/replay"
 	"etcd-autopsy/inspect"
 	"etcd-autopsy/inspect/check"
+	"etcd-autopsy/inspect/evidence"
 	"etcd-autopsy/inspect/finding"
 	"etcd-autopsy/inspect/raftlog"
 )
@@ -187,11 +190,31 @@ func plural(n int, one, many string) string {
 
 func count(n int, one, many string) string { return fmt.Sprintf("%d %s", n, plural(n, one, many)) }
 
-// has tells whether a check of the member found something of a kind.
-func (m *Member) has(codes ...string) []finding.Finding {
+// check looks at the member's files once.
+func (m *Member) check() {
 	if m.findings == nil {
 		m.findings = append([]finding.Finding{}, check.Member(m.Member).Findings...)
 	}
+}
+
+// checkAll looks at the files of all members at the same time.
+func (c *Case) checkAll() {
+	var wg sync.WaitGroup
+	faults := make([]error, len(c.Members))
+	for i, m := range c.Members {
+		wg.Go(func() {
+			faults[i] = evidence.Guard(m.Label, func() error { m.check(); return nil })
+		})
+	}
+	wg.Wait()
+	if err := errors.Join(faults...); err != nil {
+		panic(err) // a file has shrunk: whoever asked is guarded, too
+	}
+}
+
+// has tells whether a check of the member found something of a kind.
+func (m *Member) has(codes ...string) []finding.Finding {
+	m.check()
 	var fs []finding.Finding
 	for _, f := range m.findings {
 		if slices.Contains(codes, f.Code) {

@@ -129,27 +129,22 @@ func (st *State) WithAuth(a Auth) *State {
 
 // live yields the rows of the live keys that are touched, in no order.
 func (st *State) live(keys *align.Touched) iter.Seq[*mvcc.Row] {
-	last := map[string]int{}
+	last := st.rows.NewLast()
 	var kv mvcc.KeyValue
-	upTo := st.rows.Lower(st.Revision + 1)
-	for i := range upTo {
-		r := st.rows.Row(i)
-		if kv.Decode(r.Value) != nil {
-			continue
-		}
-		switch k := string(kv.Key); {
-		case r.Tombstone:
-			delete(last, k)
-		case keys == nil || keys.Has(kv.Key) || keys.Carried(kv.Lease):
-			last[k] = i
-		default:
-			// A key that is touched by its lease only is not any more once it has another lease.
-			delete(last, k)
+	for i := range st.rows.Lower(st.Revision + 1) {
+		// A key that is touched by its lease only counts as long as it has that lease: which row is the last one, all
+		// of them tell.
+		if keys == nil || keys.AnyLease() || keys.Has(st.rows.Row(i).Key()) {
+			last.Put(i)
 		}
 	}
 	return func(yield func(*mvcc.Row) bool) {
-		for _, i := range last {
-			if !yield(st.rows.Row(i)) {
+		for i := range last.Rows() {
+			r := st.rows.Row(i)
+			if r.Tombstone || kv.Decode(r.Value) != nil || keys != nil && !keys.Has(kv.Key) && !keys.Carried(kv.Lease) {
+				continue
+			}
+			if !yield(r) {
 				return
 			}
 		}
@@ -208,7 +203,11 @@ func (st *State) rewindLeases(b *Base) {
 	}
 	used := map[int64]bool{}
 	var kv mvcc.KeyValue
-	for r := range st.live(nil) {
+	live := st.live(nil)
+	if !st.rows.HasLeases() {
+		live = func(func(*mvcc.Row) bool) {}
+	}
+	for r := range live {
 		if kv.Decode(r.Value) == nil && kv.Lease != 0 {
 			used[kv.Lease] = true
 			at(kv.Lease)

@@ -43,10 +43,8 @@ func (c *checker) rows() {
 		l.add(finding.New(code, finding.Error, c.dbFile(), format, args...).OnPage(r.Page, int64(r.Page)*size))
 	}
 	prev := mvcc.Revision{Main: max(compact, 1), Sub: -1}
-	type state struct{ create, version int64 }
-	alive := map[string]state{}
-	gone := map[string]bool{}
-	var kv mvcc.KeyValue
+	last := t.NewLast()
+	var kv, before mvcc.KeyValue
 	for i := range t.Len() {
 		r := t.Row(i)
 		if err := kv.Decode(r.Value); err != nil || len(kv.Key) == 0 {
@@ -57,28 +55,31 @@ func (c *checker) rows() {
 			c.numbering(at, prev, r)
 			prev = r.Rev
 		}
+		previous := last.Put(i)
 		if r.Tombstone {
-			delete(alive, string(kv.Key))
-			gone[string(kv.Key)] = true
 			continue
+		}
+		ok, gone := false, false
+		if previous >= 0 {
+			gone = t.Row(previous).Tombstone
+			ok = !gone && before.Decode(t.Row(previous).Value) == nil
 		}
 		if kv.Mod != r.Rev.Main {
 			at("row-mod-revision", r, "revision %v: the row says mod_revision %d", r.Rev, kv.Mod)
 		}
 		if kv.Create > kv.Mod || kv.Version < 1 || kv.Create < 1 || kv.Version > kv.Mod-kv.Create+1 {
 			at("row-version", r, "revision %v: version %d, create_revision %d and mod_revision %d do not go together", r.Rev, kv.Version, kv.Create, kv.Mod)
-		} else if s, ok := alive[string(kv.Key)]; ok && !t.Unknown(r.Rev.Main) && (kv.Version != s.version+1 || kv.Create != s.create) &&
+		} else if ok && !t.Unknown(r.Rev.Main) && (kv.Version != before.Version+1 || kv.Create != before.Create) &&
 			r.Rev.Main > compact && len(t.Holes()) == 0 {
 			at("row-version", r, "revision %v: version %d and create_revision %d follow version %d and create_revision %d of the same key",
-				r.Rev, kv.Version, kv.Create, s.version, s.create)
+				r.Rev, kv.Version, kv.Create, before.Version, before.Create)
 		} else if !ok && r.Rev.Main > compact && len(t.Holes()) == 0 && (kv.Version != 1 || kv.Create != r.Rev.Main) {
 			why := "no earlier row of the key is left"
-			if gone[string(kv.Key)] {
+			if gone {
 				why = "the key was deleted before"
 			}
 			at("row-version", r, "revision %v: version %d and create_revision %d, but %s", r.Rev, kv.Version, kv.Create, why)
 		}
-		alive[string(kv.Key)] = state{kv.Create, kv.Version}
 	}
 	l.done()
 	c.budget()

@@ -45,18 +45,16 @@ func (t *Table) HashKV(rev, compact int64) uint32 {
 // keys that are alive after row end-1.
 func (t *Table) superseded(split, end int) (over []bool, live int) {
 	over = make([]bool, split)
-	seen := make(map[string]struct{}, split)
-	for i := end - 1; i >= 0; i-- {
-		r := &t.rows[i]
-		k := r.Key()
-		if _, ok := seen[string(k)]; ok {
-			if i < split {
-				over[i] = true
-			}
-			continue
+	last := t.NewLast()
+	for i := range end {
+		previous := last.Put(i)
+		if previous >= 0 && previous < split {
+			over[previous] = true
 		}
-		seen[string(k)] = struct{}{}
-		if !r.Tombstone {
+		if previous >= 0 && !t.rows[previous].Tombstone {
+			live--
+		}
+		if !t.rows[i].Tombstone {
 			live++
 		}
 	}

@@ -94,8 +94,15 @@ func (kv *KeyValue) Same(o *KeyValue) bool {
 func (kv *KeyValue) Decode(b []byte) error {
 	*kv = KeyValue{}
 	for off := 0; off < len(b); {
-		num, typ, n := protowire.ConsumeTag(b[off:])
-		if n < 0 {
+		var num protowire.Number
+		var typ protowire.Type
+		n := 1
+		if tag := b[off]; tag < 0x80 { // the rule: every field of a KeyValue has a tag of one byte
+			num, typ = protowire.Number(tag>>3), protowire.Type(tag&7)
+		} else {
+			num, typ, n = protowire.ConsumeTag(b[off:])
+		}
+		if n < 0 || num < 1 {
 			return fmt.Errorf("%w: byte %d: bad tag", ErrKeyValue, off)
 		}
 		off += n

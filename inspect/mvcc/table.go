@@ -210,20 +210,22 @@ func SortRows(rows []Row) {
 
 // CountLive is the number of keys that exist after the last row.
 func (t *Table) CountLive() int {
-	seen := make(map[string]struct{}, t.Len()/2)
-	live := 0
-	for i := t.Len() - 1; i >= 0; i-- {
-		r := &t.rows[i]
-		k := r.Key()
-		if _, ok := seen[string(k)]; ok {
-			continue
+	last, live := t.NewLast(), 0
+	for i := range t.rows {
+		if previous := last.Put(i); previous >= 0 && !t.rows[previous].Tombstone {
+			live--
 		}
-		seen[string(k)] = struct{}{}
-		if !r.Tombstone {
+		if !t.rows[i].Tombstone {
 			live++
 		}
 	}
 	return live
+}
+
+// HasLeases tells whether any row carries a lease.
+func (t *Table) HasLeases() bool {
+	var kv KeyValue
+	return slices.ContainsFunc(t.rows, func(r Row) bool { return !r.Tombstone && kv.Decode(r.Value) == nil && kv.Lease != 0 })
 }
 
 // LeasedKeys counts the live keys of each lease after the last row.
