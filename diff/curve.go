@@ -11,8 +11,13 @@ type Curve struct {
 // maxPoints bounds a curve: more cannot be told apart in a picture.
 const maxPoints = 400
 
-// curves thins out what every entry did. Where a member departs from what etcd's rules predict, nothing is left out.
+// around is how many entries on either side of the first divergence are all in the curves.
+const around = 64
+
+// curves thins out what every entry did. Where a member departs from what etcd's rules predict, and around the first
+// divergence, nothing is left out.
 func (c *comparison) curves() {
+	from, to := c.doc.nearFirst()
 	for i, m := range c.ms {
 		x := Curve{Member: m.Label}
 		n := 0
@@ -26,10 +31,28 @@ func (c *comparison) curves() {
 		c.traces[i].steps(func(s *align.Step) {
 			k++
 			at, rev = max(at, s.Index), max(rev, s.Revision)
-			if k%every == 0 || k == n || s.Anomalous() && len(x.Points) < 4*maxPoints {
+			near := from <= at && at < to
+			if k%every == 0 || k == n || near || s.Anomalous() && len(x.Points) < 4*maxPoints {
 				x.Points = append(x.Points, Position{at, rev})
 			}
 		})
 		c.doc.Curves = append(c.doc.Curves, x)
 	}
+}
+
+// nearFirst returns the indexes from and up to, not including, which lie near the first divergence.
+func (d *Document) nearFirst() (from, to uint64) {
+	if len(d.Divergences) == 0 {
+		return 0, 0
+	}
+	var at uint64
+	switch v := &d.Divergences[0]; {
+	case v.Entry != nil:
+		at = v.Entry.Index
+	case v.EntryInterval != nil:
+		at = v.EntryInterval.First
+	default:
+		return 0, 0
+	}
+	return at - min(at, around), at + around
 }
