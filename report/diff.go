@@ -1,6 +1,7 @@
 package report
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"slices"
@@ -20,6 +21,23 @@ const (
 // Diff writes the result of a comparison.
 func Diff(w io.Writer, doc *diff.Document, format Format, hints ...string) error {
 	return encode(w, format, doc, func() *page { return diffPage(doc, hints) }, func() [][]string { return diffLines(doc) })
+}
+
+// AnswerMarkdown is the result of a comparison as Markdown, for a text that says where the rest of a list is.
+func AnswerMarkdown(doc *diff.Document, rest string) string {
+	p := diffPage(doc, nil)
+	p.hints = nil
+	for i := range p.lines {
+		p.lines[i].text = strings.ReplaceAll(p.lines[i].text, "-w json", rest)
+	}
+	for i := range p.tables {
+		for k, n := range p.tables[i].notes {
+			p.tables[i].notes[k] = strings.ReplaceAll(n, "-w json", rest)
+		}
+	}
+	var w bytes.Buffer
+	p.markdown(&w)
+	return w.String()
 }
 
 // diffPage is the answer first, then what stands behind it.

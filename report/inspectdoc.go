@@ -3,6 +3,7 @@ package report
 import (
 	"cmp"
 	"encoding/base64"
+	"fmt"
 	"slices"
 
 	"etcd-autopsy/diff"
@@ -260,6 +261,17 @@ type FindingRecord struct {
 	Page       *int64 `json:"page"`
 	Detail     string `json:"detail"`
 	Unreadable bool   `json:"unreadable"`
+}
+
+// String is the place and what is there.
+func (f FindingRecord) String() string {
+	switch {
+	case f.Page != nil:
+		return fmt.Sprintf("%s: page %d: %s", f.File, *f.Page, f.Detail)
+	case f.Offset != nil:
+		return fmt.Sprintf("%s: offset %d: %s", f.File, *f.Offset, f.Detail)
+	}
+	return f.File + ": " + f.Detail
 }
 
 // Members reads everything that the document needs out of ms.

@@ -206,12 +206,12 @@ func (t *table) fitted() [][]string {
 // markdown writes the page as GitHub renders it.
 func (p *page) markdown(w *bytes.Buffer) {
 	if p.title != "" {
-		fmt.Fprintf(w, "## %s\n\n", escape(strings.TrimSpace(p.verdict+" "+p.title)))
+		fmt.Fprintf(w, "## %s\n\n", Escape(strings.TrimSpace(p.verdict+" "+p.title)))
 	}
 	p.markdownBody(w)
 	for _, s := range p.sections {
 		if s.title != "" {
-			fmt.Fprintf(w, "\n### %s\n\n", escape(s.title))
+			fmt.Fprintf(w, "\n### %s\n\n", Escape(s.title))
 		}
 		s.markdownBody(w)
 	}
@@ -222,7 +222,7 @@ func (p *page) markdown(w *bytes.Buffer) {
 		if i == 0 {
 			fmt.Fprintln(w)
 		}
-		fmt.Fprintf(w, "- hint: %s\n", escape(h))
+		fmt.Fprintf(w, "- hint: %s\n", Escape(h))
 	}
 }
 
@@ -231,9 +231,9 @@ func (p *page) markdownBody(w *bytes.Buffer) {
 		switch {
 		case l == (line{}):
 		case l.name == "" && i > 0:
-			fmt.Fprintf(w, "  - %s\n", escape(strings.TrimSpace(l.text)))
+			fmt.Fprintf(w, "  - %s\n", Escape(strings.TrimPrefix(strings.TrimSpace(l.text), "- ")))
 		default:
-			fmt.Fprintf(w, "- **%s** %s\n", escape(l.name), escape(l.text))
+			fmt.Fprintf(w, "- **%s** %s\n", Escape(l.name), Escape(l.text))
 		}
 	}
 	for i := range p.tables {
@@ -243,13 +243,13 @@ func (p *page) markdownBody(w *bytes.Buffer) {
 
 func (t *table) markdown(w *bytes.Buffer) {
 	if t.title != "" {
-		fmt.Fprintf(w, "\n### %s\n", escape(t.title))
+		fmt.Fprintf(w, "\n### %s\n", Escape(t.title))
 	}
 	fmt.Fprintln(w)
 	row := func(cells []string) {
 		fmt.Fprint(w, "|")
 		for _, c := range cells {
-			fmt.Fprintf(w, " %s |", escape(c))
+			fmt.Fprintf(w, " %s |", Escape(c))
 		}
 		fmt.Fprintln(w)
 	}
@@ -259,14 +259,14 @@ func (t *table) markdown(w *bytes.Buffer) {
 		row(r)
 	}
 	for _, n := range t.notes {
-		fmt.Fprintf(w, "\n%s\n", escape(n))
+		fmt.Fprintf(w, "\n%s\n", Escape(n))
 	}
 }
 
 var escaper = strings.NewReplacer(`\`, `\\`, "|", `\|`, "*", `\*`, "_", `\_`, "<", `\<`, "`", "\\`", "[", `\[`, "@", "@\u200b", "#", `\#`)
 
-// escape keeps a text from being taken for markup, and a name in it from being notified.
-func escape(s string) string { return escaper.Replace(s) }
+// Escape keeps a text from being taken for markup, and a name in it from being notified.
+func Escape(s string) string { return escaper.Replace(s) }
 
 // middle shortens a text that is too wide for a table cell, keeping its beginning and its end.
 func middle(s string, width int) string {

@@ -29,6 +29,9 @@ func TestReadme(t *testing.T) {
 		args := strings.Fields(code)[1:]
 		for k, a := range args {
 			args[k] = strings.Replace(a, "testdata/", scenarios+"/", 1)
+			if k > 0 && args[k-1] == "-o" {
+				args[k] = filepath.Join(t.TempDir(), a)
+			}
 		}
 		out, errs, status := autopsy(t, args...)
 		if errs != "" || status == exitFailed {

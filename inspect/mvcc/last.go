@@ -19,7 +19,9 @@ type Last struct {
 type slot struct{ hash, row uint32 }
 
 // NewLast returns an empty Last over the rows of t.
-func (t *Table) NewLast() *Last { return &Last{t: t, seed: maphash.MakeSeed(), slots: make([]slot, 64)} }
+func (t *Table) NewLast() *Last {
+	return &Last{t: t, seed: maphash.MakeSeed(), slots: make([]slot, 64)}
+}
 
 // Put notes row i under its key. It returns the index of the row that was noted before, -1 if there was none.
 func (l *Last) Put(i int) (previous int) {

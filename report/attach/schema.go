@@ -1,0 +1,91 @@
+package attach
+
+import (
+	"encoding/json"
+	"io"
+	"path"
+	"reflect"
+
+	"github.com/invopop/jsonschema"
+
+	"etcd-autopsy/diff"
+)
+
+// Schema writes the JSON Schema of report.json.
+func Schema(w io.Writer) error {
+	r := &jsonschema.Reflector{Anonymous: true, AllowAdditionalProperties: true, Mapper: written, Namer: packaged}
+	s := r.Reflect(&Report{})
+	s.Title = "report.json of etcd-autopsy"
+	b, err := json.Marshal(s)
+	if err != nil {
+		return err
+	}
+	var doc any
+	if err := json.Unmarshal(b, &doc); err != nil {
+		return err
+	}
+	nullable(doc)
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", " ")
+	return e.Encode(doc)
+}
+
+// packaged names a type with its package: two of them have a Member.
+func packaged(t reflect.Type) string {
+	if t.Name() == "" {
+		return "" // a pointer or a list has none
+	}
+	return path.Base(t.PkgPath()) + "." + t.Name()
+}
+
+// nullable allows null where Go has a pointer or a list: for objects, lists, and the numbers that may be missing.
+func nullable(doc any) {
+	switch x := doc.(type) {
+	case map[string]any:
+		props, _ := x["properties"].(map[string]any)
+		for name, p := range props {
+			m, ok := p.(map[string]any)
+			if !ok {
+				continue
+			}
+			_, ref := m["$ref"]
+			if ref || m["type"] == "array" || optional[name] {
+				props[name] = map[string]any{"anyOf": []any{m, map[string]any{"type": "null"}}}
+			}
+		}
+		for _, v := range x {
+			nullable(v)
+		}
+	case []any:
+		for _, v := range x {
+			nullable(v)
+		}
+	}
+}
+
+// optional are numbers and ids that are null if no file tells.
+var optional = map[string]bool{"offset": true, "page": true, "caused_by": true, "member_id": true, "cluster_id": true}
+
+// written describes the types that do not write themselves as Go would.
+func written(t reflect.Type) *jsonschema.Schema {
+	switch t {
+	case reflect.TypeFor[diff.ID]():
+		return &jsonschema.Schema{Type: "string", Pattern: "^[0-9a-f]{16}$"}
+	case reflect.TypeFor[diff.Key]():
+		return &jsonschema.Schema{Type: "string"}
+	case reflect.TypeFor[diff.Change]():
+		return object("op", "lease")
+	case reflect.TypeFor[diff.KeyDiff]():
+		return object("difference", "by_member")
+	}
+	return nil
+}
+
+// object has either key or key_base64, besides what it requires.
+func object(required ...string) *jsonschema.Schema {
+	return &jsonschema.Schema{
+		Type: "object", Required: required,
+		OneOf: []*jsonschema.Schema{{Required: []string{"key"}}, {Required: []string{"key_base64"}}},
+	}
+}

@@ -1,0 +1,147 @@
+package attach
+
+import (
+	"net/url"
+	"slices"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"etcd-autopsy/inspect"
+	"etcd-autopsy/inspect/raftlog"
+	"etcd-autopsy/inspect/schema"
+)
+
+// Secrets are the words of the evidence that a redacted report must not hold: keys, names of users, roles and members,
+// urls.
+type Secrets struct{ words []string }
+
+// Collect finds them. Values need no list: nothing shows them.
+func Collect(ms []*inspect.Member) *Secrets {
+	s := &Secrets{}
+	for _, m := range ms {
+		s.add(m.Label, m.Name())
+		if m.DB != nil {
+			for i := range m.DB.Rows.Len() {
+				s.key(m.DB.Rows.Row(i).Key())
+			}
+			s.tables(m.DB.Tables)
+		}
+		for i := range m.Log.Entries {
+			if r, err := raftlog.Decode(&m.Log.Entries[i]); err == nil || r != nil {
+				s.request(r)
+			}
+		}
+		for _, snap := range m.Snaps {
+			if ms, err := snap.Membership(); err == nil {
+				s.add(ms.V2Keys...)
+				for _, x := range ms.Members {
+					s.member(x.Name, x.PeerURLs, x.ClientURLs)
+				}
+			}
+		}
+		s.compact()
+	}
+	return s
+}
+
+func (s *Secrets) add(words ...string) { s.words = append(s.words, words...) }
+
+func (s *Secrets) key(k []byte) {
+	if len(k) > 0 {
+		s.words = append(s.words, string(k))
+	}
+}
+
+func (s *Secrets) compact() {
+	slices.Sort(s.words)
+	s.words = slices.Compact(s.words)
+}
+
+func (s *Secrets) member(name string, urls ...[]string) {
+	s.add(name)
+	for _, u := range slices.Concat(urls...) {
+		s.add(u)
+		if x, err := url.Parse(u); err == nil {
+			s.add(x.Host, x.Hostname())
+		}
+	}
+}
+
+func (s *Secrets) tables(t *schema.Tables) {
+	for _, m := range t.Members {
+		s.member(m.Name, m.PeerURLs, m.ClientURLs)
+	}
+	for _, u := range t.Users {
+		s.add(u.Name)
+		s.add(u.Roles...)
+	}
+	for _, r := range t.Roles {
+		s.add(r.Name)
+		for _, p := range r.Permissions {
+			s.add(p.Key, p.RangeEnd)
+		}
+	}
+}
+
+func (s *Secrets) request(r *raftlog.Request) {
+	s.add(r.User)
+	if v := r.V2; v != nil {
+		s.add(v.Path, v.Val)
+	}
+	if c := r.ConfChange; c != nil && c.Member != nil {
+		s.member(c.Member.Name, c.Member.PeerURLs, c.Member.ClientURLs)
+	}
+	in := r.Internal
+	switch {
+	case in == nil:
+	case in.Range != nil:
+		s.key(in.Range.Key)
+		s.key(in.Range.RangeEnd)
+	case in.Put != nil:
+		s.key(in.Put.Key)
+	case in.DeleteRange != nil:
+		s.key(in.DeleteRange.Key)
+		s.key(in.DeleteRange.RangeEnd)
+	case in.Txn != nil:
+		s.txn(in.Txn)
+	case in.ClusterMemberAttrSet != nil:
+		a := in.ClusterMemberAttrSet.GetMemberAttributes()
+		s.member(a.GetName(), a.GetClientUrls())
+	default:
+		s.auth(in)
+	}
+}
+
+func (s *Secrets) txn(t *pb.TxnRequest) {
+	for _, c := range t.Compare {
+		s.key(c.Key)
+		s.key(c.RangeEnd)
+	}
+	for _, op := range slices.Concat(t.Success, t.Failure) {
+		switch {
+		case op.GetRequestRange() != nil:
+			s.key(op.GetRequestRange().Key)
+			s.key(op.GetRequestRange().RangeEnd)
+		case op.GetRequestPut() != nil:
+			s.key(op.GetRequestPut().Key)
+		case op.GetRequestDeleteRange() != nil:
+			s.key(op.GetRequestDeleteRange().Key)
+			s.key(op.GetRequestDeleteRange().RangeEnd)
+		case op.GetRequestTxn() != nil:
+			s.txn(op.GetRequestTxn())
+		}
+	}
+}
+
+func (s *Secrets) auth(in *pb.InternalRaftRequest) {
+	s.add(in.Authenticate.GetName(), in.AuthUserAdd.GetName(), in.AuthUserDelete.GetName(), in.AuthUserGet.GetName(), in.AuthUserChangePassword.GetName(),
+		in.AuthUserGrantRole.GetUser(), in.AuthUserGrantRole.GetRole(), in.AuthUserRevokeRole.GetName(), in.AuthUserRevokeRole.GetRole(),
+		in.AuthRoleAdd.GetName(), in.AuthRoleDelete.GetRole(), in.AuthRoleGet.GetRole(),
+		in.AuthRoleGrantPermission.GetName(), in.AuthRoleRevokePermission.GetRole())
+	if p := in.AuthRoleGrantPermission.GetPerm(); p != nil {
+		s.key(p.Key)
+		s.key(p.RangeEnd)
+	}
+	s.key(in.AuthRoleRevokePermission.GetKey())
+	s.key(in.AuthRoleRevokePermission.GetRangeEnd())
+}
