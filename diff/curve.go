@@ -18,24 +18,29 @@ const around = 64
 // divergence, nothing is left out.
 func (c *comparison) curves() {
 	from, to := c.doc.nearFirst()
+	every := uint64(1) // the same for all members, so that their curves can be compared point by point
+	for i := range c.ms {
+		n := uint64(0)
+		c.traces[i].steps(func(*align.Step) { n++ })
+		every = max(every, n/maxPoints)
+	}
 	for i, m := range c.ms {
 		x := Curve{Member: m.Label}
-		n := 0
-		c.traces[i].steps(func(*align.Step) { n++ })
-		every := max(1, n/maxPoints)
 		rev := c.traces[i].startRevision()
 		if first := c.traces[i].first(); first > 0 {
 			x.Points = append(x.Points, Position{first - 1, rev})
 		}
-		at, k := uint64(0), 0
+		at := uint64(0)
 		c.traces[i].steps(func(s *align.Step) {
-			k++
 			at, rev = max(at, s.Index), max(rev, s.Revision)
 			near := from <= at && at < to
-			if k%every == 0 || k == n || near || s.Anomalous() && len(x.Points) < 4*maxPoints {
+			if at%every == 0 || near || s.Anomalous() && len(x.Points) < 4*maxPoints {
 				x.Points = append(x.Points, Position{at, rev})
 			}
 		})
+		if n := len(x.Points); n > 0 && at > x.Points[n-1].Index {
+			x.Points = append(x.Points, Position{at, rev})
+		}
 		c.doc.Curves = append(c.doc.Curves, x)
 	}
 }
