@@ -7,6 +7,7 @@ import (
 	"image/color"
 	"math"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -59,7 +60,7 @@ type legend struct {
 // pictures draws all for which there is something to draw.
 func pictures(r *Report) ([]picture, error) {
 	var out []picture
-	for _, f := range []func(*Report) (*picture, error){curvePicture, zoomPicture, prefixPicture, compositionPicture} {
+	for _, f := range []func(*Report) (*picture, error){curvePicture, gapPicture, zoomPicture, prefixPicture, compositionPicture} {
 		p, err := f(r)
 		if err != nil {
 			return nil, fmt.Errorf("cannot draw: %w", err)
@@ -113,6 +114,54 @@ func curvePicture(r *Report) (*picture, error) {
 	return curveChart(p, drawable(r), at, false)
 }
 
+// gapPicture shows how far each member's revision is behind the highest: what is a hair's breadth in a long log fills it.
+func gapPicture(r *Report) (*picture, error) {
+	curves := drawable(r)
+	at := map[uint64]int{} // how many curves have a point there
+	highest := map[uint64]int64{}
+	end := uint64(math.MaxUint64) // of the shortest curve
+	n := 0
+	for i := range curves {
+		c := &curves[i]
+		if len(c.Points) == 0 {
+			continue
+		}
+		n++
+		// Of several points at an index, the last one is what came of the entry.
+		c.Points = slices.Clone(c.Points)
+		slices.Reverse(c.Points)
+		c.Points = slices.CompactFunc(c.Points, func(a, b diff.Position) bool { return a.Index == b.Index })
+		slices.Reverse(c.Points)
+		for _, p := range c.Points {
+			at[p.Index]++
+			highest[p.Index] = max(highest[p.Index], p.Revision)
+		}
+		end = min(end, c.Points[len(c.Points)-1].Index)
+	}
+	some := false
+	for i := range curves {
+		c := &curves[i]
+		var gaps []diff.Position
+		for _, p := range c.Points {
+			if at[p.Index] == n && p.Index <= end {
+				gap := p.Revision - highest[p.Index]
+				some = some || gap < 0
+				gaps = append(gaps, diff.Position{Index: p.Index, Revision: gap})
+			}
+		}
+		c.Points = gaps
+	}
+	if !some {
+		return nil, nil
+	}
+	p := &picture{
+		Title: "Revisions behind the highest",
+		Alt:   "By how many revisions each member is behind the member with the highest, at the same entry. ",
+		Note:  "At the same entry: what a member has not applied yet does not count.",
+	}
+	return curveChart(p, curves, parting(r), false)
+}
+
 // zoomPicture shows the entries around the parting.
 func zoomPicture(r *Report) (*picture, error) {
 	at := parting(r)
@@ -140,7 +189,7 @@ func zoomPicture(r *Report) (*picture, error) {
 		return nil, nil
 	}
 	p := &picture{
-		Title: fmt.Sprintf("The same around entry %d", at),
+		Title: fmt.Sprintf("Revisions around entry %d", at),
 		Alt:   fmt.Sprintf("The main revision of each member, from entry %d to entry %d. ", lo, hi),
 		Note:  "A step up is an entry that made a revision; where a line stays flat, the entry had no effect there.",
 	}
@@ -165,7 +214,11 @@ func curveChart(p *picture, curves []Curve, at uint64, steps bool) (*picture, er
 		}
 		last := c.Points[len(c.Points)-1]
 		p.Legend = append(p.Legend, legend{i % lineColor, c.Member})
-		p.Alt += fmt.Sprintf("%s reaches revision %d at entry %d. ", c.Member, last.Revision, last.Index)
+		if last.Revision > 0 {
+			p.Alt += fmt.Sprintf("%s reaches revision %d at entry %d. ", c.Member, last.Revision, last.Index)
+		} else {
+			p.Alt += fmt.Sprintf("%s is %d behind at entry %d. ", c.Member, -last.Revision, last.Index)
+		}
 	}
 	return p, p.draw(func(width float64, _ int) (*plot.Plot, float64, error) {
 		x := newPlot()
