@@ -31,6 +31,9 @@ type browser struct {
 // chromium starts one, or skips the test where there is none.
 func chromium(t *testing.T) *browser {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("not with -short: a browser takes its time")
+	}
 	path := ""
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "chrome"} {
 		if p, err := exec.LookPath(name); err == nil {
@@ -42,7 +45,7 @@ func chromium(t *testing.T) *browser {
 		t.Skip("no Chromium on this machine: the page is not tried in a browser")
 	}
 	opts := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.WSURLReadTimeout(time.Minute))
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewExecAllocator(ctx, opts...)
 	t.Cleanup(cancel)
@@ -163,8 +166,8 @@ func TestBrowser(t *testing.T) {
 
 // TestBrowserTable uses a table of 100,000 rows as somebody with a keyboard does.
 func TestBrowserTable(t *testing.T) {
-	page := render(t, many(maxRows))
 	b := chromium(t)
+	page := render(t, many(maxRows))
 	start := time.Now()
 	b.open(t, page, 1280, "light")
 	loaded := time.Since(start)
