@@ -31,7 +31,7 @@ func render(t testing.TB, r *Report) string {
 // samples are made once: an investigation takes seconds.
 var samples sync.Map
 
-// sample is the report of a scenario, with what other parts of the package would fill in. It is shared: not to be changed.
+// sample is the report of a scenario. It is shared: not to be changed.
 func sample(t testing.TB, scenario string) *Report {
 	t.Helper()
 	f, _ := samples.LoadOrStore(scenario, sync.OnceValues(func() (*Report, error) { return investigate(scenario) }))
@@ -49,52 +49,16 @@ func investigate(scenario string) (_ *Report, rerr error) {
 		return nil, err
 	}
 	defer func() { rerr = errors.Join(rerr, set.Close()) }()
-	r := &Report{
-		SchemaVersion: diff.SchemaVersion,
-		Tool:          Tool{Name: "etcd-autopsy", Version: "v0", Etcd: "3.7.3", Command: "etcd-autopsy report testdata/" + scenario + " -o out"},
-		Diff:          diff.Investigate(ctx, set.Members, diff.Options{}), Inspection: report.Members(set.Members), Checkup: report.Check(set.Members),
-		Witness: []string{"Both hold the same entry.", "It did this here.", "It did that there."},
-		Verify:  []Verification{{"The files are those that were read", []string{"sha256sum -c manifest.txt"}}},
-	}
-	for _, c := range r.Diff.Curves {
-		r.Curves = append(r.Curves, Curve{c.Member, c.Points})
-	}
-	byPrefix := map[string]int{}
-	for _, k := range r.Diff.Keys {
-		name := string(k.Key)
-		if i := strings.LastIndexByte(name, '/'); i > 0 {
-			name = name[:i+1]
-		}
-		i, ok := byPrefix[name]
-		if !ok {
-			i, byPrefix[name] = len(r.Prefixes), len(r.Prefixes)
-			r.Prefixes = append(r.Prefixes, Group{Name: diff.Key(name), Example: k.Key})
-		}
-		g := &r.Prefixes[i]
-		g.Keys++
-		switch k.Difference {
-		case "missing":
-			g.Missing++
-		case "value":
-			g.Value++
-		default:
-			g.Lease++
-		}
-	}
-	for i := range r.Inspection.Members {
-		m := &r.Inspection.Members[i]
+	var files []File
+	for _, m := range report.Members(set.Members).Members {
 		for _, f := range m.Files {
-			r.Files = append(r.Files, File{m.Label + "/" + f.Name, m.Label, f.Size, strings.Repeat("0123456789abcdef", 4)})
-		}
-		if m.DB != nil {
-			n := m.DB.Size
-			r.Composition = append(r.Composition, Composition{m.Label, n / 3, n / 4, n / 8, n - n/3 - n/4 - n/8, n})
+			files = append(files, File{m.Label + "/" + f.Name, m.Label, f.Size, strings.Repeat("0123456789abcdef", 4)})
 		}
 	}
-	if at := parting(r); at > 0 {
-		r.Timeline = []Event{{1, []string{"a"}, "the log begins", "start"}, {at, nil, "they part", "cause"}}
-	}
-	return r, nil
+	return New(set.Members, diff.Investigate(ctx, set.Members, diff.Options{}), Options{
+		Tool:  Tool{Name: "etcd-autopsy", Version: "v0", Etcd: "3.7.3", Command: "etcd-autopsy report testdata/" + scenario + " -o out"},
+		Files: files,
+	}), nil
 }
 
 // many is a report on so many keys that differ.
