@@ -8,7 +8,7 @@ FUZZTIME    ?= 10s
 N           ?= 10000
 BIN          = etcd-autopsy
 
-.PHONY: build build-all test race lint lint-all demo bench fuzz lab golden clean
+.PHONY: build build-all test race lint lint-all demo bench microbench fuzz lab golden clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN) ./cmd/etcd-autopsy
@@ -40,7 +40,15 @@ demo: build
 	@./$(BIN) diff testdata/lease-revoke-auth; status=$$?; \
 	echo; echo "exit status $$status (1: diverged)"; test $$status -eq 1
 
-bench:
+# Whole processes beside those of other tools, on members of MIB MiB each, below BENCH.
+MIB         ?= 1024
+BENCH       ?= /tmp/etcd-autopsy-bench
+bench: build
+	@test -d $(BENCH)/$(MIB) || $(GO) run ./testdata/gen big -mib $(MIB) -o $(BENCH)/$(MIB)
+	@cd testdata/bench && $(GO) build -o $(BENCH)/bin/ go.etcd.io/etcd/etcdutl/v3 go.etcd.io/bbolt/cmd/bbolt go.etcd.io/etcd/v3/tools/etcd-dump-db
+	@cd testdata/bench && $(GO) run . -autopsy $(CURDIR)/$(BIN) -tools $(BENCH)/bin -members $(BENCH)/$(MIB)
+
+microbench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 fuzz:

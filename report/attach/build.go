@@ -118,20 +118,19 @@ const element = 16
 
 func composition(m *inspect.Member, db *report.DB) Composition {
 	c := Composition{Member: m.Label, Total: db.Size, Free: int64(db.Pages.Free+db.Pages.Unreachable) * int64(db.PageSize)}
-	last := make(map[string]int64)
+	// Behind the last page that was ever used lies what bbolt has allocated ahead.
+	c.Free += max(0, db.Size-int64(db.Pages.Total)*int64(db.PageSize))
+	size := func(i int) int64 { return int64(mvcc.RevisionLen + element + len(m.DB.Rows.Row(i).Value)) }
+	last := m.DB.Rows.NewLast()
 	var all int64
 	for i := range m.DB.Rows.Len() {
-		row := m.DB.Rows.Row(i)
-		n := int64(mvcc.RevisionLen + element + len(row.Value))
-		all += n
-		if row.Tombstone {
-			delete(last, string(row.Key()))
-			continue
-		}
-		last[string(row.Key())] = n
+		all += size(i)
+		last.Put(i)
 	}
-	for _, n := range last {
-		c.Live += n
+	for i := range last.Rows() {
+		if !m.DB.Rows.Row(i).Tombstone {
+			c.Live += size(i)
+		}
 	}
 	c.History = all - c.Live
 	c.Other = max(0, c.Total-c.Free-all)
@@ -345,6 +344,9 @@ const maxEvents = 12
 
 func timeline(doc *diff.Document) []Event {
 	es := []Event{}
+	if doc.Verdict == diff.NotComparable {
+		return es // several logs have no order
+	}
 	for _, m := range doc.Members {
 		if m.Log.FirstIndex > 0 {
 			es = append(es, Event{Index: m.Log.FirstIndex, Members: []string{m.Label}, What: "the log begins", Kind: "start"})
