@@ -82,7 +82,7 @@ const maxReDepartures = 20
 
 // reexecute runs every member's log by itself, where that was asked for or nothing else can tell who is right.
 func (c *comparison) reexecute(ctx context.Context, opts Options) {
-	if c.logs == nil || !opts.Replay && len(opts.Bases) == 0 && len(c.all) > 1 {
+	if c.logs == nil || !opts.Replay && len(opts.Bases) == 0 && len(c.all) > 1 && !c.tied() {
 		return
 	}
 	for i := range c.ms {
@@ -96,6 +96,22 @@ func (c *comparison) reexecute(ctx context.Context, opts Options) {
 			c.reason("%s: re-execution departs from it, though its log and its rows explain each other", r.Member)
 		}
 	}
+}
+
+// maxTied bounds the logs that are run again without having been asked to.
+const maxTied = 20_000
+
+// tied tells whether only re-execution can tell who is right: members parted over what an entry did, and there is no
+// majority.
+func (c *comparison) tied() bool {
+	for _, h := range c.views {
+		if len(h.entries) > maxTied {
+			return false
+		}
+	}
+	return slices.ContainsFunc(c.doc.Divergences, func(d Divergence) bool {
+		return d.Minority == nil && (d.Layer == LayerApply || d.Layer == LayerStorage)
+	})
 }
 
 func (c *comparison) reexecuteMember(ctx context.Context, i int, opts Options) *Reexecution {

@@ -119,7 +119,7 @@ func diverged(p *page, d *diff.Document) {
 	}
 	why(p, v)
 	if len(v.Minority) == 0 && len(v.Groups) > 1 {
-		p.line("who", "no majority: the files do not tell which side is right")
+		p.line("who", "%s", tie(d))
 	}
 	p.blank()
 	differences(p, d)
@@ -133,6 +133,23 @@ func diverged(p *page, d *diff.Document) {
 	plan(p, d)
 	reasons(p, d)
 	remarks(p, d)
+}
+
+// tie says what can be said where there is no majority.
+func tie(d *diff.Document) string {
+	var clean, departs []string
+	for _, r := range d.Reexecutions {
+		switch {
+		case r.Clean:
+			clean = append(clean, r.Member)
+		case r.DepartureCount > 0:
+			departs = append(departs, r.Member)
+		}
+	}
+	if len(clean) > 0 && len(departs) > 0 {
+		return fmt.Sprintf("no majority; but %s just what etcd makes of the log, and %s not: see below", list(clean)+verb(len(clean), " holds", " hold"), list(departs)+verb(len(departs), " does", " do"))
+	}
+	return "no majority: the files do not tell which side is right"
 }
 
 // headline says in one sentence who parts from whom, and where.

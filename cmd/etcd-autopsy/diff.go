@@ -24,9 +24,10 @@ compacted earlier or runs another version is no divergence.
 ` + members + `
 
 A single member is checked against its own log, which is also run again from the earliest base there
-is. --base names earlier states of the cluster to start from, such as a snapshot that was saved
-before the incident; it is needed where the members were compacted since. --replay runs the log of
-every member again by itself. Both use private copies, which are removed afterwards.
+is; so is the log of each member where there is no majority. --base names earlier states of the
+cluster to start from, such as a snapshot that was saved before the incident; it is needed where the
+members were compacted since. --replay runs the log of every member again by itself in any case.
+Private copies are used, which are removed afterwards.
 
 Exit status:
   0  consistent

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"sort"
+	"sync"
 )
 
 // Row is one row of the key bucket.
@@ -25,6 +26,16 @@ func (r *Row) Key() []byte { return Key(r.Value) }
 type Table struct {
 	rows  []Row
 	holes []Hole
+
+	count sync.Once
+	tally tally
+}
+
+// tally is what one pass over all rows tells.
+type tally struct {
+	live      int           // keys that exist after the last row
+	leased    map[int64]int // how many of them carry a lease
+	hasLeases bool          // any row does
 }
 
 // Hole is a range of revisions, both ends included, of which rows may be missing because a page could not be read.
@@ -208,44 +219,42 @@ func SortRows(rows []Row) {
 	})
 }
 
-// CountLive is the number of keys that exist after the last row.
-func (t *Table) CountLive() int {
-	last, live := t.NewLast(), 0
-	for i := range t.rows {
-		if previous := last.Put(i); previous >= 0 && !t.rows[previous].Tombstone {
-			live--
+// counted makes the tally, once.
+func (t *Table) counted() *tally {
+	t.count.Do(func() {
+		c := &t.tally
+		c.leased = map[int64]int{}
+		last := t.NewLast()
+		var kv KeyValue
+		for i := range t.rows {
+			r := &t.rows[i]
+			previous := last.Put(i)
+			if previous >= 0 && !t.rows[previous].Tombstone {
+				c.live--
+				if c.hasLeases && kv.Decode(t.rows[previous].Value) == nil && kv.Lease != 0 {
+					if c.leased[kv.Lease]--; c.leased[kv.Lease] == 0 {
+						delete(c.leased, kv.Lease)
+					}
+				}
+			}
+			if r.Tombstone {
+				continue
+			}
+			c.live++
+			if kv.Decode(r.Value) == nil && kv.Lease != 0 {
+				c.hasLeases = true
+				c.leased[kv.Lease]++
+			}
 		}
-		if !t.rows[i].Tombstone {
-			live++
-		}
-	}
-	return live
+	})
+	return &t.tally
 }
+
+// CountLive is the number of keys that exist after the last row.
+func (t *Table) CountLive() int { return t.counted().live }
 
 // HasLeases tells whether any row carries a lease.
-func (t *Table) HasLeases() bool {
-	var kv KeyValue
-	return slices.ContainsFunc(t.rows, func(r Row) bool { return !r.Tombstone && kv.Decode(r.Value) == nil && kv.Lease != 0 })
-}
+func (t *Table) HasLeases() bool { return t.counted().hasLeases }
 
-// LeasedKeys counts the live keys of each lease after the last row.
-func (t *Table) LeasedKeys() map[int64]int {
-	lease := map[string]int64{}
-	var kv KeyValue
-	for i := range t.rows {
-		r := &t.rows[i]
-		if kv.Decode(r.Value) != nil {
-			continue
-		}
-		if r.Tombstone || kv.Lease == 0 {
-			delete(lease, string(kv.Key))
-		} else {
-			lease[string(kv.Key)] = kv.Lease
-		}
-	}
-	n := map[int64]int{}
-	for _, id := range lease {
-		n[id]++
-	}
-	return n
-}
+// LeasedKeys counts the live keys of each lease after the last row. It must not be modified.
+func (t *Table) LeasedKeys() map[int64]int { return t.counted().leased }
