@@ -162,6 +162,25 @@ func (c *comparison) reason(format string, args ...any) {
 }
 
 func (c *comparison) run() {
+	c.relate()
+	c.findCauses()
+	if len(c.all) == 1 {
+		c.causes = append(c.causes, c.merge(c.ownCauses(0))...)
+	}
+	for _, k := range c.causes {
+		c.spread(k)
+	}
+	c.place()
+	c.compareOld()
+	c.compareTables()
+	c.rowCauses()
+	c.sortCauses()
+	c.compareKeys()
+	c.lag()
+}
+
+// relate finds out which entries made which revisions on each member.
+func (c *comparison) relate() {
 	c.logs = compareLogs(c.ms)
 	c.doc.Logs = Logs{Compared: c.logs.compared, Identical: len(c.logs.forks) == 0}
 	var tables []*mvcc.Table
@@ -183,20 +202,6 @@ func (c *comparison) run() {
 	c.differing = c.findDiffering(tables)
 	c.parts, c.doc.Counts.RevisionsDiffering = partings(c.differing, tables, c.last, c.compact)
 	c.align()
-	c.findCauses()
-	if len(c.all) == 1 {
-		c.causes = append(c.causes, c.merge(c.ownCauses(0))...)
-	}
-	for _, k := range c.causes {
-		c.spread(k)
-	}
-	c.place()
-	c.compareOld()
-	c.compareTables()
-	c.rowCauses()
-	c.sortCauses()
-	c.compareKeys()
-	c.lag()
 }
 
 // each runs f for every member at the same time.

@@ -1,0 +1,384 @@
+package diff
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"iter"
+	"slices"
+
+	"etcd-autopsy/diff/align"
+	"etcd-autopsy/inspect"
+	"etcd-autopsy/inspect/mvcc"
+	"etcd-autopsy/inspect/raftlog"
+)
+
+// Ledger tells which raft entry made which revision on each of several members, and why others made none.
+type Ledger struct {
+	// Members are in the order in which their number is counted from 0.
+	Members []*inspect.Member
+	// Faults are about what could not be related at all, sorted.
+	Faults   []string
+	accounts []account
+}
+
+// account is one member's part of the ledger.
+type account struct {
+	c     *comparison
+	i     int       // the member's number in c, -1 if it has no db
+	index []booking // by entry; those of one entry in order of application
+	made  []booking // by revision
+	reach uint64    // the last entry whose effect the db holds
+	lease *leaseLog // nil without a db
+	last  int64     // revision
+	bound uint64    // first entry whose effect is known, 0 if none is
+	views []align.Entry
+}
+
+// booking is one step with the revision before it.
+type booking struct {
+	step   *align.Step
+	after  uint64 // the entry before, for a revision without an entry
+	before int64
+}
+
+// Clusters says in a clause that members are of several clusters, which have nothing to do with each other, or is empty.
+func Clusters(ms []*inspect.Member) string { return incomparable(ms) }
+
+// NewLedger relates the entries and revisions of members of one cluster.
+func NewLedger(ms []*inspect.Member) *Ledger {
+	l := &Ledger{Members: ms, accounts: make([]account, len(ms))}
+	c := &comparison{all: ms, doc: &Document{}}
+	for _, m := range ms {
+		if m.DB != nil && m.DB.HasKeys {
+			c.ms = append(c.ms, m)
+		}
+	}
+	if len(c.ms) > 0 {
+		c.guard("the evidence", c.relate)
+	}
+	l.Faults = append(l.Faults, c.faults...)
+	for i, m := range ms {
+		l.accounts[i] = newAccount(c, m)
+	}
+	slices.Sort(l.Faults)
+	return l
+}
+
+func newAccount(c *comparison, m *inspect.Member) account {
+	a := account{c: c, i: slices.Index(c.ms, m)}
+	if a.i < 0 || len(c.faults) > 0 || a.i >= len(c.traces) || c.traces[a.i] == nil {
+		a.i = -1
+		return a
+	}
+	t := c.traces[a.i]
+	a.views, a.last, a.bound = c.views[a.i].entries, c.last[a.i], t.first()
+	a.reach = c.reach(a.i)
+	a.lease = newLeaseLog(c.views[a.i].leases, m.DB.Tables.Leases, c.whole(a.i))
+	rev, after := t.startRevision(), uint64(0)
+	t.steps(func(s *align.Step) {
+		b := booking{step: s, before: rev, after: after}
+		if s.Index > 0 {
+			a.index, after = append(a.index, b), s.Index
+		}
+		if s.Revision > 0 {
+			a.made, rev = append(a.made, b), s.Revision
+		}
+	})
+	slices.SortStableFunc(a.index, func(x, y booking) int { return cmp.Compare(x.step.Index, y.step.Index) })
+	slices.SortStableFunc(a.made, func(x, y booking) int { return cmp.Compare(x.step.Revision, y.step.Revision) })
+	return a
+}
+
+// EffectState says how much is known of what an entry did on a member.
+type EffectState string
+
+const (
+	// Made means that the entry made revisions.
+	Made EffectState = "made"
+	// Gone means that the entry made revisions, as the numbering shows, whose rows are no longer there.
+	Gone EffectState = "gone"
+	// None means that the entry could change keys and changed none.
+	None EffectState = "none"
+	// NoKeys means that the entry is of a kind that changes no key.
+	NoKeys EffectState = "no_keys"
+	// Pending means that the db has not come to the entry.
+	Pending EffectState = "not_applied"
+	// Uncommitted means that the entry is in the log, but nothing says that it was committed.
+	Uncommitted EffectState = "not_committed"
+	// Unknown means that the files no longer tell, or that there is no db.
+	Unknown EffectState = "unknown"
+)
+
+// EntryEffect is what an entry did on one member.
+type EntryEffect struct {
+	State EffectState
+	// Revisions are the main revisions made: more than one if the entry was applied again.
+	Revisions []int64
+	// Odd is true if etcd's rules do not demand this of the member's own state.
+	Odd bool
+	// Why says in a clause why there was no effect, or what is odd about it.
+	Why string
+}
+
+// Effect tells what the entry with an index did on a member.
+func (l *Ledger) Effect(member int, index uint64) EntryEffect {
+	a := &l.accounts[member]
+	own := l.Members[member].Log.Entry(index)
+	if a.i < 0 {
+		return EntryEffect{State: Unknown, Why: "there is no db to tell"}
+	}
+	e := find(a.views, index)
+	if e == nil && own != nil {
+		return EntryEffect{State: Uncommitted}
+	}
+	r := (&align.Entry{}).Request()
+	if e != nil {
+		r = e.Request()
+	}
+	lo, _ := slices.BinarySearchFunc(a.index, index, func(b booking, x uint64) int { return cmp.Compare(b.step.Index, x) })
+	var out EntryEffect
+	var first *booking
+	for i := lo; i < len(a.index) && a.index[i].step.Index == index; i++ {
+		b := &a.index[i]
+		if first == nil {
+			first = b
+		}
+		if b.step.Revision > 0 {
+			out.Revisions = append(out.Revisions, b.step.Revision)
+		}
+		if b.step.Anomalous() {
+			out.Odd, first = true, b
+		}
+	}
+	switch {
+	case len(out.Revisions) > 0:
+		out.State = Made
+		switch first.step.Outcome {
+		case align.Lost:
+			out.State = Gone
+		case align.Unread:
+			out.Why = "its rows could not be read"
+		}
+		if out.Odd {
+			out.Why = note(first.step, make([]*align.Step, len(out.Revisions)))
+		}
+		return out
+	case e != nil && !align.ChangesKeys(r) && r.Type != "Unknown":
+		if index > a.reach {
+			return EntryEffect{State: Pending}
+		}
+		return EntryEffect{State: NoKeys}
+	case index > a.reach:
+		return EntryEffect{State: Pending}
+	case e == nil:
+		return EntryEffect{State: Unknown, Why: "no log holds the entry"}
+	case first == nil:
+		return EntryEffect{State: Unknown, Why: "it is older than what the db still tells"}
+	case r.Type == "Unknown":
+		return EntryEffect{State: Unknown, Why: "the request is of a kind that etcd 3.7 does not know, or does not decode"}
+	}
+	out.State, out.Why = None, a.why(e, r, first)
+	return out
+}
+
+// why says why an entry had no effect.
+func (a *account) why(e *align.Entry, r *raftlog.Request, b *booking) string {
+	if s := b.step; s.Outcome == align.Refused && !s.Doubtful {
+		return "though by etcd's rules it should have had one"
+	}
+	in := &a.c.inputs[a.i]
+	if why := in.Why(e, b.before); why != "" {
+		return why
+	}
+	au := a.c.auths[a.i]
+	sure := "" // or in doubt
+	if b.step.Outcome == align.Refused {
+		sure = "perhaps "
+	}
+	for _, id := range leasesNeeded(r.Internal, in.Predict(e, b.before)) {
+		switch a.lease.state(id, e.Index, au.on) {
+		case align.Denied:
+			return fmt.Sprintf("lease %s does not exist", ID(uint64(id)))
+		case align.Doubtful:
+			return fmt.Sprintf("perhaps lease %s does not exist", ID(uint64(id)))
+		}
+	}
+	attached := func(id int64) []string { return in.Index.Attached(id, b.before) }
+	switch tl := au.timeline; {
+	case tl != nil && tl.At(e.Index).Denies(r, attached), tl == nil && au.on(e.Index):
+		switch {
+		case r.User == "":
+			return sure + "refused: auth is on, and the request names no user"
+		case tl != nil && r.AuthRevision < tl.At(e.Index).Revision:
+			return fmt.Sprintf("refused: it was checked at auth revision %d, and that is %d now", r.AuthRevision, tl.At(e.Index).Revision)
+		}
+		return sure + "refused: user " + Key(r.User).String() + " has no permission for it"
+	}
+	if alarm, known := a.c.views[a.i].alarmAt(e.Index); !known || alarm.on && refusedBy(alarm, r.Internal) {
+		return sure + "refused by an alarm"
+	}
+	return sure + "refused by permissions, an alarm or a lease that is gone"
+}
+
+// Making tells which entry made a main revision on a member. known is false if that revision is older than what the
+// alignment covers, or the entry is in no log. index is 0, and known true, if no entry explains the revision; after is then
+// the entry before it.
+func (l *Ledger) Making(member int, revision int64) (index, after uint64, known bool) {
+	a := &l.accounts[member]
+	i, ok := slices.BinarySearchFunc(a.made, revision, func(b booking, x int64) int { return cmp.Compare(b.step.Revision, x) })
+	if a.i < 0 || !ok {
+		return 0, 0, false
+	}
+	b := &a.made[i]
+	if b.step.Index > 0 && find(a.views, b.step.Index) == nil {
+		return 0, b.step.Index, false
+	}
+	return b.step.Index, b.after, true
+}
+
+// Rows returns the rows of a main revision on a member, none if there is no db.
+func (l *Ledger) Rows(member int, revision int64) []mvcc.Row {
+	if l.accounts[member].i < 0 {
+		return nil
+	}
+	return l.Members[member].DB.Rows.Group(revision)
+}
+
+// Changes lists what a main revision changed on a member.
+func (l *Ledger) Changes(member int, revision int64) []Change {
+	return changes(l.Rows(member, revision))
+}
+
+// Proposer is the label, or the id, of the member that proposed a request; empty if it is not known.
+func (l *Ledger) Proposer(member int, r *raftlog.Request) string {
+	return l.accounts[member].c.proposer(r)
+}
+
+// Applied returns the entry that a member applied at an index, from its own log or another one that it shares. nil if
+// there is none.
+func (l *Ledger) Applied(member int, index uint64) *raftlog.Entry {
+	if e := find(l.accounts[member].views, index); e != nil {
+		return e.Raw
+	}
+	return l.Members[member].Log.Entry(index)
+}
+
+// Line is all that members hold at one index of the log.
+type Line struct {
+	Index uint64
+	// Variants are the different entries at this index, first that of the member with the lowest number. One is normal.
+	Variants []Variant
+}
+
+// Variant is an entry with the members whose log holds it, or that applied it though their own log does not hold it.
+type Variant struct {
+	Entry   *raftlog.Entry
+	Members []int
+}
+
+// Lines yields the entries of all logs merged by index, in ascending order, from first to last; 0 is no bound.
+func (l *Ledger) Lines(first, last uint64) iter.Seq[*Line] {
+	return func(yield func(*Line) bool) {
+		at := make([]int, len(l.Members))
+		for i, m := range l.Members {
+			at[i], _ = slices.BinarySearchFunc(m.Log.Entries, first, func(e raftlog.Entry, x uint64) int { return cmp.Compare(e.Index, x) })
+		}
+		for {
+			low, found := uint64(0), false
+			for i, m := range l.Members {
+				if at[i] < len(m.Log.Entries) {
+					if x := m.Log.Entries[at[i]].Index; !found || x < low {
+						low, found = x, true
+					}
+				}
+			}
+			if !found || last > 0 && low > last {
+				return
+			}
+			line := &Line{Index: low}
+			for i, m := range l.Members {
+				if at[i] < len(m.Log.Entries) && m.Log.Entries[at[i]].Index == low {
+					line.add(i, &m.Log.Entries[at[i]])
+					at[i]++
+				} else if e := find(l.accounts[i].views, low); e != nil && e.Raw != nil {
+					line.add(i, e.Raw)
+				}
+			}
+			if !yield(line) {
+				return
+			}
+		}
+	}
+}
+
+func (line *Line) add(member int, e *raftlog.Entry) {
+	for k := range line.Variants {
+		if v := &line.Variants[k]; sameEntry(v.Entry, e) {
+			v.Members = append(v.Members, member)
+			return
+		}
+	}
+	line.Variants = append(line.Variants, Variant{Entry: e, Members: []int{member}})
+}
+
+// Outcome is what an entry did on some members that agree.
+type Outcome struct {
+	Members []int
+	EntryEffect
+}
+
+// Outcomes groups the members of a variant by what the entry did on them. differ is true if it changed other keys, or
+// wrote other things, on some than on others, as far as that is known: mere lag, or other numbers of the same revisions,
+// is no such difference.
+func (l *Ledger) Outcomes(v *Variant) (all []Outcome, differ bool) {
+	for _, i := range v.Members {
+		e := l.Effect(i, v.Entry.Index)
+		k := slices.IndexFunc(all, func(o Outcome) bool {
+			return o.State == e.State && slices.Equal(o.Revisions, e.Revisions) && o.Why == e.Why && o.Odd == e.Odd && l.sameContent(o.Members[0], i, e, e)
+		})
+		if k < 0 {
+			k, all = len(all), append(all, Outcome{EntryEffect: e})
+		}
+		all[k].Members = append(all[k].Members, i)
+	}
+	for a := range all {
+		for b := range all[:a] {
+			x, y := &all[a], &all[b]
+			known := func(o *Outcome) bool { return o.State == Made || o.State == None || o.State == Gone }
+			if known(x) && known(y) && (x.State != y.State || len(x.Revisions) != len(y.Revisions) || !l.sameContent(x.Members[0], y.Members[0], x.EntryEffect, y.EntryEffect)) {
+				differ = true
+			}
+		}
+	}
+	return all, differ
+}
+
+// sameContent tells whether the rows that two members have of an entry put and delete the same.
+func (l *Ledger) sameContent(i, j int, x, y EntryEffect) bool {
+	for k := range min(len(x.Revisions), len(y.Revisions)) {
+		if l.unread(i, x.Revisions[k]) || l.unread(j, y.Revisions[k]) {
+			continue
+		}
+		a, b := l.Rows(i, x.Revisions[k]), l.Rows(j, y.Revisions[k])
+		if !slices.EqualFunc(a, b, sameWrite) {
+			return false
+		}
+	}
+	return true
+}
+
+// unread tells whether rows of a main revision may be missing because of damage.
+func (l *Ledger) unread(member int, revision int64) bool {
+	db := l.Members[member].DB
+	return db == nil || db.Rows.Unknown(revision)
+}
+
+// sameWrite tells whether two rows put the same value and lease, or delete the same key.
+func sameWrite(a, b mvcc.Row) bool {
+	var x, y mvcc.KeyValue
+	if x.Decode(a.Value) != nil || y.Decode(b.Value) != nil {
+		return bytes.Equal(a.Value, b.Value)
+	}
+	return a.Tombstone == b.Tombstone && bytes.Equal(x.Key, y.Key) && bytes.Equal(x.Value, y.Value) && x.Lease == y.Lease
+}
