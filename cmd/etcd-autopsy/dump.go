@@ -1,0 +1,84 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"etcd-autopsy/inspect"
+	"etcd-autopsy/report"
+)
+
+func (a *app) dump() *cobra.Command {
+	var o report.DumpOptions
+	var prefix keyFlag
+	cmd := a.metaOption(&cobra.Command{
+		Use:   "dump MEMBER [BUCKET]",
+		Short: "Write out the rows of a member's db, decoded",
+		Long: `dump writes every row of one bucket, or of all: key (every revision of every key), lease, auth,
+authUsers, authRoles, members, members_removed, alarm, meta and cluster. Rows that are not
+understood are in hex. With --rev it writes the keys that were alive at a revision.
+
+Values of keys are shown as sizes only, unless --show-values is given. Password hashes are never
+shown.
+
+A MEMBER is one data directory, its member folder, a db or snapshot file, or an archive of one.
+` + keysHelp + `
+
+Exit status:
+  0  everything was read
+  2  could not run: wrong usage, no such bucket or revision, or no db that can be read
+  3  parts of the db could not be read; the rest is shown`,
+		Example: `  etcd-autopsy dump node1/ key --prefix /registry/leases/
+  etcd-autopsy dump backup.db --rev 1244 --keys-only
+  etcd-autopsy dump node1/ authRoles
+  etcd-autopsy dump node1/ -w json | jq -r 'select(.lease.ttl > 60)'`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 2 {
+				return &hinted{errors.New("more than a member and a bucket"), "see " + cmd.CommandPath() + " --help"}
+			}
+			return needMembers(cmd, args)
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			format, err := report.ParseFormat(a.format)
+			if err != nil {
+				return err
+			}
+			switch {
+			case o.Limit < 0:
+				return errors.New("--limit must not be negative")
+			case o.Revision < 0 || cmd.Flags().Changed("rev") && o.Revision == 0:
+				return errors.New("--rev must be a revision, and these are positive")
+			case o.Revision != 0 && len(args) == 2 && args[1] != "key":
+				return fmt.Errorf("--rev is about the bucket key, not %s", args[1])
+			}
+			if prefix.key != nil {
+				o.Prefix = *prefix.key
+			}
+			if len(args) == 2 {
+				o.Bucket = args[1]
+			}
+			return a.meta.reads(cmd, args[:1], func(ms []*inspect.Member, _ []string) error {
+				m, err := one(ms)
+				if err != nil {
+					return err
+				}
+				if m.DB == nil {
+					return nothingReadable(ms)
+				}
+				if !m.DB.Whole {
+					a.status = exitPartial
+				}
+				return noteInterrupted(cmd, report.Dump(cmd.Context(), cmd.OutOrStdout(), m, o, format))
+			})
+		},
+	})
+	f := cmd.Flags()
+	f.Int64Var(&o.Revision, "rev", 0, "the keys that were alive at this revision, instead of rows")
+	f.Var(&prefix, "prefix", "only keys that begin with this")
+	f.IntVar(&o.Limit, "limit", 0, "only so many rows of each bucket")
+	f.BoolVar(&o.KeysOnly, "keys-only", false, "only the keys of rows")
+	f.BoolVar(&o.Values, "show-values", false, "show values, which may be secrets")
+	return cmd
+}

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"etcd-autopsy/diff"
+	"etcd-autopsy/inspect"
+)
+
+// parseKey reads a key as a person types it: bytes that cannot be printed are in hex behind 0x.
+func parseKey(s string) (string, error) {
+	h, ok := strings.CutPrefix(s, "0x")
+	if !ok {
+		return s, nil
+	}
+	b, err := hex.DecodeString(h)
+	if err != nil {
+		return "", &hinted{fmt.Errorf("key %s: not a whole number of bytes in hex", s), "a key that itself begins with 0x is given in hex, too: 0x3078.."}
+	}
+	return string(b), nil
+}
+
+// keyFlag is a key, or a prefix, that may not be given.
+type keyFlag struct{ key *string }
+
+func (f *keyFlag) String() string { return "" }
+
+func (f *keyFlag) Set(s string) error {
+	k, err := parseKey(s)
+	f.key = &k
+	return err
+}
+
+func (*keyFlag) Type() string { return "key|0xHEX" }
+
+// idFlag is an id in hex that may not be given.
+type idFlag struct{ id *diff.ID }
+
+func (f *idFlag) String() string { return "" }
+
+func (f *idFlag) Set(s string) error {
+	n, err := strconv.ParseUint(strings.TrimPrefix(s, "0x"), 16, 64)
+	if err != nil || n == 0 {
+		return errors.New("an id is up to 16 hex digits, and not 0")
+	}
+	id := diff.ID(n)
+	f.id = &id
+	return nil
+}
+
+func (*idFlag) Type() string { return "hex" }
+
+// one is the only member that a command for one member was given.
+func one(ms []*inspect.Member) (*inspect.Member, error) {
+	if len(ms) == 1 {
+		return ms[0], nil
+	}
+	var names []string
+	for _, m := range ms {
+		names = append(names, m.Origin)
+	}
+	return nil, &hinted{fmt.Errorf("this command takes one member, and there are %d", len(ms)), "name one of them: " + strings.Join(names, " ")}
+}
+
+// oneCluster refuses members of several clusters.
+func oneCluster(ms []*inspect.Member) error {
+	if why := diff.Clusters(ms); why != "" {
+		return &hinted{errors.New(why), "name the members of one cluster only"}
+	}
+	return nil
+}
+
+// partly sets the exit status of a command that lists what it reads.
+func (a *app) partly(ms []*inspect.Member) {
+	for _, m := range ms {
+		if ok, _ := m.Complete(); !ok || m.DB == nil {
+			a.status = exitPartial
+		}
+	}
+}
+
+// listed is the exit status of commands that list, in their help.
+const listed = `Exit status:
+  0  everything was read
+  2  could not run: wrong usage, or nothing that can be read
+  3  parts of a member could not be read, or it has no db; the rest is shown`
+
+// keysHelp says how keys are given.
+const keysHelp = `A key with bytes that cannot be printed is given in hex, as 0x00ff.`
+
+// noteInterrupted makes the error of a command that was asked to end the same for all.
+func noteInterrupted(cmd *cobra.Command, err error) error {
+	if i := interrupted(cmd); i != nil {
+		return i
+	}
+	return err
+}

@@ -1,0 +1,230 @@
+package report
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/mattn/go-runewidth"
+
+	"etcd-autopsy/diff"
+)
+
+// stream writes rows one by one, however many there are: JSON as one object a line, tables with columns of fixed width
+// that a long cell may exceed, so that lines can be searched.
+type stream struct {
+	w      *bufio.Writer
+	format Format
+	cols   []column
+	n      int  // rows
+	wrote  bool // anything
+	err    error
+}
+
+// column of a table. The last one of a row is never padded.
+type column struct {
+	name  string
+	width int
+	right bool
+}
+
+func newStream(w io.Writer, format Format) *stream {
+	return &stream{w: bufio.NewWriterSize(w, 64<<10), format: format}
+}
+
+// head begins a table. A title is a line above it.
+func (s *stream) head(title string, cols ...column) {
+	s.cols = cols
+	if title != "" {
+		s.title(title)
+	}
+	names := make([]string, len(cols))
+	for i, c := range cols {
+		names[i] = c.name
+	}
+	switch s.format {
+	case Table:
+		s.put(s.padded(names))
+	case Markdown:
+		if s.wrote {
+			s.put("")
+		}
+		s.put("| " + strings.Join(names, " | ") + " |")
+		s.put("|" + strings.Repeat(" --- |", len(cols)))
+	}
+}
+
+// title writes a line above what follows.
+func (s *stream) title(text string) {
+	switch s.format {
+	case Table:
+		s.blank()
+		s.put(text)
+	case Markdown:
+		if s.wrote {
+			s.put("")
+		}
+		s.put("### " + Escape(text))
+	}
+}
+
+// row writes one row: doc for programs, lines of comma-separated cells or a table row for people.
+func (s *stream) row(doc any, cells []string) {
+	switch s.format {
+	case JSON:
+		s.json(doc)
+	case Fields:
+		s.fields(doc)
+	case Simple:
+		quotes := slices.Clone(cells)
+		for i := range quotes {
+			quotes[i] = quoted(strings.TrimSpace(quotes[i]))
+		}
+		s.put(strings.Join(quotes, ", "))
+	case Markdown:
+		for i := range cells {
+			cells[i] = Escape(strings.TrimSpace(cells[i]))
+		}
+		s.put("| " + strings.Join(cells, " | ") + " |")
+	case Table:
+		s.put(s.padded(cells))
+	}
+	s.n++
+}
+
+// note writes a line of text below a row of a table, at a margin.
+func (s *stream) note(margin int, text string) {
+	if s.format == Table {
+		s.put(strings.Repeat(" ", margin) + text)
+	}
+}
+
+// remark writes a line that belongs to the output as a whole. It is left out where only rows are expected.
+func (s *stream) remark(text string) {
+	switch s.format {
+	case Table:
+		var b bytes.Buffer
+		indent(&b, 0, "", text)
+		s.put(strings.TrimSuffix(b.String(), "\n"))
+	case Markdown:
+		if s.wrote {
+			s.put("")
+		}
+		s.put(Escape(text))
+	}
+}
+
+// blank writes an empty line between parts of a table's text.
+func (s *stream) blank() {
+	if s.format == Table && s.wrote {
+		s.put("")
+	}
+}
+
+func (s *stream) json(doc any) {
+	if s.err == nil {
+		e := json.NewEncoder(s.w)
+		e.SetEscapeHTML(false)
+		s.err = e.Encode(doc)
+	}
+}
+
+func (s *stream) fields(doc any) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(doc); err != nil {
+		s.err = err
+	}
+	if s.err == nil {
+		d := json.NewDecoder(&b)
+		d.UseNumber()
+		s.err = flatten(s.w, d, fmt.Sprintf("[%d]", s.n))
+	}
+}
+
+func (s *stream) padded(cells []string) string {
+	var b strings.Builder
+	for i, c := range cells {
+		if i > 0 {
+			b.WriteString("  ")
+		}
+		gap := ""
+		if i < len(s.cols) {
+			if n := s.cols[i].width - runewidth.StringWidth(c); n > 0 {
+				gap = strings.Repeat(" ", n)
+			}
+		}
+		if i < len(s.cols) && s.cols[i].right {
+			b.WriteString(gap + c)
+		} else if b.WriteString(c); i+1 < len(cells) {
+			b.WriteString(gap)
+		}
+	}
+	return strings.TrimRight(b.String(), " ")
+}
+
+func (s *stream) put(line string) {
+	s.wrote = true
+	if s.err == nil {
+		_, s.err = s.w.WriteString(line + "\n")
+	}
+}
+
+// end writes what is left.
+func (s *stream) end() error {
+	if err := s.w.Flush(); s.err == nil {
+		s.err = err
+	}
+	return s.err
+}
+
+// unreadable is a part of the evidence that a stream of rows lacks.
+type unreadable struct {
+	Member     string `json:"member"`
+	Unreadable string `json:"unreadable"`
+}
+
+const unreadableShown = 6
+
+// lacks says at the end of a stream what could not be read.
+func (s *stream) lacks(member string, why []string) {
+	for i, w := range why {
+		switch s.format {
+		case JSON, Fields, Simple:
+			s.row(unreadable{member, w}, []string{"unreadable", member, w})
+		default:
+			if i == 0 {
+				s.blank()
+			}
+			if i < unreadableShown {
+				s.remark(fmt.Sprintf("not all of %s could be read: %s", member, w))
+			} else if i == unreadableShown {
+				s.remark(fmt.Sprintf("%d more: etcd-autopsy check", len(why)-i))
+			}
+		}
+	}
+}
+
+// Value is a value of a key: its size, and its bytes if they were asked for.
+type Value struct {
+	Size   int     `json:"value_size"`
+	SHA256 string  `json:"value_sha256,omitempty"`
+	Text   *string `json:"value,omitempty"`
+	Base64 *string `json:"value_base64,omitempty"`
+}
+
+// show adds the bytes, as text where they are printable.
+func (v *Value) show(b []byte) {
+	if s := string(b); diff.Key(s).Printable() {
+		v.Text = &s
+	} else {
+		s := base64.StdEncoding.EncodeToString(b)
+		v.Base64 = &s
+	}
+}
