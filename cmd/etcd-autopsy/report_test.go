@@ -265,13 +265,33 @@ func TestCanaries(t *testing.T) {
 			t.Error("redacted:", l)
 		}
 	}
-	for _, command := range []string{"inspect", "check", "diff"} {
+	for _, command := range [][]string{
+		{"inspect"}, {"check"}, {"diff"}, {"log"}, {"log", "--raw"}, {"hash"}, {"history", "--prefix", "/"}, {"history", "BareKeyCanary"}, {"dump"},
+	} {
+		of := args
+		if command[0] == "dump" {
+			of = args[1:2]
+		}
 		for _, format := range []string{"table", "json"} {
 			var o, e bytes.Buffer
-			run(t.Context(), append([]string{command, "-w", format}, args...), nil, &o, &e)
-			for _, l := range leaks(t, command, append(o.Bytes(), e.Bytes()...), secretValues) {
+			if run(t.Context(), slices.Concat(command, []string{"-w", format}, of), nil, &o, &e) == exitFailed || o.Len() < 100 {
+				t.Errorf("%v: %s", command, e.String())
+			}
+			for _, l := range leaks(t, strings.Join(command, " "), append(o.Bytes(), e.Bytes()...), secretValues) {
 				t.Error(l)
 			}
+		}
+	}
+	// Passwords are shown to nobody.
+	for _, command := range [][]string{{"log", "--show-values"}, {"log", "--raw", "--show-values"}, {"dump", "--show-values"}} {
+		of := args
+		if command[0] == "dump" {
+			of = args[1:2]
+		}
+		var o, e bytes.Buffer
+		run(t.Context(), slices.Concat(command, of), nil, &o, &e)
+		for _, l := range leaks(t, strings.Join(command, " "), append(o.Bytes(), e.Bytes()...), []string{"PasswordCanary", "HashCanary", "TokenCanary"}) {
+			t.Error(l)
 		}
 	}
 	values := filepath.Join(dir, "values")
