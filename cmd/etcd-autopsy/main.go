@@ -90,7 +90,7 @@ beside the evidence.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return &hinted{err, "see " + cmd.CommandPath() + " --help"}
 	})
-	root.AddCommand(a.check(), a.diff(), a.inspect(), a.dump(), a.log(), a.history(), a.hash(), a.report(), a.bugs(), a.schema(), a.version())
+	root.AddCommand(a.check(), a.diff(), a.get(), a.inspect(), a.dump(), a.log(), a.history(), a.hash(), a.report(), a.bugs(), a.schema(), a.version())
 	return root
 }
 

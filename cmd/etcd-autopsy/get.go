@@ -1,0 +1,80 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"etcd-autopsy/diff"
+	"etcd-autopsy/diff/values"
+	"etcd-autopsy/inspect"
+	"etcd-autopsy/report"
+)
+
+func (a *app) get() *cobra.Command {
+	var o values.Options
+	cmd := a.metaOption(&cobra.Command{
+		Use:   "get KEY MEMBER...",
+		Short: "Show the value of a key on each member, decoded, and the fields in which it differs",
+		Long: `get shows what a key holds on each member, at the end of its db or at --rev. What Kubernetes stores,
+in protobuf or JSON, is shown as YAML, and compared field by field. Kinds that Kubernetes' own
+packages do not know are named, with their size; text is shown as it is.
+
+What Secrets hold (data, stringData, the last applied configuration) is shown as sizes, unless
+--show-values is given. A KEY with bytes that cannot be printed is given in hex, as 0x00ff.
+
+` + members + `
+
+Exit status:
+  0  the members hold the same value with the same lease, or none has the key any more
+  1  they differ; if they are not at the same entry, this may be lag
+  2  could not run: wrong usage, nothing that can be read, or a key that no member ever had
+  3  no difference found, but not every member could tell`,
+		Example: `  etcd-autopsy get /registry/pods/default/web-0 node1/ node2/ node3/
+  etcd-autopsy get /registry/pods/default/web-0 node1/ --rev 4711
+  etcd-autopsy get 0x00ff7a backup.db -w json`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 {
+				return &hinted{errors.New("a key without a member"), "give a KEY and at least one MEMBER: " + cmd.UseLine()}
+			}
+			return needMembers(cmd, args)
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			format, err := report.ParseFormat(a.format)
+			if err != nil {
+				return err
+			}
+			if o.Revision < 0 || cmd.Flags().Changed("rev") && o.Revision == 0 {
+				return errors.New("--rev must be a revision, and these are positive")
+			}
+			key, err := parseKey(args[0])
+			if err != nil {
+				return err
+			}
+			return a.meta.reads(cmd, args[1:], func(ms []*inspect.Member, hints []string) error {
+				if err := anyReadable(ms); err != nil {
+					return err
+				}
+				doc := values.Get(ms, key, o)
+				if err := interrupted(cmd); err != nil {
+					return err
+				}
+				if !doc.Known() {
+					return &hinted{fmt.Errorf("no member has, or had, the key %s", diff.Key(key)), "etcd stores whole keys: those of Kubernetes begin with /registry/"}
+				}
+				switch doc.Verdict {
+				case diff.Consistent:
+				case diff.Diverged:
+					a.status = exitDiverged
+				default:
+					a.status = exitPartial
+				}
+				return report.Get(cmd.OutOrStdout(), doc, format, hints...)
+			})
+		},
+	})
+	cmd.Flags().Int64Var(&o.Revision, "rev", 0, "the value as of this revision, instead of each member's last")
+	cmd.Flags().BoolVar(&o.Secrets, "show-values", false, "show what Secrets hold")
+	return cmd
+}
