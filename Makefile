@@ -8,7 +8,7 @@ FUZZTIME    ?= 10s
 N           ?= 10000
 BIN          = etcd-autopsy
 
-.PHONY: build build-all test race lint lint-all demo bench microbench fuzz lab golden clean
+.PHONY: build build-all test race lint lint-all demo bench microbench fuzz lab golden man clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN) ./cmd/etcd-autopsy
@@ -65,6 +65,9 @@ lab:
 golden:
 	$(GO) test ./cmd/etcd-autopsy -run 'Golden|Scripts' -update
 	$(GO) test ./diff -run TestBugs -update-bugs
+
+man:
+	$(GO) test ./cmd/etcd-autopsy -run '^TestMan$$' -count 1 -man $(CURDIR)/dist/man
 
 clean:
 	rm -rf $(BIN) dist

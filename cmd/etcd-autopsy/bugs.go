@@ -34,7 +34,8 @@ Exit status:
 	cmd.AddCommand(&cobra.Command{
 		Use:   "show ID...",
 		Short: "Tell what is seen of a bug, what speaks against it, and what to do",
-		Long: `show tells all there is in the catalogue about some bugs, by id, name, or number of the issue upstream.
+		Long: `show tells all there is in the catalogue about some bugs, by id, name, or number of the issue
+upstream.
 
 Exit status:
   0  done

@@ -76,7 +76,16 @@ func (a *app) root() *cobra.Command {
 incident, and says whether the members diverged, at which raft entry, and what is different now.
 
 It runs offline and never writes to what it reads: nothing is locked, repaired, renamed or created
-beside the evidence.`,
+beside the evidence.
+
+Exit status:
+  0  consistent, or nothing found
+  1  diverged, or problems found
+  2  could not run: wrong usage, or nothing that can be read
+  3  nothing found in what could be read or compared, but that was not everything
+What that means is told by the help of each command.`,
+		Example: `  etcd-autopsy diff node1/ node2/ node3/
+  etcd-autopsy check incident.tar.zst`,
 		Args:          cobra.NoArgs,
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -90,7 +99,7 @@ beside the evidence.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return &hinted{err, "see " + cmd.CommandPath() + " --help"}
 	})
-	root.AddCommand(a.check(), a.diff(), a.get(), a.inspect(), a.dump(), a.log(), a.history(), a.hash(), a.report(), a.bugs(), a.schema(), a.version())
+	root.AddCommand(a.check(), a.diff(), a.get(), a.inspect(), a.dump(), a.log(), a.history(), a.hash(), a.report(), a.bugs(), a.schema(), a.completion(), a.version())
 	return root
 }
 

@@ -35,8 +35,9 @@ func (a *app) report() *cobra.Command {
 		Use:   "report MEMBER... -o DIR",
 		Short: "Write what was found so that it can be attached to a public issue",
 		Long: `report writes into DIR: report.md, to be pasted into an issue; report.html, one file that opens
-offline; report.json, everything (etcd-autopsy schema describes it); manifest.txt, the sha256 of every
-input file, as sha256sum -c reads it; and attach.zip with all of these, small enough to be attached.
+offline; report.json, everything (etcd-autopsy schema describes it); manifest.txt, the sha256 of
+every input file, as sha256sum -c reads it; and attach.zip with all of these, small enough to be
+attached.
 
 No value is ever in it, unless --show-values asks for a private report. Keys are, unless
 --redact-keys replaces each part of a key, and the names of users, roles and members, urls and ids,

@@ -17,7 +17,8 @@ func (a *app) version() *cobra.Command {
 built with.
 
 Exit status:
-  0  always, unless the usage is wrong: 2`,
+  0  done
+  2  could not run: wrong usage`,
 		Example: `  etcd-autopsy version
   etcd-autopsy version -w json`,
 		Args: cobra.NoArgs,
