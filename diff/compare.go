@@ -184,6 +184,7 @@ func (c *comparison) relate() {
 	c.logs = compareLogs(c.ms)
 	c.doc.Logs = Logs{Compared: c.logs.compared, Identical: len(c.logs.forks) == 0}
 	var tables []*mvcc.Table
+	var compacted []int64
 	c.doc.Common.Index = math.MaxUint64
 	byLog := map[int]*history{}
 	for i, m := range c.ms {
@@ -194,13 +195,14 @@ func (c *comparison) relate() {
 		}
 		c.views = append(c.views, h)
 		c.last = append(c.last, m.DB.Revision())
+		compacted = append(compacted, m.DB.CompactRevision())
 		c.compact = max(c.compact, m.DB.CompactRevision())
 		tables = append(tables, m.DB.Rows)
 		c.doc.Common.Index = min(c.doc.Common.Index, m.DB.Tables.ConsistentIndex)
 	}
 	c.doc.Common.CompactRevision = c.compact
 	c.differing = c.findDiffering(tables)
-	c.parts, c.doc.Counts.RevisionsDiffering = partings(c.differing, tables, c.last, c.compact)
+	c.parts, c.doc.Counts.RevisionsDiffering = partings(c.differing, tables, c.last, compacted)
 	c.align()
 }
 

@@ -82,26 +82,34 @@ func differingBetween(tables []*mvcc.Table, first, end int64) []int64 {
 	}
 }
 
-// partings finds out of the revisions that differ those above compact at which members part that agreed until then. A
-// member takes part up to its last revision, and at revisions that it could read. It also counts those that any two
-// members disagree on.
-func partings(differing []int64, tables []*mvcc.Table, last []int64, compact int64) (ps []parting, count int) {
+// partings finds out of the revisions that differ those at which members part that agreed until then. A member takes part
+// above the revision that it is compacted at, up to its last one, and at revisions that it could read. It also counts
+// those that any two members disagree on.
+func partings(differing []int64, tables []*mvcc.Table, last, compact []int64) (ps []parting, count int) {
 	class := make([]int, len(tables))
+	joined := make([]bool, len(tables))
 	next := 1
 	groups := make([][]mvcc.Row, len(tables))
 	for _, main := range differing {
-		if main <= compact {
-			continue
-		}
 		var have []int
 		for i, t := range tables {
-			if main <= last[i] && !t.Unknown(main) {
+			if compact[i] < main && main <= last[i] && !t.Unknown(main) {
 				groups[i] = t.Group(main)
 				have = append(have, i)
 			}
 		}
 		if len(have) < 2 {
 			continue
+		}
+		// What a member held when others parted may be compacted away. It is of the side that it agrees with afterwards.
+		for _, i := range have {
+			like := func(j int) bool { return joined[j] && sameRows(groups[i], groups[j]) }
+			if k := slices.IndexFunc(have, like); !joined[i] && k >= 0 {
+				class[i] = class[have[k]]
+			}
+		}
+		for _, i := range have {
+			joined[i] = true
 		}
 		for _, c := range classes(have, class) {
 			parts := partition(c, func(i, j int) bool { return sameRows(groups[i], groups[j]) })
