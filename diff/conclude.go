@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"etcd-autopsy/diff/align"
+	"etcd-autopsy/diff/authz"
 	"etcd-autopsy/inspect"
 	"etcd-autopsy/inspect/finding"
 )
@@ -131,12 +132,23 @@ func (c *comparison) followForks() {
 			continue
 		}
 		for _, f := range c.causes {
-			if f.layer == LayerLog && c.forked(k.groups) && separates(k.groups, f.groups) {
+			if f.layer == LayerLog && c.forked(k.groups) && separates(k.groups, f.groups) && !c.sameWrites(k) {
 				k.of = f
 				break
 			}
 		}
 	}
+}
+
+// sameWrites tells whether auth tables differ although the logs hold the same entries about auth: then no fork led to that.
+func (c *comparison) sameWrites(k *cause) bool {
+	first := c.views[k.groups[0][0]]
+	return k.layer == LayerAuth && !slices.ContainsFunc(slices.Concat(k.groups...), func(i int) bool {
+		h := c.views[i]
+		return !slices.EqualFunc(first.authWrites, h.authWrites, func(a, b authz.Write) bool {
+			return a.Index == b.Index && sameEntry(find(first.entries, a.Index).Raw, find(h.entries, b.Index).Raw)
+		})
+	})
 }
 
 // followPartings makes consequences of rows at or below the compact revision that differ between members which had parted
