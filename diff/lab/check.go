@@ -176,7 +176,7 @@ func (c *Case) parting(r *Result, d *diff.Document, n int, p *Parting, used []bo
 	if p.Named && len(p.also) == 0 && v.Entry != nil && p.Lo != p.Hi {
 		r.fail("interval too narrow", "%s, want %d to %d", tell(v), p.Lo, p.Hi)
 	}
-	if !p.Named && (p.compacted || p.Purged) && v.RevisionInterval != nil && p.Revision > 0 && (p.Revision < v.RevisionInterval.First || p.Revision > v.RevisionInterval.Last) {
+	if !p.Named && (p.compacted || p.Purged) && v.RevisionInterval != nil && p.Revision > 0 && !p.within(v) {
 		r.fail("revision interval", "%s, want %d", tell(v), p.Revision)
 	}
 	if p.Purged && p.Required && v.Entry == nil && p.Fault.Kind != Extra && !p.Fault.Kind.table() && v.RevisionInterval == nil {
@@ -191,6 +191,12 @@ func (c *Case) parting(r *Result, d *diff.Document, n int, p *Parting, used []bo
 	if p.Required && (p.Named || p.Fault.Kind == Extra && p.why == "") {
 		c.groups(r, p, v)
 	}
+}
+
+// within tells whether the revision interval of a divergence holds the revision of the entry on one of its members.
+func (p *Parting) within(v *diff.Divergence) bool {
+	in := func(r int64) bool { return v.RevisionInterval.First <= r && r <= v.RevisionInterval.Last }
+	return in(p.Revision) || slices.ContainsFunc(slices.Concat(v.Groups...), func(l string) bool { return in(p.revisions[l]) })
 }
 
 // reason is why the entry of a parting was not named exactly.

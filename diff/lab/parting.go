@@ -190,6 +190,16 @@ func (h *history) extraAt(index uint64) bool {
 	return slices.ContainsFunc(h.effects, func(e Effect) bool { return e.Index == 0 && (e.Before == rev || e.After == rev) })
 }
 
+// extra is the revision that no entry made right behind an entry, 0 if there is none.
+func (h *history) extra(index uint64) int64 {
+	for n, e := range h.effects {
+		if e.Index == 0 && n > 0 && h.effects[n-1].Index == index {
+			return e.After
+		}
+	}
+	return 0
+}
+
 // struck is the first member that a fault has befallen: not all that it is planned for may have come that far.
 func (m *maker) struck(f *Fault) *Member {
 	for _, i := range f.Members {
@@ -287,7 +297,12 @@ func (m *maker) witness(p *Parting) {
 	p.Required = odd && healthy && len(gs) > 1 && m.seen(p)
 	p.Named = oddKnown && evenKnown
 	if p.Revision == 0 {
-		p.Revision = m.revision(p)
+		p.revisions = m.revisions(p)
+		for _, r := range p.revisions {
+			if p.Revision == 0 || r < p.Revision {
+				p.Revision = r
+			}
+		}
 	}
 	p.compacted = p.Revision <= m.compact()
 	in := slices.ContainsFunc(m.c.Members, func(x *Member) bool { return x.holds(p.Index) })
@@ -299,23 +314,23 @@ func (m *maker) witness(p *Parting) {
 	}
 }
 
-// revision is the first one that is not the same: that of the entry, or of its second application.
-func (m *maker) revision(p *Parting) int64 {
+// revisions are those that the entry made on each member, or its second application on those that the fault befell.
+func (m *maker) revisions(p *Parting) map[string]int64 {
 	again := p.Fault.Kind == Twice || p.Fault.Kind == Replay
-	var rev int64
+	revs := map[string]int64{}
 	for i, x := range m.c.Members {
 		seen := false
 		for _, e := range x.hist.effects {
 			if e.Index != p.Index {
 				continue
 			}
-			if e.After > e.Before && (!again || seen && p.Fault.on(i)) && (rev == 0 || e.After < rev) {
-				rev = e.After
+			if _, ok := revs[x.Label]; !ok && e.After > e.Before && (!again || seen && p.Fault.on(i)) {
+				revs[x.Label] = e.After
 			}
 			seen = true
 		}
 	}
-	return rev
+	return revs
 }
 
 // before is a member's revision before an entry.
@@ -409,11 +424,7 @@ func (m *maker) appliedParting(p *Parting) (*Parting, error) {
 	m.witness(p)
 	if f.Kind == Extra {
 		p.Named = false // no entry made it
-		for _, e := range x.hist.effects {
-			if e.Index == 0 {
-				p.Revision = e.After
-			}
-		}
+		p.Revision = x.hist.extra(f.Index)
 		m.extraGroups(p)
 	}
 	if f.Kind != Extra && !m.writes(x.hist, base, p.Index) {
@@ -490,10 +501,8 @@ func (m *maker) extraGroups(p *Parting) {
 	p.Groups = bySize(odd, even)
 	p.Required = len(odd) > 0 && len(even) > 0 && m.seen(p)
 	for _, i := range p.Fault.Members {
-		for _, e := range m.c.Members[i].hist.effects {
-			if e.Index == 0 && e.After != p.Revision && m.c.Members[i].hist.index >= p.Index {
-				p.shifted = true
-			}
+		if x := m.c.Members[i].hist; x.index >= p.Index && x.extra(p.Index) != p.Revision {
+			p.shifted = true
 		}
 	}
 }

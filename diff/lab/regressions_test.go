@@ -49,6 +49,10 @@ var regressions = []struct {
 	{6002, "a delete taken for one from before the compaction, though what it deletes is still there"},
 	{6156, "an entry that keeps a value told as the one applied twice, and not its neighbour"},
 	{6341, "an alarm that was left out, without its entry"},
+	{7420, "a table edited by hand hidden by tampering with the log of the same member"},
 	{7430, "auth changes applied again in a row"},
+	{7611, "two revisions without an entry"},
 	{7835, "a fault that only the second of its members came to"},
+	{8626, "members that had parted told as consistent, because a third one is compacted further"},
+	{8808, "an entry left out on a member, after an earlier one on another had shifted that one's revisions"},
 }

@@ -34,7 +34,8 @@ type Parting struct {
 	Required bool
 	// Named is true if the entry must be named. Purged is true if it is in no log, and must not be named.
 	Named, Purged bool
-	Revision      int64 // of the entry, or what was stored, on the member
+	Revision      int64            // of the entry, or what was stored, on the member
+	revisions     map[string]int64 // likewise on each member: an earlier fault of one may have shifted them
 	Groups        [][]string
 	Unknown       []string // members that may be missing from the groups
 	Others        map[uint64]bool
