@@ -117,6 +117,9 @@ type Input struct {
 	Whole bool
 	// From resumes an alignment that another member shares up to here.
 	From *From
+	// banned is a user whose requests may all be refused from some entry on, 0 if it is not known yet from which.
+	banned     string
+	bannedFrom uint64
 	// repaired holds the rows of some main revisions as they must have been, where those in the table are wrong.
 	repaired map[int64][]mvcc.Row
 }

@@ -1,6 +1,7 @@
 package align
 
 import (
+	"cmp"
 	"slices"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -42,6 +43,11 @@ func NewLog(entries []Entry, visit func(e *Entry, r *raftlog.Request)) *Log {
 		visit(e, r)
 	}
 	return l
+}
+
+// find is the position of an entry.
+func (l *Log) find(index uint64) (int, bool) {
+	return slices.BinarySearchFunc(l.entries, index, func(e Entry, x uint64) int { return cmp.Compare(e.Index, x) })
 }
 
 // doubt notes the keys of a request whose content is not fixed.

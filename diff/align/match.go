@@ -25,8 +25,10 @@ type group struct {
 // than one with a damaged effect, and that likelier than a revision from nowhere with an entry lost beside it.
 const (
 	costRefused = 20
-	costDoubted = 6 // where permissions or an alarm may have refused it
-	costPermit  = 8 // applied, although they refuse it
+	costDoubted = 6  // where permissions or an alarm may have refused it
+	costBan     = 40 // all requests of a user from some entry on
+	costBanned  = 2  // each of them
+	costPermit  = 8  // applied, although they refuse it
 	costBranch  = 20
 	costPartial = 22
 	costAltered = 23 // and 1 for every further field that differs

@@ -52,7 +52,90 @@ func Align(in Input) *Alignment {
 		}
 	}
 	a.Index = in.Index
-	return a
+	return in.ban(a)
+}
+
+// ban tries to read what is left odd as all requests of one user having been refused from some entry on: that is one
+// oddity, however many entries it befell, where each refusal by itself costs more than a few revisions from nowhere.
+func (in *Input) ban(a *Alignment) *Alignment {
+	best := a
+	for _, user := range in.refusedUsers(a) {
+		again := *in
+		again.banned = user
+		b := align(again)
+		if again.bannedFrom = again.firstRefused(b); again.bannedFrom == 0 || b.Cost >= best.Cost {
+			continue
+		}
+		b = align(again)
+		if b.Cost += costBan; b.Cost < best.Cost && again.bannedThroughout(b) {
+			b.Index, best = in.Index, b
+		}
+	}
+	return best
+}
+
+// firstRefused is the first entry of the banned user that was refused, 0 if none was.
+func (in *Input) firstRefused(a *Alignment) uint64 {
+	for i := range a.Steps {
+		if s := &a.Steps[i]; s.Outcome == Refused && in.user(s.Index) == in.banned {
+			return s.Index
+		}
+	}
+	return 0
+}
+
+// bans tells whether the banned user is known to be refused at an entry.
+func (g *grid) bans(i int) bool {
+	return g.in.bannedFrom > 0 && g.entries[i].Index >= g.in.bannedFrom && g.request(i).User == g.in.banned
+}
+
+// minBanned is how many refusals make a ban.
+const minBanned = 3
+
+// refusedUsers are those users whose requests make up some refusals, if there is anything else that is odd.
+func (in *Input) refusedUsers(a *Alignment) (users []string) {
+	count := map[string]int{}
+	other := false
+	for i := range a.Steps {
+		s := &a.Steps[i]
+		switch {
+		case s.Outcome == Refused:
+			if u := in.user(s.Index); u != "" {
+				if count[u]++; count[u] == minBanned {
+					users = append(users, u)
+				}
+			}
+		case s.Anomalous():
+			other = true
+		}
+	}
+	if !other {
+		return nil
+	}
+	return users
+}
+
+// user is who sent an entry.
+func (in *Input) user(index uint64) string {
+	if i, ok := in.Log.find(index); ok {
+		return in.Log.entries[i].Request().User
+	}
+	return ""
+}
+
+// bannedThroughout tells whether the banned user changed nothing from the first refusal on.
+func (in *Input) bannedThroughout(a *Alignment) bool {
+	n := 0
+	for i := range a.Steps {
+		switch s := &a.Steps[i]; {
+		case s.Outcome == NoEffect || s.Index == 0 || in.user(s.Index) != in.banned:
+		case s.Outcome == Refused:
+			n++
+		case n > 0:
+			return false
+		}
+	}
+	return n >= minBanned
 }
 
 // maxRepairs bounds how often an alignment is made anew: each time uncovers what the damage before hid.
@@ -110,7 +193,7 @@ func (in *Input) replaced(a *Alignment) map[int64][]mvcc.Row {
 		if s.Outcome != Extra || next.Outcome != Applied || next.Again {
 			continue
 		}
-		k, ok := slices.BinarySearchFunc(in.Log.entries, next.Index, func(e Entry, x uint64) int { return cmp.Compare(e.Index, x) })
+		k, ok := in.Log.find(next.Index)
 		if !ok {
 			continue
 		}
@@ -327,6 +410,9 @@ func (g *grid) match(i, n int) (int, Outcome, string) {
 		if at := g.in.Log.byContent[g.groupSigs[n]]; len(at) > 0 && !slices.Contains(at, int32(i)) {
 			c += costForeign
 		}
+	}
+	if c >= 0 && g.bans(i) {
+		c += costPermit
 	}
 	if c < 0 || out == Unread || g.judge(i, n) != Denied {
 		return c, out, detail
@@ -641,6 +727,9 @@ func (g *grid) expand(at node, lowG int, visit func(cost int, next node, k kind)
 	cost := 0
 	if len(g.predict(i-1, n)) > 0 {
 		cost = [...]int{Allowed: costRefused, Doubtful: costDoubted, Denied: 0}[g.judge(i-1, n)]
+		if g.in.banned != "" && g.request(i-1).User == g.in.banned {
+			cost = min(cost, costBanned)
+		}
 	}
 	visit(cost, node{i - 1, n}, nothing)
 	if n > lowG {
