@@ -266,6 +266,7 @@ func align(in Input) *Alignment {
 	}
 	slices.Reverse(steps)
 	g.adopt(steps)
+	steps = g.forbid(steps)
 	var done uint64
 	if in.From != nil {
 		done = in.From.Index
@@ -305,6 +306,45 @@ func (g *grid) adopt(steps []Step) {
 			}
 		}
 	}
+}
+
+// forbid gives the one revision that permissions or an alarm refuse to a neighbour that writes just that: it was applied
+// twice. They hold for all entries that they refuse, so that one of them alone does not get through.
+func (g *grid) forbid(steps []Step) []Step {
+	permitted := func(s Step) bool { return s.Outcome == Permitted }
+	k := slices.IndexFunc(steps, permitted)
+	if k < 0 || slices.ContainsFunc(steps[k+1:], permitted) {
+		return steps
+	}
+	s := steps[k]
+	writes := func(index uint64) bool {
+		i, ok := slices.BinarySearchFunc(g.entries, index, func(e Entry, x uint64) int { return cmp.Compare(e.Index, x) })
+		return ok && Same(g.p.predict(g.request(i), s.Revision-1), g.in.Table.Group(s.Revision))
+	}
+	again := func(at int, index uint64) []Step {
+		steps[k] = Step{Index: s.Index, Outcome: NoEffect}
+		return slices.Insert(steps, at, Step{Index: index, Revision: s.Revision})
+	}
+	made := func(s Step) bool { return s.Revision > 0 }
+	switch n := lastIndexFunc(steps[:k], made); {
+	case n >= 0 && steps[n].Outcome == Applied && writes(steps[n].Index):
+		return again(n+1, steps[n].Index)
+	case n < 0 && g.in.From != nil && writes(g.in.From.Index):
+		return again(0, g.in.From.Index)
+	}
+	if n := k + 1 + slices.IndexFunc(steps[k+1:], made); n > k && steps[n].Outcome == Applied && writes(steps[n].Index) {
+		return again(n, steps[n].Index)
+	}
+	return steps
+}
+
+func lastIndexFunc(steps []Step, ok func(Step) bool) int {
+	for n, s := range slices.Backward(steps) {
+		if ok(s) {
+			return n
+		}
+	}
+	return -1
 }
 
 // maxApart is how many entries without effect may lie between the two applications.
