@@ -36,7 +36,7 @@ func Align(in Input) *Alignment {
 	a := align(in)
 	for range maxRepairs {
 		better := false
-		for _, rows := range []map[int64][]mvcc.Row{repairs(a), refills(a), in.replaced(a)} {
+		for _, rows := range []map[int64][]mvcc.Row{repairs(a, false), repairs(a, true), refills(a), in.replaced(a)} {
 			if len(rows) == 0 {
 				continue
 			}
@@ -141,8 +141,9 @@ func (in *Input) bannedThroughout(a *Alignment) bool {
 // maxRepairs bounds how often an alignment is made anew: each time uncovers what the damage before hid.
 const maxRepairs = 3
 
-// repairs are the rows that changed or lost ones should be.
-func repairs(a *Alignment) map[int64][]mvcc.Row {
+// repairs are the rows that changed or lost ones should be: all of them, or the first one of each key, which may have made
+// those behind it look wrong.
+func repairs(a *Alignment, firsts bool) map[int64][]mvcc.Row {
 	groups := map[int64][]mvcc.Row{}
 	wrong := map[string]bool{} // keys of which a row was wrong already
 	for i := range a.Steps {
@@ -151,7 +152,7 @@ func repairs(a *Alignment) map[int64][]mvcc.Row {
 			continue
 		}
 		// Versions that are wrong behind another wrong row of their key count on from what that one was.
-		if s.HistoryOnly && slices.ContainsFunc(s.Predicted, func(c Change) bool { return wrong[c.Key] }) {
+		if (firsts || s.HistoryOnly) && slices.ContainsFunc(s.Predicted, func(c Change) bool { return wrong[c.Key] }) {
 			continue
 		}
 		for _, c := range s.Predicted {
