@@ -1,6 +1,7 @@
 package diff
 
 import (
+	"cmp"
 	"math"
 	"slices"
 
@@ -32,7 +33,9 @@ func (c *comparison) reading(k *cause, i int) (first, last uint64) {
 	switch first, last = k.index, k.index; {
 	case k.again:
 		// The same content made both revisions: neighbours with that content may have been applied twice instead.
-		return c.alike(i, k)
+		first, last = c.alike(i, k)
+		lo, hi := c.begun(i, k.index)
+		return min(first, lo), max(last, hi)
 	case len(k.entries) > 1:
 		return c.slideRun(i, k)
 	}
@@ -41,6 +44,54 @@ func (c *comparison) reading(k *cause, i int) (first, last uint64) {
 	}
 	return first, last
 }
+
+// begun is the range of entries at which member i may have begun to apply the log again, if index was the first that made
+// a revision: others would have made the same of the state then, although they may have had no effect the first time.
+func (c *comparison) begun(i int, index uint64) (first, last uint64) {
+	in := &c.inputs[i]
+	var revision int64 // that index made when it was applied again
+	var next uint64    // the next one that made another
+	c.traces[i].steps(func(s *align.Step) {
+		switch {
+		case s.Revision == 0:
+		case revision == 0 && s.Again && s.Index == index:
+			revision = s.Revision
+		case revision > 0 && next == 0 && (s.Again || s.Index > index):
+			next = s.Index
+		}
+	})
+	first, last = index, index
+	if revision == 0 {
+		return first, last
+	}
+	rows := in.Table.Group(revision)
+	attached := func(lease int64) []string { return in.Index.Attached(lease, revision-1) }
+	es := c.views[i].entries
+	at, _ := slices.BinarySearchFunc(es, index, func(e align.Entry, x uint64) int { return cmp.Compare(e.Index, x) })
+	for n := at + 1; n < len(es) && es[n].Index < next; n++ {
+		want := in.Predict(&es[n], revision-1)
+		if align.Same(want, rows) && in.Judge(es[n].Index, es[n].Request(), want, attached) != align.Denied {
+			last = es[n].Index
+		}
+	}
+	for n := at - 1; n >= 0 && n >= at-maxBegun; n-- {
+		want := in.Predict(&es[n], revision-1)
+		switch {
+		case len(want) > 0 && in.Judge(es[n].Index, es[n].Request(), want, attached) == align.Denied:
+		case align.Same(want, rows):
+			if len(in.Predict(&es[at], revision)) > 0 {
+				return first, last // the two would have made two revisions
+			}
+			first = es[n].Index
+		case len(want) > 0:
+			return first, last
+		}
+	}
+	return first, last
+}
+
+// maxBegun is how far before the first entry that was applied again others are looked for.
+const maxBegun = 64
 
 // misread tells whether a cause is only a matter of reading: the odd members made the revision with a neighbour that
 // writes the same, and at that neighbour's turn the others had no effect, or have not come to it. Then all did the same.

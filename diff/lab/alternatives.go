@@ -99,22 +99,30 @@ func (m *maker) windows(f *Fault, base *history, try func(*Fault) (bool, error))
 			add(f.Index+d, f.Count)
 			add(f.Index-min(d, f.Index), f.Count)
 		}
-		// As many entries with an effect, beginning at other ones.
-		var at []uint64
-		first, n := 0, 0
-		for _, e := range base.effects {
-			if e.Index > 0 && e.After > e.Before {
-				if e.Index < f.Index {
-					first++
-				} else if e.Index < f.Index+uint64(f.Count) {
-					n++
-				}
-				at = append(at, e.Index)
-			}
+		// Ending at the same entry, beginning earlier or later.
+		for d := uint64(1); d <= 8 && d < f.Index; d++ {
+			add(f.Index-d, f.Count+int(d))
+			add(f.Index+d, f.Count-int(d))
 		}
-		for s := max(first-3, 0); s <= first+3; s++ {
-			for k := max(n-1, 1); k <= n && s+k <= len(at); k++ {
-				add(at[s], int(at[s+k-1]-at[s])+1)
+		// As many entries with an effect, or with one the second time, beginning at other ones.
+		h := m.struck(f).hist
+		for _, begin := range []uint64{f.Index, canonical(f, h, base)} {
+			var at []uint64
+			first, n := 0, 0
+			for _, e := range base.effects {
+				if e.Index > 0 && e.After > e.Before {
+					if e.Index < begin {
+						first++
+					} else if e.Index < f.Index+uint64(f.Count) {
+						n++
+					}
+					at = append(at, e.Index)
+				}
+			}
+			for s := max(first-3, 0); s <= first+3; s++ {
+				for k := max(n-1, 1); k <= n && s+k <= len(at); k++ {
+					add(at[s], int(at[s+k-1]-at[s])+1)
+				}
 			}
 		}
 	}

@@ -108,11 +108,13 @@ func tellAll(d *diff.Document) string {
 
 // parting looks for the divergence that tells a parting.
 func (c *Case) parting(r *Result, d *diff.Document, n int, p *Parting, used []bool) {
-	best := -1
-	for i := range d.Divergences {
-		if !used[i] && p.toldBy(&d.Divergences[i]) {
-			best = i
-			break
+	told := func(v diff.Divergence) bool { return p.toldBy(&v) }
+	best := unused(d.Divergences, used, told)
+	if p.Fault.Kind.table() {
+		// An entry that is named may be another fault's of the same table, if the edit is told without one.
+		plain := unused(d.Divergences, used, func(v diff.Divergence) bool { return told(v) && v.Entry == nil && v.EntryInterval == nil })
+		if plain >= 0 {
+			best = plain
 		}
 	}
 	if best < 0 {
@@ -191,6 +193,16 @@ func (c *Case) parting(r *Result, d *diff.Document, n int, p *Parting, used []bo
 	if p.Required && (p.Named || p.Fault.Kind == Extra && p.why == "") {
 		c.groups(r, p, v)
 	}
+}
+
+// unused is the first divergence that no other parting has been told by, -1 if none will do.
+func unused(ds []diff.Divergence, used []bool, ok func(diff.Divergence) bool) int {
+	for i, v := range ds {
+		if !used[i] && ok(v) {
+			return i
+		}
+	}
+	return -1
 }
 
 // within tells whether the revision interval of a divergence holds the revision of the entry on one of its members.
