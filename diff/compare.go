@@ -170,6 +170,7 @@ func (c *comparison) run() {
 	for _, k := range c.causes {
 		c.spread(k)
 	}
+	c.unite()
 	c.place()
 	c.compareOld()
 	c.compareTables()

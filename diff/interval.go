@@ -28,6 +28,44 @@ func (c *comparison) spread(k *cause) {
 	}
 }
 
+// unite makes one cause of two that are read differently only: some members left out an entry, others a neighbour of it
+// that writes the same.
+func (c *comparison) unite() {
+	for n := 0; n < len(c.causes); n++ {
+		k := c.causes[n]
+		c.causes = slices.DeleteFunc(c.causes, func(r *cause) bool { return r != k && c.sameReading(k, r) && c.absorb(k, r) })
+	}
+}
+
+func (c *comparison) sameReading(k, r *cause) bool {
+	one := func(x *cause) bool {
+		return x.layer == LayerApply && x.outcome == align.Refused && !x.again && x.interval != nil && len(x.groups) == 2 && len(x.effects) == 2
+	}
+	return one(k) && one(r) && *k.interval == *r.interval && k.index < r.index &&
+		!slices.ContainsFunc(r.odd, func(i int) bool { return slices.Contains(k.odd, i) })
+}
+
+// absorb puts the odd members of r to those of k.
+func (c *comparison) absorb(k, r *cause) bool {
+	odd := slices.Sorted(slices.Values(slices.Concat(k.odd, r.odd)))
+	rest := slices.DeleteFunc(slices.Sorted(slices.Values(slices.Concat(k.groups...))), func(i int) bool { return slices.Contains(odd, i) })
+	if len(rest) == 0 {
+		return false
+	}
+	k.odd = odd
+	var es []Effect
+	for _, e := range k.effects {
+		e.Members = c.labels(rest)
+		if e.Note != "" {
+			e.Members = c.labels(k.odd)
+		}
+		es = append(es, e)
+	}
+	k.groups, k.effects = [][]int{rest, k.odd}, es
+	sortGroups(k.groups)
+	return true
+}
+
 // reading is the range of entries that could stand in for a cause's on one odd member. Others may have left out more.
 func (c *comparison) reading(k *cause, i int) (first, last uint64) {
 	switch first, last = k.index, k.index; {
