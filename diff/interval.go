@@ -5,6 +5,9 @@ import (
 	"math"
 	"slices"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/protobuf/proto"
+
 	"etcd-autopsy/diff/align"
 	"etcd-autopsy/diff/authz"
 )
@@ -207,7 +210,46 @@ func (c *comparison) doubles(k *cause, i int) []uint64 {
 	if at < 0 {
 		return nil
 	}
-	return append(c.slide(i, steps, at, -1), c.slide(i, steps, at, +1)...)
+	back := c.slide(i, steps, at, -1)
+	return slices.Concat(back, c.twins(k, i, steps[:at], len(back)), c.slide(i, steps, at, +1))
+}
+
+// twins lists the entries before those that are left of member i's history which ask for the same as a cause's, and for
+// which it can stand in: behind the compact revision only the entry without effect is left, if it is one of several
+// alike. All steps before it that made a revision are alike, too.
+func (c *comparison) twins(k *cause, i int, steps []*align.Step, alike int) (found []uint64) {
+	first := c.traces[i].first()
+	for _, s := range steps {
+		if s.Revision > 0 {
+			alike--
+		}
+	}
+	if alike != 0 || first == 0 {
+		return nil
+	}
+	es := c.views[i].entries
+	at, _ := slices.BinarySearchFunc(es, first, func(e align.Entry, x uint64) int { return cmp.Compare(e.Index, x) })
+	want := c.request(i, k.index)
+	for _, e := range slices.Backward(es[:at]) {
+		if r := e.Request(); want == nil || r.User != want.User || !sameContent(r.Internal, want.Internal) {
+			break
+		}
+		found = append(found, e.Index)
+	}
+	return found
+}
+
+// sameContent tells whether two requests ask for the same change of keys.
+func sameContent(a, b *pb.InternalRaftRequest) bool {
+	switch {
+	case a.GetPut() != nil:
+		return proto.Equal(a.Put, b.GetPut())
+	case a.GetDeleteRange() != nil:
+		return proto.Equal(a.DeleteRange, b.GetDeleteRange())
+	case a.GetTxn() != nil:
+		return proto.Equal(a.Txn, b.GetTxn())
+	}
+	return false
 }
 
 // idleAt tells whether all members of a cause that are not odd did nothing at an entry.
@@ -217,10 +259,9 @@ func (c *comparison) idleAt(k *cause, index uint64) bool {
 			if slices.Contains(k.odd, j) || c.ms[j].DB.Tables.ConsistentIndex < index {
 				continue
 			}
-			for _, s := range c.stepsAt(j, index) {
-				if s.Revision > 0 {
-					return false
-				}
+			steps := c.stepsAt(j, index)
+			if len(steps) == 0 || slices.ContainsFunc(steps, func(s *align.Step) bool { return s.Revision > 0 }) {
+				return false
 			}
 		}
 	}
