@@ -22,7 +22,8 @@ type cause struct {
 	odd      []int // members that did what etcd's rules do not predict
 	entries  []uint64
 	what     string
-	rule     *rule // what all entries of this cause have in common, if a rule it is
+	rule     *rule   // what all entries of this cause have in common, if a rule it is
+	origin   *origin // what kept its later entries from an effect, or let them have one, if it is that
 	effects  []Effect
 	keys     []string
 	leases   []int64
@@ -482,8 +483,11 @@ func (c *comparison) merge(all []*cause) []*cause {
 		for _, x := range like[:n] {
 			k.entries = append(k.entries, x.index)
 		}
-		if n == 1 {
+		switch {
+		case n == 1:
 			k.entries = nil
+		case k.rule != nil && k.rule.origin != nil:
+			c.originate(k)
 		}
 		out = append(out, k)
 		rest = append(rest, like[n:]...)

@@ -38,7 +38,9 @@ func (c *comparison) conclude() {
 	c.followForks()
 	c.followPartings()
 	c.followLeases()
+	c.followGrants()
 	c.followRules()
+	c.followAlarms()
 	c.followReplays()
 	number := map[*cause]int{}
 	for _, k := range c.causes {
@@ -181,6 +183,21 @@ func (c *comparison) followRules() {
 			if q := c.request(r.odd[0], k.index); q != nil && r.rule.hits(q) {
 				k.of = r
 				break
+			}
+		}
+	}
+}
+
+// followAlarms makes consequences of leases that were granted on those members only on which an alarm was not on.
+func (c *comparison) followAlarms() {
+	for _, k := range c.causes {
+		o := k.origin
+		if o == nil || k.layer != LayerAlarm {
+			continue
+		}
+		for _, x := range c.causes {
+			if x.layer == LayerLease && x.of == nil && o.index < x.index && x.index < o.end && separates(x.groups, k.groups) {
+				x.of = k
 			}
 		}
 	}

@@ -145,7 +145,7 @@ func (c *comparison) misread(k *cause) bool {
 // cause demands, or in a row with its entries. That cause begins with it then, if it comes first.
 func (c *comparison) joins(k *cause, all []*cause) bool {
 	for _, r := range all {
-		if r == k || r.again || r.outcome != k.outcome || !slices.Equal(r.odd, k.odd) {
+		if r == k || r.again || r.origin != nil || r.outcome != k.outcome || !slices.Equal(r.odd, k.odd) {
 			continue
 		}
 		for _, x := range c.doubles(k, k.odd[0]) {

@@ -107,3 +107,51 @@ func (c *comparison) uses(k *cause, leases []int64) bool {
 	}
 	return true
 }
+
+// followGrants makes consequences of requests that want a lease which a user's request was to grant, on members that
+// refuse what this user asks for.
+func (c *comparison) followGrants() {
+	for _, x := range c.causes {
+		if x.layer != LayerApply || x.outcome != align.Refused || x.again || x.of != nil || len(x.entries) > 1 {
+			continue
+		}
+		grant := c.grantFor(x)
+		if grant == 0 {
+			continue
+		}
+		for _, k := range c.causes {
+			if k != x && k.of == nil && k.layer == LayerApply && k.outcome == align.Refused && !k.again && k.index > 0 && k.index < grant &&
+				slices.Equal(k.odd, x.odd) && c.sameUser(k, grant) && !c.sameUser(k, x.index) {
+				x.of = k
+				break
+			}
+		}
+	}
+}
+
+// grantFor is the entry that granted the lease which a cause's entry wants, 0 if it wants none.
+func (c *comparison) grantFor(k *cause) (grant uint64) {
+	if len(k.odd) == 0 {
+		return 0
+	}
+	i := k.odd[0]
+	for _, s := range c.stepsAt(i, k.index) {
+		for _, id := range leasesNeeded(nil, s.Predicted) {
+			for _, ev := range c.views[i].leases[id] {
+				if ev.grant && ev.index < k.index {
+					grant = max(grant, ev.index)
+				}
+			}
+		}
+	}
+	return grant
+}
+
+// sameUser tells whether a user sent all entries of a cause, and another entry.
+func (c *comparison) sameUser(k *cause, index uint64) bool {
+	r := c.request(k.odd[0], index)
+	return r != nil && r.User != "" && !slices.ContainsFunc(append([]uint64{k.index}, k.entries...), func(x uint64) bool {
+		o := c.request(k.odd[0], x)
+		return o == nil || o.User != r.User
+	})
+}

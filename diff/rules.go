@@ -2,6 +2,7 @@ package diff
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -18,7 +19,19 @@ type rule struct {
 	hits func(r *raftlog.Request) bool
 	// byAuthRevision is true for entries with an old auth revision, whoever sent them.
 	byAuthRevision bool
+	// origin is set for entries that depend on what an earlier one did, which some members left out.
+	origin *origin
 }
+
+// origin is an entry that granted a lease, or turned alarms on or off, and with that decided what became of later ones.
+type origin struct {
+	index, end uint64 // the entry, and the one that ended what it did
+	lease      int64  // 0 for alarms
+	refuses    turn   // the alarms that are on behind the entry, or before it
+}
+
+// minOrigin is how many entries must go back to the same one: a single one may as well have gone wrong by itself.
+const minOrigin = 2
 
 // says tells what became of the entries that a rule covers, of some in a row if it is nil.
 func (r *rule) says(entries int, where string) string {
@@ -81,8 +94,14 @@ func (c *comparison) extent(like []*cause) int {
 			k.what = r.says(n, c.without(k))
 		}
 	}
+	for _, o := range c.origins(k) {
+		r := rule{name: "entries", hits: func(r *raftlog.Request) bool { return refusedBy(o.refuses, r.Internal) }, origin: o}
+		if n := c.ruleExtent(odd, k.index, departs, r); n >= minOrigin && n >= best {
+			best, k.rule = n, &r
+		}
+	}
 	// A row of entries says more than their kind, unless they have a user in common.
-	if n := c.runExtent(odd, k.index, departs); n > best || n == best && n > 1 && first.User == "" {
+	if n := c.runExtent(odd, k.index, departs); n > best || n == best && n > 1 && first.User == "" && (k.rule == nil || k.rule.origin == nil) {
 		best, k.rule = n, nil
 		k.what = k.rule.says(n, c.without(k))
 	}
@@ -108,8 +127,12 @@ func (c *comparison) without(k *cause) string {
 func (c *comparison) ruleExtent(member int, from uint64, departs map[uint64]int, r rule) int {
 	n := 0
 	done := false
+	begin := from
+	if r.origin != nil {
+		begin = r.origin.index + 1
+	}
 	c.traces[member].steps(func(s *align.Step) {
-		if done || s.Again || s.Index < from || s.Revision == 0 && s.Outcome != align.Refused {
+		if done || s.Again || s.Index < begin || s.Revision == 0 && s.Outcome != align.Refused {
 			return
 		}
 		req := c.request(member, s.Index)
@@ -117,7 +140,15 @@ func (c *comparison) ruleExtent(member int, from uint64, departs map[uint64]int,
 			return
 		}
 		_, departed := departs[s.Index]
-		switch covered := r.hits(req); {
+		covered := r.hits(req)
+		if o := r.origin; o != nil {
+			covered = s.Index < o.end && (o.lease == 0 && covered || o.lease != 0 && c.leased(member, s, o.lease))
+		}
+		if s.Index < from {
+			done = covered
+			return
+		}
+		switch {
 		case covered && departed:
 			n++
 		case covered && (s.Outcome == align.Refused || s.Outcome == align.Permitted):
@@ -127,6 +158,84 @@ func (c *comparison) ruleExtent(member int, from uint64, departs map[uint64]int,
 		}
 	})
 	return n
+}
+
+// origins are the entries that may have decided that a cause's first one had, or had not, an effect on its odd members.
+func (c *comparison) origins(k *cause) (all []*origin) {
+	i := k.odd[0]
+	h := c.views[i]
+	if k.outcome == align.Refused {
+		for _, s := range c.stepsAt(i, k.index) {
+			for _, id := range leasesNeeded(nil, s.Predicted) {
+				o := &origin{lease: id, end: math.MaxUint64}
+				for _, ev := range h.leases[id] {
+					switch {
+					case ev.index > k.index:
+						o.end = min(o.end, ev.index)
+					case ev.grant:
+						o.index = ev.index
+					default:
+						o.index = 0
+					}
+				}
+				if o.index > 0 && o.end <= c.ms[i].DB.Tables.ConsistentIndex {
+					all = append(all, o) // otherwise the table shows it
+				}
+			}
+		}
+	}
+	for n, t := range h.refusing {
+		end := uint64(math.MaxUint64)
+		if n+1 < len(h.refusing) {
+			end = h.refusing[n+1].index
+		}
+		if t.index == 0 || t.index > k.index || k.index > end || end > c.ms[i].DB.Tables.ConsistentIndex || t.on != (k.outcome == align.Permitted) {
+			continue
+		}
+		o := &origin{index: t.index, end: end, refuses: t}
+		if !t.on && n > 0 {
+			o.refuses = h.refusing[n-1]
+		}
+		all = append(all, o)
+	}
+	return all
+}
+
+// leased tells whether a step attached keys to a lease, or would have.
+func (c *comparison) leased(member int, s *align.Step, lease int64) bool {
+	if s.Revision == 0 {
+		return slices.Contains(leasesNeeded(nil, s.Predicted), lease)
+	}
+	return slices.ContainsFunc(changes(c.ms[member].DB.Rows.Group(s.Revision)), func(ch Change) bool { return ch.Lease == ID(uint64(lease)) })
+}
+
+// originate names the entry that a cause goes back to: its entries are what that led to.
+func (c *comparison) originate(k *cause) {
+	o := k.rule.origin
+	layer, odd := LayerAlarm, strings.Join(c.labels(k.odd), ", ")
+	k.what = fmt.Sprintf("the entry had no effect on %s: neither had %d later ones there, which it allows", odd, len(k.entries))
+	switch {
+	case o.lease != 0:
+		layer = LayerLease
+		k.leases = append(k.leases, o.lease)
+		k.what = fmt.Sprintf("the lease was not granted on %s: all %d entries that attach keys to it had no effect there", odd, len(k.entries))
+	case k.outcome == align.Permitted:
+		k.what = fmt.Sprintf("the entry had no effect on %s: %d later ones, which the alarm refuses, had one there", odd, len(k.entries))
+	}
+	for _, e := range k.effects {
+		for _, ch := range e.Changes {
+			k.keys = append(k.keys, string(ch.Key))
+		}
+	}
+	k.layer, k.index, k.outcome, k.effects = layer, o.index, align.Refused, nil
+	for _, g := range k.groups {
+		e := Effect{Members: c.labels(g), Note: "the entry had its effect"}
+		if slices.Contains(k.odd, g[0]) {
+			e.Note = "the entry had no effect"
+		}
+		k.effects = append(k.effects, e)
+	}
+	k.origin, k.rule, k.entries = o, nil, nil
 }
 
 // runExtent counts departures with nothing between them that had an effect.
