@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"etcd-autopsy/diff/align"
+	"etcd-autopsy/diff/authz"
 	"etcd-autopsy/inspect/raftlog"
 	"etcd-autopsy/inspect/schema"
 )
@@ -27,22 +28,31 @@ func (c *comparison) compareAuth() {
 	if k == nil {
 		return
 	}
-	c.describeAuth(k)
+	differ := c.describeAuth(k)
+	// What may differ besides the auth revision, which alone a replay explains.
+	rest := slices.DeleteFunc(differ, func(name string) bool { return name == authRevision })
 	// Where several were applied again, a restart tells which.
 	if slices.ContainsFunc(slices.Concat(k.groups...), func(i int) bool { return c.auths[i].timeline != nil && c.auths[i].timeline.Row }) {
 		c.authReplay(k)
 	}
-	if k.index == 0 && !c.authOdd(k) {
-		c.authReplay(k)
+	switch {
+	case k.index > 0, c.authOdd(k), len(rest) > 0 && c.authMissing(k):
+	case !c.authReplay(k):
+		c.authMissing(k)
+	case len(rest) > 0:
+		c.causes = append(c.causes, &cause{layer: LayerAuth, groups: k.groups, odd: k.odd, effects: k.effects, what: authDiffers(rest)})
 	}
 	c.followAuth(k)
 	c.followReplay(k)
 }
 
+const authRevision = "the auth revision"
+
+func authDiffers(in []string) string { return "the auth tables differ in " + strings.Join(in, ", ") }
+
 // describeAuth says which of the tables differ, and what each group has.
-func (c *comparison) describeAuth(k *cause) {
+func (c *comparison) describeAuth(k *cause) (differ []string) {
 	first := c.ms[k.groups[0][0]].DB.Tables
-	var differ []string
 	note := func(name string, same bool) {
 		if !same && !slices.Contains(differ, name) {
 			differ = append(differ, name)
@@ -51,7 +61,7 @@ func (c *comparison) describeAuth(k *cause) {
 	for _, g := range k.groups {
 		t := c.ms[g[0]].DB.Tables
 		note("whether auth is on", t.AuthEnabled == first.AuthEnabled)
-		note("the auth revision", t.AuthRevision == first.AuthRevision)
+		note(authRevision, t.AuthRevision == first.AuthRevision)
 		note("users", reflect.DeepEqual(t.Users, first.Users) || len(t.Users)+len(first.Users) == 0)
 		note("roles", reflect.DeepEqual(t.Roles, first.Roles) || len(t.Roles)+len(first.Roles) == 0)
 		onOff := "off"
@@ -64,7 +74,8 @@ func (c *comparison) describeAuth(k *cause) {
 		})
 	}
 	k.odd = k.groups[len(k.groups)-1]
-	k.what = "the auth tables differ in " + strings.Join(differ, ", ")
+	k.what = authDiffers(differ)
+	return differ
 }
 
 // authOdd names the auth entry that one group must have left out, or applied twice, if the whole log is there to tell.
@@ -92,6 +103,39 @@ func (c *comparison) authOdd(k *cause) bool {
 	return found
 }
 
+// authMissing names the auth entries that had no effect on one group where the log does not reach back to the beginning:
+// those that make the tables of the other group out of its own.
+func (c *comparison) authMissing(k *cause) bool {
+	if len(k.groups) != 2 {
+		return false
+	}
+	for n, g := range k.groups {
+		lacks, has := c.ms[g[0]].DB.Tables, c.ms[k.groups[1-n][0]].DB.Tables
+		var applied []authz.Write
+		for _, w := range c.views[g[0]].authWrites {
+			if w.Index <= min(lacks.ConsistentIndex, has.ConsistentIndex) {
+				applied = append(applied, w)
+			}
+		}
+		one, from := authz.Missing(applied, lacks, has)
+		what := "the entry"
+		switch {
+		case from > 0:
+			what = "this and later auth entries"
+			one = []uint64{from}
+		case len(one) == 0:
+			continue
+		}
+		k.odd, k.index, k.outcome = g, one[0], align.Refused
+		k.what += fmt.Sprintf(": %s had no effect on %s", what, strings.Join(c.labels(g), ", "))
+		if last := one[len(one)-1]; last > one[0] {
+			k.interval = &Interval{First: one[0], Last: last}
+		}
+		return true
+	}
+	return false
+}
+
 // isAuthWrite tells whether a request changes the auth tables.
 func isAuthWrite(typ string) bool {
 	switch typ {
@@ -104,17 +148,17 @@ func isAuthWrite(typ string) bool {
 
 // authReplay looks for the entries that raised one group's auth revision above the other's. Up to 3.4.7 changes of auth
 // do not save the consistent index, so that a restart applies those behind the last change of a key again, and granting
-// a permission or changing a password counts every time.
-func (c *comparison) authReplay(k *cause) {
+// a permission or changing a password counts every time. It tells whether there are such entries.
+func (c *comparison) authReplay(k *cause) bool {
 	if len(k.groups) != 2 {
-		return
+		return false
 	}
 	low, high := k.groups[0], k.groups[1]
 	if c.ms[low[0]].DB.Tables.AuthRevision > c.ms[high[0]].DB.Tables.AuthRevision {
 		low, high = high, low
 	}
 	if c.ms[low[0]].DB.Tables.AuthRevision == c.ms[high[0]].DB.Tables.AuthRevision {
-		return
+		return false
 	}
 	extra := c.ms[high[0]].DB.Tables.AuthRevision - c.ms[low[0]].DB.Tables.AuthRevision
 	first, last := uint64(0), uint64(0)
@@ -125,16 +169,17 @@ func (c *comparison) authReplay(k *cause) {
 		last = max(last, s)
 	}
 	if first == 0 {
-		return
+		return false
 	}
 	k.index, k.again, k.outcome = first, true, align.Applied
 	k.odd = high
 	k.what = "auth entries were applied again after a restart, which raised the auth revision once more each"
 	if last > first {
 		k.interval = &Interval{First: first, Last: last}
-		return
+	} else {
+		k.entries = c.countedAgain(high[0], first, extra)
 	}
-	k.entries = c.countedAgain(high[0], first, extra)
+	return true
 }
 
 // countsAgain tells whether an auth request raises the auth revision each time it is applied.

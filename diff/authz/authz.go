@@ -29,6 +29,19 @@ func New() *State {
 	return &State{Revision: 1, users: map[string][]string{}, roles: map[string][]schema.Permission{}}
 }
 
+// Of is the auth store that the tables of a db hold.
+func Of(t *schema.Tables) *State {
+	s := New()
+	s.Enabled, s.Revision = t.AuthEnabled, max(t.AuthRevision, 1)
+	for _, u := range t.Users {
+		s.users[u.Name] = u.Roles
+	}
+	for _, r := range t.Roles {
+		s.roles[r.Name] = r.Permissions
+	}
+	return s
+}
+
 // Clone returns a copy. Lists of roles and permissions are never changed in place, and shared.
 func (s *State) Clone() *State {
 	c := *s

@@ -131,6 +131,32 @@ func only(index uint64, times int) func(*Write) int {
 	}
 }
 
+// maxTail is how many writes are tried as missing in the end.
+const maxTail = 64
+
+// Missing lists the writes that one db may lack and another has, one of them or, failing that, all from the first on:
+// applied to the tables of the one that lacks them they make those of the other.
+func Missing(writes []Write, lacks, has *schema.Tables) (one []uint64, from uint64) {
+	makes := func(ws []Write) bool {
+		s := Of(lacks)
+		for _, w := range ws {
+			s.Apply(w.Request)
+		}
+		return s.Equal(has)
+	}
+	for n := range writes {
+		if makes(writes[n : n+1]) {
+			one = append(one, writes[n].Index)
+		}
+	}
+	for n := len(writes) - 2; len(one) == 0 && n >= max(0, len(writes)-maxTail); n-- {
+		if makes(writes[n:]) {
+			return nil, writes[n].Index
+		}
+	}
+	return one, 0
+}
+
 func (t *Timeline) last() *State { return t.states[len(t.states)-1] }
 
 // run applies each write as often as times says.
