@@ -26,6 +26,9 @@ func (c *comparison) compareAuth() {
 		return []any{t.AuthEnabled, t.AuthRevision, append([]schema.User{}, t.Users...), append([]schema.Role{}, t.Roles...)}
 	})
 	if k == nil {
+		if k = c.authParted(); k != nil {
+			c.followAuth(k)
+		}
 		return
 	}
 	differ := c.describeAuth(k)
@@ -49,6 +52,30 @@ func (c *comparison) compareAuth() {
 const authRevision = "the auth revision"
 
 func authDiffers(in []string) string { return "the auth tables differ in " + strings.Join(in, ", ") }
+
+// authParted is the difference that auth tables of another moment each show by themselves: one member left out an auth
+// entry, or applied some again, and its requests were refused, or were not, in consequence.
+func (c *comparison) authParted() *cause {
+	var members []int
+	for i, a := range c.auths {
+		if a.timeline != nil {
+			members = append(members, i)
+		}
+	}
+	groups := groupsOf(members, func(i, j int) bool {
+		a, b := c.auths[i].timeline, c.auths[j].timeline
+		return a.Odd == b.Odd && a.Again == b.Again
+	})
+	if len(groups) < 2 || c.doc.Counts.Consequences == 0 {
+		return nil
+	}
+	k := &cause{layer: LayerAuth, groups: groups, what: "the auth tables show it"}
+	if !c.authOdd(k) {
+		return nil
+	}
+	c.causes = append(c.causes, k)
+	return k
+}
 
 // describeAuth says which of the tables differ, and what each group has.
 func (c *comparison) describeAuth(k *cause) (differ []string) {
