@@ -27,6 +27,9 @@ func (m *maker) alternatives(p *Parting, base *history) error {
 			return false, err
 		}
 		c := canonical(g, h, base)
+		if f.Kind == LostTail && c >= f.Index && c < p.Index {
+			c = p.Index // what was lost before left no trace
+		}
 		p.Lo, p.Hi = min(p.Lo, c), max(p.Hi, c)
 		return true, nil
 	}

@@ -390,6 +390,11 @@ func (m *maker) appliedParting(p *Parting) (*Parting, error) {
 		return nil, err
 	}
 	p.Index = canonical(f, x.hist, base)
+	if f.Kind == LostTail {
+		if p.Index, err = m.traced(f, i, base, p.Index); err != nil {
+			return nil, err
+		}
+	}
 	p.Lo, p.Hi = p.Index, p.Index
 	for n := range uint64(max(f.Count, 1)) {
 		p.Others[f.Index+n] = f.Kind == Replay || f.Kind == LostTail
@@ -458,6 +463,35 @@ func (m *maker) appliedParting(p *Parting) (*Parting, error) {
 		}
 	}
 	return p, nil
+}
+
+// traced is the first lost entry of a tail that left a trace: what the first ones did to a small table others of the
+// tail may have undone, so that it makes no difference whether they were lost, alone or together.
+func (m *maker) traced(f *Fault, i int, base *history, index uint64) (uint64, error) {
+	end := f.Index + uint64(f.Count)
+	for _, e := range base.effects {
+		if e.Index <= index || e.Index >= end || e.After == e.Before && !e.Tables {
+			continue
+		}
+		same := false
+		for _, n := range []int{int(end - e.Index), 1} {
+			h, err := m.rerun(i, func(fs []*Fault) []*Fault {
+				g := f.at(e.Index)
+				g.Count = n
+				fs[slices.Index(fs, f)] = g
+				return fs
+			})
+			if err != nil {
+				return index, err
+			}
+			same = same || h.dump.same(m.c.Members[i].hist.clean)
+		}
+		if !same {
+			break
+		}
+		index = e.Index
+	}
+	return index, nil
 }
 
 // ahead looks whether the fault came to the same as applying a few entries more and leaving the consistent index behind.

@@ -3,6 +3,7 @@ package lab
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -102,6 +103,7 @@ func (m *maker) merge(t *Truth) {
 		}
 		o := out[i]
 		o.also = append(o.also, p.Fault)
+		maps.Copy(o.Others, p.Others)
 		if p.Revision > 0 {
 			o.Revision = min(o.Revision, p.Revision)
 		}
