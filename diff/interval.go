@@ -75,8 +75,11 @@ func (c *comparison) reading(k *cause, i int) (first, last uint64) {
 	case k.again:
 		// The same content made both revisions: neighbours with that content may have been applied twice instead.
 		first, last = c.alike(i, k)
-		lo, hi := c.begun(i, k.index)
-		return min(first, lo), max(last, hi)
+		if first <= k.index && k.index <= last {
+			lo, hi := c.begun(i, k.index)
+			first, last = min(first, lo), max(last, hi)
+		}
+		return first, last
 	case len(k.entries) > 1:
 		return c.slideRun(i, k)
 	}
@@ -115,7 +118,11 @@ func (c *comparison) begun(i int, index uint64) (first, last uint64) {
 			last = es[n].Index
 		}
 	}
+	auth := c.auths[i].timeline
 	for n := at - 1; n >= 0 && n >= at-maxBegun; n-- {
+		if auth != nil && !auth.Again && countsAgain(es[n].Request().Type) {
+			break // the auth tables show none that was applied twice
+		}
 		want := in.Predict(&es[n], revision-1)
 		switch {
 		case len(want) > 0 && in.Judge(es[n].Index, es[n].Request(), want, attached) == align.Denied:

@@ -102,10 +102,10 @@ func (m *maker) windows(f *Fault, base *history, try func(*Fault) (bool, error))
 			add(f.Index+d, f.Count)
 			add(f.Index-min(d, f.Index), f.Count)
 		}
-		// Ending at the same entry, beginning earlier or later.
+		// Ending at the same entry, beginning earlier.
+		add(f.Index, f.Count)
 		for d := uint64(1); d <= 8 && d < f.Index; d++ {
 			add(f.Index-d, f.Count+int(d))
-			add(f.Index+d, f.Count-int(d))
 		}
 		// As many entries with an effect, or with one the second time, beginning at other ones.
 		h := m.struck(f).hist
@@ -130,8 +130,17 @@ func (m *maker) windows(f *Fault, base *history, try func(*Fault) (bool, error))
 		}
 	}
 	for _, g := range all {
-		if _, err := try(g); err != nil {
+		same, err := try(g)
+		if err != nil {
 			return err
+		}
+		// Ending at the same entry, beginning later.
+		for d := 1; same && f.Kind == Replay && d <= 8 && d < g.Count; d++ {
+			o := g.at(g.Index + uint64(d))
+			o.Count = g.Count - d
+			if _, err := try(o); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -54,6 +54,7 @@ var regressions = []struct {
 	{6341, "an alarm that was left out, without its entry"},
 	{7025, "all requests of a user refused, told as some refusals and revisions without an entry"},
 	{7123, "an entry left out on one member hidden by a flipped row that the next ones kept"},
+	{7284, "a replay that may have begun at entries which had nothing left to delete"},
 	{7420, "a table edited by hand hidden by tampering with the log of the same member"},
 	{7430, "auth changes applied again in a row"},
 	{7560, "an alarm of a lost tail, which the tail turned off again"},
