@@ -239,7 +239,7 @@ func TestInterrupted(t *testing.T) {
 func TestGolden(t *testing.T) {
 	t.Parallel()
 	for _, scenario := range []string{"lease-revoke-auth", "healthy-3.6", "truncated-db"} {
-		for _, command := range []string{"check", "diff", "inspect"} {
+		for _, command := range []string{"check", "diff", "inspect", "stats"} {
 			for _, format := range report.Formats() {
 				t.Run(scenario+"/"+command+"/"+format, func(t *testing.T) {
 					t.Parallel()

@@ -21,6 +21,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"etcd-autopsy/inspect"
+	"etcd-autopsy/inspect/stats"
 )
 
 // TestOracles compares the readers with etcd's own code, on copies of the members of every healthy scenario.
@@ -58,7 +59,7 @@ func TestOracles(t *testing.T) {
 // sameRows compares every bucket and row with what bbolt reads.
 func sameRows(t *testing.T, m *inspect.Member, path string) {
 	t.Helper()
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{ReadOnly: true})
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{ReadOnly: true, PreLoadFreelist: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,8 +90,50 @@ func sameRows(t *testing.T, m *inspect.Member, path string) {
 	if d := gocmp.Diff(names, m.DB.Bolt.BucketNames()); d != "" {
 		t.Errorf("buckets (-bbolt +got):\n%s", d)
 	}
+	sameStats(t, m, db)
 	if !bytes.Equal(want.Bytes(), got.Bytes()) {
 		t.Errorf("rows differ from those that bbolt reads (%d bytes, %d here)", want.Len(), got.Len())
+	}
+}
+
+// sameStats compares the numbers of rows, bytes and free pages with bbolt's.
+func sameStats(t *testing.T, m *inspect.Member, db *bbolt.DB) {
+	t.Helper()
+	s := stats.Of(m, stats.Options{Depth: 2, Top: 1})
+	err := db.View(func(tx *bbolt.Tx) error {
+		keys := tx.Bucket([]byte("key"))
+		var size int64
+		if n := keys.Stats().KeyN; n != s.Total.Revisions {
+			t.Errorf("%d rows, bbolt says %d", s.Total.Revisions, n)
+		}
+		var free int64
+		for id := 0; ; id++ {
+			p, err := tx.Page(id)
+			if err != nil || p == nil {
+				break
+			}
+			if p.Type == "free" {
+				free += int64(db.Info().PageSize)
+			} else {
+				id += p.OverflowCount
+			}
+		}
+		if free != s.File.Free || free == 0 {
+			t.Errorf("%d bytes free, bbolt says %d", s.File.Free, free)
+		}
+		if err := keys.ForEach(func(k, v []byte) error {
+			size += int64(len(k) + len(v))
+			return nil
+		}); err != nil {
+			return err
+		}
+		if size != s.Total.Bytes {
+			t.Errorf("%d bytes of rows, bbolt has %d", s.Total.Bytes, size)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }
 

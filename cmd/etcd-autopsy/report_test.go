@@ -266,7 +266,7 @@ func TestCanaries(t *testing.T) {
 		}
 	}
 	for _, command := range [][]string{
-		{"inspect"}, {"check"}, {"diff"}, {"log"}, {"log", "--raw"}, {"hash"}, {"history", "--prefix", "/"}, {"history", "BareKeyCanary"}, {"dump"},
+		{"inspect"}, {"check"}, {"diff"}, {"stats"}, {"log"}, {"log", "--raw"}, {"hash"}, {"history", "--prefix", "/"}, {"history", "BareKeyCanary"}, {"dump"},
 	} {
 		of := args
 		if command[0] == "dump" {

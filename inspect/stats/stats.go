@@ -1,0 +1,341 @@
+// Package stats counts what fills the db of a member, and what its log asks for.
+package stats
+
+import (
+	"bytes"
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"etcd-autopsy/inspect"
+	"etcd-autopsy/inspect/mvcc"
+	"etcd-autopsy/inspect/raftlog"
+)
+
+// Stats is what one member's files are made of. Without a db, all but Log is zero.
+type Stats struct {
+	Total Group
+	// Prefixes and Resources are sorted by bytes, the most first.
+	Prefixes  []Group
+	Resources []Group // of Kubernetes; empty if there are none
+	Biggest   []Key   // live keys, by the size of their value
+	Busiest   []Key   // all keys, by their revisions in the db
+	File      File
+	Log       Log
+}
+
+// Group counts the rows of some keys. Bytes are those of row keys and values as the db holds them.
+type Group struct {
+	Name       string
+	Keys       int // that are alive
+	Revisions  int // rows, tombstones among them
+	Tombstones int
+	Bytes      int64
+	LiveBytes  int64 // of the last rows of live keys; the rest is history
+}
+
+// History is the part of the bytes that compaction at the last revision would free, from 0 to 1.
+func (g *Group) History() float64 {
+	if g.Bytes == 0 {
+		return 0
+	}
+	return float64(g.Bytes-g.LiveBytes) / float64(g.Bytes)
+}
+
+// Key is one key.
+type Key struct {
+	Key       string
+	Mod       int64
+	Size      int   // of its last value
+	Revisions int   // in the db
+	Bytes     int64 // of these
+	Alive     bool
+}
+
+// File says what the pages of the db are used for, in bytes. Used, Free and Unreachable add up to the pages in Size, but
+// for those that could not be read.
+type File struct {
+	Size        int64
+	Used        int64
+	Free        int64
+	Unreachable int64
+	Unreadable  int64
+	// Rows is what all rows of all buckets take of Leaves, the pages that hold them.
+	Rows, Leaves int64
+}
+
+// Log says what entries ask for.
+type Log struct {
+	First, Last uint64
+	Entries     int
+	ByType      map[string]int
+	// Writes is how many entries are of types that can change a key.
+	Writes int
+	// Windows cut the log at multiples of 1000.
+	Windows []Window
+	// Starts are the processes that proposed entries, in the order of their first.
+	Starts []Start
+}
+
+// Window is a part of the log, both ends included.
+type Window struct {
+	First, Last     uint64
+	Entries, Writes int
+	Bytes           int64
+}
+
+// Start is a process that proposed entries, as the ids of its requests tell.
+type Start struct {
+	// Prefix is the low 16 bits of the member's id.
+	Prefix uint16
+	At     time.Time
+	First  uint64 // its first entry in the log
+	// Fresh is true if the process began in the time of this log: its first entry came soon after its start.
+	Fresh bool
+	// Rate is how many entries a second the log grew by from the fresh start before this one, 0 if that cannot be told.
+	Rate float64
+}
+
+// Options limit what is listed.
+type Options struct {
+	Depth int // of prefixes, in parts between slashes
+	Top   int // keys
+}
+
+const window = 1000 // entries
+
+// Of counts one member.
+func Of(m *inspect.Member, o Options) *Stats {
+	s := &Stats{Log: ofLog(m.Log)}
+	if m.DB == nil {
+		return s
+	}
+	s.file(m)
+	s.rows(m.DB.Rows, o)
+	return s
+}
+
+// rows counts the keyspace.
+func (s *Stats) rows(t *mvcc.Table, o Options) {
+	prefixes, resources := map[string]*Group{}, map[string]*Group{}
+	last := t.NewLast()
+	n := make([]int32, t.Len()) // revisions of the row's key so far
+	sum := make([]int64, t.Len())
+	each := func(key []byte, f func(g *Group)) {
+		f(&s.Total)
+		f(group(prefixes, prefix(key, o.Depth)))
+		if r := resource(key); r != "" {
+			f(group(resources, r))
+		}
+	}
+	for i := range t.Len() {
+		r := t.Row(i)
+		size := rowSize(r)
+		n[i], sum[i] = 1, size
+		if p := last.Put(i); p >= 0 {
+			n[i], sum[i] = n[p]+1, sum[p]+size
+		}
+		each(r.Key(), func(g *Group) {
+			g.Revisions++
+			g.Bytes += size
+			if r.Tombstone {
+				g.Tombstones++
+			}
+		})
+	}
+	big, busy := top{n: o.Top, by: bySize}, top{n: o.Top, by: byRevisions}
+	for i := range last.Rows() {
+		r := t.Row(i)
+		k := Key{Key: string(r.Key()), Mod: r.Rev.Main, Revisions: int(n[i]), Bytes: sum[i], Alive: !r.Tombstone}
+		if k.Alive {
+			var kv mvcc.KeyValue
+			if kv.Decode(r.Value) == nil {
+				k.Size = len(kv.Value)
+			}
+			size := rowSize(r)
+			each(r.Key(), func(g *Group) {
+				g.Keys++
+				g.LiveBytes += size
+			})
+			big.add(k)
+		}
+		busy.add(k)
+	}
+	s.Prefixes, s.Resources = sorted(prefixes), sorted(resources)
+	s.Biggest, s.Busiest = big.sorted(), busy.sorted()
+}
+
+func rowSize(r *mvcc.Row) int64 {
+	if r.Tombstone {
+		return int64(mvcc.TombstoneLen + len(r.Value))
+	}
+	return int64(mvcc.RevisionLen + len(r.Value))
+}
+
+func group(all map[string]*Group, name string) *Group {
+	g := all[name]
+	if g == nil {
+		g = &Group{Name: name}
+		all[name] = g
+	}
+	return g
+}
+
+func sorted(all map[string]*Group) []Group {
+	var out []Group
+	for _, g := range all {
+		out = append(out, *g)
+	}
+	slices.SortFunc(out, func(a, b Group) int { return cmp.Or(cmp.Compare(b.Bytes, a.Bytes), strings.Compare(a.Name, b.Name)) })
+	return out
+}
+
+// prefix is the first parts of a key, with the slash behind them. A key that has no more parts is its own prefix but for
+// the last part.
+func prefix(key []byte, depth int) string {
+	end := 0
+	at := 0
+	if bytes.HasPrefix(key, []byte("/")) {
+		at = 1
+	}
+	for range depth {
+		i := bytes.IndexByte(key[at:], '/')
+		if i < 0 {
+			break
+		}
+		at += i + 1
+		end = at
+	}
+	if end == 0 && at == 1 {
+		end = 1
+	}
+	return string(key[:end])
+}
+
+// resource is what a key of a Kubernetes apiserver holds: /registry/pods/.., with a group /registry/GROUP/RESOURCE/...
+// OpenShift's begin with /kubernetes.io and /openshift.io.
+func resource(key []byte) string {
+	parts := strings.SplitN(string(key[:min(len(key), 300)]), "/", 6)
+	if len(parts) < 4 || parts[0] != "" || parts[1] != "registry" && parts[1] != "kubernetes.io" && parts[1] != "openshift.io" {
+		return ""
+	}
+	name := parts[2]
+	switch {
+	case strings.Contains(name, ".") && len(parts) > 4:
+		return parts[3] + "." + name
+	case name == "minions":
+		return "nodes"
+	case name == "services" && parts[3] == "endpoints":
+		return "endpoints"
+	case name == "services" && parts[3] == "specs":
+		return "services"
+	}
+	return name
+}
+
+// top keeps the first n keys of an order.
+type top struct {
+	n    int
+	by   func(a, b Key) int
+	keys []Key
+}
+
+func bySize(a, b Key) int {
+	return cmp.Or(cmp.Compare(b.Size, a.Size), strings.Compare(a.Key, b.Key))
+}
+
+func byRevisions(a, b Key) int {
+	return cmp.Or(cmp.Compare(b.Revisions, a.Revisions), cmp.Compare(b.Bytes, a.Bytes), strings.Compare(a.Key, b.Key))
+}
+
+func (t *top) add(k Key) {
+	if t.keys = append(t.keys, k); len(t.keys) >= 2*t.n+1000 {
+		t.keys = t.sorted()
+	}
+}
+
+func (t *top) sorted() []Key {
+	slices.SortFunc(t.keys, t.by)
+	return slices.Clip(t.keys[:min(t.n, len(t.keys))])
+}
+
+// file counts pages and what rows take of them.
+func (s *Stats) file(m *inspect.Member) {
+	db := m.DB.Bolt
+	size := int64(db.Meta().PageSize)
+	p := db.Check().Pages
+	s.File = File{
+		Size: int64(len(m.DB.File.Bytes())), Free: int64(p.Free) * size, Unreachable: int64(p.Unreachable) * size, Unreadable: int64(p.Unreadable) * size,
+		Used: int64(p.Meta+p.Branch+p.Leaf+p.Freelist+p.Overflow) * size, Leaves: int64(p.Leaf+p.Overflow) * size,
+	}
+	for _, name := range db.BucketNames() {
+		for r := db.Bucket(name).Rows(); r.Next(); {
+			s.File.Rows += int64(len(r.Key()) + len(r.Value()))
+		}
+	}
+}
+
+// writes are the types of requests that can change a key.
+var writes = map[string]bool{"Put": true, "DeleteRange": true, "Txn": true, "LeaseRevoke": true}
+
+// Request ids hold the low 40 bits of a time in milliseconds: these repeat in 2039, etcd began after they did in 2004.
+var epochEnd = time.UnixMilli(1<<41 - 1)
+
+// restart is how far the time in ids of one member jumps when it starts again. It grows by one for 256 requests.
+const restart = 2 * time.Second
+
+func ofLog(l *raftlog.Log) Log {
+	out := Log{First: l.First(), Last: l.Last(), Entries: len(l.Entries), ByType: map[string]int{}}
+	latest := map[uint16]uint64{}
+	for i := range l.Entries {
+		e := &l.Entries[i]
+		typ := "Unknown"
+		r, err := raftlog.Decode(e)
+		if err == nil {
+			typ = r.Type
+		}
+		out.ByType[typ]++
+		if n := len(out.Windows); n == 0 || out.Windows[n-1].First/window != e.Index/window {
+			out.Windows = append(out.Windows, Window{First: e.Index})
+		}
+		w := &out.Windows[len(out.Windows)-1]
+		w.Last = e.Index
+		w.Entries++
+		w.Bytes += int64(len(e.Data))
+		if writes[typ] {
+			w.Writes++
+			out.Writes++
+		}
+		if err != nil || r.ID == 0 || r.Internal == nil {
+			continue // ids of membership changes are made in another way by some versions
+		}
+		p := raftlog.Proposer(r.ID)
+		before, seen := latest[p.Prefix]
+		if !seen || p.Start > before+uint64(restart.Milliseconds()) {
+			out.start(p, e.Index, seen || out.First == 1)
+		}
+		latest[p.Prefix] = max(before, p.Start)
+	}
+	return out
+}
+
+// start notes a process that was not seen before.
+func (l *Log) start(p raftlog.Proposal, index uint64, fresh bool) {
+	s := Start{Prefix: p.Prefix, At: p.StartTime(epochEnd), First: index, Fresh: fresh}
+	for i := len(l.Starts) - 1; fresh && i >= 0; i-- {
+		before := &l.Starts[i]
+		if !before.Fresh {
+			continue
+		}
+		if d := s.At.Sub(before.At).Seconds(); d >= 1 {
+			s.Rate = float64(index-before.First) / d
+		}
+		break
+	}
+	l.Starts = append(l.Starts, s)
+}
+
+// Types are those of the entries, sorted.
+func (l *Log) Types() []string { return slices.Sorted(maps.Keys(l.ByType)) }
