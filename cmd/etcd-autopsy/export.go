@@ -1,0 +1,72 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"etcd-autopsy/inspect"
+	"etcd-autopsy/report"
+	"etcd-autopsy/report/export"
+)
+
+func (a *app) export() *cobra.Command {
+	var dir, kind string
+	var force bool
+	cmd := a.metaOption(&cobra.Command{
+		Use:   "export MEMBER... -o DIR",
+		Short: "Write what members hold as Parquet tables, to be queried",
+		Long: `export writes into DIR one Parquet file for each table: members; revisions, the rows of the
+keyspace; entries, the log; effects, what each entry did on each member; leases; and differences,
+the keys in which members differ. All have a column member; effects and entries have raft_index in
+common, effects and revisions have revision.
+
+No value is in them, only sizes and sha256, and no password. DIR must not lie in the evidence.
+
+` + members + `
+
+` + listed,
+		Example: `  etcd-autopsy export node1/ node2/ node3/ -o tables
+  etcd-autopsy export incident.tar.zst -o tables --force`,
+		Args: needMembers,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			format, err := report.ParseFormat(a.format)
+			switch {
+			case err != nil:
+				return err
+			case kind != "parquet":
+				return fmt.Errorf("unknown format of tables %q: it is parquet", kind)
+			case dir == "":
+				return &hinted{errors.New("no directory to write to"), "name one with -o DIR"}
+			}
+			if err := outside(dir, args); err != nil {
+				return err
+			}
+			return a.meta.reads(cmd, args, func(ms []*inspect.Member, hints []string) error {
+				if err := anyReadable(ms); err != nil {
+					return err
+				}
+				if err := oneCluster(ms); err != nil {
+					return err
+				}
+				rows, err := export.Write(cmd.Context(), dir, ms, force)
+				if err != nil {
+					if interrupted(cmd) != nil {
+						return interrupted(cmd)
+					}
+					if errors.Is(err, export.ErrThere) {
+						return &hinted{err, "--force replaces it"}
+					}
+					return err
+				}
+				a.partly(ms)
+				return report.Export(cmd.OutOrStdout(), report.NewExported(dir, rows), format, hints...)
+			})
+		},
+	})
+	cmd.Flags().StringVarP(&dir, "output", "o", "", "directory to write to, made if it is not there")
+	cmd.Flags().StringVar(&kind, "format", "parquet", "format of the tables: parquet")
+	cmd.Flags().BoolVar(&force, "force", false, "replace tables that are there")
+	return cmd
+}
