@@ -15,7 +15,7 @@ import (
 	"etcd-autopsy/inspect"
 )
 
-var alone = flag.Int("lab.alone", 60, "how many seeds to judge member by member")
+var alone = flag.Int("lab.alone", 40, "how many seeds to judge member by member")
 
 // aloneRegressions are seeds that went wrong once.
 var aloneRegressions = []uint64{
@@ -58,7 +58,7 @@ func TestAlone(t *testing.T) {
 	close(seeds)
 	wg.Wait()
 	t.Logf("%d members called clean, %d with their fault found, %d wrong", clean, found, bad)
-	if *only == 0 && n >= 60 && (clean < int(n)/2 || found < int(n)/10) {
+	if *only == 0 && n >= 40 && (clean < int(n)/2 || found < int(n)/10) {
 		t.Error("hardly anything was tested")
 	}
 }

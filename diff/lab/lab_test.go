@@ -19,7 +19,7 @@ import (
 )
 
 var (
-	count   = flag.Int("lab.n", 300, "how many seeds")
+	count   = flag.Int("lab.n", 200, "how many seeds")
 	from    = flag.Uint64("lab.from", 1, "first seed")
 	only    = flag.Uint64("lab.seed", 0, "this seed alone")
 	verbose = flag.Bool("lab.v", false, "print every plan")
