@@ -38,6 +38,10 @@ func (c *comparison) comparable(name string, list func(h *history) []uint64) []i
 			why = append(why, m.Label+" cannot all be read")
 			continue
 		}
+		if x := c.unknownEntry(i); x > 0 {
+			why = append(why, fmt.Sprintf("%s has not applied entry %d, which is in no log: what it changes is not known", m.Label, x))
+			continue
+		}
 		lacks := slices.IndexFunc(list(c.views[i]), func(x uint64) bool {
 			return x > m.DB.Tables.ConsistentIndex && (x <= highest || !m.DB.Tables.HasTerm)
 		})
@@ -52,6 +56,26 @@ func (c *comparison) comparable(name string, list func(h *history) []uint64) []i
 		c.doc.NotComparedWhy = append(c.doc.NotComparedWhy, name+": "+strings.Join(why, "; "))
 	}
 	return in
+}
+
+// unknownEntry is the first entry between member i's consistent index and that of the member of the same history that has
+// come furthest which no log holds, 0 if there is none.
+func (c *comparison) unknownEntry(i int) uint64 {
+	next, highest := c.ms[i].DB.Tables.ConsistentIndex+1, uint64(0)
+	for j, m := range c.ms {
+		if c.logs.history[j] == c.logs.history[i] {
+			highest = max(highest, m.DB.Tables.ConsistentIndex)
+		}
+	}
+	es := c.views[i].entries
+	k, _ := slices.BinarySearchFunc(es, next, func(e align.Entry, x uint64) int { return cmp.Compare(e.Index, x) })
+	for ; next <= highest; next++ {
+		if k == len(es) || es[k].Index != next {
+			return next
+		}
+		k++
+	}
+	return 0
 }
 
 func (c *comparison) compareLeases() {
