@@ -23,7 +23,14 @@ func Diff(w io.Writer, doc *diff.Document, format Format, hints ...string) error
 	return encode(w, format, doc, func() *page { return diffPage(doc, hints) }, func() [][]string { return diffLines(doc) })
 }
 
-// AnswerMarkdown is the result of a comparison as Markdown, for a text that says where the rest of a list is.
+// sumLegend says what stands for a value, keyedLegend what does in a report, where hashes are keyed.
+const (
+	sumLegend   = "the begin of the sha256 of the value"
+	keyedLegend = "the begin of a keyed hash of the value"
+)
+
+// AnswerMarkdown is the result of a comparison as Markdown, for a report, whose hashes are keyed and which says where the
+// rest of a list is.
 func AnswerMarkdown(doc *diff.Document, rest string) string {
 	p := diffPage(doc, nil)
 	p.hints = nil
@@ -32,7 +39,7 @@ func AnswerMarkdown(doc *diff.Document, rest string) string {
 	}
 	for i := range p.tables {
 		for k, n := range p.tables[i].notes {
-			p.tables[i].notes[k] = strings.ReplaceAll(n, "-w json", rest)
+			p.tables[i].notes[k] = strings.NewReplacer("-w json", rest, sumLegend, keyedLegend).Replace(n)
 		}
 	}
 	var w bytes.Buffer
@@ -690,7 +697,7 @@ func keysTable(d *diff.Document) table {
 	}
 	legend := "a cell is the revision that wrote the key last, or - where the key is not there"
 	if values {
-		legend += "; # is the begin of the sha256 of the value"
+		legend += "; # is " + sumLegend
 	}
 	t.notes = notes(more, legend)
 	return t

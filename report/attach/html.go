@@ -402,7 +402,7 @@ func (v *view) tables() error {
 	d := v.Diff
 	v.Keys = table(newRows("keys", "Keys that differ", append([]column{{"key", "key"}, {"differs in", ""}}, members("num")...), len(d.Keys), func(i int) []string {
 		return keyRow(&d.Keys[i], labels)
-	}, "A cell is the revision that wrote the key last, or - where the key is not there; then the size of the value and the begin of its sha256, or the lease, where these differ."))
+	}, "A cell is the revision that wrote the key last, or - where the key is not there; then the size of the value and the begin of a keyed hash of it, or the lease, where these differ."))
 	v.Leases = table(newRows("leases", "Leases that differ", append([]column{{"lease", "key"}}, members("")...), len(d.Leases), func(i int) []string {
 		l := &d.Leases[i]
 		row := []string{l.ID.String()}
