@@ -194,8 +194,8 @@ func (b *biographer) collect() {
 				continue
 			}
 			var kv mvcc.KeyValue
-			for i := range m.DB.Rows.Len() {
-				if r := m.DB.Rows.Row(i); !r.Tombstone && kv.Decode(r.Value) == nil && ID(uint64(kv.Lease)) == *b.q.Lease {
+			for _, r := range m.DB.Rows.All() {
+				if !r.Tombstone && kv.Decode(r.Value) == nil && ID(uint64(kv.Lease)) == *b.q.Lease {
 					extra[string(kv.Key)] = true
 				}
 			}
@@ -246,13 +246,12 @@ func (b *biographer) collect() {
 		if m.DB == nil {
 			continue
 		}
-		for n := range m.DB.Rows.Len() {
-			r := m.DB.Rows.Row(n)
+		for _, r := range m.DB.Rows.All() {
 			if key := r.Key(); b.q.wants(key) || extra[string(key)] {
 				if b.rows[string(key)] == nil {
 					b.rows[string(key)] = make([][]*mvcc.Row, len(b.l.Members))
 				}
-				b.rows[string(key)][i] = append(b.rows[string(key)][i], r)
+				b.rows[string(key)][i] = append(b.rows[string(key)][i], &r)
 			}
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -47,7 +48,10 @@ func compare(ms []*inspect.Member) *comparison {
 	c.pick()
 	if len(c.ms) > 0 {
 		c.guard("the evidence", c.run)
-		c.count()
+		if c.counted == nil { // it did not come that far
+			c.counted = c.start(c.count)
+		}
+		c.counted()
 	}
 	return c
 }
@@ -133,6 +137,7 @@ type comparison struct {
 	compact int64      // the highest compact revision
 	// differing are the main revisions of which not all members have the same rows, whatever the reason.
 	differing []int64
+	shared    []int // how many rows, from the first on, each member shares with the first one, byte for byte
 	parts     []parting
 	inputs    []align.Input
 	traces    []*trace
@@ -140,7 +145,8 @@ type comparison struct {
 	at        []int64 // revision of each member at the common index, -1 if not known
 	causes    []*cause
 	floors    map[floor]uint64
-	bases     []int // of each member, the lowest member that is compacted at the same revision and to the same rows
+	bases     []int  // of each member, the lowest member that is compacted at the same revision and to the same rows
+	counted   func() // waits for what count finds out
 	mu        sync.Mutex
 	faults    []string // of reading while comparing
 	excused   int      // entries of a member alone that a rule which is not simulated may have refused
@@ -162,6 +168,8 @@ func (c *comparison) reason(format string, args ...any) {
 }
 
 func (c *comparison) run() {
+	c.readRows()
+	c.counted = c.start(c.count)
 	c.relate()
 	c.findCauses()
 	if len(c.all) == 1 {
@@ -180,31 +188,43 @@ func (c *comparison) run() {
 	c.lag()
 }
 
+// readRows finds out what the rows and logs of the members share.
+func (c *comparison) readRows() {
+	c.doc.Common.Index = math.MaxUint64
+	var tables []*mvcc.Table
+	for _, m := range c.ms {
+		c.last = append(c.last, m.DB.Revision())
+		c.compact = max(c.compact, m.DB.CompactRevision())
+		c.doc.Common.Index = min(c.doc.Common.Index, m.DB.Tables.ConsistentIndex)
+		tables = append(tables, m.DB.Rows)
+	}
+	c.doc.Common.CompactRevision = c.compact
+	c.together(func(spawn func(func())) {
+		spawn(c.readLogs)
+		c.findDiffering(tables)
+		mvcc.LinkShared(tables, c.shared)
+	})
+}
+
 // relate finds out which entries made which revisions on each member.
 func (c *comparison) relate() {
+	c.parts, c.doc.Counts.RevisionsDiffering = c.partings()
+	c.align()
+}
+
+// readLogs finds the histories that the logs tell.
+func (c *comparison) readLogs() {
 	c.logs = compareLogs(c.ms)
 	c.doc.Logs = Logs{Compared: c.logs.compared, Identical: len(c.logs.forks) == 0}
-	var tables []*mvcc.Table
-	var compacted []int64
-	c.doc.Common.Index = math.MaxUint64
 	byLog := map[int]*history{}
-	for i, m := range c.ms {
+	for i := range c.ms {
 		h := byLog[c.logs.history[i]]
 		if h == nil {
 			h = newHistory(c.logs.view(c.ms, i))
 			byLog[c.logs.history[i]] = h
 		}
 		c.views = append(c.views, h)
-		c.last = append(c.last, m.DB.Revision())
-		compacted = append(compacted, m.DB.CompactRevision())
-		c.compact = max(c.compact, m.DB.CompactRevision())
-		tables = append(tables, m.DB.Rows)
-		c.doc.Common.Index = min(c.doc.Common.Index, m.DB.Tables.ConsistentIndex)
 	}
-	c.doc.Common.CompactRevision = c.compact
-	c.differing = c.findDiffering(tables)
-	c.parts, c.doc.Counts.RevisionsDiffering = partings(c.differing, tables, c.last, compacted)
-	c.align()
 }
 
 // each runs f for every member at the same time.
@@ -216,6 +236,25 @@ func (c *comparison) each(f func(i int)) {
 		})
 	}
 	wg.Wait()
+}
+
+// together runs f and all that it spawns, and waits for them.
+func (c *comparison) together(f func(spawn func(func()))) {
+	var wg sync.WaitGroup
+	c.guard("the evidence", func() {
+		f(func(g func()) { wg.Go(func() { c.guard("the evidence", g) }) })
+	})
+	wg.Wait()
+}
+
+// start runs f while others go on, and returns what waits for it.
+func (c *comparison) start(f func()) (wait func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		c.guard("the evidence", f)
+	}()
+	return func() { <-done }
 }
 
 // whole tells whether member i's log holds the history of its keyspace from the beginning.
@@ -289,9 +328,19 @@ func (c *comparison) align() {
 		c.inputs[i] = c.input(i)
 		c.auths[i].settle(func() int { return align.Align(c.inputs[i]).Cost })
 	})
-	cost := make([]int, len(c.ms))
+	cost, alone := make([]int, len(c.ms)), make([]*align.Alignment, len(c.ms))
 	if c.disagree() {
-		c.each(func(i int) { cost[i] = align.Align(c.inputs[i]).Cost })
+		twin := c.twinned()
+		c.each(func(i int) {
+			if twin[i] == i {
+				alone[i] = align.Align(c.inputs[i])
+			}
+		})
+		for i, k := range twin {
+			if alone[k] != nil {
+				alone[i], cost[i] = alone[k], alone[k].Cost
+			}
+		}
 	}
 	// The best witness first: least compacted, then the one that does what etcd's rules demand, then one of the many.
 	like := func(i int) (n int) {
@@ -311,13 +360,37 @@ func (c *comparison) align() {
 	for again := true; again; {
 		again = false
 		for k, i := range order {
-			c.traces[i] = c.traceAfter(i, order[:k])
+			c.traces[i] = c.traceAfter(i, order[:k], alone[i])
 			again = again || c.lower(i)
 		}
 	}
 	for i := range c.ms {
 		c.inputs[i].Index = c.traces[i].Index
 	}
+}
+
+// twinned tells of each member which is the first that holds the same rows and tables by the same log: the alignments of
+// both, each by itself, are the same.
+func (c *comparison) twinned() []int {
+	twin := make([]int, len(c.ms))
+	for i := range c.ms {
+		twin[i] = i
+		for j := range i {
+			a, b := c.ms[i].DB, c.ms[j].DB
+			if c.logs.history[i] == c.logs.history[j] && len(a.Rows.Holes())+len(b.Rows.Holes()) == 0 &&
+				c.sameRows(i, j) && reflect.DeepEqual(a.Tables, b.Tables) {
+				twin[i] = j
+				break
+			}
+		}
+	}
+	return twin
+}
+
+// sameRows tells whether two members hold the same rows, down to the first.
+func (c *comparison) sameRows(i, j int) bool {
+	x, y := c.ms[i].DB.Rows, c.ms[j].DB.Rows
+	return x.Len() == y.Len() && !slices.ContainsFunc(c.differing, func(main int64) bool { return !sameRows(x.Group(main), y.Group(main)) })
 }
 
 // disagree tells whether revisions show that members have parted: rows that differ, or fewer revisions by more entries.
@@ -358,12 +431,11 @@ func (c *comparison) sameAt(i, j int, revision int64) bool {
 	if len(keys) == 0 {
 		return true
 	}
-	want := func(k []byte) bool { _, ok := keys[string(k)]; return ok }
-	x, y := c.ms[i].DB.Rows.Index(want), c.ms[j].DB.Rows.Index(want)
+	x, y := c.ms[i].DB.Rows.IndexKeys(keys), c.ms[j].DB.Rows.IndexKeys(keys)
 	for k := range keys {
 		_, a, ok := x.At(k, revision)
 		_, b, too := y.At(k, revision)
-		if ok != too || ok && !sameRow(a, b) {
+		if ok != too || ok && !sameRow(&a, &b) {
 			return false
 		}
 	}
@@ -391,7 +463,8 @@ func (c *comparison) lower(i int) bool {
 // traceAfter aligns member i behind what it shares with the first of the others that it can be resumed from. Where that
 // leaves something odd, the shared part may have been read wrongly: neighbours that write the same cannot be told apart
 // by one member alone. So places before what is odd there are tried, too, and the reading with the least is taken.
-func (c *comparison) traceAfter(i int, others []int) *trace {
+// alone is what the member's alignment by itself is, nil if that is not known yet.
+func (c *comparison) traceAfter(i int, others []int, alone *align.Alignment) *trace {
 	var begun *trace
 	for _, j := range others {
 		places := c.resume(i, j)
@@ -405,14 +478,19 @@ func (c *comparison) traceAfter(i int, others []int) *trace {
 			}
 			continue
 		}
-		var best *trace
-		for _, p := range places {
-			t := c.resumed(i, j, p)
-			if best == nil || t.Cost < best.Cost {
-				best = t
+		best := c.resumed(i, j, places[0])
+		if best.Cost == 0 {
+			return best
+		}
+		tried := make([]*trace, len(places))
+		c.together(func(spawn func(func())) {
+			for k, p := range places[1:] {
+				spawn(func() { tried[k] = c.resumed(i, j, p) })
 			}
-			if best.Cost == 0 {
-				break
+		})
+		for _, t := range tried {
+			if t != nil && t.Cost < best.Cost {
+				best = t
 			}
 		}
 		return best
@@ -421,7 +499,10 @@ func (c *comparison) traceAfter(i int, others []int) *trace {
 	if first, ok := c.floors[floor{c.logs.history[i], c.bases[i]}]; ok {
 		in.From = &align.From{Index: first - 1, Revision: in.Compact}
 	}
-	own := &trace{Alignment: *align.Align(in)}
+	if alone == nil || in.From != nil {
+		alone = align.Align(in)
+	}
+	own := &trace{Alignment: *alone}
 	if begun != nil && own.Revision != begun.base.startRevision() && begun.Cost < own.Cost+costParted {
 		return begun
 	}

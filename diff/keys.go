@@ -120,8 +120,7 @@ func (c *comparison) compareKey(k string, known []int, states []*mvcc.KeyValue) 
 // indexOf indexes some keys of every member.
 func (c *comparison) indexOf(keys map[string]struct{}) []*mvcc.Index {
 	ixs := make([]*mvcc.Index, len(c.ms))
-	want := func(k []byte) bool { _, ok := keys[string(k)]; return ok }
-	c.each(func(i int) { ixs[i] = c.ms[i].DB.Rows.Index(want) })
+	c.each(func(i int) { ixs[i] = c.ms[i].DB.Rows.IndexKeys(keys) })
 	return ixs
 }
 
@@ -164,7 +163,7 @@ func (c *comparison) oldKey(k string, ixs []*mvcc.Index, byGroups map[string]*ca
 		// A member that has not come as far as the compact revision shows the key as it was when it stopped.
 		_, r, ok := ixs[i].At(k, min(c.compact, c.last[i]))
 		if ok {
-			rows[i] = r
+			rows[i] = &r
 		}
 		mod := int64(0)
 		if ok {

@@ -55,7 +55,10 @@ func NewLedger(ms []*inspect.Member) *Ledger {
 		}
 	}
 	if len(c.ms) > 0 {
-		c.guard("the evidence", c.relate)
+		c.guard("the evidence", func() {
+			c.readRows()
+			c.relate()
+		})
 	}
 	l.Faults = append(l.Faults, c.faults...)
 	for i, m := range ms {

@@ -190,8 +190,8 @@ func contradictions(a, b *inspect.Member) []int64 {
 		return nil
 	}
 	d := differingBetween([]*mvcc.Table{a.DB.Rows, b.DB.Rows}, 0, min(a.DB.Revision(), b.DB.Revision())+1)
-	return slices.DeleteFunc(d, func(main int64) bool {
-		return len(a.DB.Rows.Group(main)) == 0 || len(b.DB.Rows.Group(main)) == 0
+	return slices.DeleteFunc(d.mains, func(main int64) bool {
+		return !a.DB.Rows.HasGroup(main) || !b.DB.Rows.HasGroup(main)
 	})
 }
 

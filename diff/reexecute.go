@@ -324,11 +324,7 @@ func strangers(a, b []schema.Member) bool {
 func before(rows *mvcc.Table, b *inspect.Member) int64 {
 	upTo := b.DB.Revision()
 	var x, y mvcc.KeyValue
-	for i := range rows.Lower(upTo + 1) {
-		r := rows.Row(i)
-		if r.Rev.Main <= b.DB.CompactRevision() {
-			continue
-		}
+	for _, r := range rows.Between(rows.Lower(b.DB.CompactRevision()+1), rows.Lower(upTo+1)) {
 		other := b.DB.Rows.Group(r.Rev.Main)
 		k := slices.IndexFunc(other, func(o mvcc.Row) bool { return o.Rev == r.Rev && o.Tombstone == r.Tombstone })
 		if k < 0 || x.Decode(r.Value) != nil || y.Decode(other[k].Value) != nil || !x.Same(&y) {

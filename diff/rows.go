@@ -2,9 +2,9 @@ package diff
 
 import (
 	"bytes"
+	"math"
 	"runtime"
 	"slices"
-	"sync"
 
 	"etcd-autopsy/inspect/mvcc"
 )
@@ -15,9 +15,10 @@ type parting struct {
 	groups   [][]int // in order of their lowest member
 }
 
-// differing lists the main revisions of which not all tables hold the same rows, in order. It is one pass over all rows,
-// on all processors: nearly always all rows are the same, and all that follows looks at the others alone.
-func (c *comparison) findDiffering(tables []*mvcc.Table) []int64 {
+// findDiffering finds the main revisions of which not all tables hold the same rows, and how many rows from the first on
+// each table shares with the first one, byte for byte. It is one pass over all rows, on all processors: nearly always all
+// rows are the same, and all that follows looks at the others alone.
+func (c *comparison) findDiffering(tables []*mvcc.Table) {
 	var last int64
 	for _, t := range tables {
 		last = max(last, t.Last())
@@ -26,8 +27,7 @@ func (c *comparison) findDiffering(tables []*mvcc.Table) []int64 {
 	if total := int64(tables[0].Len()); total < 10_000 {
 		workers = 1
 	}
-	parts := make([][]int64, workers)
-	var wg sync.WaitGroup
+	parts := make([]difference, workers)
 	// Cut where the rows are: after a restore revisions can be anywhere.
 	cut := func(w int64) int64 {
 		if w == workers {
@@ -36,47 +36,77 @@ func (c *comparison) findDiffering(tables []*mvcc.Table) []int64 {
 		t := tables[0]
 		return t.Row(int(w * int64(t.Len()) / workers)).Rev.Main
 	}
-	for w := range workers {
-		wg.Go(func() {
+	c.together(func(spawn func(func())) {
+		for w := range workers {
 			from := int64(0)
 			if w > 0 {
 				from = cut(w)
 			}
-			c.guard("the evidence", func() { parts[w] = differingBetween(tables, from, cut(w+1)) })
-		})
+			spawn(func() { parts[w] = differingBetween(tables, from, cut(w+1)) })
+		}
+	})
+	c.shared = make([]int, len(tables))
+	for i, t := range tables {
+		main := last + 1
+		for _, p := range parts {
+			if p.bytes != nil { // nil: it could not be read, and there will be no verdict
+				main = min(main, p.bytes[i])
+			}
+		}
+		c.shared[i] = min(t.Lower(main), tables[0].Lower(main))
 	}
-	wg.Wait()
-	return slices.Concat(parts...)
+	for _, p := range parts {
+		c.differing = append(c.differing, p.mains...)
+	}
 }
 
-// differingBetween does so for the revisions from first to below end.
-func differingBetween(tables []*mvcc.Table, first, end int64) []int64 {
-	var found []int64
-	rows := make([][]mvcc.Row, len(tables))
+// difference is what some revisions of tables differ in.
+type difference struct {
+	mains []int64 // that differ
+	bytes []int64 // of each table the first one at which its rows are not those of the first table, byte for byte
+}
+
+// differingBetween compares the revisions from first to below end.
+func differingBetween(tables []*mvcc.Table, first, end int64) difference {
+	d := difference{bytes: make([]int64, len(tables))}
+	at := make([]*mvcc.Cursor, len(tables))
+	more := make([]bool, len(tables))
 	for i, t := range tables {
-		rows[i] = t.Rows(t.Lower(first), t.Lower(end))
+		at[i] = t.Cursor(t.Lower(first), t.Lower(end))
+		more[i] = at[i].Next()
+		d.bytes[i] = math.MaxInt64
 	}
+	same := make([]bool, len(tables)) // byte for byte as in the first table
 	for {
 		var low *mvcc.Row
-		for _, rs := range rows {
-			if len(rs) > 0 && (low == nil || rs[0].Rev.Compare(low.Rev) < 0) {
-				low = &rs[0]
+		for i, c := range at {
+			if more[i] && (low == nil || c.Row.Rev.Compare(low.Rev) < 0) {
+				low = &c.Row
 			}
 		}
 		if low == nil {
-			return found
-		}
-		same := true
-		for _, rs := range rows {
-			same = same && len(rs) > 0 && (&rs[0] == low || sameRow(low, &rs[0]))
-		}
-		if n := len(found); !same && (n == 0 || found[n-1] != low.Rev.Main) {
-			found = append(found, low.Rev.Main)
+			return d
 		}
 		rev := low.Rev
-		for i, rs := range rows {
-			if len(rs) > 0 && rs[0].Rev == rev {
-				rows[i] = rs[1:]
+		all, alike := true, true
+		for i, c := range at {
+			has := more[i] && c.Row.Rev == rev
+			same[i] = has && (&c.Row == low || c.Row.Tombstone == low.Tombstone && bytes.Equal(c.Row.Value, low.Value))
+			all = all && same[i]
+			alike = alike && has && (same[i] || sameRow(low, &c.Row))
+		}
+		if n := len(d.mains); !alike && (n == 0 || d.mains[n-1] != rev.Main) {
+			d.mains = append(d.mains, rev.Main)
+		}
+		for i, c := range at {
+			// Against low, which is the first table's row unless that has none of this revision.
+			if !all && !(same[i] && same[0]) && (more[i] && c.Row.Rev == rev || more[0] && at[0].Row.Rev == rev) {
+				d.bytes[i] = min(d.bytes[i], rev.Main)
+			}
+		}
+		for i, c := range at {
+			if more[i] && c.Row.Rev == rev {
+				more[i] = c.Next()
 			}
 		}
 	}
@@ -85,16 +115,16 @@ func differingBetween(tables []*mvcc.Table, first, end int64) []int64 {
 // partings finds out of the revisions that differ those at which members part that agreed until then. A member takes part
 // above the revision that it is compacted at, up to its last one, and at revisions that it could read. It also counts
 // those that any two members disagree on.
-func partings(differing []int64, tables []*mvcc.Table, last, compact []int64) (ps []parting, count int) {
-	class := make([]int, len(tables))
-	joined := make([]bool, len(tables))
+func (c *comparison) partings() (ps []parting, count int) {
+	class := make([]int, len(c.ms))
+	joined := make([]bool, len(c.ms))
 	next := 1
-	groups := make([][]mvcc.Row, len(tables))
-	for _, main := range differing {
+	groups := make([][]mvcc.Row, len(c.ms))
+	for _, main := range c.differing {
 		var have []int
-		for i, t := range tables {
-			if compact[i] < main && main <= last[i] && !t.Unknown(main) {
-				groups[i] = t.Group(main)
+		for i, m := range c.ms {
+			if m.DB.CompactRevision() < main && main <= c.last[i] && !m.DB.Rows.Unknown(main) {
+				groups[i] = m.DB.Rows.Group(main)
 				have = append(have, i)
 			}
 		}

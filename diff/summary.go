@@ -5,6 +5,7 @@ import (
 
 	"etcd-autopsy/inspect"
 	"etcd-autopsy/inspect/bolt"
+	"etcd-autopsy/inspect/mvcc"
 )
 
 // summaries describes every member, those without a db too.
@@ -48,15 +49,29 @@ func olderMeta(db *bolt.DB) bool {
 
 // count fills in what takes a pass over all rows.
 func (c *comparison) count() {
-	c.each(func(i int) {
-		m := c.ms[i]
-		for k := range c.all {
-			if s := &c.doc.Members[k]; c.all[k] == m {
-				s.Keys = m.DB.Rows.CountLive()
-				s.HashKV = m.DB.Rows.HashKV(s.Revision, s.CompactRevision)
-			}
+	var tables []*mvcc.Table
+	var revs, compacts []int64
+	var of []*Member
+	for k, m := range c.all {
+		if slices.Contains(c.ms, m) {
+			s := &c.doc.Members[k]
+			of, tables = append(of, s), append(tables, m.DB.Rows)
+			revs, compacts = append(revs, s.Revision), append(compacts, s.CompactRevision)
 		}
-	})
+	}
+	if len(of) == 0 {
+		return
+	}
+	if len(c.shared) != len(of) { // they were not compared
+		c.shared = make([]int, len(of))
+	}
+	var sums []uint32
+	c.together(func(spawn func(func())) { sums = mvcc.HashKVs(tables, c.shared, revs, compacts, spawn) })
+	for i, s := range of {
+		if len(sums) > 0 {
+			s.Keys, s.HashKV = tables[i].CountLive(), sums[i]
+		}
+	}
 }
 
 // removed tells whether any member's table of removed members names id.

@@ -160,25 +160,13 @@ func (m *Member) readDB(f *evidence.File, opts Options) {
 		m.Findings = append(m.Findings, finding.New("db-unreadable", finding.Error, f.Name, "%s", strings.TrimPrefix(err.Error(), f.Name+": ")).Lost())
 		return
 	}
-	var rows []mvcc.Row
-	var odd []finding.Finding
-	report := db.CheckRows(func(b *bolt.Bucket, page uint64, key, value []byte) {
-		if b.Name() != schema.Key {
-			return
-		}
-		rev, tombstone, ok := mvcc.ParseRevision(key)
-		if !ok {
-			odd = append(odd, finding.New("row-undecodable", finding.Error, f.Name,
-				"bucket key: a key of %d bytes is not a revision", len(key)).OnPage(page, int64(page)*int64(db.Meta().PageSize)).Lost())
-			return
-		}
-		rows = append(rows, mvcc.Row{Rev: rev, Tombstone: tombstone, Page: page, Value: value})
-	})
-	m.Findings = append(m.Findings, report.Findings...)
 	tables, found := schema.Read(f.Name, rowsOf(db))
-	m.Findings = append(m.Findings, found...)
-	m.DB = &DB{File: f, Bolt: db, Tables: tables, Whole: report.Complete && len(found) == 0}
-	for _, o := range odd {
+	m.DB = &DB{File: f, Bolt: db, Tables: tables}
+	rows := newRowTaker(m.DB)
+	report := db.CheckLeaves(rows.leaf)
+	m.Findings = slices.Concat(m.Findings, report.Findings, found)
+	m.DB.Whole = report.Complete && len(found) == 0
+	for _, o := range rows.odd {
 		m.lose(o)
 	}
 	m.takeRows(rows)

@@ -11,26 +11,107 @@ import (
 	"etcd-autopsy/inspect/schema"
 )
 
-// takeRows makes a table of the rows of the key bucket, and looks for rows that must be there and are not.
-func (m *Member) takeRows(rows []mvcc.Row) {
-	db := m.DB
+// rowTaker makes a table of the leaf pages of the key bucket, in their order.
+type rowTaker struct {
+	table    *mvcc.Table
+	file     string
+	pageSize int64
+	odd      []finding.Finding // keys that are no revisions
+	prev     mvcc.Revision     // of the last row; at first what all rows above the compact revision come behind
+	// jumps are the indexes of rows above the compact revision that do not directly follow the row before.
+	jumps []int
+}
+
+func newRowTaker(db *DB) *rowTaker {
+	return &rowTaker{
+		table: mvcc.NewTableOf(db.Bolt), file: db.File.Name, pageSize: int64(db.Bolt.Meta().PageSize),
+		prev: mvcc.Revision{Main: max(db.CompactRevision(), 1), Sub: math.MaxInt64},
+	}
+}
+
+func (t *rowTaker) leaf(b *bolt.Bucket, l bolt.Leaf) {
+	if b.Name() != schema.Key {
+		return
+	}
+	var rows []mvcc.Row // of a page that a table cannot read by itself
+	plain := !l.Inline() && l.Page() <= mvcc.MaxPage
+	for i := range l.Len() {
+		plain = plain && !l.IsBucket(i)
+	}
+	var first mvcc.Revision
+	n := t.table.Len()
+	for i := range l.Len() {
+		if l.IsBucket(i) {
+			continue
+		}
+		key, value := l.Row(i)
+		rev, tombstone, ok := mvcc.ParseRevision(key)
+		if !ok {
+			t.odd = append(t.odd, finding.New("row-undecodable", finding.Error, t.file,
+				"bucket key: a key of %d bytes is not a revision", len(key)).OnPage(l.Page(), int64(l.Page())*t.pageSize).Lost())
+			if plain {
+				plain = false
+				rows = appendRows(nil, &l, i)
+			}
+			continue
+		}
+		if i == 0 {
+			first = rev
+		}
+		if !plain {
+			rows = append(rows, mvcc.Row{Rev: rev, Tombstone: tombstone, Page: l.Page(), Value: value})
+		}
+		t.follow(rev, n)
+		n++
+	}
+	if plain {
+		t.table.AppendLeaf(&l, first.Main)
+	} else {
+		t.table.AppendRows(rows)
+	}
+}
+
+// appendRows appends the first n rows of a page, the keys of which are revisions.
+func appendRows(rows []mvcc.Row, l *bolt.Leaf, n int) []mvcc.Row {
+	for i := range n {
+		key, value := l.Row(i)
+		rev, tombstone, _ := mvcc.ParseRevision(key)
+		rows = append(rows, mvcc.Row{Rev: rev, Tombstone: tombstone, Page: l.Page(), Value: value})
+	}
+	return rows
+}
+
+// follow looks whether row i comes directly behind the one before.
+func (t *rowTaker) follow(rev mvcc.Revision, i int) {
+	switch p := t.prev; {
+	case rev.Main < p.Main, rev.Main == p.Main && p.Sub == math.MaxInt64:
+		return // compaction may have removed anything here
+	case rev.Main == p.Main && rev.Sub == p.Sub+1, rev.Main == p.Main+1 && rev.Sub == 0:
+	default:
+		t.jumps = append(t.jumps, i)
+	}
+	t.prev = rev
+}
+
+// takeRows takes the table of the key bucket, and looks for rows that must be there and are not.
+func (m *Member) takeRows(t *rowTaker) {
+	db, rows := m.DB, t.table
 	b := db.Bolt.Bucket(schema.Key)
 	if db.HasKeys = b != nil; !db.HasKeys {
 		m.lose(finding.New("bucket-missing", finding.Error, db.File.Name, "no bucket %q", schema.Key).Lost())
 		all := []mvcc.Hole{{Last: mvcc.Revision{Main: math.MaxInt64, Sub: math.MaxInt64}}}
-		db.Rows = mvcc.NewTable(salvage(db.Bolt.Salvage, nil, all, db.CompactRevision()), all)
+		db.Rows = salvage(db.Bolt.Salvage, rows, all, db.CompactRevision())
 		return
 	}
 	var holes []mvcc.Hole
 	for _, h := range db.Bolt.Holes(schema.Key) {
 		holes = append(holes, hole(h))
 	}
-	holes = append(holes, m.gaps(rows, holes)...)
-	if len(holes) > 0 {
+	holes = append(holes, m.gaps(t, holes)...)
+	if db.Rows = rows; len(holes) > 0 {
 		db.Whole = false
-		rows = salvage(b.Salvage, rows, holes, db.CompactRevision())
+		db.Rows = salvage(b.Salvage, rows, holes, db.CompactRevision())
 	}
-	db.Rows = mvcc.NewTable(rows, holes)
 }
 
 // lose records a finding about something that should be in the db.
@@ -60,32 +141,33 @@ const minTorn = 3
 // copy of a running member whose pages are of different moments: that says nothing about the member itself. Rows missing
 // inside a page were deleted there, and are left for the comparison to judge, unless the file is damaged anyway or the
 // log holds a later compaction than the db knows of.
-func (m *Member) gaps(rows []mvcc.Row, known []mvcc.Hole) []mvcc.Hole {
+func (m *Member) gaps(t *rowTaker, known []mvcc.Hole) []mvcc.Hole {
 	compacted := m.laterCompaction()
 	damaged := len(known) > 0 || !m.DB.Whole
-	prev := mvcc.Revision{Main: max(m.DB.CompactRevision(), 1), Sub: math.MaxInt64}
-	var last *mvcc.Row
+	first := newRowTaker(m.DB).prev
+	above := t.table.Lower(first.Main + 1)
 	var holes []mvcc.Hole
-	for i := range rows {
-		r := &rows[i]
-		if r.Rev.Main <= prev.Main && last == nil {
-			continue // compaction may have removed anything here
+	for _, i := range t.jumps {
+		r, prev, begins := t.table.Row(i), first, true
+		if i > 0 {
+			before := t.table.Row(i - 1)
+			if begins = before.Page != r.Page; i > above {
+				prev = before.Rev
+			}
 		}
 		missing := r.Rev.Main - prev.Main - 1
-		torn := missing >= minTorn && (last == nil || last.Page != r.Page) && (i == 0 || rows[i-1].Page != r.Page)
-		startsInside := r.Rev.Main != prev.Main && r.Rev.Sub != 0 || r.Rev.Main == prev.Main && last != nil && r.Rev.Sub != prev.Sub+1
-		if torn || (missing > 0 || startsInside) && (damaged || r.Rev.Main <= compacted) {
-			h := mvcc.Hole{First: prev, Last: r.Rev.Before(), Page: r.Page}
-			if in(known, mvcc.Revision{Main: prev.Main + 1}) && in(known, h.Last) {
-				prev, last = r.Rev, r
-				continue // a page that could not be read, which is said already
-			}
-			holes = append(holes, h)
-			m.lose(finding.New("rows-missing", finding.Error, m.DB.File.Name,
-				"the rows from revision %d to %d are missing before this page, though nothing was compacted there: pages of different moments, as in a copy of a running member",
-				prev.Main+1, r.Rev.Main-min(1, r.Rev.Sub+1)).OnPage(r.Page, int64(r.Page)*int64(m.DB.Bolt.Meta().PageSize)).Lost())
+		startsInside := r.Rev.Main != prev.Main && r.Rev.Sub != 0 || r.Rev.Main == prev.Main && r.Rev.Sub != prev.Sub+1
+		if !(missing >= minTorn && begins || (missing > 0 || startsInside) && (damaged || r.Rev.Main <= compacted)) {
+			continue
 		}
-		prev, last = r.Rev, r
+		h := mvcc.Hole{First: prev, Last: r.Rev.Before(), Page: r.Page}
+		if in(known, mvcc.Revision{Main: prev.Main + 1}) && in(known, h.Last) {
+			continue // a page that could not be read, which is said already
+		}
+		holes = append(holes, h)
+		m.lose(finding.New("rows-missing", finding.Error, m.DB.File.Name,
+			"the rows from revision %d to %d are missing before this page, though nothing was compacted there: pages of different moments, as in a copy of a running member",
+			prev.Main+1, r.Rev.Main-min(1, r.Rev.Sub+1)).OnPage(r.Page, int64(r.Page)*int64(m.DB.Bolt.Meta().PageSize)).Lost())
 	}
 	return holes
 }
@@ -106,12 +188,10 @@ func (m *Member) laterCompaction() int64 {
 // salvage adds rows that lie in pages to which nothing readable refers. Rows of the key bucket never change once they
 // are written, and above the compact revision none is removed: any copy of a page has them right. Those that two pages
 // tell differently are left out.
-func salvage(pages func(func(key []byte) bool) []bolt.SalvagedPage, rows []mvcc.Row, holes []mvcc.Hole, compact int64) []mvcc.Row {
+func salvage(pages func(func(key []byte) bool) []bolt.SalvagedPage, rows *mvcc.Table, holes []mvcc.Hole, compact int64) *mvcc.Table {
 	have := map[mvcc.Revision]bool{}
-	for i := range rows {
-		if rows[i].Rev.Main > compact {
-			have[rows[i].Rev] = true
-		}
+	for _, r := range rows.Between(rows.Lower(compact+1), rows.Len()) {
+		have[r.Rev] = true
 	}
 	found := map[mvcc.Revision]mvcc.Row{}
 	doubtful := map[mvcc.Revision]bool{}
@@ -129,13 +209,13 @@ func salvage(pages func(func(key []byte) bool) []bolt.SalvagedPage, rows []mvcc.
 			found[rev] = row
 		}
 	}
+	var more []mvcc.Row
 	for rev, row := range found {
 		if !doubtful[rev] {
-			rows = append(rows, row)
+			more = append(more, row)
 		}
 	}
-	mvcc.SortRows(rows)
-	return rows
+	return rows.With(more, holes)
 }
 
 func in(holes []mvcc.Hole, rev mvcc.Revision) bool {

@@ -169,13 +169,12 @@ func (d *dumper) keyHead(title string) {
 func (d *dumper) keys() {
 	d.keyHead("key")
 	t, n := d.m.DB.Rows, 0
-	for i := range t.Len() {
-		r := t.Row(i)
+	for _, r := range t.All() {
 		if d.full(n) {
 			return
 		}
 		if strings.HasPrefix(string(r.Key()), d.o.Prefix) {
-			d.key(r)
+			d.key(&r)
 			n++
 		}
 	}
@@ -186,9 +185,9 @@ func (d *dumper) alive() {
 	d.keyHead(fmt.Sprintf("keys alive at revision %d", d.o.Revision))
 	ix := d.m.DB.Rows.Index(func(key []byte) bool { return strings.HasPrefix(string(key), d.o.Prefix) })
 	n := 0
-	ix.Live(d.o.Revision, func(_ string, _ mvcc.KeyValue, row *mvcc.Row) {
+	ix.Live(d.o.Revision, func(_ string, _ mvcc.KeyValue, row mvcc.Row) {
 		if !d.full(n) {
-			d.key(row)
+			d.key(&row)
 			n++
 		}
 	})

@@ -376,21 +376,13 @@ func role(r schema.Role) Role {
 // leases counts the live keys, and lists those that carry a lease below it.
 func (m *Member) leases(db *inspect.DB) {
 	attached := map[int64][]string{}
-	seen := make(map[string]struct{}, db.Rows.Len()/2)
-	var kv mvcc.KeyValue
-	for i := db.Rows.Len() - 1; i >= 0; i-- {
-		r := db.Rows.Row(i)
-		key := r.Key()
-		if _, ok := seen[string(key)]; ok {
-			continue
-		}
-		seen[string(key)] = struct{}{}
-		if r.Tombstone {
-			continue
-		}
-		m.Keys++
-		if kv.Decode(r.Value) == nil && kv.Lease != 0 {
-			attached[kv.Lease] = append(attached[kv.Lease], string(kv.Key))
+	m.Keys = db.Rows.CountLive()
+	if db.Rows.HasLeases() {
+		var kv mvcc.KeyValue
+		for _, r := range db.Rows.Latest(db.Rows.Len()) {
+			if !r.Tombstone && kv.Decode(r.Value) == nil && kv.Lease != 0 {
+				attached[kv.Lease] = append(attached[kv.Lease], string(kv.Key))
+			}
 		}
 	}
 	for _, l := range db.Tables.Leases {

@@ -327,15 +327,14 @@ func TestDamagedPageLosesItsRowsAlone(t *testing.T) {
 			}
 			got, want := rows(test.damaged), rows(test.sound)
 			have := map[mvcc.Revision]*mvcc.Row{}
-			for i := range got.Len() {
-				have[got.Row(i).Rev] = got.Row(i)
+			for _, r := range got.All() {
+				have[r.Rev] = &r
 			}
 			lost, salvaged := 0, 0
-			for i := range want.Len() {
-				w := want.Row(i)
+			for _, w := range want.All() {
 				g := have[w.Rev]
 				delete(have, w.Rev)
-				switch on := test.on(w); {
+				switch on := test.on(&w); {
 				case on && g == nil:
 					lost++
 				case on && !g.Salvaged:

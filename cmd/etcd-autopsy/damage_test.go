@@ -166,8 +166,7 @@ func see(t *testing.T, what, dir string, intact ...string) *seen {
 		s.verdict = diff.Compare(set.Members).Verdict
 	}
 	if m.DB != nil {
-		for i := range m.DB.Rows.Len() {
-			row := *m.DB.Rows.Row(i)
+		for _, row := range m.DB.Rows.All() {
 			row.Value, row.Page, row.Salvaged = slices.Clone(row.Value), 0, false
 			s.rows = append(s.rows, row)
 		}

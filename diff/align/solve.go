@@ -360,11 +360,11 @@ func newGrid(in *Input) *grid {
 	t := in.Table
 	g.base = max(g.base, g.reach())
 	next := g.base + 1
-	for i := t.Lower(g.base + 1); i < t.Len(); {
-		j := i
-		main := t.Row(i).Rev.Main
-		for j < t.Len() && t.Row(j).Rev.Main == main {
-			j++
+	rows := t.Rows(t.Lower(g.base+1), t.Len())
+	for len(rows) > 0 {
+		n, main := 1, rows[0].Rev.Main
+		for n < len(rows) && rows[n].Rev.Main == main {
+			n++
 		}
 		switch lost := main - next; {
 		case lost > 0 && (t.Unknown(next) || t.Unknown(main-1)):
@@ -374,8 +374,8 @@ func newGrid(in *Input) *grid {
 				g.groups = append(g.groups, group{main: next})
 			}
 		}
-		g.groups = append(g.groups, group{main: main, unread: t.Unknown(main), rows: slices.Clip(t.Rows(i, j))})
-		i, next = j, main+1
+		g.groups = append(g.groups, group{main: main, unread: t.Unknown(main), rows: rows[:n:n]})
+		rows, next = rows[n:], main+1
 	}
 	if t.Unknown(math.MaxInt64) {
 		g.groups = append(g.groups, group{main: max(next-1, g.base), hole: true})
@@ -397,13 +397,17 @@ func (g *grid) reach() int64 {
 			return 0
 		}
 	}
-	for i := t.Len() - 1; i > 0; i-- {
-		if t.Row(i).Rev.Main == t.Row(i-1).Rev.Main {
-			continue
+	for from := t.Len() - left; from > 0; {
+		n, main := 0, int64(-1)
+		for c := t.Cursor(from, t.Len()); c.Next(); {
+			if c.Row.Rev.Main != main {
+				n, main = n+1, c.Row.Rev.Main
+			}
 		}
-		if left--; left == 0 {
-			return t.Row(i).Rev.Main - 1
+		if n >= left {
+			return t.Row(from).Rev.Main - 1
 		}
+		from -= max(left-n, t.Len()-from)
 	}
 	return 0
 }

@@ -1,6 +1,7 @@
 package align
 
 import (
+	"iter"
 	"slices"
 	"sort"
 	"strings"
@@ -118,13 +119,40 @@ func (t *Touched) Carried(lease int64) bool {
 // AnyLease tells whether what carries some lease is touched.
 func (t *Touched) AnyLease() bool { return len(t.leases) > 0 }
 
+// keysOnly tells whether what is touched in a table are the named keys and no others.
+func (t *Touched) keysOnly(table *mvcc.Table) bool {
+	return len(t.ranges) == 0 && (len(t.leases) == 0 || !table.HasLeases())
+}
+
+// Latest yields, of the rows of a table with an index below end, the last one of each key that is touched, and maybe of
+// others, with its index, in no order. nil stands for all keys.
+func (t *Touched) Latest(table *mvcc.Table, end int) iter.Seq2[int, mvcc.Row] {
+	if t == nil || !t.keysOnly(table) {
+		return table.Latest(end)
+	}
+	return func(yield func(int, mvcc.Row) bool) {
+		for key := range t.keys {
+			i := table.LastOf([]byte(key))
+			for i >= end {
+				i = table.Previous(i)
+			}
+			if i >= 0 && !yield(i, table.Row(i)) {
+				return
+			}
+		}
+	}
+}
+
 // Index indexes what is touched in a table.
 func (t *Touched) Index(table *mvcc.Table) *mvcc.Index {
+	if t.keysOnly(table) {
+		return table.IndexKeys(t.keys)
+	}
 	leased := map[string]struct{}{}
-	if len(t.leases) > 0 {
+	if len(t.leases) > 0 && table.HasLeases() {
 		var kv mvcc.KeyValue
-		for i := range table.Len() {
-			if r := table.Row(i); !r.Tombstone && kv.Decode(r.Value) == nil && t.Carried(kv.Lease) {
+		for _, r := range table.All() {
+			if !r.Tombstone && kv.Decode(r.Value) == nil && t.Carried(kv.Lease) {
 				leased[string(kv.Key)] = struct{}{}
 			}
 		}

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -61,7 +63,7 @@ func open(dir string, st *State, rules Rules) *engine {
 	}
 	// Nothing is committed in the background: a panic there could not be contained.
 	g.be = backend.New(backend.BackendConfig{
-		Path: filepath.Join(dir, dbName), BatchInterval: 1000 * time.Hour, BatchLimit: 10000, Logger: lg, UnsafeNoFsync: true,
+		Path: filepath.Join(dir, dbName), BatchInterval: 1000 * time.Hour, BatchLimit: 10000, Logger: lg, UnsafeNoFsync: true, MmapSize: mmapSize(),
 	})
 	g.lessor = lease.NewLessor(lg, g.be, g.version, lease.LessorConfig{})
 	g.kv = &store{KV: etcdmvcc.NewStore(lg, g.be, g.lessor, etcdmvcc.StoreConfig{}), compact: st.Compact}
@@ -76,6 +78,15 @@ func open(dir string, st *State, rules Rules) *engine {
 	g.uber = g.applier(lg, g.alarms)
 	g.uncap = g.applier(lg, alarmStore(lg, noAlarms{}))
 	return g
+}
+
+// mmapSize is how much of the copy is mapped at first: where that costs nothing, so much that it need not be mapped again,
+// which makes bbolt copy all that it has in memory. On Windows the file would become as large.
+func mmapSize() uint64 {
+	if runtime.GOOS == "windows" || strconv.IntSize == 32 {
+		return 0
+	}
+	return 256 << 20
 }
 
 func alarmStore(lg *zap.Logger, be etcdschema.AlarmBackend) *v3alarm.AlarmStore {

@@ -117,8 +117,7 @@ func (l *lead) compare(rows *mvcc.Table, at int64, last uint64) *Gap {
 func (l *lead) surviving(rows *mvcc.Table, upTo int64) map[string]leadRow {
 	has := map[string]leadRow{}
 	var kv mvcc.KeyValue
-	for i := range rows.Lower(upTo + 1) {
-		r := rows.Row(i)
+	for _, r := range rows.Between(0, rows.Lower(upTo+1)) {
 		if kv.Decode(r.Value) != nil {
 			continue
 		}

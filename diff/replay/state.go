@@ -127,20 +127,12 @@ func (st *State) WithAuth(a Auth) *State {
 	return &c
 }
 
-// live yields the rows of the live keys that are touched, in no order.
-func (st *State) live(keys *align.Touched) iter.Seq[*mvcc.Row] {
-	last := st.rows.NewLast()
-	var kv mvcc.KeyValue
-	for i := range st.rows.Lower(st.Revision + 1) {
-		// A key that is touched by its lease only counts as long as it has that lease: which row is the last one, all
-		// of them tell.
-		if keys == nil || keys.AnyLease() || keys.Has(st.rows.Row(i).Key()) {
-			last.Put(i)
-		}
-	}
-	return func(yield func(*mvcc.Row) bool) {
-		for i := range last.Rows() {
-			r := st.rows.Row(i)
+// live yields the rows of the live keys that are touched, in no order; nil stands for all keys.
+func (st *State) live(keys *align.Touched) iter.Seq[mvcc.Row] {
+	return func(yield func(mvcc.Row) bool) {
+		var kv mvcc.KeyValue
+		for _, r := range keys.Latest(st.rows, st.rows.Lower(st.Revision+1)) {
+			// A key that is touched by its lease only counts as long as it has that lease.
 			if r.Tombstone || kv.Decode(r.Value) != nil || keys != nil && !keys.Has(kv.Key) && !keys.Carried(kv.Lease) {
 				continue
 			}
@@ -205,7 +197,7 @@ func (st *State) rewindLeases(b *Base) {
 	var kv mvcc.KeyValue
 	live := st.live(nil)
 	if !st.rows.HasLeases() {
-		live = func(func(*mvcc.Row) bool) {}
+		live = func(func(mvcc.Row) bool) {}
 	}
 	for r := range live {
 		if kv.Decode(r.Value) == nil && kv.Lease != 0 {

@@ -33,7 +33,7 @@ func write(ctx context.Context, dir string, st *State, keys *align.Touched) (err
 		return err
 	}
 	rows := slices.Collect(st.live(keys))
-	slices.SortFunc(rows, func(a, b *mvcc.Row) int { return a.Rev.Compare(b.Rev) })
+	slices.SortFunc(rows, func(a, b mvcc.Row) int { return a.Rev.Compare(b.Rev) })
 	const batch = 8 << 20 // bytes of one transaction, which bbolt holds in memory
 	for len(rows) > 0 {
 		if err := ctx.Err(); err != nil {

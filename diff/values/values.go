@@ -130,7 +130,7 @@ func lookup(m *inspect.Member, key string, at int64) Member {
 	var last *mvcc.Row
 	for i := t.Lower(until+1) - 1; i >= 0; i-- {
 		if r := t.Row(i); bytes.Equal(r.Key(), []byte(key)) {
-			last = r
+			last = &r
 			break
 		}
 	}

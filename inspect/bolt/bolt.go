@@ -109,7 +109,7 @@ type DB struct {
 
 	trailer func() bool
 	check   func() *checker
-	visit   func(b *Bucket, page uint64, key, value []byte) // of CheckRows
+	visit   func(b *Bucket, l Leaf) // of CheckLeaves
 }
 
 // Open reads the meta pages and the names of the buckets. Data must not change or go away while the DB, or any slice that

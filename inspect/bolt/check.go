@@ -73,9 +73,9 @@ func (db *DB) Check() *Report {
 	return &r
 }
 
-// CheckRows is Check, and shows every row that it reads to visit on the way, bucket by bucket and in the order of the
-// keys, which saves a second walk. visit is called only if no check was made before. Buckets are no rows.
-func (db *DB) CheckRows(visit func(b *Bucket, page uint64, key, value []byte)) *Report {
+// CheckLeaves is Check, and shows every leaf page that it accepts to visit on the way, bucket by bucket and in the order of
+// the keys, which saves a second walk. visit is called only if no check was made before.
+func (db *DB) CheckLeaves(visit func(b *Bucket, l Leaf)) *Report {
 	db.visit = visit
 	return db.Check()
 }
@@ -279,10 +279,10 @@ func (c *checker) rows(b *Bucket, p *page) {
 				n.name = b.name + "/" + n.name
 			}
 			c.nested = append(c.nested, n)
-		} else if c.db.visit != nil {
-			key, value, end := p.row(i)
-			c.db.visit(b, p.id, p.buf[key:value:value], p.buf[value:end:end])
 		}
+	}
+	if c.db.visit != nil && p.n > 0 {
+		c.db.visit(b, Leaf{*p, p == &b.inline})
 	}
 	if b.isRoot && p.n > 0 && len(c.nested) == nested { // a leaf of something else, which salvage may want
 		c.kinds[p.id] = kindUnreadable

@@ -108,14 +108,9 @@ func (c *checker) coverage() {
 	r := db.Bolt.Check()
 	d := &DBCoverage{
 		Pages: r.Pages.Total(), Free: r.Pages.Free, Unreachable: r.Pages.Unreachable, Unreadable: r.Pages.Unreadable,
-		Rows: db.Rows.Len(), BytesPages: r.Bytes.Pages, BytesTail: r.Bytes.Tail, BytesHash: r.Bytes.Trailer, BytesTotal: db.File.Size,
+		Rows: db.Rows.Len(), Salvaged: db.Rows.Salvaged(), BytesPages: r.Bytes.Pages, BytesTail: r.Bytes.Tail, BytesHash: r.Bytes.Trailer, BytesTotal: db.File.Size,
 	}
 	d.Read = d.Pages - d.Free - d.Unreachable - d.Unreadable
-	for i := range db.Rows.Len() {
-		if db.Rows.Row(i).Salvaged {
-			d.Salvaged++
-		}
-	}
 	cov.DB = d
 }
 

@@ -42,28 +42,34 @@ func (c *checker) rows() {
 	at := func(code string, r *mvcc.Row, format string, args ...any) {
 		l.add(finding.New(code, finding.Error, c.dbFile(), format, args...).OnPage(r.Page, int64(r.Page)*size))
 	}
-	prev := mvcc.Revision{Main: max(compact, 1), Sub: -1}
-	last := t.NewLast()
+	first := mvcc.Revision{Main: max(compact, 1), Sub: -1}
 	var kv, before mvcc.KeyValue
-	for i := range t.Len() {
-		r := t.Row(i)
+	for i := range t.Odd() {
+		row := t.Row(i)
+		r := &row
 		if err := kv.Decode(r.Value); err != nil || len(kv.Key) == 0 {
 			at("row-undecodable", r, "revision %v: the value is not a key value", r.Rev)
 			continue
 		}
 		if r.Rev.Main > compact {
+			prev := first
+			if i > 0 {
+				if rev := t.Row(i - 1).Rev; rev.Main > compact {
+					prev = rev
+				}
+			}
 			c.numbering(at, prev, r)
-			prev = r.Rev
 		}
-		previous := last.Put(i)
 		if r.Tombstone {
 			continue
 		}
 		ok, gone := false, false
-		if previous >= 0 {
-			gone = t.Row(previous).Tombstone
-			ok = !gone && before.Decode(t.Row(previous).Value) == nil
+		for i := t.Previous(i); i >= 0 && !ok && !gone; i = t.Previous(i) {
+			p := t.Row(i) // one that cannot be decoded has been named
+			ok = before.Decode(p.Value) == nil
+			gone = ok && p.Tombstone
 		}
+		ok = ok && !gone
 		if kv.Mod != r.Rev.Main {
 			at("row-mod-revision", r, "revision %v: the row says mod_revision %d", r.Rev, kv.Mod)
 		}

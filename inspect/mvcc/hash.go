@@ -1,6 +1,9 @@
 package mvcc
 
-import "hash/crc32"
+import (
+	"hash/crc32"
+	"slices"
+)
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -9,25 +12,82 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // raw rows. Rows at or below the compact revision count only where they are the newest of their key up to rev and not
 // a tombstone, so that the hash does not depend on how far a compaction has come. compact is 0 if there was none.
 func (t *Table) HashKV(rev, compact int64) uint32 {
-	end := t.Lower(rev + 1)
-	split := t.Lower(compact + 1)
-	split = min(split, end)
+	h := t.hasher(rev, compact)
+	return h.update(h.begin(), 0, h.end)
+}
 
-	var superseded []bool
-	var live int
-	if split > 0 {
-		superseded, live = t.superseded(split, end)
+// HashKVs is HashKV of several tables, each at its own revision. Table i shares its first shared[i] rows with the first
+// table, byte for byte: those are looked at once, if they count alike. spawn runs a function, maybe at the same time as
+// others; the hashes are there when the last of them is done.
+func HashKVs(tables []*Table, shared []int, rev, compact []int64, spawn func(func())) []uint32 {
+	sums := make([]uint32, len(tables))
+	hs := make([]*hasher, len(tables))
+	for i, t := range tables {
+		hs[i] = t.hasher(rev[i], compact[i])
 	}
-	h := crc32.Update(0, castagnoli, []byte("key"))
+	first, at := hs[0].begin(), 0
+	order := make([]int, 0, len(tables))
+	for i := range tables[1:] {
+		order = append(order, i+1)
+	}
+	slices.SortStableFunc(order, func(i, j int) int { return shared[i] - shared[j] })
+	for _, i := range order {
+		from, n := hs[i].begin(), min(shared[i], hs[i].end, hs[0].end)
+		if n < at || !hs[i].alike(hs[0], n) {
+			n = 0
+		} else {
+			first = hs[0].update(first, at, n)
+			from, at = first, n
+		}
+		spawn(func() { sums[i] = hs[i].update(from, n, hs[i].end) })
+	}
+	sums[0] = hs[0].update(first, at, hs[0].end)
+	return sums
+}
+
+// hasher knows which rows count.
+type hasher struct {
+	t          *Table
+	split, end int // rows below split are those up to the compact revision
+	compact    int64
+	over       bits // of those below split: there is a later row of the key
+	indexed    bool // any key exists
+}
+
+func (t *Table) hasher(rev, compact int64) *hasher {
+	h := &hasher{t: t, compact: compact, end: t.Lower(rev + 1)}
+	if h.split = min(t.Lower(compact+1), h.end); h.split > 0 {
+		h.over, h.indexed = t.superseded(h.split, h.end), t.anyLive(h.end)
+	}
+	return h
+}
+
+// alike tells whether the first n rows, if they are the same, count alike.
+func (h *hasher) alike(o *hasher, n int) bool {
+	if h.compact != o.compact || h.indexed != o.indexed || min(h.split, n) != min(o.split, n) {
+		return false
+	}
+	for i := range min(h.split, n) {
+		if h.over.has(i) != o.over.has(i) {
+			return false
+		}
+	}
+	return true
+}
+
+func (*hasher) begin() uint32 { return crc32.Update(0, castagnoli, []byte("key")) }
+
+// update takes rows lo to hi-1 in.
+func (h *hasher) update(sum uint32, lo, hi int) uint32 {
 	var key [TombstoneLen]byte
-	for i := range t.rows[:end] {
-		r := &t.rows[i]
-		if i < split {
+	for c := h.t.Cursor(lo, hi); c.Next(); {
+		r := &c.Row
+		if c.Index < h.split {
 			// A server whose index keeps nothing skips nothing.
-			if live > 0 && (superseded[i] || r.Tombstone) {
+			if h.indexed && (h.over.has(c.Index) || r.Tombstone) {
 				continue
 			}
-			if r.Tombstone && r.Rev.Main == compact {
+			if r.Tombstone && r.Rev.Main == h.compact {
 				continue
 			}
 		}
@@ -35,28 +95,18 @@ func (t *Table) HashKV(rev, compact int64) uint32 {
 		if r.Tombstone {
 			k = append(k, tombstoneMark)
 		}
-		h = crc32.Update(h, castagnoli, k)
-		h = crc32.Update(h, castagnoli, r.Value)
+		sum = crc32.Update(sum, castagnoli, k)
+		sum = crc32.Update(sum, castagnoli, r.Value)
 	}
-	return h
+	return sum
 }
 
-// superseded tells for each of the first split rows whether a later one below end has the same key, and counts the
-// keys that are alive after row end-1.
-func (t *Table) superseded(split, end int) (over []bool, live int) {
-	over = make([]bool, split)
-	last := t.NewLast()
-	for i := range end {
-		previous := last.Put(i)
-		if previous >= 0 && previous < split {
-			over[previous] = true
-		}
-		if previous >= 0 && !t.rows[previous].Tombstone {
-			live--
-		}
-		if !t.rows[i].Tombstone {
-			live++
+// anyLive tells whether any key exists after row end-1.
+func (t *Table) anyLive(end int) bool {
+	for _, r := range t.Latest(end) {
+		if !r.Tombstone {
+			return true
 		}
 	}
-	return over, live
+	return false
 }

@@ -2,9 +2,12 @@ package mvcc
 
 import (
 	"cmp"
+	"iter"
 	"slices"
 	"sort"
 	"sync"
+
+	"etcd-autopsy/inspect/bolt"
 )
 
 // Row is one row of the key bucket.
@@ -20,23 +23,29 @@ type Row struct {
 }
 
 // Key is the row's key.
-func (r *Row) Key() []byte { return Key(r.Value) }
+func (r Row) Key() []byte { return Key(r.Value) }
 
-// Table holds the rows of one member in revision order. Rows may be missing where the file could not be read: Holes tells.
+// Table holds the rows of one member in revision order. They stay in the file: a table knows which leaf pages hold them,
+// which is 16 bytes a page. Rows may be missing where the file could not be read: Holes tells.
 type Table struct {
-	rows  []Row
+	db    *bolt.DB
+	parts []part
+	made  [][]Row // rows of parts that are no page
+	n     int
 	holes []Hole
 
-	count sync.Once
-	tally tally
+	link  sync.Once
+	links *links
 }
 
-// tally is what one pass over all rows tells.
-type tally struct {
-	live      int           // keys that exist after the last row
-	leased    map[int64]int // how many of them carry a lease
-	hasLeases bool          // any row does
+// part is rows in a row: those of a leaf page, or some in memory.
+type part struct {
+	main int64  // of the first one
+	from uint32 // index of the first one
+	page uint32 // or, with inMemory, an index of made
 }
+
+const inMemory = 1 << 31
 
 // Hole is a range of revisions, both ends included, of which rows may be missing because a page could not be read.
 type Hole struct {
@@ -45,16 +54,185 @@ type Hole struct {
 }
 
 // NewTable takes rows in ascending order of revision, and what is known to be missing among them.
-func NewTable(rows []Row, holes []Hole) *Table { return &Table{rows: rows, holes: holes} }
+func NewTable(rows []Row, holes []Hole) *Table {
+	t := &Table{holes: holes}
+	t.AppendRows(rows)
+	return t
+}
+
+// NewTableOf returns an empty table of rows that db holds.
+func NewTableOf(db *bolt.DB) *Table { return &Table{db: db} }
+
+// AppendLeaf adds all rows of a leaf page, which come behind those that are there. The key of each must be a revision, and
+// main is that of the first.
+func (t *Table) AppendLeaf(l *bolt.Leaf, main int64) {
+	if l.Len() > 0 {
+		t.parts = append(t.parts, part{main: main, from: uint32(t.n), page: uint32(l.Page())})
+		t.n += l.Len()
+	}
+}
+
+// AppendRows adds rows that come behind those that are there.
+func (t *Table) AppendRows(rows []Row) {
+	if len(rows) > 0 {
+		t.parts = append(t.parts, part{main: rows[0].Rev.Main, from: uint32(t.n), page: uint32(len(t.made)) | inMemory})
+		t.made = append(t.made, rows)
+		t.n += len(rows)
+	}
+}
+
+// MaxPage is the highest page that a table can refer to.
+const MaxPage = inMemory - 1
 
 // Len is the number of rows.
-func (t *Table) Len() int { return len(t.rows) }
+func (t *Table) Len() int { return t.n }
 
-// Row returns row i, valid as long as the table.
-func (t *Table) Row(i int) *Row { return &t.rows[i] }
+// Row returns row i. Its value is valid as long as the file.
+func (t *Table) Row(i int) Row {
+	k := t.partOf(i)
+	p := &t.parts[k]
+	if p.page&inMemory != 0 {
+		return t.made[p.page&^inMemory][i-int(p.from)]
+	}
+	l := t.db.Leaf(uint64(p.page))
+	return rowOf(&l, i-int(p.from))
+}
 
-// Rows returns rows lo to hi-1, valid as long as the table.
-func (t *Table) Rows(lo, hi int) []Row { return t.rows[lo:hi] }
+func rowOf(l *bolt.Leaf, i int) Row {
+	key, value := l.Row(i)
+	rev, tombstone, _ := ParseRevision(key)
+	return Row{Rev: rev, Tombstone: tombstone, Page: l.Page(), Value: value}
+}
+
+// partOf is the part that holds row i. Most pages have about as many rows, so it is looked for near where it then is.
+func (t *Table) partOf(i int) int {
+	lo, hi := 0, len(t.parts) // parts[lo].from <= i < parts[hi].from
+	at, step := int(int64(i)*int64(hi)/int64(max(t.n, 1))), 1
+	if int(t.parts[at].from) <= i {
+		for lo = at; lo+step < hi; step *= 2 {
+			if int(t.parts[lo+step].from) > i {
+				hi = lo + step
+				break
+			}
+			lo += step
+		}
+	} else {
+		for hi = at; hi-step > lo; step *= 2 {
+			if int(t.parts[hi-step].from) <= i {
+				lo = hi - step
+				break
+			}
+			hi -= step
+		}
+	}
+	for hi-lo > 1 {
+		if mid := (lo + hi) / 2; int(t.parts[mid].from) <= i {
+			lo = mid
+		} else {
+			hi = mid
+		}
+	}
+	return lo
+}
+
+// end is the index behind the last row of part k.
+func (t *Table) end(k int) int {
+	if k+1 < len(t.parts) {
+		return int(t.parts[k+1].from)
+	}
+	return t.n
+}
+
+// Cursor walks rows in order.
+type Cursor struct {
+	Row   Row // the current one
+	Index int // its index
+
+	t    *Table
+	part int
+	leaf bolt.Leaf
+	made []Row // of a part in memory
+	from int   // index of the part's first row
+	end  int   // and behind its last one that is wanted
+	hi   int
+}
+
+// Cursor walks rows lo to hi-1.
+func (t *Table) Cursor(lo, hi int) *Cursor {
+	c := &Cursor{t: t, hi: min(hi, t.n), Index: lo - 1}
+	if lo < c.hi {
+		c.enter(t.partOf(lo))
+	}
+	return c
+}
+
+func (c *Cursor) enter(part int) {
+	c.part = part
+	p := &c.t.parts[part]
+	c.from, c.end, c.made = int(p.from), min(c.t.end(part), c.hi), nil
+	if p.page&inMemory != 0 {
+		c.made = c.t.made[p.page&^inMemory]
+	} else {
+		c.leaf = c.t.db.Leaf(uint64(p.page))
+	}
+}
+
+// Next goes to the next row and tells whether there is one.
+func (c *Cursor) Next() bool {
+	i := c.Index + 1
+	if i >= c.hi {
+		return false
+	}
+	if i >= c.end {
+		c.enter(c.part + 1)
+	}
+	c.Index = i
+	if c.made != nil {
+		c.Row = c.made[i-c.from]
+		return true
+	}
+	var key []byte
+	key, c.Row.Value = c.leaf.Row(i - c.from)
+	c.Row.Rev, c.Row.Tombstone, _ = ParseRevision(key)
+	c.Row.Page, c.Row.Salvaged = c.leaf.Page(), false
+	return true
+}
+
+// All yields every row and its index.
+func (t *Table) All() iter.Seq2[int, Row] { return t.Between(0, t.n) }
+
+// Between yields rows lo to hi-1 and their indexes.
+func (t *Table) Between(lo, hi int) iter.Seq2[int, Row] {
+	return func(yield func(int, Row) bool) {
+		for c := t.Cursor(lo, hi); c.Next(); {
+			if !yield(c.Index, c.Row) {
+				return
+			}
+		}
+	}
+}
+
+// Rows returns rows lo to hi-1.
+func (t *Table) Rows(lo, hi int) []Row {
+	rows := make([]Row, 0, max(hi-lo, 0))
+	for _, r := range t.Between(lo, hi) {
+		rows = append(rows, r)
+	}
+	return rows
+}
+
+// Salvaged counts the rows that come from pages to which nothing readable refers.
+func (t *Table) Salvaged() int {
+	n := 0
+	for _, rows := range t.made {
+		for i := range rows {
+			if rows[i].Salvaged {
+				n++
+			}
+		}
+	}
+	return n
+}
 
 // Holes returns what could not be read.
 func (t *Table) Holes() []Hole { return t.holes }
@@ -71,145 +249,109 @@ func (t *Table) Unknown(main int64) bool {
 
 // Lower is the index of the first row with a main revision of at least main.
 func (t *Table) Lower(main int64) int {
-	return sort.Search(len(t.rows), func(i int) bool { return t.rows[i].Rev.Main >= main })
+	k := sort.Search(len(t.parts), func(k int) bool { return t.parts[k].main >= main })
+	if k == 0 {
+		return 0
+	}
+	p := &t.parts[k-1] // begins below main; it may end there, too
+	from, end := int(p.from), t.end(k-1)
+	if p.page&inMemory != 0 {
+		rows := t.made[p.page&^inMemory]
+		return from + sort.Search(end-from, func(i int) bool { return rows[i].Rev.Main >= main })
+	}
+	l := t.db.Leaf(uint64(p.page))
+	return from + sort.Search(end-from, func(i int) bool { r := rowOf(&l, i); return r.Rev.Main >= main })
 }
 
 // Group returns the rows of one main revision, all changes of one raft entry.
 func (t *Table) Group(main int64) []Row {
-	lo := t.Lower(main)
-	hi := lo
-	for hi < len(t.rows) && t.rows[hi].Rev.Main == main {
-		hi++
+	var rows []Row
+	for c := t.Cursor(t.Lower(main), t.n); c.Next() && c.Row.Rev.Main == main; {
+		rows = append(rows, c.Row)
 	}
-	return t.rows[lo:hi]
+	return rows
+}
+
+// HasGroup tells whether a main revision has rows.
+func (t *Table) HasGroup(main int64) bool {
+	i := t.Lower(main)
+	return i < t.n && t.Row(i).Rev.Main == main
 }
 
 // Replace returns a table in which some main revisions have other rows.
 func (t *Table) Replace(groups map[int64][]Row) *Table {
-	out := &Table{rows: make([]Row, 0, len(t.rows)), holes: t.holes}
-	for i := range t.rows {
-		if _, ok := groups[t.rows[i].Rev.Main]; !ok {
-			out.rows = append(out.rows, t.rows[i])
+	return t.merge(groups, true)
+}
+
+// With returns a table with further rows, in any order, and holes in the place of those it had.
+func (t *Table) With(rows []Row, holes []Hole) *Table {
+	groups := map[int64][]Row{}
+	for _, r := range rows {
+		groups[r.Rev.Main] = append(groups[r.Rev.Main], r)
+	}
+	out := t.merge(groups, false)
+	out.holes = holes
+	return out
+}
+
+// merge takes the parts that rows of the groups lie in, or come into, into memory.
+func (t *Table) merge(groups map[int64][]Row, drop bool) *Table {
+	out := &Table{db: t.db, holes: t.holes}
+	mains := make([]int64, 0, len(groups))
+	for main := range groups {
+		mains = append(mains, main)
+	}
+	slices.Sort(mains)
+	var rows []Row // of parts that are taken together
+	flush := func() {
+		SortRows(rows)
+		out.AppendRows(rows)
+		rows = nil
+	}
+	next := 0 // of mains: the first one whose rows are not in yet
+	for k := range t.parts {
+		p := &t.parts[k]
+		last := k+1 == len(t.parts)
+		// Rows of the first revision of the next part may begin in this one.
+		touches := func(main int64) bool { return (k == 0 || main >= p.main) && (last || main <= t.parts[k+1].main) }
+		// A revision behind whose rows this part begins was put in before, and so was one at its end.
+		before, _ := slices.BinarySearch(mains, p.main)
+		if k == 0 {
+			before = 0
+		}
+		if before == len(mains) || !touches(mains[before]) {
+			if flush(); p.page&inMemory != 0 {
+				out.AppendRows(t.made[p.page&^inMemory])
+			} else {
+				out.parts = append(out.parts, part{main: p.main, from: uint32(out.n), page: p.page})
+				out.n += t.end(k) - int(p.from)
+			}
+			continue
+		}
+		for _, r := range t.Between(int(p.from), t.end(k)) {
+			if _, ok := groups[r.Rev.Main]; !drop || !ok {
+				rows = append(rows, r)
+			}
+		}
+		for ; next < len(mains) && touches(mains[next]); next++ {
+			rows = append(rows, groups[mains[next]]...)
 		}
 	}
-	for _, rows := range groups {
-		out.rows = append(out.rows, rows...)
+	if len(t.parts) == 0 {
+		for _, main := range mains {
+			rows = append(rows, groups[main]...)
+		}
 	}
-	SortRows(out.rows)
+	flush()
 	return out
 }
 
 // Last is the highest main revision that has a row, 1 for an empty store: etcd starts counting there.
 func (t *Table) Last() int64 {
-	if len(t.rows) == 0 {
+	if t.n == 0 {
 		return 1
 	}
-	return t.rows[len(t.rows)-1].Rev.Main
-}
-
-// Index finds the rows of a key and the keys of a range or lease at a revision.
-type Index struct {
-	t       *Table
-	want    func(key []byte) bool
-	rows    map[string][]int32
-	sorted  []string
-	byLease map[int64][]string
-}
-
-// Index builds an index of the keys that want accepts, nil for all of them.
-func (t *Table) Index(want func(key []byte) bool) *Index {
-	ix := &Index{t: t, want: want, rows: make(map[string][]int32), byLease: make(map[int64][]string)}
-	for i := range t.rows {
-		r := &t.rows[i]
-		k := r.Key()
-		if want != nil && !want(k) {
-			continue
-		}
-		prev, seen := ix.rows[string(k)]
-		name := string(k)
-		ix.rows[name] = append(prev, int32(i))
-		if !seen {
-			ix.sorted = append(ix.sorted, name)
-		}
-		if r.Tombstone {
-			continue
-		}
-		var kv KeyValue
-		if kv.Decode(r.Value) == nil && kv.Lease != 0 {
-			if l := ix.byLease[kv.Lease]; len(l) == 0 || l[len(l)-1] != name {
-				ix.byLease[kv.Lease] = append(l, name)
-			}
-		}
-	}
-	slices.Sort(ix.sorted)
-	for id, keys := range ix.byLease {
-		slices.Sort(keys)
-		ix.byLease[id] = slices.Compact(keys)
-	}
-	return ix
-}
-
-// On indexes the same keys of another table.
-func (ix *Index) On(t *Table) *Index { return t.Index(ix.want) }
-
-// Rows returns the indexes of a key's rows in ascending order of revision.
-func (ix *Index) Rows(key string) []int32 { return ix.rows[key] }
-
-// Keys returns every key, sorted.
-func (ix *Index) Keys() []string { return ix.sorted }
-
-// Before returns the last row of key below revision before, a tombstone included, and its place among the key's rows.
-func (ix *Index) Before(key string, before Revision) (*Row, bool) {
-	rows := ix.rows[key]
-	i, _ := slices.BinarySearchFunc(rows, before, func(i int32, rev Revision) int { return ix.t.rows[i].Rev.Compare(rev) })
-	if i == 0 {
-		return nil, false
-	}
-	return &ix.t.rows[rows[i-1]], true
-}
-
-// At returns key's value as of the end of main revision main. ok is false if the key did not exist then.
-func (ix *Index) At(key string, main int64) (kv KeyValue, row *Row, ok bool) {
-	r, found := ix.Before(key, Revision{Main: main + 1})
-	if !found || r.Tombstone || kv.Decode(r.Value) != nil {
-		return KeyValue{}, nil, false
-	}
-	return kv, r, true
-}
-
-// Range calls f for every key in [key, end) that the index holds, dead or alive, in order. As in etcd's requests an
-// empty end means the key alone, and the end "\x00" everything from key on.
-func (ix *Index) Range(key, end string, f func(key string)) {
-	if end == "" {
-		if _, ok := ix.rows[key]; ok {
-			f(key)
-		}
-		return
-	}
-	i, _ := slices.BinarySearch(ix.sorted, key)
-	for ; i < len(ix.sorted) && (end == "\x00" || ix.sorted[i] < end); i++ {
-		f(ix.sorted[i])
-	}
-}
-
-// Attached returns the sorted keys that carry a lease at the end of main revision main.
-func (ix *Index) Attached(lease, main int64) []string {
-	var keys []string
-	for _, k := range ix.byLease[lease] {
-		if kv, _, ok := ix.At(k, main); ok && kv.Lease == lease {
-			keys = append(keys, k)
-		}
-	}
-	return keys
-}
-
-// Live calls f for every key that exists at the end of main revision main, in order.
-func (ix *Index) Live(main int64, f func(key string, kv KeyValue, row *Row)) {
-	for _, k := range ix.sorted {
-		if kv, row, ok := ix.At(k, main); ok {
-			f(k, kv, row)
-		}
-	}
+	return t.Row(t.n - 1).Rev.Main
 }
 
 // SortRows orders rows by revision.
@@ -218,43 +360,3 @@ func SortRows(rows []Row) {
 		return cmp.Or(a.Rev.Compare(b.Rev), cmp.Compare(a.Page, b.Page))
 	})
 }
-
-// counted makes the tally, once.
-func (t *Table) counted() *tally {
-	t.count.Do(func() {
-		c := &t.tally
-		c.leased = map[int64]int{}
-		last := t.NewLast()
-		var kv KeyValue
-		for i := range t.rows {
-			r := &t.rows[i]
-			previous := last.Put(i)
-			if previous >= 0 && !t.rows[previous].Tombstone {
-				c.live--
-				if c.hasLeases && kv.Decode(t.rows[previous].Value) == nil && kv.Lease != 0 {
-					if c.leased[kv.Lease]--; c.leased[kv.Lease] == 0 {
-						delete(c.leased, kv.Lease)
-					}
-				}
-			}
-			if r.Tombstone {
-				continue
-			}
-			c.live++
-			if kv.Decode(r.Value) == nil && kv.Lease != 0 {
-				c.hasLeases = true
-				c.leased[kv.Lease]++
-			}
-		}
-	})
-	return &t.tally
-}
-
-// CountLive is the number of keys that exist after the last row.
-func (t *Table) CountLive() int { return t.counted().live }
-
-// HasLeases tells whether any row carries a lease.
-func (t *Table) HasLeases() bool { return t.counted().hasLeases }
-
-// LeasedKeys counts the live keys of each lease after the last row. It must not be modified.
-func (t *Table) LeasedKeys() map[int64]int { return t.counted().leased }

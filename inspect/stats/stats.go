@@ -120,7 +120,6 @@ func Of(m *inspect.Member, o Options) *Stats {
 // rows counts the keyspace.
 func (s *Stats) rows(t *mvcc.Table, o Options) {
 	prefixes, resources := map[string]*Group{}, map[string]*Group{}
-	last := t.NewLast()
 	n := make([]int32, t.Len()) // revisions of the row's key so far
 	sum := make([]int64, t.Len())
 	each := func(key []byte, f func(g *Group)) {
@@ -130,11 +129,10 @@ func (s *Stats) rows(t *mvcc.Table, o Options) {
 			f(group(resources, r))
 		}
 	}
-	for i := range t.Len() {
-		r := t.Row(i)
-		size := rowSize(r)
+	for i, r := range t.All() {
+		size := rowSize(&r)
 		n[i], sum[i] = 1, size
-		if p := last.Put(i); p >= 0 {
+		if p := t.Previous(i); p >= 0 {
 			n[i], sum[i] = n[p]+1, sum[p]+size
 		}
 		each(r.Key(), func(g *Group) {
@@ -146,15 +144,14 @@ func (s *Stats) rows(t *mvcc.Table, o Options) {
 		})
 	}
 	big, busy := top{n: o.Top, by: bySize}, top{n: o.Top, by: byRevisions}
-	for i := range last.Rows() {
-		r := t.Row(i)
+	for i, r := range t.Latest(t.Len()) {
 		k := Key{Key: string(r.Key()), Mod: r.Rev.Main, Revisions: int(n[i]), Bytes: sum[i], Alive: !r.Tombstone}
 		if k.Alive {
 			var kv mvcc.KeyValue
 			if kv.Decode(r.Value) == nil {
 				k.Size = len(kv.Value)
 			}
-			size := rowSize(r)
+			size := rowSize(&r)
 			each(r.Key(), func(g *Group) {
 				g.Keys++
 				g.LiveBytes += size

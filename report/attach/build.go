@@ -120,16 +120,14 @@ func composition(m *inspect.Member, db *report.DB) Composition {
 	c := Composition{Member: m.Label, Total: db.Size, Free: int64(db.Pages.Free+db.Pages.Unreachable) * int64(db.PageSize)}
 	// Behind the last page that was ever used lies what bbolt has allocated ahead.
 	c.Free += max(0, db.Size-int64(db.Pages.Total)*int64(db.PageSize))
-	size := func(i int) int64 { return int64(mvcc.RevisionLen + element + len(m.DB.Rows.Row(i).Value)) }
-	last := m.DB.Rows.NewLast()
+	size := func(r mvcc.Row) int64 { return int64(mvcc.RevisionLen + element + len(r.Value)) }
 	var all int64
-	for i := range m.DB.Rows.Len() {
-		all += size(i)
-		last.Put(i)
+	for _, r := range m.DB.Rows.All() {
+		all += size(r)
 	}
-	for i := range last.Rows() {
-		if !m.DB.Rows.Row(i).Tombstone {
-			c.Live += size(i)
+	for _, r := range m.DB.Rows.Latest(m.DB.Rows.Len()) {
+		if !r.Tombstone {
+			c.Live += size(r)
 		}
 	}
 	c.History = all - c.Live
@@ -270,9 +268,9 @@ func before(ms []*inspect.Member, d *diff.Divergence) []string {
 
 // held says what a member held under a key at a main revision.
 func held(m *inspect.Member, key diff.Key, at int64) string {
-	for i := m.DB.Rows.Lower(at+1) - 1; i >= 0; i-- {
+	for i := m.DB.Rows.LastOf([]byte(key)); i >= 0; i = m.DB.Rows.Previous(i) {
 		r := m.DB.Rows.Row(i)
-		if string(r.Key()) != string(key) {
+		if r.Rev.Main > at {
 			continue
 		}
 		var kv mvcc.KeyValue

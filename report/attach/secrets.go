@@ -21,8 +21,8 @@ func Collect(ms []*inspect.Member) *Secrets {
 	for _, m := range ms {
 		s.add(m.Label, m.Name())
 		if m.DB != nil {
-			for i := range m.DB.Rows.Len() {
-				s.key(m.DB.Rows.Row(i).Key())
+			for _, r := range m.DB.Rows.All() {
+				s.key(r.Key())
 			}
 			s.tables(m.DB.Tables)
 		}

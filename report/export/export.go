@@ -231,8 +231,10 @@ func (x *exporter) revisions(ms []*inspect.Member, put func(Revision)) {
 		if m.DB == nil {
 			continue
 		}
-		for i := 0; i < m.DB.Rows.Len() && !x.stopped(); i++ {
-			r := m.DB.Rows.Row(i)
+		for _, r := range m.DB.Rows.All() {
+			if x.stopped() {
+				break
+			}
 			out := Revision{Member: m.Label, Revision: r.Rev.Main, Sub: r.Rev.Sub, Tombstone: r.Tombstone, Key: key(string(r.Key())), Lease: diff.ID(0).String(), Salvaged: r.Salvaged}
 			var kv mvcc.KeyValue
 			if !r.Tombstone && kv.Decode(r.Value) == nil {
