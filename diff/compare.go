@@ -85,7 +85,6 @@ func (d *Document) filled() *Document {
 	notNil(&d.NotComparedWhy)
 	notNil(&d.Members)
 	notNil(&d.Divergences)
-	notNil(&d.Keys)
 	notNil(&d.Leases)
 	notNil(&d.Lag)
 	notNil(&d.Consequences)
@@ -145,7 +144,8 @@ type comparison struct {
 	at        []int64 // revision of each member at the common index, -1 if not known
 	causes    []*cause
 	floors    map[floor]uint64
-	bases     []int  // of each member, the lowest member that is compacted at the same revision and to the same rows
+	bases     []int // of each member, the lowest member that is compacted at the same revision and to the same rows
+	keys      differingKeys
 	counted   func() // waits for what count finds out
 	mu        sync.Mutex
 	faults    []string // of reading while comparing
@@ -201,8 +201,8 @@ func (c *comparison) readRows() {
 	c.doc.Common.CompactRevision = c.compact
 	c.together(func(spawn func(func())) {
 		spawn(c.readLogs)
-		c.findDiffering(tables)
-		mvcc.LinkShared(tables, c.shared)
+		noted := c.findDiffering(tables)
+		mvcc.LinkShared(tables, c.shared, noted)
 	})
 }
 
@@ -428,13 +428,9 @@ func (c *comparison) compactedAlike() []int {
 func (c *comparison) sameAt(i, j int, revision int64) bool {
 	end, _ := slices.BinarySearch(c.differing, revision+1)
 	keys := c.keysOf(c.differing[:end])
-	if len(keys) == 0 {
-		return true
-	}
-	x, y := c.ms[i].DB.Rows.IndexKeys(keys), c.ms[j].DB.Rows.IndexKeys(keys)
-	for k := range keys {
-		_, a, ok := x.At(k, revision)
-		_, b, too := y.At(k, revision)
+	for _, k := range keys {
+		_, a, ok := c.ms[i].DB.Rows.At(k, revision)
+		_, b, too := c.ms[j].DB.Rows.At(k, revision)
 		if ok != too || ok && !sameRow(&a, &b) {
 			return false
 		}

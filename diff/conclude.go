@@ -1,6 +1,7 @@
 package diff
 
 import (
+	"maps"
 	"math"
 	"slices"
 
@@ -62,7 +63,7 @@ func (c *comparison) conclude() {
 	switch {
 	case len(d.Divergences) > 0:
 		d.Verdict = Diverged
-	case len(d.Keys) > 0 || d.Counts.Consequences > 0:
+	case d.Keys.Len() > 0 || d.Counts.Consequences > 0:
 		d.Verdict = Diverged
 		d.Divergences = append(d.Divergences, c.write(&cause{layer: LayerApply, what: unexplained}))
 	case len(d.Reasons) > 0:
@@ -271,7 +272,7 @@ func (c *comparison) write(k *cause) Divergence {
 			keys[string(ch.Key)] = struct{}{}
 		}
 	}
-	for _, key := range sorted(keys) {
+	for _, key := range slices.Sorted(maps.Keys(keys)) {
 		if text, b64 := Key(key).named(); b64 != "" {
 			v.KeysBase64 = append(v.KeysBase64, b64)
 		} else {
