@@ -52,7 +52,11 @@ func Align(in Input) *Alignment {
 		}
 	}
 	a.Index = in.Index
-	return in.ban(a)
+	if b := in.ban(a); b != a {
+		return b
+	}
+	in.gather(a.Steps)
+	return a
 }
 
 // ban tries to read what is left odd as all requests of one user having been refused from some entry on: that is one
@@ -346,6 +350,76 @@ func lastIndexFunc(steps []Step, ok func(Step) bool) int {
 		}
 	}
 	return -1
+}
+
+// gather brings refusals together between which others write the same: which of them had no effect is not to be told, and
+// it was rather some in a row than one here and one there.
+func (in *Input) gather(steps []Step) {
+	last := -1
+	for n := range steps {
+		switch s := &steps[n]; {
+		case s.Outcome == Refused && !s.Doubtful:
+			if last >= 0 && !in.shift(steps[last:n+1], +1) {
+				in.shift(steps[last:n+1], -1)
+			}
+			last = n
+		case s.Outcome != NoEffect && s.Outcome != Applied, s.Index == 0, s.Again:
+			last = -1
+		}
+	}
+}
+
+// shift moves the refusal at one end of some steps next to that at the other, if the entries in between can stand in for
+// each other, and tells whether it did: the first one forwards, or the last one backwards.
+func (in *Input) shift(steps []Step, dir int) bool {
+	from, to := 0, len(steps)-1
+	if dir < 0 {
+		from, to = to, from
+	}
+	moved := slices.Clone(steps)
+	at := from
+	for n := from + dir; n != to; n += dir {
+		s, o := &moved[at], &moved[n]
+		if o.Revision == 0 {
+			continue
+		}
+		// Behind the revision, or before it, is where the others are then.
+		then := o.Revision
+		if dir < 0 {
+			then--
+		}
+		if want, judged := in.demands(s.Index, o.Revision-1); judged != Allowed || !Same(want, in.Table.Group(o.Revision)) {
+			return false
+		}
+		for b := at + dir; b != n; b += dir {
+			if want, judged := in.demands(moved[b].Index, then); len(want) > 0 && judged != Denied {
+				return false
+			}
+		}
+		want, judged := in.demands(o.Index, then)
+		if len(want) == 0 || judged != Allowed {
+			return false
+		}
+		moved[at] = Step{Index: s.Index, Revision: o.Revision}
+		moved[n] = Step{Index: o.Index, Outcome: Refused, Predicted: want}
+		at = n
+	}
+	copy(steps, moved)
+	return true
+}
+
+// demands is what etcd's rules want of an entry on the state after main revision at, and how that is judged.
+func (in *Input) demands(index uint64, at int64) ([]Change, Judgement) {
+	k, ok := in.Log.find(index)
+	if !ok {
+		return nil, Denied
+	}
+	e := &in.Log.entries[k]
+	want := in.Predict(e, at)
+	if in.Judge == nil || len(want) == 0 {
+		return want, Allowed
+	}
+	return want, in.Judge(index, e.Request(), want, func(lease int64) []string { return in.Index.Attached(lease, at) })
 }
 
 // maxApart is how many entries without effect may lie between the two applications.
