@@ -182,6 +182,7 @@ func (c *comparison) run() {
 	c.place()
 	c.compareOld()
 	c.compareTables()
+	c.findTails()
 	c.rowCauses()
 	c.sortCauses()
 	c.compareKeys()

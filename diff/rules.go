@@ -192,6 +192,9 @@ func (c *comparison) origins(k *cause) (all []*origin) {
 		if t.index == 0 || t.index > k.index || k.index > end || end > c.ms[i].DB.Tables.ConsistentIndex || t.on != (k.outcome == align.Permitted) {
 			continue
 		}
+		if tables := (&tableLog{h: h, tables: c.ms[i].DB.Tables, whole: c.whole(i), from: t.index}); !tables.alarmsAfter(tables.tables.ConsistentIndex) {
+			continue // what ended it has not had its effect either
+		}
 		o := &origin{index: t.index, end: end, refuses: t}
 		if !t.on && n > 0 {
 			o.refuses = h.refusing[n-1]

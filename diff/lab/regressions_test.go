@@ -75,4 +75,6 @@ var regressions = []struct {
 	{6557, "a lease table taken for different, though no log holds the entries that one member had yet to apply"},
 	{9191, "a lost tail told to begin behind an entry that writes what the last one did"},
 	{2023, "a lost checkpoint of a lease asked for by name, though the time that remains is not compared"},
+	{2892, "a lost tail that began with a lease, revoked in the tail, told by what was missing of it later"},
+	{4977, "a lost tail that began with auth entries, told by the first write that was missing"},
 }
