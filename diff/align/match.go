@@ -3,6 +3,7 @@ package align
 import (
 	"bytes"
 	"hash/maphash"
+	"math/bits"
 	"strings"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -33,6 +34,7 @@ const (
 	costPartial = 22
 	costAltered = 23 // and 1 for every further field that differs
 	costForeign = 20 // more, if the rows are what another entry writes
+	costUnlike  = 3  // more, if a value has nothing in common with the entry's: damage changes some bits of it
 	costLost    = 22
 	costReplay  = 23
 	costExtra   = 25
@@ -77,9 +79,42 @@ func (p *predictor) match(r *raftlog.Request, want []Change, g *group, at int64)
 			}
 		}
 		d := differences(want, g.rows)
-		return costAltered + len(d) - 1, Altered, strings.Join(d, ", ")
+		cost := costAltered + len(d) - 1
+		if unlike(want, g.rows) {
+			cost += costUnlike
+		}
+		return cost, Altered, strings.Join(d, ", ")
 	}
 	return -1, Applied, ""
+}
+
+// unlike tells whether the value of some row can hardly have become that from what was to be written.
+func unlike(want []Change, rows []mvcc.Row) bool {
+	var kv mvcc.KeyValue
+	for i := range want {
+		if !want[i].Delete && kv.Decode(rows[i].Value) == nil && !alike(want[i].Value, kv.Value) {
+			return true
+		}
+	}
+	return false
+}
+
+// alike tells whether two values differ in one bit, or have half of their bytes in common at both ends.
+func alike(a, b []byte) bool {
+	if len(a) > len(b) {
+		a, b = b, a
+	}
+	head, tail, flips := 0, 0, 0
+	for head < len(a) && a[head] == b[head] {
+		head++
+	}
+	for tail < len(a)-head && a[len(a)-1-tail] == b[len(b)-1-tail] {
+		tail++
+	}
+	for i := range a {
+		flips += bits.OnesCount8(a[i] ^ b[i])
+	}
+	return 2*(head+tail) >= len(b) || len(a) == len(b) && flips == 1
 }
 
 // differences names the fields in which rows differ from changes, nil if in none.
