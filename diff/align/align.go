@@ -150,6 +150,12 @@ func (in *Input) Predict(e *Entry, at int64) []Change {
 	return p.predict(e.Request(), at)
 }
 
+// Branches returns what a transaction would do to that state whatever its outermost compares come to.
+func (in *Input) Branches(e *Entry, at int64) [][]Change {
+	p := predictor{ix: in.Index}
+	return p.branches(e.Request(), at)
+}
+
 // Alignment is the result.
 type Alignment struct {
 	// Steps in order of application.

@@ -61,6 +61,11 @@ func (m *maker) alternatives(p *Parting, base *history) error {
 	if n < 0 || g.Kind == WrongLease {
 		return nil
 	}
+	if g.Kind == Branch {
+		if err := m.otherBranches(&g, try); err != nil {
+			return err
+		}
+	}
 	if base.effects[n].After == base.effects[n].Before {
 		return m.sameTable(&g, base, try)
 	}
@@ -78,6 +83,23 @@ func (m *maker) alternatives(p *Parting, base *history) error {
 			}
 			if !same && !sameContent(e.Rows, base.effects[n].Rows) {
 				break
+			}
+		}
+	}
+	return nil
+}
+
+// otherBranches tries the transactions around: one that should have had no effect may have taken the other branch, too.
+func (m *maker) otherBranches(f *Fault, try func(*Fault) (bool, error)) error {
+	for _, dir := range []int{-1, 1} {
+		txns := 0
+		for x := int(f.Index) + dir; x > 0 && x <= len(m.w.log) && txns < 8 && distance(uint64(x), f.Index) < 64; x += dir {
+			if m.w.log[x-1].Request.GetTxn() == nil {
+				continue
+			}
+			txns++
+			if _, err := try(f.at(uint64(x))); err != nil {
+				return err
 			}
 		}
 	}

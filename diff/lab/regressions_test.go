@@ -78,4 +78,6 @@ var regressions = []struct {
 	{2892, "a lost tail that began with a lease, revoked in the tail, told by what was missing of it later"},
 	{4977, "a lost tail that began with auth entries, told by the first write that was missing"},
 	{1246, "a revision without an entry told as the next entry's, whose value it has nothing in common with"},
+	{2876, "the second of two transactions that ask for the same took the other branch, or the first, which was named"},
+	{3655, "a transaction that took the other branch, and an earlier one that may have, which was named"},
 }
