@@ -154,9 +154,9 @@ func (t *tableLog) leaseAfter(evs []leaseEvent, last uint64) (there, known bool)
 		}
 		alarm, told := t.h.alarmAt(ev.index)
 		there = ev.grant
-		known = (!told || !alarm.on) && (ev.grant || !t.auth.on(ev.index) || t.auth.timeline != nil)
-		if e := find(t.h.entries, ev.index); known && !ev.grant && t.auth.timeline != nil && e != nil {
-			known = !t.auth.timeline.At(ev.index).Denies(e.Request(), func(int64) []string { return nil })
+		known = (!told || !alarm.on) && (ev.grant || !t.auth.on(ev.index) || t.auth.state(ev.index) != nil)
+		if e := find(t.h.entries, ev.index); known && !ev.grant && e != nil {
+			known = !t.auth.denies(ev.index, e.Request(), func(int64) []string { return nil })
 		}
 	}
 	return there, known
