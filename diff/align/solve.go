@@ -59,62 +59,88 @@ func Align(in Input) *Alignment {
 	return a
 }
 
-// ban tries to read what is left odd as all requests of one user having been refused from some entry on: that is one
-// oddity, however many entries it befell, where each refusal by itself costs more than a few revisions from nowhere.
+// ban tries to read what is odd as all requests of one user having been refused from some entry on: that is one oddity,
+// however many entries it befell, where each refusal by itself costs more than a few revisions from nowhere.
 func (in *Input) ban(a *Alignment) *Alignment {
 	best := a
 	for _, user := range in.refusedUsers(a) {
 		again := *in
 		again.banned = user
-		b := align(again)
-		if again.bannedFrom = again.firstRefused(b); again.bannedFrom == 0 || b.Cost >= best.Cost {
+		if again.bannedThroughout(a) && !again.oddBesides(a) {
+			a.Cost = min(a.Cost, costBan+costBanned*again.refusals(a))
 			continue
 		}
-		b = align(again)
-		if b.Cost += costBan; b.Cost < best.Cost && again.bannedThroughout(b) {
-			b.Index, best = in.Index, b
+		for _, from := range append(again.firstRefused(a), again.firstRefused(align(again))...) {
+			again.bannedFrom = from
+			b := align(again)
+			if b.Cost += costBan; b.Cost < best.Cost && again.bannedThroughout(b) {
+				b.Index, best = in.Index, b
+			}
 		}
 	}
 	return best
 }
 
-// firstRefused is the first entry of the banned user that was refused, 0 if none was.
-func (in *Input) firstRefused(a *Alignment) uint64 {
+// maxBans is how many entries from which on a user may have been refused are tried.
+const maxBans = 4
+
+// firstRefused are the first of the banned user's entries in a row that were refused, the last ones of these if many are.
+func (in *Input) firstRefused(a *Alignment) (all []uint64) {
+	inRow := false
+	for i := range a.Steps {
+		s := &a.Steps[i]
+		if s.Outcome == NoEffect || s.Index == 0 || in.user(s.Index) != in.banned {
+			continue
+		}
+		if s.Outcome == Refused && !inRow {
+			all = append(all, s.Index)
+		}
+		inRow = s.Outcome == Refused
+	}
+	return all[max(len(all)-maxBans, 0):]
+}
+
+// refusals is how many of the banned user's requests were refused.
+func (in *Input) refusals(a *Alignment) (n int) {
 	for i := range a.Steps {
 		if s := &a.Steps[i]; s.Outcome == Refused && in.user(s.Index) == in.banned {
-			return s.Index
+			n++
 		}
 	}
-	return 0
+	return n
+}
+
+// oddBesides tells whether there is anything odd but that the banned user's requests were refused.
+func (in *Input) oddBesides(a *Alignment) bool {
+	return slices.ContainsFunc(a.Steps, func(s Step) bool {
+		return s.Anomalous() && (s.Outcome != Refused || in.user(s.Index) != in.banned)
+	})
 }
 
 // bans tells whether the banned user is known to be refused at an entry.
 func (g *grid) bans(i int) bool {
-	return g.in.bannedFrom > 0 && g.entries[i].Index >= g.in.bannedFrom && g.request(i).User == g.in.banned
+	return g.in.bannedFrom > 0 && g.mayBan(i)
+}
+
+// mayBan tells whether an entry is one that the ban refuses.
+func (g *grid) mayBan(i int) bool {
+	return g.in.banned != "" && g.entries[i].Index >= g.in.bannedFrom && g.request(i).User == g.in.banned
 }
 
 // minBanned is how many refusals make a ban.
 const minBanned = 3
 
-// refusedUsers are those users whose requests make up some refusals, if there is anything else that is odd.
+// refusedUsers are those users whose requests make up some refusals.
 func (in *Input) refusedUsers(a *Alignment) (users []string) {
 	count := map[string]int{}
-	other := false
 	for i := range a.Steps {
-		s := &a.Steps[i]
-		switch {
-		case s.Outcome == Refused:
+		if s := &a.Steps[i]; s.Outcome == Refused {
 			if u := in.user(s.Index); u != "" {
 				if count[u]++; count[u] == minBanned {
 					users = append(users, u)
 				}
 			}
-		case s.Anomalous():
-			other = true
 		}
-	}
-	if !other {
-		return nil
 	}
 	return users
 }
@@ -284,9 +310,14 @@ func align(in Input) *Alignment {
 // adopt gives revisions without an entry to a neighbour that writes just that: it was applied twice. The search finds
 // this by itself only for content that does not depend on the state.
 func (g *grid) adopt(steps []Step) {
+	var high uint64 // the last entry applied so far
+	if g.in.From != nil {
+		high = g.in.From.Index
+	}
 	for k := range steps {
 		s := &steps[k]
 		if s.Outcome != Extra {
+			high = max(high, s.Index)
 			continue
 		}
 		rows := g.in.Table.Group(s.Revision)
@@ -309,6 +340,26 @@ func (g *grid) adopt(steps []Step) {
 				}
 				break
 			}
+		}
+		if s.Outcome == Extra && k+1 < len(steps) && steps[k+1].Index <= high {
+			g.begin(s, steps[k+1].Index, high)
+		}
+	}
+}
+
+// begin gives a revision without an entry, behind which the log was applied again from one on, to the entry before that
+// which writes just this: the replay began there, if all in between have no effect once those up to high were applied.
+func (g *grid) begin(s *Step, from, high uint64) {
+	i, _ := slices.BinarySearchFunc(g.entries, from, func(e Entry, x uint64) int { return cmp.Compare(e.Index, x) })
+	for n := i - 1; n >= max(i-maxApart, 0); n-- {
+		if Same(g.p.predict(g.request(n), s.Revision-1), g.in.Table.Group(s.Revision)) {
+			s.Index, s.Outcome = g.entries[n].Index, Applied
+			return
+		}
+		want := g.p.predict(g.request(n), s.Revision)
+		attached := func(lease int64) []string { return g.in.Index.Attached(lease, s.Revision) }
+		if len(want) > 0 && (g.in.Judge == nil || g.in.Judge(high+1, g.request(n), want, attached) != Denied) {
+			return
 		}
 	}
 }
@@ -846,7 +897,7 @@ func (g *grid) expand(at node, lowG int, visit func(cost int, next node, k kind)
 	cost := 0
 	if len(g.predict(i-1, n)) > 0 {
 		cost = [...]int{Allowed: costRefused, Doubtful: costDoubted, Denied: 0}[g.judge(i-1, n)]
-		if g.in.banned != "" && g.request(i-1).User == g.in.banned {
+		if g.mayBan(i - 1) {
 			cost = min(cost, costBanned)
 		}
 	}
