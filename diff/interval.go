@@ -160,7 +160,35 @@ func (c *comparison) branched(i int, index uint64) (first, last uint64) {
 			first, last = min(first, steps[n].Index), max(last, steps[n].Index)
 		}
 	}
+	for _, dir := range []int{-1, 1} {
+		if n := c.mayRepeat(i, steps, at, dir); n >= 0 {
+			lo, hi := c.alikeContent(i, steps[n].Index, steps, n)
+			first, last = min(first, lo), max(last, hi)
+		}
+	}
 	return first, last
+}
+
+// mayRepeat is the next step in one direction that may have been applied twice instead of the other branch having been
+// taken at a step, -1 if it cannot have been.
+func (c *comparison) mayRepeat(i int, steps []*align.Step, at, dir int) int {
+	in, s := &c.inputs[i], steps[at]
+	n := at + dir
+	for n >= 0 && n < len(steps) && steps[n].Revision == 0 {
+		n += dir
+	}
+	if n < 0 || n >= len(steps) || steps[n].Outcome != align.Applied || steps[n].Again {
+		return -1
+	}
+	state := s.Revision - 1 // that the transaction met then
+	if dir < 0 {
+		state = s.Revision
+	}
+	e, txn := find(c.views[i].entries, steps[n].Index), find(c.views[i].entries, s.Index)
+	if e == nil || txn == nil || len(in.Predict(txn, state)) > 0 || !align.Same(in.Predict(e, s.Revision-1), in.Table.Group(s.Revision)) {
+		return -1
+	}
+	return n
 }
 
 // mayBranch tells whether some steps made the revisions that they did if one of them took the other branch, and all
