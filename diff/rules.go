@@ -242,6 +242,9 @@ func (c *comparison) mayOriginate(k *cause) {
 		k.interval = &Interval{First: k.index, Last: k.index}
 	}
 	k.interval.First, k.interval.Last = min(k.interval.First, k.instead[0]), max(k.interval.Last, k.instead[len(k.instead)-1])
+	if k.outcome == align.Refused && !k.again {
+		k.what = fmt.Sprintf("entry %d had no effect on %s: that went wrong by itself, or an earlier entry had none, which allows it", k.index, strings.Join(c.labels(k.odd), ", "))
+	}
 }
 
 // holds tells whether on member i no other entry but a cause's met another fate than it should if an origin is its reason.
