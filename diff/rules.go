@@ -249,8 +249,9 @@ func (c *comparison) mayOriginate(k *cause) {
 
 // holds tells whether on member i no other entry but a cause's met another fate than it should if an origin is its reason.
 func (c *comparison) holds(i int, k *cause, o *origin) bool {
-	ok := true
 	rev, r := c.traces[i].startRevision(), o.rule()
+	q := c.request(i, k.index)
+	ok := q != nil && (o.lease != 0 || r.hits(q))
 	c.traces[i].steps(func(s *align.Step) {
 		rev = max(rev, s.Revision)
 		if !ok || s.Index <= o.index || s.Index >= o.end || s.Index == k.index {

@@ -29,7 +29,8 @@ func (m *maker) alternatives(p *Parting, base *history) error {
 			return false, err
 		}
 		c := canonical(g, h, base)
-		if f.Kind == LostTail && c >= f.Index && c < p.Index {
+		wrote := func(e Effect) bool { return e.Index == c && e.After > e.Before }
+		if f.Kind == LostTail && c < p.Index && (c >= f.Index || !slices.ContainsFunc(base.effects, wrote)) {
 			c = p.Index // what was lost before left no trace
 		}
 		p.Lo, p.Hi = min(p.Lo, c), max(p.Hi, c)

@@ -91,4 +91,6 @@ var regressions = []struct {
 	{8861, "a transaction that took the other branch, or the entry before it, which writes that, applied twice"},
 	{1952, "an entry left out on two members and applied twice on the third, told of that one as left out, too"},
 	{444, "members that hold the same where the log begins told to have come there with different revisions"},
+	{10210, "a lost tail, before which an alarm went off and on again without a trace"},
+	{10886, "a wrong lease told as an entry without effect, because a later one writes the same with that lease"},
 }
