@@ -25,21 +25,22 @@ type group struct {
 // Costs of steps. Their order decides which of two explanations is taken: an entry that had no effect is likelier
 // than one with a damaged effect, and that likelier than a revision from nowhere with an entry lost beside it.
 const (
-	costRefused = 20
-	costDoubted = 6  // where permissions or an alarm may have refused it
-	costBan     = 40 // all requests of a user from some entry on
-	costBanned  = 2  // each of them
-	costPermit  = 8  // applied, although they refuse it
-	costBranch  = 20
-	costPartial = 22
-	costAltered = 23 // and 1 for every further field that differs
-	costForeign = 20 // more, if the rows are what another entry writes
-	costUnlike  = 3  // more, if a value has nothing in common with the entry's: damage changes some bits of it
-	costLost    = 22
-	costReplay  = 23
-	costExtra   = 25
-	costUnread  = 1
-	costAnchor  = 15 // the end of the data is not at the consistent index
+	costRefused      = 20
+	costDoubted      = 6  // where permissions or an alarm may have refused it
+	costBan          = 40 // all requests of a user from some entry on
+	costBanned       = 2  // each of them
+	costPermit       = 8  // applied, although they refuse it
+	costBranch       = 20
+	costPartial      = 22
+	costAltered      = 23 // and 1 for every further field that differs
+	costForeign      = 10 // more, if the rows are what another entry writes
+	costForeignValue = 10 // and as much again, if that is another value
+	costUnlike       = 3  // more, if a value has nothing in common with the entry's: damage changes some bits of it
+	costLost         = 22
+	costReplay       = 23
+	costExtra        = 25
+	costUnread       = 1
+	costAnchor       = 15 // the end of the data is not at the consistent index
 )
 
 // match tells what it costs to say that a request made g on the state after main revision at.

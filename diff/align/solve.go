@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"math"
 	"slices"
+	"strings"
 
 	"etcd-autopsy/inspect/mvcc"
 	"etcd-autopsy/inspect/raftlog"
@@ -578,7 +579,9 @@ func (g *grid) match(i, n int) (int, Outcome, string) {
 	if out == Altered && c >= 0 {
 		// A row that holds just what another entry writes was hardly changed to that by chance.
 		if at := g.in.Log.byContent[g.groupSigs[n]]; len(at) > 0 && !slices.Contains(at, int32(i)) {
-			c += costForeign
+			if c += costForeign; strings.Contains(detail, "value") {
+				c += costForeignValue
+			}
 		}
 	}
 	if c >= 0 && g.bans(i) {
