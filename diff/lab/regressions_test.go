@@ -93,4 +93,7 @@ var regressions = []struct {
 	{444, "members that hold the same where the log begins told to have come there with different revisions"},
 	{10210, "a lost tail, before which an alarm went off and on again without a trace"},
 	{10886, "a wrong lease told as an entry without effect, because a later one writes the same with that lease"},
+	{11566, "a replay told to begin behind an entry that an alarm had refused the first time"},
+	{11404, "an alarm that a refused user was to turn on, and what it should have refused told as a second cause"},
+	{12779, "a lost tail told as all requests of a user, because another's writes what an earlier one did"},
 }
