@@ -63,6 +63,10 @@ func Align(in Input) *Alignment {
 // ban tries to read what is odd as all requests of one user having been refused from some entry on: that is one oddity,
 // however many entries it befell, where each refusal by itself costs more than a few revisions from nowhere.
 func (in *Input) ban(a *Alignment) *Alignment {
+	if n := a.lostTail(); n >= minBanned {
+		a.Cost = min(a.Cost, costBan+costBanned*n)
+		return a
+	}
 	best := a
 	for _, user := range in.refusedUsers(a) {
 		again := *in
@@ -80,6 +84,20 @@ func (in *Input) ban(a *Alignment) *Alignment {
 		}
 	}
 	return best
+}
+
+// lostTail is how many entries had no effect, if nothing else is odd and none had one behind the first of them: that is one
+// oddity, too.
+func (a *Alignment) lostTail() (n int) {
+	for i := range a.Steps {
+		switch s := &a.Steps[i]; {
+		case s.Outcome == Refused:
+			n++
+		case s.Anomalous() || n > 0 && s.Revision > 0:
+			return 0
+		}
+	}
+	return n
 }
 
 // maxBans is how many entries from which on a user may have been refused are tried.
@@ -298,12 +316,9 @@ func align(in Input) *Alignment {
 	}
 	slices.Reverse(steps)
 	g.adopt(steps)
+	g.rejudge(steps)
 	steps = g.forbid(steps)
-	var done uint64
-	if in.From != nil {
-		done = in.From.Index
-	}
-	markRepeats(steps, done)
+	markRepeats(steps, g.done())
 	a.Steps = steps
 	return a
 }
@@ -311,10 +326,7 @@ func align(in Input) *Alignment {
 // adopt gives revisions without an entry to a neighbour that writes just that: it was applied twice. The search finds
 // this by itself only for content that does not depend on the state.
 func (g *grid) adopt(steps []Step) {
-	var high uint64 // the last entry applied so far
-	if g.in.From != nil {
-		high = g.in.From.Index
-	}
+	high := g.done() // the last entry applied so far
 	for k := range steps {
 		s := &steps[k]
 		if s.Outcome != Extra {
@@ -357,11 +369,32 @@ func (g *grid) begin(s *Step, from, high uint64) {
 			s.Index, s.Outcome = g.entries[n].Index, Applied
 			return
 		}
-		want := g.p.predict(g.request(n), s.Revision)
-		attached := func(lease int64) []string { return g.in.Index.Attached(lease, s.Revision) }
-		if len(want) > 0 && (g.in.Judge == nil || g.in.Judge(high+1, g.request(n), want, attached) != Denied) {
+		if want, judged := g.in.demands(g.entries[n].Index, high+1, s.Revision); len(want) > 0 && judged != Denied {
 			return
 		}
+	}
+}
+
+// done is the last entry before the alignment begins.
+func (g *grid) done() uint64 {
+	if g.in.From == nil {
+		return 0
+	}
+	return g.in.From.Index
+}
+
+// rejudge takes back that something was not permitted to what was applied again: permissions and alarms are then as those
+// entries left them that were applied meanwhile.
+func (g *grid) rejudge(steps []Step) {
+	high := g.done()
+	for k := range steps {
+		s := &steps[k]
+		if s.Outcome == Permitted && s.Index <= high {
+			if _, judged := g.in.demands(s.Index, high+1, s.Revision-1); judged != Denied {
+				s.Outcome, s.Predicted = Applied, nil
+			}
+		}
+		high = max(high, s.Index)
 	}
 }
 
@@ -440,15 +473,15 @@ func (in *Input) shift(steps []Step, dir int) bool {
 		if dir < 0 {
 			then--
 		}
-		if want, judged := in.demands(s.Index, o.Revision-1); judged != Allowed || !Same(want, in.Table.Group(o.Revision)) {
+		if want, judged := in.demands(s.Index, s.Index, o.Revision-1); judged != Allowed || !Same(want, in.Table.Group(o.Revision)) {
 			return false
 		}
 		for b := at + dir; b != n; b += dir {
-			if want, judged := in.demands(moved[b].Index, then); len(want) > 0 && judged != Denied {
+			if want, judged := in.demands(moved[b].Index, moved[b].Index, then); len(want) > 0 && judged != Denied {
 				return false
 			}
 		}
-		want, judged := in.demands(o.Index, then)
+		want, judged := in.demands(o.Index, o.Index, then)
 		if len(want) == 0 || judged != Allowed {
 			return false
 		}
@@ -460,8 +493,9 @@ func (in *Input) shift(steps []Step, dir int) bool {
 	return true
 }
 
-// demands is what etcd's rules want of an entry on the state after main revision at, and how that is judged.
-func (in *Input) demands(index uint64, at int64) ([]Change, Judgement) {
+// demands is what etcd's rules want of an entry on the state after main revision at, and how that is judged at the time of
+// an entry.
+func (in *Input) demands(index, time uint64, at int64) ([]Change, Judgement) {
 	k, ok := in.Log.find(index)
 	if !ok {
 		return nil, Denied
@@ -471,7 +505,7 @@ func (in *Input) demands(index uint64, at int64) ([]Change, Judgement) {
 	if in.Judge == nil || len(want) == 0 {
 		return want, Allowed
 	}
-	return want, in.Judge(index, e.Request(), want, func(lease int64) []string { return in.Index.Attached(lease, at) })
+	return want, in.Judge(time, e.Request(), want, func(lease int64) []string { return in.Index.Attached(lease, at) })
 }
 
 // maxApart is how many entries without effect may lie between the two applications.
