@@ -28,7 +28,8 @@ type cause struct {
 	keys     []string
 	leases   []int64
 	between  *RevisionInterval
-	of       *cause // what this one is a consequence of
+	instead  []uint64 // earlier entries that may have been left out instead, which led to this one's effect
+	of       *cause   // what this one is a consequence of
 }
 
 // effects is what one entry did on one member.
@@ -509,10 +510,10 @@ func (c *comparison) merge(all []*cause) []*cause {
 			k.entries = append(k.entries, x.index)
 		}
 		switch {
-		case n == 1:
-			k.entries = nil
 		case k.rule != nil && k.rule.origin != nil:
 			c.originate(k)
+		case n == 1:
+			k.entries = nil
 		}
 		out = append(out, k)
 		rest = append(rest, like[n:]...)

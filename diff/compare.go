@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"reflect"
 	"slices"
@@ -144,7 +145,8 @@ type comparison struct {
 	at        []int64 // revision of each member at the common index, -1 if not known
 	causes    []*cause
 	floors    map[floor]uint64
-	bases     []int // of each member, the lowest member that is compacted at the same revision and to the same rows
+	begins    map[int]align.From // where members begin that would begin elsewhere by themselves
+	bases     []int              // of each member, the lowest member that is compacted at the same revision and to the same rows
 	keys      differingKeys
 	counted   func() // waits for what count finds out
 	mu        sync.Mutex
@@ -182,6 +184,10 @@ func (c *comparison) run() {
 	c.place()
 	c.compareOld()
 	c.compareTables()
+	c.findTails()
+	for _, k := range c.causes {
+		c.mayOriginate(k)
+	}
 	c.rowCauses()
 	c.sortCauses()
 	c.compareKeys()
@@ -304,6 +310,21 @@ func (t *trace) steps(f func(s *align.Step)) {
 	}
 }
 
+// sharedCost is what the steps that are those of another member cost. A row of entries that were applied again costs once.
+func (t *trace) sharedCost() (cost int) {
+	again, n := false, 0
+	t.steps(func(s *align.Step) {
+		if n++; n > t.shared {
+			return
+		}
+		if !again || !s.Again {
+			cost += s.Cost()
+		}
+		again = s.Again
+	})
+	return cost
+}
+
 // first is the first entry whose effect is known, 0 if none is.
 func (t *trace) first() uint64 {
 	if t.base != nil {
@@ -362,6 +383,11 @@ func (c *comparison) align() {
 		for k, i := range order {
 			c.traces[i] = c.traceAfter(i, order[:k], alone[i])
 			again = again || c.lower(i)
+		}
+	}
+	if c.beginAlike() {
+		for k, i := range order {
+			c.traces[i] = c.traceAfter(i, order[:k], alone[i])
 		}
 	}
 	for i := range c.ms {
@@ -485,7 +511,8 @@ func (c *comparison) traceAfter(i int, others []int, alone *align.Alignment) *tr
 			}
 		})
 		for _, t := range tried {
-			if t != nil && t.Cost < best.Cost {
+			// What is odd about the shared part befell this member, too.
+			if t != nil && t.Cost+t.sharedCost() < best.Cost+best.sharedCost() {
 				best = t
 			}
 		}
@@ -494,6 +521,9 @@ func (c *comparison) traceAfter(i int, others []int, alone *align.Alignment) *tr
 	in := c.inputs[i]
 	if first, ok := c.floors[floor{c.logs.history[i], c.bases[i]}]; ok {
 		in.From = &align.From{Index: first - 1, Revision: in.Compact}
+	}
+	if from, ok := c.begins[i]; ok {
+		in.From = &from
 	}
 	if alone == nil || in.From != nil {
 		alone = align.Align(in)
@@ -506,8 +536,56 @@ func (c *comparison) traceAfter(i int, others []int, alone *align.Alignment) *tr
 }
 
 // costParted is what it costs to say that members which hold the same revisions where the log of one begins had come
-// there with different entries: that something else befell one of them before.
-const costParted = 20
+// there with different entries: that something else befell one of them before, of which nothing is left to show it.
+const costParted = 27
+
+// beginAlike looks for members whose logs begin with the same entry, and that are said to have come there with different
+// revisions although they hold the same: something unknown would have befallen one of them before. It makes them begin
+// with the same one, if that explains all of them better.
+func (c *comparison) beginAlike() bool {
+	var members []int
+	starts := map[int64]bool{}
+	parted := false
+	for i, t := range c.traces {
+		if t.first() == 0 || c.whole(i) || len(members) > 0 && (t.first() != c.traces[members[0]].first() || c.logs.history[i] != c.logs.history[members[0]]) {
+			continue
+		}
+		for _, j := range members {
+			a, b := t.startRevision(), c.traces[j].startRevision()
+			parted = parted || a != b && c.agreed(i, j) >= min(a, b)
+		}
+		members = append(members, i)
+		starts[t.startRevision()] = true
+	}
+	if !parted {
+		return false
+	}
+	var best map[int]align.From
+	least := math.MaxInt
+	for _, s := range slices.Sorted(maps.Keys(starts)) {
+		total, begins := 0, map[int]align.From{}
+		for _, i := range members {
+			t := c.traces[i]
+			cost := t.Cost + t.sharedCost()
+			if t.startRevision() != s {
+				cost += costParted
+				in := c.inputs[i]
+				in.From = &align.From{Index: t.first() - 1, Revision: s}
+				if s >= in.Compact && s <= c.last[i] {
+					if n := align.Align(in).Cost; n < cost {
+						cost, begins[i] = n, *in.From
+					}
+				}
+			}
+			total += cost
+		}
+		if total < least {
+			least, best = total, begins
+		}
+	}
+	c.begins = best
+	return len(best) > 0
+}
 
 // resumed aligns member i behind a place of member j's alignment.
 func (c *comparison) resumed(i, j int, p place) *trace {

@@ -298,6 +298,9 @@ func (c *comparison) write(k *cause) Divergence {
 	return v
 }
 
+// single tells whether a cause is of one entry, or of one that led to it, and not of neighbours that write the same.
+func (k *cause) single() bool { return len(k.instead) > 0 && k.interval.Last == k.index }
+
 // maxCandidates bounds how many of the entries that could be meant are listed.
 const maxCandidates = 10
 
@@ -307,7 +310,7 @@ func (c *comparison) candidates(k *cause) []Entry {
 	i := k.witness()
 	want := c.entry(i, k.index)
 	for x := k.interval.First; x <= k.interval.Last && len(out) < maxCandidates; x++ {
-		if e := c.entry(i, x); e != nil && want != nil && e.Type == want.Type {
+		if e := c.entry(i, x); e != nil && want != nil && (e.Type == want.Type && !k.single() || x == k.index || slices.Contains(k.instead, x)) {
 			out = append(out, *e)
 		}
 	}

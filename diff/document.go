@@ -177,7 +177,7 @@ type Divergence struct {
 	What string `json:"what"`
 	// Entries are all entries that show this cause, if there are more than one.
 	Entries []uint64 `json:"entries,omitempty"`
-	// Candidates are the entries of EntryInterval that write the same, at most 10 of them.
+	// Candidates are the entries of EntryInterval that write the same, or that may have led to this, at most 10 of them.
 	Candidates []Entry `json:"candidates,omitempty"`
 	// RevisionInterval bounds the revision where the entry is not known.
 	RevisionInterval *RevisionInterval `json:"revision_interval,omitempty"`

@@ -1,6 +1,7 @@
 package diff
 
 import (
+	"cmp"
 	"math"
 	"slices"
 
@@ -15,8 +16,28 @@ import (
 type auth struct {
 	timeline *authz.Timeline   // nil if not known
 	others   []*authz.Timeline // further ones, by other odd writes, that explain the tables as well
+	detours  []*authz.Timeline // those in which one write was left out that the tables do not show
 	turns    []authTurn        // where only that is known: when auth came on and went off
 	before   bool
+	settled  *authz.State // the tables, nil if they do not tell what held behind the last write
+	last     uint64       // write
+}
+
+// state is what an entry meets, nil if that is not known.
+func (a *auth) state(index uint64) *authz.State {
+	switch {
+	case a.timeline != nil:
+		return a.timeline.At(index)
+	case a.settled != nil && index > a.last:
+		return a.settled
+	}
+	return nil
+}
+
+// denies tells whether permissions are known to refuse a request at an entry.
+func (a *auth) denies(index uint64, r *raftlog.Request, attached func(lease int64) []string) bool {
+	s := a.state(index)
+	return s != nil && s.Denies(r, attached)
 }
 
 type authTurn struct {
@@ -43,6 +64,15 @@ func (c *comparison) authOf(i int) *auth {
 		if len(all) > 0 {
 			a.timeline, a.others = all[0], all[1:]
 		}
+		if len(all) == 1 && all[0].Odd == 0 {
+			a.detours = authz.Detours(applied, m.DB.Tables)
+		}
+	}
+	if len(applied) > 0 {
+		a.last = applied[len(applied)-1].Index
+	}
+	if m.DB.Tables.HasTerm && c.vouchedAuth(i, a.last) {
+		a.settled = authz.Of(m.DB.Tables)
 	}
 	// Backwards from what the db says in the end.
 	for _, w := range slices.Backward(applied) {
@@ -58,12 +88,31 @@ func (c *comparison) authOf(i int) *auth {
 	return a
 }
 
+// vouchedAuth tells whether another member that has applied the same auth entries, the last of which is given, has the same
+// auth tables as member i, and none has others: then they are what these entries led to.
+func (c *comparison) vouchedAuth(i int, last uint64) bool {
+	vouched := false
+	for j, o := range c.ms {
+		t := o.DB.Tables
+		late := func(w authz.Write) bool { return last < w.Index && w.Index <= t.ConsistentIndex }
+		if j == i || t.ConsistentIndex < last || !t.HasTerm || !o.DB.Whole || slices.ContainsFunc(c.views[j].authWrites, late) {
+			continue
+		}
+		if !authz.Of(c.ms[i].DB.Tables).Equal(t) {
+			return false
+		}
+		vouched = true
+	}
+	return vouched && c.ms[i].DB.Whole
+}
+
 // maxTimelines bounds how many odd writes are told apart by what they would have led to.
 const maxTimelines = 64
 
 // settle takes those of several timelines that explain the rows best: an odd write that should have led to requests that
 // are refused, or are not, is none.
 func (a *auth) settle(cost func() int) {
+	a.detour(cost)
 	if len(a.others) == 0 || len(a.others) >= maxTimelines {
 		return
 	}
@@ -79,6 +128,33 @@ func (a *auth) settle(cost func() int) {
 		}
 	}
 	a.timeline, a.others = best[0], best[1:]
+}
+
+// maxDetour is the cost of what may as well have gone wrong by itself as because a write of the auth tables was left out:
+// one entry without effect, or applied again.
+const maxDetour = 25
+
+// detour takes the timeline in which one write was left out if that explains all that is odd about the rows, and that is
+// more than one thing. If it is one, both may be, and such timelines are kept.
+func (a *auth) detour(cost func() int) {
+	if len(a.detours) == 0 {
+		return
+	}
+	straight, all := a.timeline, a.detours
+	a.detours = nil
+	without := cost()
+	if without == 0 {
+		return
+	}
+	for _, t := range all {
+		if a.timeline = t; cost() == 0 {
+			a.detours = append(a.detours, t)
+		}
+	}
+	a.timeline = straight
+	if len(a.detours) > 0 && without > maxDetour {
+		a.timeline, a.others, a.detours = a.detours[0], a.detours[1:], nil
+	}
 }
 
 // on tells whether auth was on when an entry was applied.
@@ -107,11 +183,14 @@ func (c *comparison) judge(i int) align.Judge {
 			}
 		}
 		switch {
-		case a.timeline != nil:
-			if a.timeline.At(index).Denies(r, attached) {
+		case a.state(index) != nil:
+			if a.denies(index, r, attached) {
 				return align.Denied
 			}
-		case a.on(index):
+		case !a.on(index):
+		case h.outdated(index, r) && authz.Closed().Denies(r, attached):
+			return align.Denied
+		default:
 			verdict = align.Doubtful
 		}
 		alarm, known := h.alarmAt(index)
@@ -126,6 +205,16 @@ func (c *comparison) judge(i int) align.Judge {
 		}
 		return verdict
 	}
+}
+
+// outdated tells whether a request is refused while auth is on, whatever it asks for: it names no user, or was checked at
+// an auth revision that an earlier one shows to be past.
+func (h *history) outdated(index uint64, r *raftlog.Request) bool {
+	if r.User == "" {
+		return true
+	}
+	n, _ := slices.BinarySearchFunc(h.checked, index, func(t checked, x uint64) int { return cmp.Compare(t.index, x) })
+	return n > 0 && r.AuthRevision < h.checked[n-1].revision
 }
 
 // alarmAt is the state of the alarms that an entry meets, known if the log tells.

@@ -470,7 +470,7 @@ func (m *maker) appliedParting(p *Parting) (*Parting, error) {
 func (m *maker) traced(f *Fault, i int, base *history, index uint64) (uint64, error) {
 	end := f.Index + uint64(f.Count)
 	for _, e := range base.effects {
-		if e.Index <= index || e.Index >= end || e.After == e.Before && !e.Tables {
+		if e.Index <= index || e.Index >= end || !e.traced() {
 			continue
 		}
 		same := false
@@ -577,13 +577,13 @@ func canonical(f *Fault, h, base *history) uint64 {
 	switch f.Kind {
 	case LostTail:
 		for _, e := range base.effects {
-			if e.Index >= f.Index && e.Index < f.Index+uint64(f.Count) && (e.After > e.Before || e.Tables) {
+			if e.Index >= f.Index && e.Index < f.Index+uint64(f.Count) && e.traced() {
 				return e.Index
 			}
 		}
 	case Banned:
 		for _, e := range base.effects {
-			if e.Index < f.Index || e.After == e.Before && !e.Tables {
+			if e.Index < f.Index || !e.traced() {
 				continue
 			}
 			if !slices.ContainsFunc(h.effects, func(o Effect) bool { return o.Index == e.Index }) {

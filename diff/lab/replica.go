@@ -54,7 +54,11 @@ type Effect struct {
 	Before, After int64 // revision
 	Rows          []Row
 	Tables        bool // a small table changed
+	Timed         bool // by no more than the time that remains of a lease, which is not compared
 }
+
+// traced tells whether it left something that a comparison looks at.
+func (e *Effect) traced() bool { return e.After > e.Before || e.Tables && !e.Timed }
 
 // replica is one member's state, kept by etcd's own stores.
 type replica struct {
@@ -163,6 +167,7 @@ func (r *replica) execute(e *Entry) {
 		eff.Rows = r.rows(eff.After)
 	}
 	eff.Tables = small && r.tables() != before
+	eff.Timed = e.Request.GetLeaseCheckpoint() != nil
 	r.effects = append(r.effects, eff)
 }
 
