@@ -43,7 +43,7 @@ func (s *jsonStream) value(v reflect.Value, depth int) {
 		s.encode(nil, depth)
 		return
 	}
-	keys, isKeys := v.Interface().(diff.KeyDiffs)
+	keys, isKeys := reflect.TypeAssert[diff.KeyDiffs](v)
 	switch {
 	case v.Kind() == reflect.Pointer && !v.IsNil() && slices.Contains(s.open, v.Type().Elem()):
 		s.value(v.Elem(), depth)

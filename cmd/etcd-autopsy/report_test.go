@@ -85,14 +85,14 @@ func plantMember(t *testing.T, dir string, id uint64, odd bool) {
 	}
 	var entries []*raftpb.Entry
 	add := func(typ raftpb.EntryType, data []byte) {
-		entries = append(entries, &raftpb.Entry{Index: proto.Uint64(uint64(len(entries) + 1)), Term: proto.Uint64(2), Type: typ.Enum(), Data: data})
+		entries = append(entries, &raftpb.Entry{Index: new(uint64(len(entries) + 1)), Term: new(uint64(2)), Type: typ.Enum(), Data: data})
 	}
 	for i, r := range requests {
 		r.Header = &pb.RequestHeader{ID: 1<<50 + uint64(i), Username: "HeaderUserCanary"}
 		add(raftpb.EntryNormal, m(r))
 	}
 	context := fmt.Sprintf(`{"id":%d,"peerURLs":["http://logmembercanary.example:2380"],"name":"MemberCanary"}`, id)
-	add(raftpb.EntryConfChange, m(&raftpb.ConfChange{Id: proto.Uint64(7), Type: raftpb.ConfChangeUpdateNode.Enum(), NodeId: proto.Uint64(id), Context: []byte(context)}))
+	add(raftpb.EntryConfChange, m(&raftpb.ConfChange{Id: new(uint64(7)), Type: raftpb.ConfChangeUpdateNode.Enum(), NodeId: new(id), Context: []byte(context)}))
 	v2 := []byte{0x08, 9}
 	for i, field := range []string{"PUT", "/1/V2LogCanary", "V2ValueCanary"} {
 		v2 = append(append(v2, byte(i+2)<<3|2, byte(len(field))), field...)

@@ -142,7 +142,7 @@ func (c *Case) runFor(r *run, same []int, start uint64, rules replay.Rules) erro
 			return err
 		}
 		// The rules hold from the cause on; what is before it was the same for all.
-		st, err = given, nil
+		st = given
 		rules = rules.From(start + 1)
 	}
 	var ms []replay.Member

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"etcd-autopsy/diff"
 )
@@ -119,16 +120,16 @@ func (l *Lone) Check(d *diff.Document) (problem string) {
 }
 
 func departures(ds []diff.ReDeparture) string {
-	s := ""
+	var s strings.Builder
 	for _, d := range ds {
 		switch {
 		case d.Entry != nil:
-			s += fmt.Sprintf("[entry %d: %s]", d.Entry.Index, d.What)
+			fmt.Fprintf(&s, "[entry %d: %s]", d.Entry.Index, d.What)
 		case d.EntryInterval != nil:
-			s += fmt.Sprintf("[entries %d to %d: %s]", d.EntryInterval.First, d.EntryInterval.Last, d.What)
+			fmt.Fprintf(&s, "[entries %d to %d: %s]", d.EntryInterval.First, d.EntryInterval.Last, d.What)
 		default:
-			s += "[" + d.What + "]"
+			s.WriteString("[" + d.What + "]")
 		}
 	}
-	return s
+	return s.String()
 }

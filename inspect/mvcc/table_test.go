@@ -59,7 +59,7 @@ func history(r *rand.Rand, n int, damaged bool) []Row {
 }
 
 // stored writes rows to a db and returns the table that reads them there.
-func stored(t *testing.T, rows []Row) *Table {
+func stored(t testing.TB, rows []Row) *Table {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "db")
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{NoSync: true})
@@ -385,7 +385,7 @@ func TestIndexKeys(t *testing.T) {
 }
 
 // open reads the bucket key of a db file.
-func open(t *testing.T, path string) *Table {
+func open(t testing.TB, path string) *Table {
 	t.Helper()
 	db, err := bolt.Open("db", read(t, path), bolt.Options{Meta: -1})
 	if err != nil {
@@ -412,7 +412,7 @@ func open(t *testing.T, path string) *Table {
 	return table
 }
 
-func read(t *testing.T, path string) []byte {
+func read(t testing.TB, path string) []byte {
 	t.Helper()
 	b, err := os.ReadFile(path)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -42,10 +43,10 @@ func clip(b []byte, size int) []byte {
 		b = b[:i]
 	}
 	if bytes.Count(b, []byte("```"))%2 == 1 {
-		b = append(b[:len(b):len(b)], "\n```"...)
+		b = append(slices.Clip(b), "\n```"...)
 		b = b[:min(len(b), size-len(more))]
 	}
-	return append(b[:len(b):len(b)], more...)
+	return append(slices.Clip(b), more...)
 }
 
 // writer collects Markdown.
@@ -54,7 +55,7 @@ type writer struct {
 	rows int // how many of a list are shown
 }
 
-func (w *writer) printf(format string, args ...any) { fmt.Fprintf(w, format, args...) }
+func (w *writer) printf(format string, args ...any) { _, _ = fmt.Fprintf(w, format, args...) }
 
 // bullets writes a list, cut to so many items.
 func bullets[T any](w *writer, all []T, limit int, item func(T) string) {
