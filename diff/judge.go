@@ -138,10 +138,10 @@ func (h *history) alarmAt(index uint64) (turn, bool) {
 	return turn{}, false
 }
 
-// refusedBy tells whether an alarm refuses a request: CORRUPT every one, NOSPACE those that put something
+// refusedBy tells whether an alarm refuses a request: CORRUPT every one, NOSPACE those that put something or grant a lease
 // (server/etcdserver/apply, capped.go and corrupt.go).
 func refusedBy(t turn, in *pb.InternalRaftRequest) bool {
-	return t.corrupt || in.GetPut() != nil || puts(in.GetTxn().GetSuccess()) || puts(in.GetTxn().GetFailure())
+	return t.corrupt || in.GetPut() != nil || in.GetLeaseGrant() != nil || puts(in.GetTxn().GetSuccess()) || puts(in.GetTxn().GetFailure())
 }
 
 // puts tells whether operations put something, those of transactions among them included.

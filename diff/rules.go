@@ -170,6 +170,7 @@ func (c *comparison) origins(k *cause) (all []*origin) {
 				o := &origin{lease: id, end: math.MaxUint64}
 				for _, ev := range h.leases[id] {
 					switch {
+					case ev.refused:
 					case ev.index > k.index:
 						o.end = min(o.end, ev.index)
 					case ev.grant:
