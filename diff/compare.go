@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"reflect"
 	"slices"
@@ -527,8 +528,70 @@ func (c *comparison) input(i int) align.Input {
 		Log: h.log, Table: m.DB.Rows, Index: h.touched.Index(m.DB.Rows),
 		Compact: m.DB.CompactRevision(), ConsistentIndex: m.DB.Tables.ConsistentIndex,
 		Whole: whole,
-		Judge: c.judge(i),
+		Judge: c.judge(i), Witnesses: c.witnesses(i),
 	}
+}
+
+// maxWitnessed bounds how many revisions in a row, and how many by themselves, may have been changed afterwards.
+const maxWitnessed = 8
+
+// witnesses are the rows that others hold at a few revisions in a row at which member i holds other ones, although before
+// and behind they hold the same: those of each other member, all at once and, if they are few, one by one.
+func (c *comparison) witnesses(i int) (all []map[int64][]mvcc.Row) {
+	add := func(rows map[int64][]mvcc.Row) {
+		same := func(o map[int64][]mvcc.Row) bool { return maps.EqualFunc(o, rows, sameRows) }
+		if len(rows) > 0 && !slices.ContainsFunc(all, same) {
+			all = append(all, rows)
+		}
+	}
+	for j := range c.ms {
+		if j == i || c.logs.history[j] != c.logs.history[i] {
+			continue
+		}
+		single := c.isolated(i, j)
+		rows := map[int64][]mvcc.Row{}
+		for _, main := range single {
+			rows[main] = c.ms[j].DB.Rows.Group(main)
+		}
+		add(rows)
+		if len(single) > maxWitnessed {
+			continue
+		}
+		for _, main := range single {
+			add(map[int64][]mvcc.Row{main: rows[main]})
+		}
+	}
+	return all
+}
+
+// isolated are the main revisions at which members i and j hold different rows, few of them in a row.
+func (c *comparison) isolated(i, j int) (single []int64) {
+	x, y := c.ms[i].DB.Rows, c.ms[j].DB.Rows
+	last := min(c.last[i], c.last[j])
+	from, _ := slices.BinarySearch(c.differing, max(c.ms[i].DB.CompactRevision(), c.ms[j].DB.CompactRevision())+1)
+	var run []int64
+	end := func(next int64) {
+		if len(run) <= maxWitnessed && (next <= last || c.last[i] == c.last[j]) {
+			single = append(single, run...)
+		}
+		run = nil
+	}
+	for _, main := range c.differing[from:] {
+		if main > last {
+			break
+		}
+		if x.Unknown(main) || y.Unknown(main) || len(y.Group(main)) == 0 || sameRows(x.Group(main), y.Group(main)) {
+			continue
+		}
+		if n := len(run); n > 0 && run[n-1]+1 < main {
+			end(run[n-1] + 1)
+		}
+		run = append(run, main)
+	}
+	if n := len(run); n > 0 {
+		end(run[n-1] + 1)
+	}
+	return single
 }
 
 // place is where an alignment can be taken over: behind the first shared steps of another member's.
@@ -660,9 +723,10 @@ func (c *comparison) revisionAt(i int, index uint64) int64 {
 		return -1
 	}
 	rev := t.startRevision()
+	var done uint64
 	t.steps(func(s *align.Step) {
 		// A revision without an entry belongs to the entry before it.
-		if s.Index <= index && s.Revision > 0 {
+		if done = max(done, s.Index); done <= index && s.Revision > 0 {
 			rev = max(rev, s.Revision)
 		}
 	})

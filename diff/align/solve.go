@@ -36,13 +36,15 @@ func Align(in Input) *Alignment {
 	a := align(in)
 	for range maxRepairs {
 		better := false
-		for _, rows := range []map[int64][]mvcc.Row{repairs(a, false), repairs(a, true), refills(a), in.replaced(a)} {
-			if len(rows) == 0 {
+		own := []map[int64][]mvcc.Row{repairs(a, false), repairs(a, true), refills(a), in.replaced(a)}
+		for n, rows := range append(own, in.Witnesses...) {
+			if len(rows) == 0 || a.Cost == 0 {
 				continue
 			}
 			again := in
 			again.Index, again.repaired = in.Index.On(in.Table.Replace(rows)), rows
-			if b := align(again); b.Cost < a.Cost {
+			// Of two readings that are as good as each other, the one in which an entry made what it made elsewhere is taken.
+			if b := align(again); b.Cost < a.Cost || b.Cost == a.Cost && n >= len(own) && in.repaired == nil {
 				in, a, better = again, b, true
 				break
 			}

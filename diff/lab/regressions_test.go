@@ -72,5 +72,11 @@ var regressions = []struct {
 	{8797, "an entry applied twice told as another one that an alarm should have refused"},
 	{8808, "an entry left out on a member, after an earlier one on another had shifted that one's revisions"},
 	{8957, "auth entries applied again, where the tables are of another moment each"},
+	{9793, "a revocation that the CORRUPT alarm had refused everywhere: the puts with its lease told as permitted, and as a cause"},
+	{2535, "a flipped value that a put behind it kept: told as a revision without an entry, and an entry without effect"},
+	{2217, "a lost revision given to a later entry, which may have been refused, and its own told as refused"},
+	{2675, "an extra revision before the logs of members of which the others stopped before it: nothing named"},
+	{4539, "an extra revision behind the common index counted as one before it"},
+	{4258, "a fork told at the entry that one log begins with, though it was earlier"},
 	{6557, "a lease table taken for different, though no log holds the entries that one member had yet to apply"},
 }
