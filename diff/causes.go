@@ -3,6 +3,7 @@ package diff
 import (
 	"bytes"
 	"cmp"
+	"fmt"
 	"math"
 	"slices"
 
@@ -264,8 +265,12 @@ func (c *comparison) causeAt(index uint64, members []int, es []effects) *cause {
 }
 
 // followed tells whether nothing is odd about an entry but that some members, which could not be told to refuse it, did:
-// not what others did, but something else that their own state demanded.
+// not what others did, but something else that their own state demanded. Nor is it odd by what they did with it if all
+// of them let it pass: then they have parted before.
 func followed(members []int, es []effects) bool {
+	if !slices.ContainsFunc(members, func(i int) bool { s := es[i].odd(); return s == nil || s.Again || s.Outcome != align.Permitted }) {
+		return true
+	}
 	var rest, refused []int
 	for _, i := range members {
 		switch s := es[i].odd(); {
@@ -377,6 +382,9 @@ func sortGroups(gs [][]int) {
 func (c *comparison) logCauses() {
 	for _, f := range c.logs.forks {
 		k := &cause{layer: LayerLog, index: f.index, groups: slices.Clone(f.groups)}
+		if f.first < f.index {
+			k.interval = &Interval{First: f.first, Last: f.index}
+		}
 		sortGroups(k.groups)
 		for _, p := range c.parts {
 			if separates(p.groups, k.groups) && !c.precedes(&p, k) && (k.revision == 0 || p.revision < k.revision) {
@@ -391,6 +399,9 @@ func (c *comparison) logCauses() {
 			k.effects = append(k.effects, e)
 		}
 		k.what = "the logs hold different entries from here on: committed entries were lost or overwritten"
+		if f.first < f.index {
+			k.what = fmt.Sprintf("the logs hold different entries at %d, where that of some members begins: committed entries were lost or overwritten", f.index)
+		}
 		c.causes = append(c.causes, k)
 	}
 }

@@ -25,7 +25,8 @@ func (c *comparison) lag() {
 			continue
 		}
 		l := Lag{Member: m.Label, First: ci + 1, Last: high}
-		if at := c.revisionAt(highest, ci); at >= 0 {
+		// An entry makes one revision at most: where there are more, the copy holds rows of a later moment.
+		if at := c.revisionAt(highest, ci); at >= 0 && c.last[highest]-at <= int64(high-ci) {
 			l.Revisions = c.last[highest] - at
 		}
 		c.doc.Lag = append(c.doc.Lag, l)
@@ -256,7 +257,9 @@ func (c *comparison) write(k *cause) Divergence {
 		v.Entries = nil
 	}
 	if k.interval != nil && v.Entry != nil {
-		v.Candidates, v.Entry = c.candidates(k), nil
+		if v.Entry = nil; k.layer != LayerLog {
+			v.Candidates = c.candidates(k)
+		}
 	}
 	for _, g := range k.groups {
 		v.Groups = append(v.Groups, c.labels(g))
@@ -345,7 +348,7 @@ const unexplained = "the members hold different rows; no log that is left tells 
 // rowCauses makes a cause of every parting of the rows that none of the causes found so far can have led to. Mostly it
 // lies before the first entry that is left; those named later must not hide it.
 func (c *comparison) rowCauses() {
-	for _, p := range c.parts {
+	for _, p := range append(slices.Clip(c.parts), c.partedByNumber()...) {
 		if slices.ContainsFunc(c.causes, func(k *cause) bool { return c.explains(k, &p) }) {
 			continue
 		}
@@ -360,6 +363,23 @@ func (c *comparison) rowCauses() {
 	}
 }
 
+// partedByNumber is the parting of members that have come to the common index with more or fewer revisions, which rows do
+// not show if those with fewer have stopped there.
+func (c *comparison) partedByNumber() []parting {
+	var known []int
+	low := int64(math.MaxInt64)
+	for i, at := range c.at {
+		if at >= 0 {
+			known, low = append(known, i), min(low, at)
+		}
+	}
+	groups := partition(known, func(i, j int) bool { return (c.at[i] > low) == (c.at[j] > low) })
+	if len(groups) < 2 {
+		return nil
+	}
+	return []parting{{revision: low + 1, groups: groups}}
+}
+
 // explains tells whether members may have parted in their rows because of a cause: it tells them apart, and did so before.
 func (c *comparison) explains(k *cause, p *parting) bool {
 	if !separates(p.groups, k.groups) {
@@ -371,9 +391,17 @@ func (c *comparison) explains(k *cause, p *parting) bool {
 	return !c.precedes(p, k)
 }
 
-// precedes tells whether rows parted before the entry of a cause, which made no revision of its own.
+// precedes tells whether rows parted before the first entry that a cause may lie at, which made no revision of its own.
 func (c *comparison) precedes(p *parting, k *cause) bool {
-	return slices.ContainsFunc(slices.Concat(k.groups...), func(i int) bool { return c.revisionAt(i, k.index-1) >= p.revision })
+	return slices.ContainsFunc(slices.Concat(k.groups...), func(i int) bool { return c.revisionAt(i, k.forked()-1) >= p.revision })
+}
+
+// forked is the first entry at which logs may have parted, and the entry of any other cause.
+func (k *cause) forked() uint64 {
+	if k.layer == LayerLog && k.interval != nil {
+		return k.interval.First
+	}
+	return k.index
 }
 
 // firstAlike goes back from a revision over those that hold the same on some member: a write that is missing among

@@ -139,7 +139,7 @@ func (c *comparison) leaseCause(id int64, groups [][]int, tables []map[int64]sch
 	}
 	index := max(grant, revoke)
 	for _, k := range c.causes {
-		if k.index == index && index > 0 || slices.Contains(k.entries, index) || k.layer == LayerLog && index >= k.index {
+		if k.index == index && index > 0 || slices.Contains(k.entries, index) || k.layer == LayerLog && index >= k.forked() {
 			k.leases = append(k.leases, id)
 			return
 		}

@@ -68,11 +68,35 @@ func (m *maker) logParting(p *Parting) {
 	if len(odd) > 0 && len(even) > 0 {
 		p.Required, p.Named = true, true
 		p.Groups = bySize(odd, even)
+		if !m.meet(f) {
+			p.widest = 1 // one log begins with what differs: the members may have parted before
+		}
 		return
 	}
 	// Members that lack the entry may show by later entries or by their rows that they parted.
 	p.why = "not in two logs"
 	p.Layers = nil
+}
+
+// meet tells whether a log that a fault in the log befell and one that it did not show an entry just before it, or the same
+// one somewhere behind it: either way they are known to have been the same until then.
+func (m *maker) meet(f *Fault) bool {
+	for i, x := range m.c.Members {
+		for j, o := range m.c.Members {
+			if !f.on(i) || f.on(j) {
+				continue
+			}
+			if x.holds(f.Index-1) && o.holds(f.Index-1) {
+				return true
+			}
+			for n := f.Index + 1; n <= uint64(len(x.log)); n++ {
+				if x.holds(n) && o.holds(n) && x.log[n-1].same(&o.log[n-1]) {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }
 
 func bySize(gs ...[]string) [][]string {

@@ -241,7 +241,7 @@ func (m *maker) keys(t *Truth) {
 		return // whether a revision that no entry made came before or behind the common index is a close call, too
 	}
 	for i, x := range m.c.Members {
-		if x.hist.note.index == 0 || x.hist.compact > x.hist.note.rev {
+		if x.hist.note.index == 0 || x.hist.compact > x.hist.note.rev || m.astray(i) {
 			continue
 		}
 		v := view(x.hist.dump["key"], x.hist.note.rev)
@@ -278,6 +278,26 @@ func (m *maker) keys(t *Truth) {
 			}
 		}
 	}
+}
+
+// astray tells whether no log that is left shows how member i came to the common index: those of its side of a fork begin
+// behind it, and the other side's are not known to be its own so far.
+func (m *maker) astray(i int) bool {
+	x := m.c.Members[i]
+	if x.hist.index == x.hist.note.index {
+		return false
+	}
+	return slices.ContainsFunc(m.c.Faults, func(f *Fault) bool {
+		if f.Kind != Fork || f.Index > x.hist.note.index && m.meet(f) {
+			return false
+		}
+		for j, o := range m.c.Members {
+			if f.on(i) == f.on(j) && o.wals.first <= x.hist.note.index+1 {
+				return false
+			}
+		}
+		return true
+	})
 }
 
 func mapsEqual(a, b map[string]string) bool {
