@@ -19,14 +19,25 @@ func (m *maker) alternatives(p *Parting, base *history) error {
 		if (g.Kind == Half || g.Kind == Branch) && m.w.log[g.Index-1].Request.GetTxn() == nil {
 			return false, nil
 		}
-		h, err := m.rerun(i, func(fs []*Fault) []*Fault {
+		instead := func(fs []*Fault) []*Fault {
 			fs[slices.Index(fs, f)] = g
 			return fs
-		})
+		}
+		h, err := m.rerun(i, instead)
 		if err != nil || !h.dump.same(x.hist.clean) {
 			return false, err
 		}
-		c := canonical(g, h, base)
+		// What one member cannot tell another may, if it stopped between the two entries or is compacted less.
+		for _, j := range f.Members {
+			o := m.c.Members[j]
+			if j == i || o.hist.index < f.Index {
+				continue
+			}
+			if h, err := m.rerun(j, instead); err != nil || !h.dump.same(o.hist.clean) {
+				return false, err
+			}
+		}
+		c := m.canonical(g, h, base)
 		if f.Kind == LostTail && c >= f.Index && c < p.Index {
 			c = p.Index // what was lost before left no trace
 		}
@@ -109,7 +120,7 @@ func (m *maker) windows(f *Fault, base *history, try func(*Fault) (bool, error))
 		}
 		// As many entries with an effect, or with one the second time, beginning at other ones.
 		h := m.struck(f).hist
-		for _, begin := range []uint64{f.Index, canonical(f, h, base)} {
+		for _, begin := range []uint64{f.Index, m.canonical(f, h, base)} {
 			var at []uint64
 			first, n := 0, 0
 			for _, e := range base.effects {
@@ -123,6 +134,9 @@ func (m *maker) windows(f *Fault, base *history, try func(*Fault) (bool, error))
 				}
 			}
 			for s := max(first-3, 0); s <= first+3; s++ {
+				if s < len(at) && at[s] < f.Index {
+					add(at[s], int(f.Index-at[s])+f.Count) // ending at the same entry
+				}
 				for k := max(n-1, 1); k <= n && s+k <= len(at); k++ {
 					add(at[s], int(at[s+k-1]-at[s])+1)
 				}
@@ -148,7 +162,7 @@ func (m *maker) windows(f *Fault, base *history, try func(*Fault) (bool, error))
 
 // tails tries to lose an earlier entry instead of the first one of the tail that had an effect.
 func (m *maker) tails(f *Fault, base *history, try func(*Fault) (bool, error)) error {
-	first := canonical(f, base, base)
+	first := m.canonical(f, base, base)
 	n := slices.IndexFunc(base.effects, func(e Effect) bool { return e.Index == first })
 	for k := n - 1; k >= max(n-8, 0); k-- {
 		e := &base.effects[k]

@@ -224,14 +224,42 @@ func (h *history) extra(index uint64) int64 {
 	return 0
 }
 
-// struck is the first member that a fault has befallen: not all that it is planned for may have come that far.
+// struck is the least compacted member that a fault has befallen, whose rows tell the most: not all that it is planned for
+// may have come that far, or what befell one of them before may have left nothing for it to change.
 func (m *maker) struck(f *Fault) *Member {
+	if f.marked != nil {
+		return f.marked
+	}
+	var least *Member
 	for _, i := range f.Members {
-		if x := m.c.Members[i]; x.hist.index >= f.Index {
-			return x
+		if x := m.c.Members[i]; x.hist.index >= f.Index && (least == nil || x.hist.compact < least.hist.compact) {
+			least = x
 		}
 	}
-	return m.c.Members[f.Members[0]]
+	if least == nil {
+		return m.c.Members[f.Members[0]]
+	}
+	return least
+}
+
+// mark notes the least compacted member on which a fault left a trace, and those on which it left none.
+func (m *maker) mark(f *Fault) error {
+	for _, i := range f.Members {
+		x := m.c.Members[i]
+		if x.hist.index < f.Index {
+			continue
+		}
+		base, err := m.without(i, f)
+		switch {
+		case err != nil:
+			return err
+		case base.dump.same(x.hist.clean):
+			f.spared = append(f.spared, i)
+		case f.marked == nil || x.hist.compact < f.marked.hist.compact:
+			f.marked = x
+		}
+	}
+	return nil
 }
 
 // afterPurged tells whether no log holds an entry before that of a parting that made a revision on the member. What that
@@ -289,7 +317,7 @@ func (m *maker) witness(p *Parting) {
 			continue
 		}
 		sig := m.signature(i, p.Index)
-		if even[sig] && m.befallen(i, p.Index) && len(m.c.Faults) > 1 {
+		if (even[sig] || slices.Contains(f.spared, i)) && m.befallen(i, p.Index) && len(m.c.Faults) > 1 {
 			p.Unknown = append(p.Unknown, x.Label) // what one fault led to hides the other
 		}
 		if even[sig] || !m.befallen(i, p.Index) {
@@ -404,6 +432,9 @@ func (m *maker) signature(i int, index uint64) string {
 
 func (m *maker) appliedParting(p *Parting) (*Parting, error) {
 	f := p.Fault
+	if err := m.mark(f); err != nil {
+		return nil, err
+	}
 	x := m.struck(f)
 	i := slices.Index(m.c.Members, x)
 	if x.hist.index < f.Index {
@@ -413,7 +444,7 @@ func (m *maker) appliedParting(p *Parting) (*Parting, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.Index = canonical(f, x.hist, base)
+	p.Index = m.canonical(f, x.hist, base)
 	if f.Kind == LostTail {
 		if p.Index, err = m.traced(f, i, base, p.Index); err != nil {
 			return nil, err
@@ -596,12 +627,13 @@ func layerOf(kind string) string {
 	return "meta"
 }
 
-// canonical is the entry that a fault is to be known by: of several entries, the first that had, or lacked, an effect.
-func canonical(f *Fault, h, base *history) uint64 {
+// canonical is the entry that a fault is to be known by: of several entries, the first that had, or lacked, an effect. The
+// version of the cluster does not count: members work it out of each other's, and it is not compared.
+func (m *maker) canonical(f *Fault, h, base *history) uint64 {
 	switch f.Kind {
 	case LostTail:
 		for _, e := range base.effects {
-			if e.Index >= f.Index && e.Index < f.Index+uint64(f.Count) && (e.After > e.Before || e.Tables) {
+			if e.Index >= f.Index && e.Index < f.Index+uint64(f.Count) && (e.After > e.Before || e.Tables && layerOf(m.w.log[e.Index-1].Kind) != "meta") {
 				return e.Index
 			}
 		}
@@ -643,10 +675,8 @@ func (m *maker) tableParting(p *Parting) {
 	}
 	p.Groups = bySize(odd, even)
 	switch f.Kind {
-	case LostLease, ExtraLease:
-		p.Layers = []string{"lease"}
-	case AuthBump, MissingUser:
-		p.Layers = []string{"auth"}
+	case LostLease, ExtraLease, AuthBump, MissingUser:
+		p.Layers = []string{f.layer()}
 	}
 	p.Named = !slices.Contains(edited, f.Kind) && slices.ContainsFunc(m.c.Members, func(x *Member) bool { return x.holds(p.Index) })
 	p.Required = true
