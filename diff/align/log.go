@@ -17,6 +17,8 @@ type Log struct {
 	// unsure are the keys that some entry writes with a content that depends on the state, as a put that keeps the value
 	// does: such an entry may have made a revision that looks like another entry's.
 	unsure map[string]struct{}
+	// loose are the entries whose content depends on the state, in some branch at least.
+	loose []bool
 	// compactions are the last entries that ask for a compaction, by its revision.
 	compactions map[int64]uint64
 }
@@ -36,14 +38,20 @@ func NewLog(entries []Entry, visit func(e *Entry, r *raftlog.Request)) *Log {
 		if x := r.Internal.GetCompaction(); x != nil {
 			l.compactions[x.Revision] = e.Index
 		}
-		for _, s := range h.ofRequest(r.Internal) {
+		all := h.ofRequest(r.Internal)
+		for _, s := range all {
 			l.byContent[s] = append(l.byContent[s], int32(len(l.entries)))
 		}
+		l.loose = append(l.loose, make([]bool, len(l.entries)-len(l.loose))...)
+		l.loose = append(l.loose, changesKeys(r.Internal) && (r.Internal.Txn != nil || len(all) == 0))
 		l.entries = append(l.entries, *e)
 		visit(e, r)
 	}
 	return l
 }
+
+// isLoose tells whether what entry i writes depends on the state.
+func (l *Log) isLoose(i int) bool { return i < len(l.loose) && l.loose[i] }
 
 // find is the position of an entry.
 func (l *Log) find(index uint64) (int, bool) {

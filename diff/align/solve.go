@@ -3,6 +3,7 @@ package align
 import (
 	"bytes"
 	"cmp"
+	"maps"
 	"math"
 	"slices"
 
@@ -24,6 +25,7 @@ type grid struct {
 
 	groupSigs []signature
 
+	makers                 map[node]bool
 	predictedI, predictedG int // of predicted, which is asked for several times in a row
 	predicted              []Change
 	decodedI               int // of decoded, likewise
@@ -33,6 +35,9 @@ type grid struct {
 // Align computes the alignment of one member. Where rows were changed or lost, what they made of later predictions is
 // an echo: the server went on from what it had in memory. So predictions are made again from rows as they must have been.
 func Align(in Input) *Alignment {
+	if len(in.Held) > 0 {
+		in.Index = in.Index.On(in.Table.Replace(in.Held))
+	}
 	a := align(in)
 	for range maxRepairs {
 		better := false
@@ -42,7 +47,9 @@ func Align(in Input) *Alignment {
 				continue
 			}
 			again := in
-			again.Index, again.repaired = in.Index.On(in.Table.Replace(rows)), rows
+			held := maps.Clone(rows)
+			maps.Copy(held, in.Held)
+			again.Index, again.repaired = in.Index.On(in.Table.Replace(held)), rows
 			// Of two readings that are as good as each other, the one in which an entry made what it made elsewhere is taken.
 			if b := align(again); b.Cost < a.Cost || b.Cost == a.Cost && n >= len(own) && in.repaired == nil {
 				in, a, better = again, b, true
@@ -219,6 +226,24 @@ func (s *Step) fill(groups map[int64][]mvcc.Row, revision int64) {
 			Rev: mvcc.Revision{Main: revision, Sub: int64(sub)}, Tombstone: c.Delete, Value: kv.Encode(),
 		})
 	}
+}
+
+// Made tells what an entry did that is known to have made a revision, on the state in which Held is what was there, and what
+// that costs. ok is false if the rows are not of its making.
+func (in Input) Made(index uint64, revision int64) (s Step, cost int, ok bool) {
+	i, found := in.Log.find(index)
+	if !found {
+		return s, 0, false
+	}
+	r := in.Log.entries[i].Request()
+	p := &predictor{ix: in.Index.On(in.Table.Replace(in.Held))}
+	want := p.predict(r, revision-1)
+	cost, out, detail := p.match(r, want, &group{main: revision, rows: in.Table.Group(revision), unread: in.Table.Unknown(revision)}, revision-1)
+	s = Step{Index: index, Revision: revision, Outcome: out, Detail: detail, HistoryOnly: out == Altered && historyOnly(detail)}
+	if out != Applied {
+		s.Predicted = want
+	}
+	return s, cost, cost >= 0
 }
 
 func align(in Input) *Alignment {
@@ -607,6 +632,7 @@ const (
 	passed              // all revisions of a hole are done
 	foreign             // one of many missing entries made the group
 	unknown             // an entry that no log holds made the group
+	probe               // not an edge yet: which entries a replay may have followed is worked out when it comes to that
 )
 
 // move is an edge, walked backwards.
@@ -633,6 +659,14 @@ func (g *grid) search(from []source, to node) ([]Step, span, int) {
 			// The sources lie before the node asked for: there is nothing between them.
 			return nil, span{start: from[0].at, end: from[0].at}, 0
 		}
+		if m.kind == probe {
+			g.repeats(m.to, func(next node) {
+				if _, done := seen[next]; !done {
+					q.push(cost, move{to: next, from: m.to, kind: replay})
+				}
+			})
+			continue
+		}
 		if _, done := seen[m.to]; done {
 			continue
 		}
@@ -646,7 +680,7 @@ func (g *grid) search(from []source, to node) ([]Step, span, int) {
 			q.push(cost+costReplay, move{to: to, from: m.to, kind: replay})
 		}
 		g.expand(m.to, max(to.g, 0), func(extra int, next node, k kind) {
-			if _, done := seen[next]; !done {
+			if _, done := seen[next]; !done || k == probe {
 				q.push(cost+extra, move{to: next, from: m.to, kind: k})
 			}
 		})
@@ -762,10 +796,15 @@ func (g *grid) expand(at node, lowG int, visit func(cost int, next node, k kind)
 			cost = costUnread
 		}
 		visit(cost, node{i, n - 1}, orphan)
+		told := false
 		for _, x := range g.in.Log.byContent[g.groupSigs[n-1]] {
 			if int(x) >= i && i > 0 && g.groupSigs[n-1] != 0 {
 				visit(costReplay, node{int(x) + 1, n}, replay)
+				told = true
 			}
+		}
+		if i > 0 && !told && len(g.groups[n-1].rows) > 0 {
+			visit(costReplay, at, probe)
 		}
 	}
 	if i == 0 {
@@ -785,6 +824,35 @@ func (g *grid) expand(at node, lowG int, visit func(cost int, next node, k kind)
 		}
 	}
 }
+
+// repeats visits the nodes from which the log may have been applied again, the first entries of a node coming next: those
+// behind an entry that made the last group of the node, of which the content does not tell.
+func (g *grid) repeats(at node, visit func(next node)) {
+	for x := at.i; x < min(at.i+maxApart, len(g.entries)) && g.entries[x].Index <= g.in.ConsistentIndex; x++ {
+		if g.in.Log.isLoose(x) && g.makes(x, at.g-1) {
+			visit(node{x + 1, at.g})
+		}
+	}
+}
+
+// makes tells whether entry x would make group n. It is asked for the same ones from many nodes.
+func (g *grid) makes(x, n int) bool {
+	same, known := g.makers[node{x, n}]
+	if !known {
+		if len(g.makers) >= maxMakers {
+			return false
+		}
+		if g.makers == nil {
+			g.makers = map[node]bool{}
+		}
+		same = Same(g.p.predict(g.entries[x].Request(), g.mainBefore(n)), g.groups[n].rows)
+		g.makers[node{x, n}] = same
+	}
+	return same
+}
+
+// maxMakers bounds how often that is worked out.
+const maxMakers = 20_000
 
 // markRepeats sets Again on every step whose entry was applied before; those up to high were.
 func markRepeats(steps []Step, high uint64) {
