@@ -29,6 +29,7 @@ type cause struct {
 	keys     []string
 	leases   []int64
 	between  *RevisionInterval
+	latest   int64  // the newest row of the key of which all are the oldest, 0 if it does not bound what made the difference
 	of       *cause // what this one is a consequence of
 }
 
@@ -101,7 +102,11 @@ func (c *comparison) findCauses() {
 				}
 				continue
 			}
-			if k := c.causeAt(index, same, es); k != nil && !c.misread(k) {
+			switch k := c.causeAt(index, same, es); {
+			case k == nil:
+			case c.sameOtherwise(k):
+				c.misread = append(c.misread, k)
+			default:
 				all = append(all, k)
 			}
 		}
@@ -387,7 +392,7 @@ func (c *comparison) logCauses() {
 		}
 		sortGroups(k.groups)
 		for _, p := range c.parts {
-			if separates(p.groups, k.groups) && !c.precedes(&p, k) && (k.revision == 0 || p.revision < k.revision) {
+			if c.explains(k, &p) && (k.revision == 0 || p.revision < k.revision) {
 				k.revision = p.revision
 			}
 		}
@@ -476,6 +481,13 @@ func (c *comparison) extraCauses(extras []*cause) {
 	}
 }
 
+// sameOdd tells whether the odd members of a later cause are those of an earlier one that have come so far.
+func (c *comparison) sameOdd(k, x *cause) bool {
+	return slices.Equal(x.odd, slices.DeleteFunc(slices.Clone(k.odd), func(i int) bool {
+		return !slices.Contains(x.odd, i) && c.ms[i].DB.Tables.ConsistentIndex < x.index
+	}))
+}
+
 // merge makes one cause of those that are one: the same members departing in the same way, either in a row, or at all
 // entries of a kind, as a rule does that some members follow and others do not.
 func (c *comparison) merge(all []*cause) []*cause {
@@ -484,24 +496,22 @@ func (c *comparison) merge(all []*cause) []*cause {
 		k := all[0]
 		var like, rest []*cause
 		for _, x := range all {
-			if x.outcome == k.outcome && x.again == k.again && slices.Equal(x.odd, k.odd) && x.layer == k.layer {
+			if x.outcome == k.outcome && x.again == k.again && c.sameOdd(k, x) && x.layer == k.layer {
 				like = append(like, x)
 			} else {
 				rest = append(rest, x)
 			}
 		}
-		n := c.extent(like)
-		for _, x := range like[:n] {
-			k.entries = append(k.entries, x.index)
-		}
+		k.entries = c.extent(like)
+		left := slices.DeleteFunc(like, func(x *cause) bool { return slices.Contains(k.entries, x.index) })
 		switch {
-		case n == 1:
+		case len(k.entries) == 1:
 			k.entries = nil
 		case k.rule != nil && k.rule.origin != nil:
 			c.originate(k)
 		}
 		out = append(out, k)
-		rest = append(rest, like[n:]...)
+		rest = append(rest, left...)
 		slices.SortStableFunc(rest, func(a, b *cause) int { return cmp.Compare(a.index, b.index) })
 		all = rest
 	}

@@ -145,6 +145,7 @@ type comparison struct {
 	auths     []*auth
 	at        []int64 // revision of each member at the common index, -1 if not known
 	causes    []*cause
+	misread   []*cause // what may be a matter of reading only
 	floors    map[floor]uint64
 	bases     []int  // of each member, the lowest member that is compacted at the same revision and to the same rows
 	counted   func() // waits for what count finds out
@@ -329,9 +330,9 @@ func (c *comparison) align() {
 		c.inputs[i] = c.input(i)
 		c.auths[i].settle(func() int { return align.Align(c.inputs[i]).Cost })
 	})
-	cost, alone := make([]int, len(c.ms)), make([]*align.Alignment, len(c.ms))
+	cost, alone, twin := make([]int, len(c.ms)), make([]*align.Alignment, len(c.ms)), []int(nil)
 	if c.disagree() {
-		twin := c.twinned()
+		twin = c.twinned()
 		c.each(func(i int) {
 			if twin[i] == i {
 				alone[i] = align.Align(c.inputs[i])
@@ -357,17 +358,47 @@ func (c *comparison) align() {
 			cmp.Compare(len(c.ms[a].DB.Rows.Holes()), len(c.ms[b].DB.Rows.Holes())), cmp.Compare(cost[a], cost[b]),
 			cmp.Compare(len(c.views[b].entries), len(c.views[a].entries)), cmp.Compare(like(b), like(a)), cmp.Compare(c.last[b], c.last[a]))
 	})
-	c.floors, c.bases = map[floor]uint64{}, c.compactedAlike()
-	for again := true; again; {
-		again = false
-		for k, i := range order {
-			c.traces[i] = c.traceAfter(i, order[:k], alone[i])
-			again = again || c.lower(i)
+	c.bases = c.compactedAlike()
+	best := c.alignInOrder(order, alone)
+	traces := c.traces
+	// What is odd about the first one may be put down to the others. So the other witnesses that are as good are tried, too:
+	// what explains them all with the least is taken.
+	for k, i := range order[1:] {
+		f := order[0]
+		if best == 0 || cost[f] == 0 || twin[i] == twin[f] || alone[i].First != alone[f].First || c.logs.history[i] != c.logs.history[f] ||
+			c.ms[i].DB.CompactRevision() != c.ms[f].DB.CompactRevision() || len(c.ms[i].DB.Rows.Holes()) != len(c.ms[f].DB.Rows.Holes()) {
+			continue
+		}
+		c.traces = make([]*trace, len(c.ms))
+		if n := c.alignInOrder(slices.Concat(order[k+1:k+2], order[:k+1], order[k+2:]), alone); n < best {
+			best, traces = n, c.traces
 		}
 	}
+	c.traces = traces
 	for i := range c.ms {
 		c.inputs[i].Index = c.traces[i].Index
 	}
+}
+
+// alignInOrder aligns every member after those before it, and returns what all that is odd about them costs.
+func (c *comparison) alignInOrder(order []int, alone []*align.Alignment) (cost int) {
+	c.floors = map[floor]uint64{}
+	for again := true; again; {
+		again, cost = false, 0
+		for k, i := range order {
+			c.traces[i] = c.traceAfter(i, order[:k], alone[i])
+			again = again || c.lower(i)
+			if cost += c.traces[i].Cost; k > 0 && c.traces[i].beganOtherwise(c.traces[order[0]]) {
+				cost += costParted
+			}
+		}
+	}
+	return cost
+}
+
+// beganOtherwise tells whether two members hold different revisions before the same entry.
+func (t *trace) beganOtherwise(o *trace) bool {
+	return t.first() > 0 && t.first() == o.first() && t.startRevision() != o.startRevision()
 }
 
 // twinned tells of each member which is the first that holds the same rows and tables by the same log: the alignments of
@@ -461,16 +492,21 @@ func (c *comparison) lower(i int) bool {
 	return known || slices.ContainsFunc(c.traces, func(o *trace) bool { return o != nil && o.base == nil && o.First == 0 })
 }
 
-// traceAfter aligns member i behind what it shares with the first of the others that it can be resumed from. Where that
+// traceAfter aligns member i behind what it shares with that of the others which leaves the least to be explained. Where that
 // leaves something odd, the shared part may have been read wrongly: neighbours that write the same cannot be told apart
 // by one member alone. So places before what is odd there are tried, too, and the reading with the least is taken.
 // alone is what the member's alignment by itself is, nil if that is not known yet.
 func (c *comparison) traceAfter(i int, others []int, alone *align.Alignment) *trace {
-	var begun *trace
+	var best, begun, numbered *trace
 	for _, j := range others {
 		places := c.resume(i, j)
 		switch {
 		case len(places) == 0:
+			continue
+		case c.sameNumber(i, j):
+			if numbered == nil {
+				numbered = c.resumed(i, j, places[0])
+			}
 			continue
 		case places[0].shared == 0 && places[0].Revision > 1:
 			// Nothing shared but the beginning, which may be another entry for each.
@@ -479,21 +515,27 @@ func (c *comparison) traceAfter(i int, others []int, alone *align.Alignment) *tr
 			}
 			continue
 		}
-		best := c.resumed(i, j, places[0])
-		if best.Cost == 0 {
-			return best
-		}
 		tried := make([]*trace, len(places))
+		if tried[0] = c.resumed(i, j, places[0]); tried[0].Cost == 0 {
+			return tried[0]
+		}
 		c.together(func(spawn func(func())) {
 			for k, p := range places[1:] {
-				spawn(func() { tried[k] = c.resumed(i, j, p) })
+				spawn(func() { tried[k+1] = c.resumed(i, j, p) })
 			}
 		})
 		for _, t := range tried {
-			if t != nil && t.Cost < best.Cost {
+			if t != nil && (best == nil || t.Cost < best.Cost) {
 				best = t
 			}
 		}
+	}
+	for _, j := range others {
+		if t := c.resumedBehind(i, j); t != nil && (best == nil || t.Cost <= best.Cost) {
+			best = t
+		}
+	}
+	if best != nil {
 		return best
 	}
 	in := c.inputs[i]
@@ -504,10 +546,20 @@ func (c *comparison) traceAfter(i int, others []int, alone *align.Alignment) *tr
 		alone = align.Align(in)
 	}
 	own := &trace{Alignment: *alone}
+	if numbered != nil && numbered.Cost <= own.Cost {
+		return numbered
+	}
 	if begun != nil && own.Revision != begun.base.startRevision() && begun.Cost < own.Cost+costParted {
 		return begun
 	}
 	return own
+}
+
+// sameNumber tells whether two members have nothing in common but the number of the revision that one of them is compacted
+// at, where they hold different keys: other entries may have made it.
+func (c *comparison) sameNumber(i, j int) bool {
+	compact := max(c.ms[i].DB.CompactRevision(), c.ms[j].DB.CompactRevision())
+	return compact > 0 && c.agreed(i, j) == compact && !c.sameAt(i, j, compact)
 }
 
 // costParted is what it costs to say that members which hold the same revisions where the log of one begins had come
@@ -519,6 +571,68 @@ func (c *comparison) resumed(i, j int, p place) *trace {
 	in := c.inputs[i]
 	in.From = &p.From
 	return &trace{base: c.traces[j], shared: p.shared, Alignment: *align.Align(in)}
+}
+
+// resumedBehind aligns member i behind rows that it alone, or member j alone, holds otherwise although those behind them are
+// the same again: what entries did with these is no question then. nil if there are none.
+func (c *comparison) resumedBehind(i, j int) *trace {
+	single := c.isolated(i, j)
+	t := c.traces[j]
+	if len(single) == 0 || c.logs.history[i] != c.logs.history[j] || t.first() == 0 || t.startRevision() < c.ms[i].DB.CompactRevision() {
+		return nil
+	}
+	in := c.inputs[i]
+	in.Held = map[int64][]mvcc.Row{}
+	upTo := c.agreedBut(i, j, single)
+	at := place{From: align.From{Index: t.first() - 1, Revision: t.startRevision()}}
+	var steps []align.Step // from the first of those rows on
+	shared, kept, cost, known, done := 0, 0, 0, true, false
+	t.steps(func(s *align.Step) {
+		if done = done || !known || s.Revision > upTo || s.Index > c.ms[i].DB.Tables.ConsistentIndex; done {
+			return
+		}
+		at.shared++
+		own := *s
+		switch {
+		case slices.Contains(single, s.Revision):
+			if !s.Anomalous() {
+				in.Held[s.Revision] = c.ms[j].DB.Rows.Group(s.Revision)
+			}
+			step, n, ok := in.Made(s.Index, s.Revision)
+			step.Again = s.Again
+			own, cost, known = step, cost+n, ok
+		case len(steps) == 0:
+			shared = at.shared
+			at.Index, at.Revision = max(at.Index, s.Index), max(at.Revision, s.Revision)
+			return
+		}
+		if s.Index > 0 {
+			at.Index = s.Index
+		}
+		if steps = append(steps, own); s.Revision > 0 {
+			at.Revision, kept = s.Revision, len(steps)
+			in.From = &align.From{Index: at.Index, Revision: at.Revision}
+		}
+	})
+	if !known || kept == 0 {
+		return nil
+	}
+	a := *align.Align(in)
+	a.Steps, a.Cost = append(steps[:kept:kept], a.Steps...), a.Cost+cost
+	return &trace{base: t, shared: shared, Alignment: a}
+}
+
+// agreedBut is agreed, if some revisions are left out.
+func (c *comparison) agreedBut(i, j int, single []int64) int64 {
+	x, y := c.ms[i].DB.Rows, c.ms[j].DB.Rows
+	last := min(c.last[i], c.last[j])
+	from, _ := slices.BinarySearch(c.differing, single[0])
+	for _, main := range c.differing[from:] {
+		if main <= last && !slices.Contains(single, main) && !x.Unknown(main) && !y.Unknown(main) && !sameRows(x.Group(main), y.Group(main)) {
+			return main - 1
+		}
+	}
+	return last
 }
 
 func (c *comparison) input(i int) align.Input {
@@ -548,7 +662,7 @@ func (c *comparison) witnesses(i int) (all []map[int64][]mvcc.Row) {
 		if j == i || c.logs.history[j] != c.logs.history[i] {
 			continue
 		}
-		single := c.isolated(i, j)
+		single := slices.DeleteFunc(c.isolated(i, j), func(main int64) bool { return len(c.ms[j].DB.Rows.Group(main)) == 0 })
 		rows := map[int64][]mvcc.Row{}
 		for _, main := range single {
 			rows[main] = c.ms[j].DB.Rows.Group(main)
@@ -580,7 +694,7 @@ func (c *comparison) isolated(i, j int) (single []int64) {
 		if main > last {
 			break
 		}
-		if x.Unknown(main) || y.Unknown(main) || len(y.Group(main)) == 0 || sameRows(x.Group(main), y.Group(main)) {
+		if x.Unknown(main) || y.Unknown(main) || sameRows(x.Group(main), y.Group(main)) {
 			continue
 		}
 		if n := len(run); n > 0 && run[n-1]+1 < main {

@@ -43,6 +43,8 @@ func (c *comparison) conclude() {
 	c.followRules()
 	c.followAlarms()
 	c.followReplays()
+	c.followRuns()
+	c.followTurns()
 	number := map[*cause]int{}
 	for _, k := range c.causes {
 		if k.of == nil {
@@ -131,7 +133,7 @@ func (k *cause) own() bool {
 // followForks makes consequences of all that tells members apart whose logs had parted before.
 func (c *comparison) followForks() {
 	for _, k := range c.causes {
-		if k.layer == LayerLog || k.of != nil || k.own() {
+		if k.layer == LayerLog || k.of != nil || k.own() || k.what == unexplained && c.single(&parting{k.revision, k.groups}) {
 			continue
 		}
 		for _, f := range c.causes {
@@ -162,12 +164,32 @@ func (c *comparison) followPartings() {
 			continue
 		}
 		for _, x := range c.causes {
-			if x.between == nil && x.index > 0 && x.revision > 0 && x.revision <= k.between.Last && separates(k.groups, x.groups) {
+			if x.between == nil && x.index > 0 && x.revision > 0 && x.revision <= k.newest() && (separates(k.groups, x.groups) || partly(k.groups, x.groups)) {
 				k.of = x
 				break
 			}
 		}
 	}
+}
+
+// newest is the last revision that may have made the rows of a cause differ.
+func (k *cause) newest() int64 {
+	if k.latest > 0 {
+		return min(k.latest, k.between.Last)
+	}
+	return k.between.Last
+}
+
+// partly tells whether a partition tells members apart of which another one knows some only: what the rest did then is
+// compacted away. Those that it knows must be on one of its sides together.
+func partly(a, b [][]int) bool {
+	known := slices.Concat(b...)
+	in, out := 0, 0
+	for _, g := range a {
+		some := slices.DeleteFunc(slices.Clone(g), func(i int) bool { return !slices.Contains(known, i) })
+		in, out = in+min(len(some), 1), out+len(g)-len(some)
+	}
+	return len(b) > 1 && in == 1 && out > 0
 }
 
 // followRules makes consequences of tables that differ because a rule kept the entry that changes them from having an
@@ -200,6 +222,20 @@ func (c *comparison) followAlarms() {
 			if x.layer == LayerLease && x.of == nil && o.index < x.index && x.index < o.end && separates(x.groups, k.groups) {
 				x.of = k
 			}
+		}
+	}
+}
+
+// followTurns makes consequences of requests that an alarm refuses, on members that left out the entry which turned it on
+// with others.
+func (c *comparison) followTurns() {
+	for _, x := range c.causes {
+		if x.layer != LayerApply || x.outcome != align.Permitted || x.again || x.of != nil {
+			continue
+		}
+		i := x.odd[0]
+		if t, known := c.views[i].alarmAt(x.index); known && t.on && t.index > 0 && refusedBy(t, c.request(i, x.index).Internal) {
+			x.of = c.leftOut(x.odd, t.index)
 		}
 	}
 }
@@ -374,7 +410,8 @@ func (c *comparison) partedByNumber() []parting {
 		}
 	}
 	groups := partition(known, func(i, j int) bool { return (c.at[i] > low) == (c.at[j] > low) })
-	if len(groups) < 2 {
+	// Where all may have done the same with some neighbour of that entry, it is a matter of reading.
+	if len(groups) < 2 || slices.ContainsFunc(c.misread, func(k *cause) bool { return separates(groups, k.groups) }) {
 		return nil
 	}
 	return []parting{{revision: low + 1, groups: groups}}
@@ -385,10 +422,25 @@ func (c *comparison) explains(k *cause, p *parting) bool {
 	if !separates(p.groups, k.groups) {
 		return false
 	}
+	if k.layer == LayerLog && k.interval != nil && c.single(p) {
+		return false // they held the same again behind it, and so had not parted in their logs
+	}
 	if k.layer != LayerLog && (k.revision > 0 || k.index == 0) {
 		return k.revision > 0 && k.revision <= p.revision
 	}
 	return !c.precedes(p, k)
+}
+
+// single tells whether all members that parted in their rows hold the same again behind them.
+func (c *comparison) single(p *parting) bool {
+	for n, g := range p.groups {
+		for _, h := range p.groups[n+1:] {
+			if !slices.Contains(c.isolated(g[0], h[0]), p.revision) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // precedes tells whether rows parted before the first entry that a cause may lie at, which made no revision of its own.
@@ -409,8 +461,8 @@ func (k *cause) forked() uint64 {
 // have been any.
 func (c *comparison) firstAlike(revision int64) int64 {
 	for revision > 1 && slices.ContainsFunc(c.ms, func(m *inspect.Member) bool {
-		a, b := changes(m.DB.Rows.Group(revision-1)), changes(m.DB.Rows.Group(revision))
-		return len(a) > 0 && slices.Equal(a, b)
+		a, b := m.DB.Rows.Group(revision-1), m.DB.Rows.Group(revision)
+		return len(a) > 0 && slices.EqualFunc(a, b, sameWrite)
 	}) {
 		revision--
 	}

@@ -15,6 +15,7 @@ import (
 type auth struct {
 	timeline *authz.Timeline   // nil if not known
 	others   []*authz.Timeline // further ones, by other odd writes, that explain the tables as well
+	plain    *authz.Timeline   // if entries seem to have been applied again: the tables may as well have been changed in the end
 	turns    []authTurn        // where only that is known: when auth came on and went off
 	before   bool
 }
@@ -43,14 +44,17 @@ func (c *comparison) authOf(i int) *auth {
 		if len(all) > 0 {
 			a.timeline, a.others = all[0], all[1:]
 		}
+		if len(all) > 0 && all[0].Again {
+			a.plain = authz.Plain(applied)
+		}
 	}
-	// Backwards from what the db says in the end.
+	// Backwards from what the db says in the end: an entry that asked for something else had no effect.
 	for _, w := range slices.Backward(applied) {
-		switch w.Request.Type {
-		case "AuthEnable":
+		switch typ := w.Request.Type; {
+		case typ == "AuthEnable" && a.before:
 			a.turns = append(a.turns, authTurn{w.Index, true})
 			a.before = false
-		case "AuthDisable":
+		case typ == "AuthDisable" && !a.before:
 			a.turns = append(a.turns, authTurn{w.Index, false})
 			a.before = true
 		}
@@ -61,10 +65,13 @@ func (c *comparison) authOf(i int) *auth {
 // maxTimelines bounds how many odd writes are told apart by what they would have led to.
 const maxTimelines = 64
 
+// costEdited is what it costs to say that the tables were changed otherwise than by an entry.
+const costEdited = 40
+
 // settle takes those of several timelines that explain the rows best: an odd write that should have led to requests that
-// are refused, or are not, is none.
+// are refused, or are not, is none. Where the rows are better explained without any, the tables were changed otherwise.
 func (a *auth) settle(cost func() int) {
-	if len(a.others) == 0 || len(a.others) >= maxTimelines {
+	if a.plain == nil && len(a.others) == 0 || len(a.others) >= maxTimelines {
 		return
 	}
 	least := math.MaxInt
@@ -79,6 +86,14 @@ func (a *auth) settle(cost func() int) {
 		}
 	}
 	a.timeline, a.others = best[0], best[1:]
+	if a.plain != nil && least > 0 {
+		t := a.timeline
+		if a.timeline = a.plain; cost()+costEdited < least {
+			a.others = nil
+			return
+		}
+		a.timeline = t
+	}
 }
 
 // on tells whether auth was on when an entry was applied.
@@ -111,6 +126,8 @@ func (c *comparison) judge(i int) align.Judge {
 			if a.timeline.At(index).Denies(r, attached) {
 				return align.Denied
 			}
+		case a.on(index) && h.outdated(index, r):
+			return align.Denied
 		case a.on(index):
 			verdict = align.Doubtful
 		}

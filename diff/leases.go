@@ -84,7 +84,7 @@ func leasesNeeded(in *pb.InternalRaftRequest, want []align.Change) []int64 {
 // followLeases marks what the want of a lease led to: requests that use it are refused on members that lack it.
 func (c *comparison) followLeases() {
 	for _, k := range c.causes {
-		if k.layer != LayerLease || k.index == 0 {
+		if k.layer != LayerLease {
 			continue
 		}
 		for _, x := range c.causes {
