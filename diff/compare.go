@@ -626,7 +626,7 @@ func (c *comparison) resumedBehind(i, j int) *trace {
 func (c *comparison) agreedBut(i, j int, single []int64) int64 {
 	x, y := c.ms[i].DB.Rows, c.ms[j].DB.Rows
 	last := min(c.last[i], c.last[j])
-	from, _ := slices.BinarySearch(c.differing, single[0])
+	from, _ := slices.BinarySearch(c.differing, max(c.ms[i].DB.CompactRevision(), c.ms[j].DB.CompactRevision())+1)
 	for _, main := range c.differing[from:] {
 		if main <= last && !slices.Contains(single, main) && !x.Unknown(main) && !y.Unknown(main) && !sameRows(x.Group(main), y.Group(main)) {
 			return main - 1
