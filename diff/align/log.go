@@ -3,6 +3,7 @@ package align
 import (
 	"cmp"
 	"slices"
+	"strings"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
@@ -52,6 +53,13 @@ func NewLog(entries []Entry, visit func(e *Entry, r *raftlog.Request)) *Log {
 
 // isLoose tells whether what entry i writes depends on the state.
 func (l *Log) isLoose(i int) bool { return i < len(l.loose) && l.loose[i] }
+
+// foreign tells whether rows of which some fields were changed hold just what another entry than entry i writes: they were
+// hardly changed to that by chance.
+func (l *Log) foreign(s signature, i int, changed string) bool {
+	at := l.byContent[s]
+	return len(at) > 0 && !slices.Contains(at, int32(i)) && (strings.Contains(changed, "value") || strings.Contains(changed, "lease"))
+}
 
 // find is the position of an entry.
 func (l *Log) find(index uint64) (int, bool) {

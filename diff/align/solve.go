@@ -238,7 +238,11 @@ func (in Input) Made(index uint64, revision int64) (s Step, cost int, ok bool) {
 	r := in.Log.entries[i].Request()
 	p := &predictor{ix: in.Index.On(in.Table.Replace(in.Held))}
 	want := p.predict(r, revision-1)
-	cost, out, detail := p.match(r, want, &group{main: revision, rows: in.Table.Group(revision), unread: in.Table.Unknown(revision)}, revision-1)
+	g := group{main: revision, rows: in.Table.Group(revision), unread: in.Table.Unknown(revision)}
+	cost, out, detail := p.match(r, want, &g, revision-1)
+	if out == Altered && in.Log.foreign(newHasher().ofGroup(&g), i, detail) {
+		cost += costForeign
+	}
 	s = Step{Index: index, Revision: revision, Outcome: out, Detail: detail, HistoryOnly: out == Altered && historyOnly(detail)}
 	if out != Applied {
 		s.Predicted = want
@@ -477,11 +481,8 @@ func (g *grid) match(i, n int) (int, Outcome, string) {
 	if rows, ok := g.in.repaired[g.groups[n].main]; ok && (out == Lost || out == Altered || out == Partial) && !Same(g.predict(i, n), rows) {
 		return -1, out, detail // the state is known to be what another entry made
 	}
-	if out == Altered && c >= 0 {
-		// A row that holds just what another entry writes was hardly changed to that by chance.
-		if at := g.in.Log.byContent[g.groupSigs[n]]; len(at) > 0 && !slices.Contains(at, int32(i)) {
-			c += costForeign
-		}
+	if out == Altered && c >= 0 && g.in.Log.foreign(g.groupSigs[n], i, detail) {
+		c += costForeign
 	}
 	if c >= 0 && g.bans(i) {
 		c += costPermit

@@ -101,5 +101,7 @@ var regressions = []struct {
 	{8784, "a flipped row swallowed by a fork that lies behind it"},
 	{2171, "an auth entry left out on a member that lags, not told beside other tables that differ"},
 	{6952, "a put told as refused, though the lease that it wants is missing since before the log"},
+	{430, "members that had parted before, aligned behind a revision that happens to be the same"},
+	{8282, "an entry applied twice told as a row of its neighbour changed to just what it writes"},
 	{6557, "a lease table taken for different, though no log holds the entries that one member had yet to apply"},
 }
