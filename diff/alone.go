@@ -24,6 +24,7 @@ func (c *comparison) ownCauses(i int) []*cause {
 		}
 		es := make([]effects, len(c.ms))
 		es[i] = c.effectsOf(i, s.Index, []*align.Step{s})
+		c.load(i, &es[i])
 		k := &cause{layer: LayerApply, index: s.Index, outcome: s.Outcome, again: s.Again, odd: []int{i}, groups: [][]int{{i}}, revision: s.Revision}
 		if s.Index == 0 {
 			k.layer, k.what = LayerStorage, "a revision that no entry of the log made"

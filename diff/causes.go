@@ -29,8 +29,9 @@ type cause struct {
 	keys     []string
 	leases   []int64
 	between  *RevisionInterval
-	latest   int64  // the newest row of the key of which all are the oldest, 0 if it does not bound what made the difference
-	of       *cause // what this one is a consequence of
+	latest   int64    // the newest row of the key of which all are the oldest, 0 if it does not bound what made the difference
+	instead  []uint64 // earlier entries that may have been left out instead, which led to this one's effect
+	of       *cause   // what this one is a consequence of
 }
 
 // effects is what one entry did on one member.
@@ -210,11 +211,30 @@ func (c *comparison) effectsOf(i int, index uint64, steps []*align.Step) effects
 		if s.Outcome == align.Unread || s.Revision > 0 && s.Revision <= c.ms[i].DB.CompactRevision() {
 			e.known = false // not there to be compared
 		}
+	}
+	return e
+}
+
+// load reads the rows that the steps made.
+func (c *comparison) load(i int, e *effects) {
+	for _, s := range e.steps {
 		if s.Revision > 0 {
 			e.rows = append(e.rows, c.ms[i].DB.Rows.Group(s.Revision)...)
 		}
 	}
-	return e
+}
+
+// plain tells whether members did the same with an entry, without a look at the rows: nothing odd, and a revision that
+// is the same on all of them, or none.
+func (c *comparison) plain(members []int, es []effects) bool {
+	for _, i := range members {
+		steps, first := es[i].steps, es[members[0]].steps
+		if len(steps) != 1 || steps[0].Revision != first[0].Revision || steps[0].Again || steps[0].Anomalous() {
+			return false
+		}
+	}
+	_, differs := slices.BinarySearch(c.differing, es[members[0]].steps[0].Revision)
+	return !differs
 }
 
 func (e *effects) odd() *align.Step {
@@ -228,6 +248,12 @@ func (e *effects) odd() *align.Step {
 
 // causeAt compares what members with the same log did with one entry.
 func (c *comparison) causeAt(index uint64, members []int, es []effects) *cause {
+	if c.plain(members, es) {
+		return nil
+	}
+	for _, i := range members {
+		c.load(i, &es[i])
+	}
 	same := partition(members, func(i, j int) bool { return sameEffects(&es[i], &es[j]) })
 	if len(same) < 2 {
 		return nil
@@ -505,10 +531,10 @@ func (c *comparison) merge(all []*cause) []*cause {
 		k.entries = c.extent(like)
 		left := slices.DeleteFunc(like, func(x *cause) bool { return slices.Contains(k.entries, x.index) })
 		switch {
-		case len(k.entries) == 1:
-			k.entries = nil
 		case k.rule != nil && k.rule.origin != nil:
 			c.originate(k)
+		case len(k.entries) == 1:
+			k.entries = nil
 		}
 		out = append(out, k)
 		rest = append(rest, left...)

@@ -86,7 +86,6 @@ func (d *Document) filled() *Document {
 	notNil(&d.NotComparedWhy)
 	notNil(&d.Members)
 	notNil(&d.Divergences)
-	notNil(&d.Keys)
 	notNil(&d.Leases)
 	notNil(&d.Lag)
 	notNil(&d.Consequences)
@@ -147,7 +146,10 @@ type comparison struct {
 	causes    []*cause
 	misread   []*cause // what may be a matter of reading only
 	floors    map[floor]uint64
-	bases     []int  // of each member, the lowest member that is compacted at the same revision and to the same rows
+	begins    map[int]align.From // where members begin that would begin elsewhere by themselves
+	twin      []int              // of each member, the first that holds the same by the same log; nil if no rows disagree
+	bases     []int              // of each member, the lowest member that is compacted at the same revision and to the same rows
+	keys      differingKeys
 	counted   func() // waits for what count finds out
 	mu        sync.Mutex
 	faults    []string // of reading while comparing
@@ -184,6 +186,10 @@ func (c *comparison) run() {
 	c.place()
 	c.compareOld()
 	c.compareTables()
+	c.findTails()
+	for _, k := range c.causes {
+		c.mayOriginate(k)
+	}
 	c.rowCauses()
 	c.sortCauses()
 	c.compareKeys()
@@ -203,8 +209,8 @@ func (c *comparison) readRows() {
 	c.doc.Common.CompactRevision = c.compact
 	c.together(func(spawn func(func())) {
 		spawn(c.readLogs)
-		c.findDiffering(tables)
-		mvcc.LinkShared(tables, c.shared)
+		noted := c.findDiffering(tables)
+		mvcc.LinkShared(tables, c.shared, noted)
 	})
 }
 
@@ -288,6 +294,8 @@ func (c *comparison) agreed(i, j int) int64 {
 type trace struct {
 	base   *trace // nil if it was aligned by itself
 	shared int    // how many steps of base are its own, too
+	// adopted is what those of its further steps cost that are as the base's: they are no cost of its own.
+	adopted int
 	align.Alignment
 }
 
@@ -305,6 +313,24 @@ func (t *trace) steps(f func(s *align.Step)) {
 		f(&t.Steps[i])
 	}
 }
+
+// sharedCost is what the steps that are those of another member cost. A row of entries that were applied again costs once.
+func (t *trace) sharedCost() (cost int) {
+	again, n := false, 0
+	t.steps(func(s *align.Step) {
+		if n++; n > t.shared {
+			return
+		}
+		if !again || !s.Again {
+			cost += s.Cost()
+		}
+		again = s.Again
+	})
+	return cost
+}
+
+// total is what all that befell the member costs, what it shares with others included.
+func (t *trace) total() int { return t.Cost + t.adopted + t.sharedCost() }
 
 // first is the first entry whose effect is known, 0 if none is.
 func (t *trace) first() uint64 {
@@ -330,15 +356,15 @@ func (c *comparison) align() {
 		c.inputs[i] = c.input(i)
 		c.auths[i].settle(func() int { return align.Align(c.inputs[i]).Cost })
 	})
-	cost, alone, twin := make([]int, len(c.ms)), make([]*align.Alignment, len(c.ms)), []int(nil)
+	cost, alone := make([]int, len(c.ms)), make([]*align.Alignment, len(c.ms))
 	if c.disagree() {
-		twin = c.twinned()
+		c.twin = c.twinned()
 		c.each(func(i int) {
-			if twin[i] == i {
+			if c.twin[i] == i {
 				alone[i] = align.Align(c.inputs[i])
 			}
 		})
-		for i, k := range twin {
+		for i, k := range c.twin {
 			if alone[k] != nil {
 				alone[i], cost[i] = alone[k], alone[k].Cost
 			}
@@ -360,17 +386,16 @@ func (c *comparison) align() {
 	})
 	c.bases = c.compactedAlike()
 	best := c.alignInOrder(order, alone)
-	traces := c.traces
+	traces, tried := c.traces, 0
 	// What is odd about the first one may be put down to the others. So the other witnesses that are as good are tried, too:
-	// what explains them all with the least is taken.
-	for k, i := range order[1:] {
-		f := order[0]
-		if best == 0 || cost[f] == 0 || twin[i] == twin[f] || alone[i].First != alone[f].First || c.logs.history[i] != c.logs.history[f] ||
-			c.ms[i].DB.CompactRevision() != c.ms[f].DB.CompactRevision() || len(c.ms[i].DB.Rows.Holes()) != len(c.ms[f].DB.Rows.Holes()) {
+	// what explains them all with the least is taken. That is no less than what explains the witness by itself.
+	for k, i := range order {
+		if k == 0 || best <= cost[i] || tried == maxWitnesses || !c.asGood(i, order[0], alone) {
 			continue
 		}
+		tried++
 		c.traces = make([]*trace, len(c.ms))
-		if n := c.alignInOrder(slices.Concat(order[k+1:k+2], order[:k+1], order[k+2:]), alone); n < best {
+		if n := c.alignInOrder(slices.Concat([]int{i}, order[:k], order[k+1:]), alone); n < best {
 			best, traces = n, c.traces
 		}
 	}
@@ -380,9 +405,19 @@ func (c *comparison) align() {
 	}
 }
 
+// maxWitnesses bounds how many other members are tried as the first one.
+const maxWitnesses = 3
+
+// asGood tells whether a member may as well be the first to be aligned: another one than it is, but as far as that.
+func (c *comparison) asGood(i, first int, alone []*align.Alignment) bool {
+	a, b := c.ms[i].DB, c.ms[first].DB
+	return c.twin != nil && alone[first].Cost > 0 && c.twin[i] != c.twin[first] && alone[i].First == alone[first].First && c.logs.history[i] == c.logs.history[first] &&
+		a.CompactRevision() == b.CompactRevision() && len(a.Rows.Holes()) == len(b.Rows.Holes())
+}
+
 // alignInOrder aligns every member after those before it, and returns what all that is odd about them costs.
 func (c *comparison) alignInOrder(order []int, alone []*align.Alignment) (cost int) {
-	c.floors = map[floor]uint64{}
+	c.floors, c.begins = map[floor]uint64{}, nil
 	for again := true; again; {
 		again, cost = false, 0
 		for k, i := range order {
@@ -392,6 +427,7 @@ func (c *comparison) alignInOrder(order []int, alone []*align.Alignment) (cost i
 				cost += costParted
 			}
 		}
+		again = again || c.begins == nil && c.beginAlike()
 	}
 	return cost
 }
@@ -460,13 +496,9 @@ func (c *comparison) compactedAlike() []int {
 func (c *comparison) sameAt(i, j int, revision int64) bool {
 	end, _ := slices.BinarySearch(c.differing, revision+1)
 	keys := c.keysOf(c.differing[:end])
-	if len(keys) == 0 {
-		return true
-	}
-	x, y := c.ms[i].DB.Rows.IndexKeys(keys), c.ms[j].DB.Rows.IndexKeys(keys)
-	for k := range keys {
-		_, a, ok := x.At(k, revision)
-		_, b, too := y.At(k, revision)
+	for _, k := range keys {
+		_, a, ok := c.ms[i].DB.Rows.At(k, revision)
+		_, b, too := c.ms[j].DB.Rows.At(k, revision)
 		if ok != too || ok && !sameRow(&a, &b) {
 			return false
 		}
@@ -498,6 +530,8 @@ func (c *comparison) lower(i int) bool {
 // alone is what the member's alignment by itself is, nil if that is not known yet.
 func (c *comparison) traceAfter(i int, others []int, alone *align.Alignment) *trace {
 	var best, begun, numbered *trace
+	var seen []place // of members that share them with each other
+	var further []func() *trace
 	for _, j := range others {
 		places := c.resume(i, j)
 		switch {
@@ -515,23 +549,36 @@ func (c *comparison) traceAfter(i int, others []int, alone *align.Alignment) *tr
 			}
 			continue
 		}
-		tried := make([]*trace, len(places))
-		if tried[0] = c.resumed(i, j, places[0]); tried[0].Cost == 0 {
-			return tried[0]
+		places = slices.DeleteFunc(places, func(p place) bool { return slices.Contains(seen, c.traces[j].root(p)) })
+		if len(places) == 0 {
+			continue
 		}
-		c.together(func(spawn func(func())) {
-			for k, p := range places[1:] {
-				spawn(func() { tried[k+1] = c.resumed(i, j, p) })
-			}
-		})
-		for _, t := range tried {
-			if t != nil && (best == nil || t.Cost < best.Cost) {
-				best = t
-			}
+		first := c.resumed(i, j, places[0])
+		if first.Cost == 0 {
+			return first
+		}
+		further = append(further, func() *trace { return first })
+		for _, p := range places[1:] {
+			further = append(further, func() *trace { return c.resumed(i, j, p) })
+		}
+		for _, p := range places {
+			seen = append(seen, c.traces[j].root(p))
+		}
+	}
+	tried := make([]*trace, len(further))
+	c.together(func(spawn func(func())) {
+		for k, f := range further {
+			spawn(func() { tried[k] = f() })
+		}
+	})
+	for _, t := range tried {
+		// What is odd about the shared part befell this member, too.
+		if t != nil && (best == nil || t.total() < best.total()) {
+			best = t
 		}
 	}
 	for _, j := range others {
-		if t := c.resumedBehind(i, j); t != nil && (best == nil || t.Cost <= best.Cost) {
+		if t := c.resumedBehind(i, j); t != nil && (best == nil || t.total() <= best.total()) {
 			best = t
 		}
 	}
@@ -541,6 +588,9 @@ func (c *comparison) traceAfter(i int, others []int, alone *align.Alignment) *tr
 	in := c.inputs[i]
 	if first, ok := c.floors[floor{c.logs.history[i], c.bases[i]}]; ok {
 		in.From = &align.From{Index: first - 1, Revision: in.Compact}
+	}
+	if from, ok := c.begins[i]; ok {
+		in.From = &from
 	}
 	if alone == nil || in.From != nil {
 		alone = align.Align(in)
@@ -563,8 +613,56 @@ func (c *comparison) sameNumber(i, j int) bool {
 }
 
 // costParted is what it costs to say that members which hold the same revisions where the log of one begins had come
-// there with different entries: that something else befell one of them before.
-const costParted = 20
+// there with different entries: that something else befell one of them before, of which nothing is left to show it.
+const costParted = 27
+
+// beginAlike looks for members whose logs begin with the same entry, and that are said to have come there with different
+// revisions although they hold the same: something unknown would have befallen one of them before. It makes them begin
+// with the same one, if that explains all of them better.
+func (c *comparison) beginAlike() bool {
+	var members []int
+	starts := map[int64]bool{}
+	parted := false
+	for i, t := range c.traces {
+		if t.first() == 0 || c.whole(i) || len(members) > 0 && (t.first() != c.traces[members[0]].first() || c.logs.history[i] != c.logs.history[members[0]]) {
+			continue
+		}
+		for _, j := range members {
+			a, b := t.startRevision(), c.traces[j].startRevision()
+			parted = parted || a != b && c.agreed(i, j) >= min(a, b)
+		}
+		members = append(members, i)
+		starts[t.startRevision()] = true
+	}
+	if !parted {
+		return false
+	}
+	var best map[int]align.From
+	least := math.MaxInt
+	for _, s := range slices.Sorted(maps.Keys(starts)) {
+		total, begins := 0, map[int]align.From{}
+		for _, i := range members {
+			t := c.traces[i]
+			cost := t.total()
+			if t.startRevision() != s {
+				cost += costParted
+				in := c.inputs[i]
+				in.From = &align.From{Index: t.first() - 1, Revision: s}
+				if s >= in.Compact && s <= c.last[i] {
+					if n := align.Align(in).Cost; n < cost {
+						cost, begins[i] = n, *in.From
+					}
+				}
+			}
+			total += cost
+		}
+		if total < least {
+			least, best = total, begins
+		}
+	}
+	c.begins = best
+	return len(best) > 0
+}
 
 // resumed aligns member i behind a place of member j's alignment.
 func (c *comparison) resumed(i, j int, p place) *trace {
@@ -586,7 +684,8 @@ func (c *comparison) resumedBehind(i, j int) *trace {
 	upTo := c.agreedBut(i, j, single)
 	at := place{From: align.From{Index: t.first() - 1, Revision: t.startRevision()}}
 	var steps []align.Step // from the first of those rows on
-	shared, kept, cost, known, done := 0, 0, 0, true, false
+	shared, kept, cost, adopted, known, again, done := 0, 0, 0, 0, true, false, false
+	last := 0 // of adopted, with the steps behind the last revision
 	t.steps(func(s *align.Step) {
 		if done = done || !known || s.Revision > upTo || s.Index > c.ms[i].DB.Tables.ConsistentIndex; done {
 			return
@@ -605,12 +704,15 @@ func (c *comparison) resumedBehind(i, j int) *trace {
 			shared = at.shared
 			at.Index, at.Revision = max(at.Index, s.Index), max(at.Revision, s.Revision)
 			return
+		case !again || !s.Again:
+			last += s.Cost()
 		}
+		again = s.Again
 		if s.Index > 0 {
 			at.Index = s.Index
 		}
 		if steps = append(steps, own); s.Revision > 0 {
-			at.Revision, kept = s.Revision, len(steps)
+			at.Revision, kept, adopted = s.Revision, len(steps), last
 			in.From = &align.From{Index: at.Index, Revision: at.Revision}
 		}
 	})
@@ -619,7 +721,7 @@ func (c *comparison) resumedBehind(i, j int) *trace {
 	}
 	a := *align.Align(in)
 	a.Steps, a.Cost = append(steps[:kept:kept], a.Steps...), a.Cost+cost
-	return &trace{base: t, shared: shared, Alignment: a}
+	return &trace{base: t, shared: shared, adopted: adopted, Alignment: a}
 }
 
 // agreedBut is agreed, if some revisions are left out.
@@ -712,6 +814,16 @@ func (c *comparison) isolated(i, j int) (single []int64) {
 type place struct {
 	align.From
 	shared int
+	of     *trace // of which these steps are, nil if that does not matter
+}
+
+// root is a place as that of the trace of which the last of the steps before it is.
+func (t *trace) root(p place) place {
+	for t.base != nil && p.shared <= t.shared {
+		t = t.base
+	}
+	p.of = t
+	return p
 }
 
 // maxPlaces bounds how many places of each kind are tried.

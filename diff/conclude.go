@@ -1,6 +1,7 @@
 package diff
 
 import (
+	"maps"
 	"math"
 	"slices"
 
@@ -65,7 +66,7 @@ func (c *comparison) conclude() {
 	switch {
 	case len(d.Divergences) > 0:
 		d.Verdict = Diverged
-	case len(d.Keys) > 0 || d.Counts.Consequences > 0:
+	case d.Keys.Len() > 0 || d.Counts.Consequences > 0:
 		d.Verdict = Diverged
 		d.Divergences = append(d.Divergences, c.write(&cause{layer: LayerApply, what: unexplained}))
 	case len(d.Reasons) > 0:
@@ -310,7 +311,7 @@ func (c *comparison) write(k *cause) Divergence {
 			keys[string(ch.Key)] = struct{}{}
 		}
 	}
-	for _, key := range sorted(keys) {
+	for _, key := range slices.Sorted(maps.Keys(keys)) {
 		if text, b64 := Key(key).named(); b64 != "" {
 			v.KeysBase64 = append(v.KeysBase64, b64)
 		} else {
@@ -336,6 +337,9 @@ func (c *comparison) write(k *cause) Divergence {
 	return v
 }
 
+// single tells whether a cause is of one entry, or of one that led to it, and not of neighbours that write the same.
+func (k *cause) single() bool { return len(k.instead) > 0 && k.interval.Last == k.index }
+
 // maxCandidates bounds how many of the entries that could be meant are listed.
 const maxCandidates = 10
 
@@ -345,7 +349,7 @@ func (c *comparison) candidates(k *cause) []Entry {
 	i := k.witness()
 	want := c.entry(i, k.index)
 	for x := k.interval.First; x <= k.interval.Last && len(out) < maxCandidates; x++ {
-		if e := c.entry(i, x); e != nil && want != nil && e.Type == want.Type {
+		if e := c.entry(i, x); e != nil && want != nil && (e.Type == want.Type && !k.single() || x == k.index || slices.Contains(k.instead, x)) {
 			out = append(out, *e)
 		}
 	}

@@ -76,7 +76,7 @@ type Document struct {
 	// Consequences are departures that an earlier divergence led to by itself, such as writes that a member refuses
 	// because its auth revision had departed before.
 	Consequences []Divergence `json:"consequences"`
-	Keys         []KeyDiff    `json:"keys"`
+	Keys         KeyDiffs     `json:"keys"`
 	Leases       []LeaseDiff  `json:"leases"`
 	// KnownBugs are those of etcd that show in the members' files, whether or not they made them diverge.
 	KnownBugs []KnownBug `json:"known_bugs"`
@@ -177,7 +177,7 @@ type Divergence struct {
 	What string `json:"what"`
 	// Entries are all entries that show this cause, if there are more than one.
 	Entries []uint64 `json:"entries,omitempty"`
-	// Candidates are the entries of EntryInterval that write the same, at most 10 of them.
+	// Candidates are the entries of EntryInterval that write the same, or that may have led to this, at most 10 of them.
 	Candidates []Entry `json:"candidates,omitempty"`
 	// RevisionInterval bounds the revision where the entry is not known.
 	RevisionInterval *RevisionInterval `json:"revision_interval,omitempty"`
@@ -299,35 +299,6 @@ type PlanCopy struct {
 	OtherKeys         []string `json:"other_keys"`
 	LostLeases        []ID     `json:"lost_leases"`
 	ResurrectedLeases []ID     `json:"resurrected_leases"`
-}
-
-// KeyDiff is a live key on which members disagree.
-type KeyDiff struct {
-	Key        Key
-	Difference string // "missing", "value" or "lease"
-	ByMember   map[string]KeyState
-}
-
-// MarshalJSON writes the key as text if it is.
-func (d KeyDiff) MarshalJSON() ([]byte, error) {
-	text, b64 := d.Key.named()
-	return json.Marshal(struct {
-		Key        string              `json:"key,omitempty"`
-		B64        string              `json:"key_base64,omitempty"`
-		Difference string              `json:"difference"`
-		ByMember   map[string]KeyState `json:"by_member"`
-	}{text, b64, d.Difference, d.ByMember})
-}
-
-// KeyState is a key on one member, its value as size and hash only.
-type KeyState struct {
-	Present        bool   `json:"present"`
-	ModRevision    int64  `json:"mod_revision"`
-	CreateRevision int64  `json:"create_revision"`
-	Version        int64  `json:"version"`
-	Lease          ID     `json:"lease"`
-	ValueSize      int    `json:"value_size"`
-	ValueSHA256    string `json:"value_sha256"`
 }
 
 // LeaseDiff is a lease on which members disagree.

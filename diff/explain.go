@@ -129,12 +129,15 @@ func (c *comparison) plan(b *bugs.Case) {
 		return // nothing was compared
 	}
 	var d bugs.Differences
-	for _, k := range c.doc.Keys {
-		x := bugs.Key{Name: k.Key.String(), Present: make([]bool, len(b.Members))}
-		for i, m := range b.Members {
-			x.Present[i] = k.ByMember[m.Label].Present
+	d.Keys = make([]bugs.Key, len(c.keys.keys))
+	present := make([]bool, len(c.keys.keys)*len(b.Members))
+	for k, key := range c.keys.keys {
+		n := len(b.Members)
+		x := bugs.Key{Name: Key(key).String(), Present: present[k*n : (k+1)*n : (k+1)*n]}
+		for i := range c.ms { // b.Members begin with these
+			x.Present[i] = c.keys.rows[k*len(c.ms)+i] >= 0
 		}
-		d.Keys = append(d.Keys, x)
+		d.Keys[k] = x
 	}
 	for _, l := range c.doc.Leases {
 		x := bugs.Lease{ID: int64(l.ID), Present: make([]bool, len(b.Members))}

@@ -5,9 +5,9 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"sync"
 
 	"etcd-autopsy/inspect"
+	"etcd-autopsy/inspect/evidence"
 	"etcd-autopsy/inspect/mvcc"
 )
 
@@ -83,9 +83,9 @@ type HashParting struct {
 // have in common.
 func Hashes(ms []*inspect.Member, rev int64) *HashDocument {
 	d := &HashDocument{SchemaVersion: SchemaVersion, Verdict: Consistent, Reasons: []string{}, Members: make([]MemberHash, len(ms)), Partings: []HashParting{}}
-	var wg sync.WaitGroup
+	var wg evidence.Group
 	for i, m := range ms {
-		wg.Go(func() { d.Members[i] = memberHash(m, rev) })
+		wg.Go(m.Origin, func() { d.Members[i] = memberHash(m, rev) })
 	}
 	wg.Wait()
 	var dbs []*inspect.Member
@@ -127,12 +127,7 @@ func memberHash(m *inspect.Member, rev int64) MemberHash {
 		return h
 	}
 	h.Revision, h.CompactRevision = m.DB.Revision(), m.DB.CompactRevision()
-	st := m.DB.Status()
-	h.Complete = m.DB.Whole && !st.Partial // of the log nothing is needed
-	h.Status = &HashStatus{
-		Hash: st.Hash, HashHex: fmt.Sprintf("%x", st.Hash), Revision: st.Revision, TotalKeys: st.Keys, TotalRows: st.Rows,
-		TotalSize: st.Size, Version: st.Version, BackendHash: st.Backend,
-	}
+	var wg evidence.Group
 	h.HashRevision = cmp.Or(rev, h.Revision)
 	switch {
 	case h.HashRevision > h.Revision:
@@ -140,7 +135,14 @@ func memberHash(m *inspect.Member, rev int64) MemberHash {
 	case h.HashRevision < h.CompactRevision:
 		h.Error = fmt.Sprintf("revision %d was compacted: hashes are known from revision %d on", rev, h.CompactRevision)
 	default:
-		h.HashKV = m.DB.Rows.HashKV(h.HashRevision, h.CompactRevision)
+		wg.Go(m.Origin, func() { h.HashKV = m.DB.Rows.HashKV(h.HashRevision, h.CompactRevision) })
+	}
+	st := m.DB.Status()
+	wg.Wait()
+	h.Complete = m.DB.Whole && !st.Partial // of the log nothing is needed
+	h.Status = &HashStatus{
+		Hash: st.Hash, HashHex: fmt.Sprintf("%x", st.Hash), Revision: st.Revision, TotalKeys: st.Keys, TotalRows: st.Rows,
+		TotalSize: st.Size, Version: st.Version, BackendHash: st.Backend,
 	}
 	return h
 }

@@ -1,9 +1,6 @@
 package diff
 
 import (
-	"cmp"
-	"slices"
-
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
 	"etcd-autopsy/diff/align"
@@ -22,19 +19,11 @@ type history struct {
 	authWrites          []authz.Write
 	alarmed             map[alarmID]bool // those that are on as far as the log is read
 	refusing            []turn           // when alarms that refuse writes came on and went off
-	proposed            []authLevel      // in order
+	checked             []checked        // requests with a higher auth revision than all before
 }
 
-// authLevel is an entry that was proposed at a higher auth revision than all before it: the auth store had come to that
-// when the entry was applied, at the latest.
-type authLevel struct{ index, revision uint64 }
-
-// outdated tells whether a request was proposed at an auth revision that the auth store had left behind, which it refuses
-// while auth is on.
-func (h *history) outdated(index uint64, r *raftlog.Request) bool {
-	n, _ := slices.BinarySearchFunc(h.proposed, index, func(l authLevel, x uint64) int { return cmp.Compare(l.index, x) })
-	return r.User != "" && n > 0 && r.AuthRevision < h.proposed[n-1].revision
-}
+// checked is the auth revision at which the request of an entry was checked before it was proposed.
+type checked struct{ index, revision uint64 }
 
 // turn is a change of the alarms: behind the entry some are on, or none.
 type turn struct {
@@ -57,8 +46,8 @@ func (h *history) visit(e *align.Entry, r *raftlog.Request) {
 	case isAuthWrite(r.Type):
 		h.authWrites = append(h.authWrites, authz.Write{Index: e.Index, Request: r})
 	}
-	if n := len(h.proposed); r.AuthRevision > 0 && (n == 0 || h.proposed[n-1].revision < r.AuthRevision) {
-		h.proposed = append(h.proposed, authLevel{e.Index, r.AuthRevision})
+	if n := len(h.checked); r.User != "" && (n == 0 || r.AuthRevision > h.checked[n-1].revision) {
+		h.checked = append(h.checked, checked{e.Index, r.AuthRevision})
 	}
 	in := r.Internal
 	switch {

@@ -16,7 +16,7 @@ import (
 // spread finds the entries that could stand in for a cause's: neighbours that write the same, so that the rows are the
 // same whichever of them was left out, or applied again. The interval between the outermost two contains the truth.
 func (c *comparison) spread(k *cause) {
-	if k.index == 0 || len(k.odd) == 0 || !k.again && (k.rule != nil || k.outcome != align.Refused) {
+	if k.index == 0 || len(k.odd) == 0 || !k.again && (k.rule != nil || k.outcome != align.Refused && k.outcome != align.OtherBranch) {
 		return
 	}
 	first, last := uint64(math.MaxUint64), uint64(0)
@@ -116,6 +116,8 @@ func (c *comparison) reading(k *cause, i int) (first, last uint64) {
 			first, last = min(first, lo), max(last, hi)
 		}
 		return first, last
+	case k.outcome == align.OtherBranch:
+		return c.branched(i, k.index)
 	case len(k.entries) > 1:
 		return c.slideRun(i, k)
 	}
@@ -172,6 +174,92 @@ func (c *comparison) begun(i int, index uint64) (first, last uint64) {
 		}
 	}
 	return first, last
+}
+
+// branched is the range of transactions that may have taken the other branch instead of one, so that all others did what
+// they should.
+func (c *comparison) branched(i int, index uint64) (first, last uint64) {
+	var steps []*align.Step
+	at := -1
+	c.traces[i].steps(func(s *align.Step) {
+		if s.Index == index && s.Outcome == align.OtherBranch {
+			at = len(steps)
+		}
+		steps = append(steps, s)
+	})
+	first, last = index, index
+	if at < 0 {
+		return first, last
+	}
+	for n := max(at-maxBegun, 0); n <= min(at+maxBegun, len(steps)-1); n++ {
+		if c.mayBranch(i, steps[min(n, at):max(n, at)+1], steps[n]) {
+			first, last = min(first, steps[n].Index), max(last, steps[n].Index)
+		}
+	}
+	for _, dir := range []int{-1, 1} {
+		if n := c.mayRepeat(i, steps, at, dir); n >= 0 {
+			lo, hi := c.alikeContent(i, steps[n].Index, steps, n)
+			first, last = min(first, lo), max(last, hi)
+		}
+	}
+	return first, last
+}
+
+// mayRepeat is the next step in one direction that may have been applied twice instead of the other branch having been
+// taken at a step, -1 if it cannot have been.
+func (c *comparison) mayRepeat(i int, steps []*align.Step, at, dir int) int {
+	in, s := &c.inputs[i], steps[at]
+	n := at + dir
+	for n >= 0 && n < len(steps) && steps[n].Revision == 0 {
+		n += dir
+	}
+	if n < 0 || n >= len(steps) || steps[n].Outcome != align.Applied || steps[n].Again {
+		return -1
+	}
+	state := s.Revision - 1 // that the transaction met then
+	if dir < 0 {
+		state = s.Revision
+	}
+	e, txn := find(c.views[i].entries, steps[n].Index), find(c.views[i].entries, s.Index)
+	if e == nil || txn == nil || len(in.Predict(txn, state)) > 0 || !align.Same(in.Predict(e, s.Revision-1), in.Table.Group(s.Revision)) {
+		return -1
+	}
+	return n
+}
+
+// mayBranch tells whether some steps made the revisions that they did if one of them took the other branch, and all
+// others what their compares demand.
+func (c *comparison) mayBranch(i int, steps []*align.Step, other *align.Step) bool {
+	in := &c.inputs[i]
+	at, end := int64(0), int64(0)
+	for _, s := range steps {
+		if s.Revision > 0 && at == 0 {
+			at = s.Revision - 1
+		}
+		end = max(end, s.Revision)
+	}
+	for _, s := range steps {
+		e := find(c.views[i].entries, s.Index)
+		if e == nil || s.Again {
+			return false
+		}
+		rows := in.Table.Group(at + 1)
+		want := in.Predict(e, at)
+		judged := in.Judge(s.Index, e.Request(), want, func(lease int64) []string { return in.Index.Attached(lease, at) })
+		switch {
+		case s == other:
+			if align.Same(want, rows) || !slices.ContainsFunc(in.Branches(e, at), func(b []align.Change) bool { return align.Same(b, rows) }) {
+				return false
+			}
+			at++
+		case len(want) == 0 || judged == align.Denied:
+		case align.Same(want, rows):
+			at++
+		default:
+			return false
+		}
+	}
+	return at == end
 }
 
 // maxBegun is how far before the first entry that was applied again others are looked for.

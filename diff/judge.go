@@ -1,6 +1,7 @@
 package diff
 
 import (
+	"cmp"
 	"math"
 	"slices"
 
@@ -16,8 +17,28 @@ type auth struct {
 	timeline *authz.Timeline   // nil if not known
 	others   []*authz.Timeline // further ones, by other odd writes, that explain the tables as well
 	plain    *authz.Timeline   // if entries seem to have been applied again: the tables may as well have been changed in the end
+	detours  []*authz.Timeline // those in which one write was left out that the tables do not show
 	turns    []authTurn        // where only that is known: when auth came on and went off
 	before   bool
+	settled  *authz.State // the tables, nil if they do not tell what held behind the last write
+	last     uint64       // write
+}
+
+// state is what an entry meets, nil if that is not known.
+func (a *auth) state(index uint64) *authz.State {
+	switch {
+	case a.timeline != nil:
+		return a.timeline.At(index)
+	case a.settled != nil && index > a.last:
+		return a.settled
+	}
+	return nil
+}
+
+// denies tells whether permissions are known to refuse a request at an entry.
+func (a *auth) denies(index uint64, r *raftlog.Request, attached func(lease int64) []string) bool {
+	s := a.state(index)
+	return s != nil && s.Denies(r, attached)
 }
 
 type authTurn struct {
@@ -47,6 +68,15 @@ func (c *comparison) authOf(i int) *auth {
 		if len(all) > 0 && all[0].Again {
 			a.plain = authz.Plain(applied)
 		}
+		if len(all) == 1 && all[0].Odd == 0 {
+			a.detours = authz.Detours(applied, m.DB.Tables)
+		}
+	}
+	if len(applied) > 0 {
+		a.last = applied[len(applied)-1].Index
+	}
+	if m.DB.Tables.HasTerm && c.vouchedAuth(i, a.last) {
+		a.settled = authz.Of(m.DB.Tables)
 	}
 	// Backwards from what the db says in the end: an entry that asked for something else had no effect.
 	for _, w := range slices.Backward(applied) {
@@ -62,6 +92,24 @@ func (c *comparison) authOf(i int) *auth {
 	return a
 }
 
+// vouchedAuth tells whether another member that has applied the same auth entries, the last of which is given, has the same
+// auth tables as member i, and none has others: then they are what these entries led to.
+func (c *comparison) vouchedAuth(i int, last uint64) bool {
+	vouched := false
+	for j, o := range c.ms {
+		t := o.DB.Tables
+		late := func(w authz.Write) bool { return last < w.Index && w.Index <= t.ConsistentIndex }
+		if j == i || t.ConsistentIndex < last || !t.HasTerm || !o.DB.Whole || slices.ContainsFunc(c.views[j].authWrites, late) {
+			continue
+		}
+		if !authz.Of(c.ms[i].DB.Tables).Equal(t) {
+			return false
+		}
+		vouched = true
+	}
+	return vouched && c.ms[i].DB.Whole
+}
+
 // maxTimelines bounds how many odd writes are told apart by what they would have led to.
 const maxTimelines = 64
 
@@ -71,6 +119,7 @@ const costEdited = 40
 // settle takes those of several timelines that explain the rows best: an odd write that should have led to requests that
 // are refused, or are not, is none. Where the rows are better explained without any, the tables were changed otherwise.
 func (a *auth) settle(cost func() int) {
+	a.detour(cost)
 	if a.plain == nil && len(a.others) == 0 || len(a.others) >= maxTimelines {
 		return
 	}
@@ -93,6 +142,33 @@ func (a *auth) settle(cost func() int) {
 			return
 		}
 		a.timeline = t
+	}
+}
+
+// maxDetour is the cost of what may as well have gone wrong by itself as because a write of the auth tables was left out:
+// one entry without effect, or applied again.
+const maxDetour = 25
+
+// detour takes the timeline in which one write was left out if that explains all that is odd about the rows, and that is
+// more than one thing. If it is one, both may be, and such timelines are kept.
+func (a *auth) detour(cost func() int) {
+	if len(a.detours) == 0 {
+		return
+	}
+	straight, all := a.timeline, a.detours
+	a.detours = nil
+	without := cost()
+	if without == 0 {
+		return
+	}
+	for _, t := range all {
+		if a.timeline = t; cost() == 0 {
+			a.detours = append(a.detours, t)
+		}
+	}
+	a.timeline = straight
+	if len(a.detours) > 0 && without > maxDetour {
+		a.timeline, a.others, a.detours = a.detours[0], a.detours[1:], nil
 	}
 }
 
@@ -122,13 +198,14 @@ func (c *comparison) judge(i int) align.Judge {
 			}
 		}
 		switch {
-		case a.timeline != nil:
-			if a.timeline.At(index).Denies(r, attached) {
+		case a.state(index) != nil:
+			if a.denies(index, r, attached) {
 				return align.Denied
 			}
-		case a.on(index) && h.outdated(index, r):
+		case !a.on(index):
+		case h.outdated(index, r) && authz.Closed().Denies(r, attached):
 			return align.Denied
-		case a.on(index):
+		default:
 			verdict = align.Doubtful
 		}
 		alarm, known := h.alarmAt(index)
@@ -143,6 +220,16 @@ func (c *comparison) judge(i int) align.Judge {
 		}
 		return verdict
 	}
+}
+
+// outdated tells whether a request is refused while auth is on, whatever it asks for: it names no user, or was checked at
+// an auth revision that an earlier one shows to be past.
+func (h *history) outdated(index uint64, r *raftlog.Request) bool {
+	if r.User == "" {
+		return true
+	}
+	n, _ := slices.BinarySearchFunc(h.checked, index, func(t checked, x uint64) int { return cmp.Compare(t.index, x) })
+	return n > 0 && r.AuthRevision < h.checked[n-1].revision
 }
 
 // alarmAt is the state of the alarms that an entry meets, known if the log tells.

@@ -11,18 +11,48 @@ import (
 	"etcd-autopsy/inspect/mvcc"
 )
 
-// keysOf collects the keys of all rows of some main revisions.
-func (c *comparison) keysOf(mains []int64) map[string]struct{} {
-	keys := map[string]struct{}{}
+// keysOf collects the keys of all rows of some main revisions, in order. They are parts of the files.
+func (c *comparison) keysOf(mains []int64) [][]byte {
+	var keys [][]byte
+	seen := make([][]bool, len(c.ms)) // by the last row of the key on the first member that has one
+	for i, m := range c.ms {
+		if len(mains) > 0 {
+			seen[i] = make([]bool, m.DB.Rows.Len())
+		}
+	}
 	for _, main := range mains {
 		for _, m := range c.ms {
 			for _, r := range m.DB.Rows.Group(main) {
-				keys[string(r.Key())] = struct{}{}
+				key := r.Key()
+				for j, o := range c.ms {
+					last := o.DB.Rows.LastOf(key)
+					if last < 0 {
+						continue
+					}
+					if !seen[j][last] {
+						seen[j][last] = true
+						keys = append(keys, key)
+					}
+					break
+				}
 			}
 		}
 	}
+	slices.SortFunc(keys, bytes.Compare)
 	return keys
 }
+
+// differingKeys are keys on which members disagree.
+type differingKeys struct {
+	keys  [][]byte
+	kinds []string
+	rows  []int32 // for each key of each member, the row that is the key's at the common index, or one of these
+}
+
+const (
+	noRow   int32 = -1 // the key is not there
+	unknown int32 = -2 // pages that could not be read may hold it
+)
 
 // compareKeys compares what is alive at the common index.
 func (c *comparison) compareKeys() {
@@ -34,24 +64,65 @@ func (c *comparison) compareKeys() {
 			members = append(members, i)
 		}
 	}
-	if len(keys) == 0 || len(members) < 2 {
+	if len(members) < 2 {
 		return
 	}
-	ixs := c.indexOf(keys)
-	for _, k := range sorted(keys) {
-		states := make([]*mvcc.KeyValue, len(c.ms))
+	d := &c.keys
+	states := make([]*mvcc.KeyValue, len(c.ms))
+	rows := make([]int32, len(c.ms))
+	for _, k := range keys {
 		known := members[:0:0]
+		for i := range c.ms {
+			states[i], rows[i] = nil, unknown
+		}
 		for _, i := range members {
-			kv, _, ok := ixs[i].At(k, c.at[i])
-			if ok {
+			t := c.ms[i].DB.Rows
+			n := t.RowAt(k, c.at[i])
+			var kv mvcc.KeyValue
+			if n >= 0 {
+				if r := t.Row(n); r.Tombstone || kv.Decode(r.Value) != nil {
+					n = -1
+				}
+			}
+			if n >= 0 {
 				states[i] = &kv
 			}
-			if !c.unsure(i, kv.Mod, ok) {
-				known = append(known, i)
+			if !c.unsure(i, kv.Mod, n >= 0) {
+				known, rows[i] = append(known, i), int32(n)
 			}
 		}
-		c.compareKey(k, known, states)
+		if kind := c.compareKey(known, states); kind != "" {
+			d.keys, d.kinds, d.rows = append(d.keys, k), append(d.kinds, kind), append(d.rows, rows...)
+		}
 	}
+	c.doc.Keys = KeyDiffs{len(d.keys), c.keyDiff}
+}
+
+// keyDiff reads what members hold.
+func (c *comparison) keyDiff(k int, brief bool) KeyDiff {
+	d := KeyDiff{Key: Key(c.keys.keys[k]), Difference: c.keys.kinds[k], ByMember: make(map[string]KeyState, len(c.ms))}
+	for i, m := range c.ms {
+		switch n := c.keys.rows[k*len(c.ms)+i]; n {
+		case unknown:
+		case noRow:
+			d.ByMember[m.Label] = KeyState{}
+		default:
+			var kv mvcc.KeyValue
+			if r := m.DB.Rows.Row(int(n)); kv.Decode(r.Value) != nil {
+				continue // the file changes
+			}
+			s := KeyState{
+				Present: true, ModRevision: kv.Mod, CreateRevision: kv.Create, Version: kv.Version, Lease: ID(uint64(kv.Lease)),
+				ValueSize: len(kv.Value),
+			}
+			if !brief {
+				sum := sha256.Sum256(kv.Value)
+				s.ValueSHA256 = hex.EncodeToString(sum[:])
+			}
+			d.ByMember[m.Label] = s
+		}
+	}
+	return d
 }
 
 // unsure tells whether a newer row of a key may be missing on member i because a page could not be read.
@@ -64,11 +135,11 @@ func (c *comparison) unsure(i int, mod int64, present bool) bool {
 	return false
 }
 
-func (c *comparison) compareKey(k string, known []int, states []*mvcc.KeyValue) {
+// compareKey says in what members differ on a key, and counts it.
+func (c *comparison) compareKey(known []int, states []*mvcc.KeyValue) (difference string) {
 	if len(known) < 2 {
-		return
+		return ""
 	}
-	var difference string
 	shifted := false
 	first := states[known[0]]
 	for _, i := range known[1:] {
@@ -93,7 +164,7 @@ func (c *comparison) compareKey(k string, known []int, states []*mvcc.KeyValue) 
 		if shifted {
 			n.KeysShifted++
 		}
-		return
+		return ""
 	case "missing":
 		n.KeysMissing++
 	case "value":
@@ -102,35 +173,7 @@ func (c *comparison) compareKey(k string, known []int, states []*mvcc.KeyValue) 
 		n.KeysLease++
 	}
 	n.KeysDiffering++
-	d := KeyDiff{Key: Key(k), Difference: difference, ByMember: map[string]KeyState{}}
-	for _, i := range known {
-		var st KeyState
-		if s := states[i]; s != nil {
-			sum := sha256.Sum256(s.Value)
-			st = KeyState{
-				Present: true, ModRevision: s.Mod, CreateRevision: s.Create, Version: s.Version, Lease: ID(uint64(s.Lease)),
-				ValueSize: len(s.Value), ValueSHA256: hex.EncodeToString(sum[:]),
-			}
-		}
-		d.ByMember[c.ms[i].Label] = st
-	}
-	c.doc.Keys = append(c.doc.Keys, d)
-}
-
-// indexOf indexes some keys of every member.
-func (c *comparison) indexOf(keys map[string]struct{}) []*mvcc.Index {
-	ixs := make([]*mvcc.Index, len(c.ms))
-	c.each(func(i int) { ixs[i] = c.ms[i].DB.Rows.IndexKeys(keys) })
-	return ixs
-}
-
-func sorted(set map[string]struct{}) []string {
-	keys := make([]string, 0, len(set))
-	for k := range set {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
+	return difference
 }
 
 // compareOld compares what compaction left at and below the highest compact revision: of each key its last revision,
@@ -140,15 +183,10 @@ func (c *comparison) compareOld() {
 		return
 	}
 	old, _ := slices.BinarySearch(c.differing, c.compact+1)
-	keys := c.keysOf(c.differing[:old])
-	if len(keys) == 0 {
-		return
-	}
-	ixs := c.indexOf(keys)
 	byGroups := map[string]*cause{}
 	var order []string
-	for _, k := range sorted(keys) {
-		c.oldKey(k, ixs, byGroups, &order)
+	for _, k := range c.keysOf(c.differing[:old]) {
+		c.oldKey(k, byGroups, &order)
 	}
 	for _, id := range order {
 		c.causes = append(c.causes, byGroups[id])
@@ -156,12 +194,12 @@ func (c *comparison) compareOld() {
 }
 
 // oldKey compares what is left of one key, and adds it to the cause of the members that it tells apart.
-func (c *comparison) oldKey(k string, ixs []*mvcc.Index, byGroups map[string]*cause, order *[]string) {
+func (c *comparison) oldKey(k []byte, byGroups map[string]*cause, order *[]string) {
 	rows := make([]*mvcc.Row, len(c.ms))
 	var known []int
 	for i := range c.ms {
 		// A member that has not come as far as the compact revision shows the key as it was when it stopped.
-		_, r, ok := ixs[i].At(k, min(c.compact, c.last[i]))
+		_, r, ok := c.ms[i].DB.Rows.At(k, min(c.compact, c.last[i]))
 		if ok {
 			rows[i] = &r
 		}
@@ -216,7 +254,7 @@ func (c *comparison) oldKey(k string, ixs []*mvcc.Index, byGroups map[string]*ca
 	if all && (kk.latest == 0 || newest < kk.latest) {
 		kk.latest = newest
 	}
-	kk.keys = append(kk.keys, k)
+	kk.keys = append(kk.keys, string(k))
 }
 
 // sides splits members by what is left of a key. One that stopped before the compact revision may agree with several

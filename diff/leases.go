@@ -111,14 +111,20 @@ func (c *comparison) uses(k *cause, leases []int64) bool {
 	return true
 }
 
-// followGrants makes consequences of requests that want a lease which a user's request was to grant, on members that
-// refuse what this user asks for.
+// followGrants makes consequences of requests that want a lease which a user's request was to grant, or that an alarm
+// refuses which it was to turn on, on members that refuse what this user asks for.
 func (c *comparison) followGrants() {
 	for _, x := range c.causes {
-		if x.layer != LayerApply || x.outcome != align.Refused || x.again || x.of != nil || len(x.entries) > 1 {
+		if x.layer != LayerApply || x.again || x.of != nil || len(x.entries) > 1 {
 			continue
 		}
-		grant := c.grantFor(x)
+		var grant uint64
+		switch x.outcome {
+		case align.Refused:
+			grant = c.grantFor(x)
+		case align.Permitted:
+			grant = c.alarmFor(x)
+		}
 		if grant == 0 {
 			continue
 		}
@@ -148,6 +154,14 @@ func (c *comparison) grantFor(k *cause) (grant uint64) {
 		}
 	}
 	return grant
+}
+
+// alarmFor is the entry that turned the alarm on which refuses a cause's entry, 0 if there is none.
+func (c *comparison) alarmFor(k *cause) uint64 {
+	if t, known := c.views[k.odd[0]].alarmAt(k.index); known && t.on {
+		return t.index
+	}
+	return 0
 }
 
 // sameUser tells whether a user sent all entries of a cause, and another entry.

@@ -208,13 +208,13 @@ func (a *account) why(e *align.Entry, r *raftlog.Request, b *booking) string {
 		}
 	}
 	attached := func(id int64) []string { return in.Index.Attached(id, b.before) }
-	switch tl := au.timeline; {
-	case tl != nil && tl.At(e.Index).Denies(r, attached), tl == nil && au.on(e.Index):
+	switch st := au.state(e.Index); {
+	case st != nil && st.Denies(r, attached), st == nil && au.on(e.Index):
 		switch {
 		case r.User == "":
 			return sure + "refused: auth is on, and the request names no user"
-		case tl != nil && r.AuthRevision < tl.At(e.Index).Revision:
-			return fmt.Sprintf("refused: it was checked at auth revision %d, and that is %d now", r.AuthRevision, tl.At(e.Index).Revision)
+		case st != nil && r.AuthRevision < st.Revision:
+			return fmt.Sprintf("refused: it was checked at auth revision %d, and that is %d now", r.AuthRevision, st.Revision)
 		}
 		return sure + "refused: user " + Key(r.User).String() + " has no permission for it"
 	}

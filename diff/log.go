@@ -225,7 +225,7 @@ func contradictions(a, b *inspect.Member) []int64 {
 	if a.DB == nil || b.DB == nil {
 		return nil
 	}
-	d := differingBetween([]*mvcc.Table{a.DB.Rows, b.DB.Rows}, 0, min(a.DB.Revision(), b.DB.Revision())+1)
+	d := differingBetween([]*mvcc.Table{a.DB.Rows, b.DB.Rows}, 0, min(a.DB.Revision(), b.DB.Revision())+1, nil)
 	return slices.DeleteFunc(d.mains, func(main int64) bool {
 		return !a.DB.Rows.HasGroup(main) || !b.DB.Rows.HasGroup(main)
 	})

@@ -17,8 +17,13 @@ type parting struct {
 
 // findDiffering finds the main revisions of which not all tables hold the same rows, and how many rows from the first on
 // each table shares with the first one, byte for byte. It is one pass over all rows, on all processors: nearly always all
-// rows are the same, and all that follows looks at the others alone.
-func (c *comparison) findDiffering(tables []*mvcc.Table) {
+// rows are the same, and all that follows looks at the others alone. It returns the digests of the first table, which fall
+// off on the way.
+func (c *comparison) findDiffering(tables []*mvcc.Table) mvcc.Digests {
+	if c.shared = []int{tables[0].Len()}; len(tables) == 1 {
+		return nil
+	}
+	noted := tables[0].NewDigests()
 	var last int64
 	for _, t := range tables {
 		last = max(last, t.Last())
@@ -42,7 +47,7 @@ func (c *comparison) findDiffering(tables []*mvcc.Table) {
 			if w > 0 {
 				from = cut(w)
 			}
-			spawn(func() { parts[w] = differingBetween(tables, from, cut(w+1)) })
+			spawn(func() { parts[w] = differingBetween(tables, from, cut(w+1), noted) })
 		}
 	})
 	c.shared = make([]int, len(tables))
@@ -58,6 +63,7 @@ func (c *comparison) findDiffering(tables []*mvcc.Table) {
 	for _, p := range parts {
 		c.differing = append(c.differing, p.mains...)
 	}
+	return noted
 }
 
 // difference is what some revisions of tables differ in.
@@ -66,8 +72,9 @@ type difference struct {
 	bytes []int64 // of each table the first one at which its rows are not those of the first table, byte for byte
 }
 
-// differingBetween compares the revisions from first to below end.
-func differingBetween(tables []*mvcc.Table, first, end int64) difference {
+// differingBetween compares the revisions from first to below end, and notes the digests of the first table, unless that
+// is nil.
+func differingBetween(tables []*mvcc.Table, first, end int64, noted mvcc.Digests) difference {
 	d := difference{bytes: make([]int64, len(tables))}
 	at := make([]*mvcc.Cursor, len(tables))
 	more := make([]bool, len(tables))
@@ -106,6 +113,9 @@ func differingBetween(tables []*mvcc.Table, first, end int64) difference {
 		}
 		for i, c := range at {
 			if more[i] && c.Row.Rev == rev {
+				if i == 0 && noted != nil {
+					noted.Note(c)
+				}
 				more[i] = c.Next()
 			}
 		}

@@ -31,7 +31,13 @@ type origin struct {
 	refuses    turn   // the alarms that are on behind the entry, or before it
 }
 
-// minOrigin is how many entries must go back to the same one: a single one may as well have gone wrong by itself.
+// rule is that of the entries which depend on it.
+func (o *origin) rule() rule {
+	return rule{name: "entries", hits: func(r *raftlog.Request) bool { return refusedBy(o.refuses, r.Internal) }, origin: o}
+}
+
+// minOrigin is how many entries must go back to the same one: a single one may as well have gone wrong by itself, unless
+// an alarm refuses it, which holds for all entries.
 const minOrigin = 2
 
 // says tells what became of the entries that a rule covers, of some in a row if it is nil.
@@ -80,7 +86,11 @@ func (c *comparison) extent(like []*cause) []uint64 {
 		}
 		return best
 	}
-	if k.outcome != align.Refused && k.outcome != align.Permitted || len(like) < 2 {
+	least := minOrigin
+	if k.outcome == align.Permitted {
+		least = 1
+	}
+	if k.outcome != align.Refused && k.outcome != align.Permitted || len(like) < least {
 		return best
 	}
 	departs := map[uint64]int{}
@@ -102,8 +112,9 @@ func (c *comparison) extent(like []*cause) []uint64 {
 		}
 	}
 	for _, o := range c.origins(k) {
-		r := rule{name: "entries", hits: func(r *raftlog.Request) bool { return refusedBy(o.refuses, r.Internal) }, origin: o}
-		if all := c.ruleExtent(odd, k.index, departs, r); len(all) >= minOrigin && len(all) >= len(best) {
+		r := o.rule()
+		all := c.ruleExtent(odd, k.index, departs, r)
+		if n := len(all); n >= least && n >= len(best) && (n >= minOrigin || c.holds(odd, k, o)) {
 			best, k.rule = all, &r
 		}
 	}
@@ -211,6 +222,9 @@ func (c *comparison) origins(k *cause) (all []*origin) {
 		if t.index == 0 || t.index > k.index || k.index > end || end > c.ms[i].DB.Tables.ConsistentIndex || t.on != (k.outcome == align.Permitted) {
 			continue
 		}
+		if tables := (&tableLog{h: h, tables: c.ms[i].DB.Tables, whole: c.whole(i), from: t.index}); !tables.alarmsAfter(tables.tables.ConsistentIndex) {
+			continue // what ended it has not had its effect either
+		}
 		o := &origin{index: t.index, end: end, refuses: t}
 		if !t.on && n > 0 {
 			o.refuses = h.refusing[n-1]
@@ -218,6 +232,73 @@ func (c *comparison) origins(k *cause) (all []*origin) {
 		all = append(all, o)
 	}
 	return all
+}
+
+// mayOriginate finds earlier entries that may have been left out instead of a cause's only one, which led to what became of
+// that: with nothing else to show for it neither is likelier.
+func (c *comparison) mayOriginate(k *cause) {
+	if k.layer != LayerApply || k.index == 0 || len(k.entries) > 1 || k.rule != nil || k.of != nil {
+		return
+	}
+	for n, i := range k.odd {
+		may := c.detours(k, i)
+		if k.outcome == align.Refused && !k.again {
+			for _, o := range c.origins(k) {
+				if c.holds(i, k, o) {
+					may = append(may, o.index)
+				}
+			}
+		}
+		if n > 0 {
+			may = slices.DeleteFunc(may, func(x uint64) bool { return !slices.Contains(k.instead, x) })
+		}
+		k.instead = may
+	}
+	slices.Sort(k.instead)
+	if len(k.instead) == 0 {
+		return
+	}
+	if k.interval == nil {
+		k.interval = &Interval{First: k.index, Last: k.index}
+	}
+	k.interval.First, k.interval.Last = min(k.interval.First, k.instead[0]), max(k.interval.Last, k.instead[len(k.instead)-1])
+	if k.outcome == align.Refused && !k.again {
+		k.what = fmt.Sprintf("entry %d had no effect on %s: that went wrong by itself, or an earlier entry had none, which allows it", k.index, strings.Join(c.labels(k.odd), ", "))
+	}
+}
+
+// holds tells whether on member i no other entry but a cause's met another fate than it should if an origin is its reason.
+func (c *comparison) holds(i int, k *cause, o *origin) bool {
+	rev, r := c.traces[i].startRevision(), o.rule()
+	q := c.request(i, k.index)
+	ok := q != nil && (o.lease != 0 || r.hits(q))
+	c.traces[i].steps(func(s *align.Step) {
+		rev = max(rev, s.Revision)
+		if !ok || s.Index <= o.index || s.Index >= o.end || s.Index == k.index {
+			return
+		}
+		e := find(c.views[i].entries, s.Index)
+		switch made := s.Revision > 0; {
+		case e == nil || s.Outcome == align.NoEffect && len(c.inputs[i].Predict(e, rev)) == 0:
+		case o.lease != 0:
+			ok = !c.leased(i, s, o.lease)
+		case r.hits(e.Request()):
+			ok = made == (k.outcome == align.Permitted)
+		}
+	})
+	return ok
+}
+
+// detours are the auth entries that may have been left out on member i instead of a cause's entry.
+func (c *comparison) detours(k *cause, i int) (may []uint64) {
+	r := c.request(i, k.index)
+	for _, t := range c.auths[i].detours {
+		attached := func(lease int64) []string { return c.inputs[i].Index.Attached(lease, k.revision-1) }
+		if k.again || k.outcome == align.Refused && r != nil && t.At(k.index).Denies(r, attached) {
+			may = append(may, t.Odd)
+		}
+	}
+	return may
 }
 
 // leased tells whether a step attached keys to a lease, or would have.
@@ -232,14 +313,14 @@ func (c *comparison) leased(member int, s *align.Step, lease int64) bool {
 func (c *comparison) originate(k *cause) {
 	o := k.rule.origin
 	layer, odd := LayerAlarm, strings.Join(c.labels(k.odd), ", ")
-	k.what = fmt.Sprintf("the entry had no effect on %s: neither had %d later ones there, which it allows", odd, len(k.entries))
+	k.what = fmt.Sprintf("the entry had no effect on %s: neither had %s there, which it allows", odd, later(len(k.entries)))
 	switch {
 	case o.lease != 0:
 		layer = LayerLease
 		k.leases = append(k.leases, o.lease)
 		k.what = fmt.Sprintf("the lease was not granted on %s: all %d entries that attach keys to it had no effect there", odd, len(k.entries))
 	case k.outcome == align.Permitted:
-		k.what = fmt.Sprintf("the entry had no effect on %s: %d later ones, which the alarm refuses, had one there", odd, len(k.entries))
+		k.what = fmt.Sprintf("the entry had no effect on %s: %s, which the alarm refuses, had one there", odd, later(len(k.entries)))
 	}
 	for _, e := range k.effects {
 		for _, ch := range e.Changes {
@@ -255,6 +336,13 @@ func (c *comparison) originate(k *cause) {
 		k.effects = append(k.effects, e)
 	}
 	k.origin, k.rule, k.entries = o, nil, nil
+}
+
+func later(entries int) string {
+	if entries == 1 {
+		return "a later one"
+	}
+	return fmt.Sprintf("%d later ones", entries)
 }
 
 // runExtent lists departures with nothing between them that had an effect.

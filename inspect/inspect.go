@@ -36,6 +36,9 @@ type Member struct {
 	Snaps []*raftlog.Snap
 	// Findings are about all of the member's files, sorted by place.
 	Findings []finding.Finding
+
+	membership    sync.Once
+	logMembership *Membership
 }
 
 // DB is the member's bbolt file.
@@ -54,6 +57,9 @@ type DB struct {
 type Options struct {
 	// Meta chooses the meta page of every db: 0, 1, or nil for the newer one that is valid.
 	Meta *int
+	// Progress is called now and then with how many bytes of how many of a db were read, from several goroutines. nil: nobody
+	// asks.
+	Progress func(what string, done, total int)
 }
 
 // Set is the members of one command.
@@ -163,6 +169,11 @@ func (m *Member) readDB(f *evidence.File, opts Options) {
 	tables, found := schema.Read(f.Name, rowsOf(db))
 	m.DB = &DB{File: f, Bolt: db, Tables: tables}
 	rows := newRowTaker(m.DB)
+	if opts.Progress != nil {
+		total := int(min(int64(db.Meta().HighWater)*int64(db.Meta().PageSize), f.Size))
+		rows.progress = func(done int) { opts.Progress("reading "+m.Label, min(done, total), total) }
+		defer opts.Progress("reading "+m.Label, total, total)
+	}
 	report := db.CheckLeaves(rows.leaf)
 	m.Findings = slices.Concat(m.Findings, report.Findings, found)
 	m.DB.Whole = report.Complete && len(found) == 0

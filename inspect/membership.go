@@ -26,6 +26,11 @@ type Membership struct {
 // LogMembership is the membership that the newest readable .snap holds, with the changes that the log makes after it, up
 // to the consistent index: up to etcd 3.5 the truth, from 3.6 a copy of the members bucket.
 func (m *Member) LogMembership() *Membership {
+	m.membership.Do(func() { m.logMembership = m.findMembership() })
+	return m.logMembership
+}
+
+func (m *Member) findMembership() *Membership {
 	ms := &Membership{}
 	if n := len(m.Snaps); n > 0 {
 		s := m.Snaps[n-1]
@@ -56,8 +61,10 @@ func (m *Member) LogMembership() *Membership {
 			ms.Whole = false
 		}
 		next = e.Index + 1
-		if r, err := raftlog.Decode(e); err == nil {
-			ms.apply(r)
+		if !e.IsPut() {
+			if r, err := raftlog.Decode(e); err == nil {
+				ms.apply(r)
+			}
 		}
 		ms.Index = e.Index
 	}

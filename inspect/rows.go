@@ -20,7 +20,14 @@ type rowTaker struct {
 	prev     mvcc.Revision     // of the last row; at first what all rows above the compact revision come behind
 	// jumps are the indexes of rows above the compact revision that do not directly follow the row before.
 	jumps []int
+
+	progress func(bytes int) // nil: nobody asks
+	leaves   int
+	bytes    int
 }
+
+// between is how many leaf pages are read between two calls of progress.
+const between = 4096
 
 func newRowTaker(db *DB) *rowTaker {
 	return &rowTaker{
@@ -32,6 +39,10 @@ func newRowTaker(db *DB) *rowTaker {
 func (t *rowTaker) leaf(b *bolt.Bucket, l bolt.Leaf) {
 	if b.Name() != schema.Key {
 		return
+	}
+	t.bytes += l.Size()
+	if t.leaves++; t.progress != nil && t.leaves%between == 0 {
+		t.progress(t.bytes)
 	}
 	var rows []mvcc.Row // of a page that a table cannot read by itself
 	plain := !l.Inline() && l.Page() <= mvcc.MaxPage

@@ -29,35 +29,53 @@ func (db *DB) Status() Status {
 	table := crc32.MakeTable(crc32.Castagnoli)
 	s := Status{Version: db.Tables.StorageVersion, Partial: len(db.Bolt.Damage()) > 0}
 	s.Size = int64(db.Bolt.Meta().HighWater) * int64(db.Bolt.Meta().PageSize)
-	alive := map[string]struct{}{}
+	same := true // both hashes, so far: the rows that they differ in come late
 	for _, name := range db.Bolt.BucketNames() {
 		s.Hash = crc32.Update(s.Hash, table, []byte(name))
-		s.Backend = crc32.Update(s.Backend, table, []byte(name))
+		if !same {
+			s.Backend = crc32.Update(s.Backend, table, []byte(name))
+		}
 		r := db.Bolt.Bucket(name).Rows()
 		for r.Next() {
 			k, v := r.Key(), r.Value()
 			s.Rows++
+			before := s.Hash
 			s.Hash = crc32.Update(crc32.Update(s.Hash, table, k), table, v)
-			if !passing(name, k) {
+			switch {
+			case passing(name, k):
+				if same {
+					same, s.Backend = false, before
+				}
+			case !same:
 				s.Backend = crc32.Update(crc32.Update(s.Backend, table, k), table, v)
 			}
-			if name != schema.Key {
-				continue
-			}
-			rev, tombstone, ok := mvcc.ParseRevision(k)
-			if !ok {
-				continue
-			}
-			if s.Revision = rev.Main; tombstone {
-				delete(alive, string(mvcc.Key(v)))
-			} else {
-				alive[string(mvcc.Key(v))] = struct{}{}
+			if name == schema.Key {
+				if rev, _, ok := mvcc.ParseRevision(k); ok {
+					s.Revision = rev.Main
+				}
 			}
 		}
 		s.Partial = s.Partial || r.Err() != nil
 	}
-	s.Keys = len(alive)
+	if same {
+		s.Backend = s.Hash
+	}
+	s.Keys = db.Rows.CountLive()
+	if db.Rows.Salvaged() > 0 { // etcdutl would not find those
+		s.Keys = db.readable().CountLive()
+	}
 	return s
+}
+
+// readable is the table without rows from pages to which nothing refers.
+func (db *DB) readable() *mvcc.Table {
+	var rows []mvcc.Row
+	for _, r := range db.Rows.All() {
+		if !r.Salvaged {
+			rows = append(rows, r)
+		}
+	}
+	return mvcc.NewTable(rows, nil)
 }
 
 // passing tells whether a row may differ between members.

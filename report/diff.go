@@ -1,7 +1,9 @@
 package report
 
 import (
+	"bufio"
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -20,6 +22,10 @@ const (
 
 // Diff writes the result of a comparison.
 func Diff(w io.Writer, doc *diff.Document, format Format, hints ...string) error {
+	if format == JSON {
+		b := bufio.NewWriterSize(w, 64<<10)
+		return cmp.Or(StreamJSON(b, doc, "  "), b.Flush())
+	}
 	return encode(w, format, doc, func() *page { return diffPage(doc, hints) }, func() [][]string { return diffLines(doc) })
 }
 
@@ -77,14 +83,14 @@ func diffPage(d *diff.Document, hints []string) *page {
 	if d.Plan != nil && len(d.Plan.Copies) > 1 {
 		p.tables = append(p.tables, copiesTable(d.Plan))
 	}
-	if len(d.Keys) > 0 {
+	if d.Keys.Len() > 0 {
 		p.tables = append(p.tables, keysTable(d))
 	}
 	if len(d.Leases) > 0 {
 		p.tables = append(p.tables, leasesTable(d))
 	}
 	p.hints = append(p.hints, hints...)
-	hidden := max(len(d.Keys), len(d.Leases)) > keysShown || len(d.Divergences) > othersShown || len(d.Reasons) > reasonsShown
+	hidden := max(d.Keys.Len(), len(d.Leases)) > keysShown || len(d.Divergences) > othersShown || len(d.Reasons) > reasonsShown
 	if hidden || d.Verdict == diff.Diverged {
 		p.hint("etcd-autopsy diff MEMBER... -w json lists every key, lease and cause")
 	}
@@ -663,15 +669,20 @@ func shown[T any](all []T, noun string) (part []T, note string) {
 	if len(all) <= keysShown {
 		return all, ""
 	}
-	return all[:keysShown], fmt.Sprintf("%s: -w json", count(len(all)-keysShown, "more "+noun))
+	return all[:keysShown], moreOf(len(all)-keysShown, noun)
 }
+
+func moreOf(n int, noun string) string { return fmt.Sprintf("%s: -w json", count(n, "more "+noun)) }
 
 func keysTable(d *diff.Document) table {
 	labels := labelsOf(d)
-	t := table{title: fmt.Sprintf("Keys that differ (%d)", len(d.Keys)), header: append([]string{"key", "differs in"}, labels...), keys: true}
-	part, more := shown(d.Keys, "key")
+	t := table{title: fmt.Sprintf("Keys that differ (%d)", d.Keys.Len()), header: append([]string{"key", "differs in"}, labels...), keys: true}
+	more := ""
+	if n := d.Keys.Len() - keysShown; n > 0 {
+		more = moreOf(n, "key")
+	}
 	values := false
-	for _, k := range part {
+	for k := range d.Keys.First(keysShown).All() {
 		row := []string{k.Key.String(), map[string]string{"missing": "presence"}[k.Difference]}
 		if row[1] == "" {
 			row[1] = k.Difference
@@ -765,7 +776,7 @@ func diffLines(d *diff.Document) [][]string {
 	if d.Plan != nil {
 		ls = append(ls, []string{"best copy", d.Plan.Best})
 	}
-	for _, k := range d.Keys {
+	for k := range d.Keys.Brief() {
 		ls = append(ls, []string{"key", k.Difference, k.Key.String()})
 	}
 	for _, l := range d.Leases {

@@ -9,6 +9,7 @@ import (
 	"etcd-autopsy/diff"
 	"etcd-autopsy/inspect"
 	"etcd-autopsy/inspect/bolt"
+	"etcd-autopsy/inspect/evidence"
 	"etcd-autopsy/inspect/finding"
 	"etcd-autopsy/inspect/mvcc"
 	"etcd-autopsy/inspect/raftlog"
@@ -340,7 +341,11 @@ func (m *Member) tables(db *inspect.DB) {
 	m.ConsistentIndex = t.ConsistentIndex
 	m.Revision, m.CompactRevision = db.Revision(), db.CompactRevision()
 	m.ScheduledCompact, m.FinishedCompact = t.ScheduledCompact, t.FinishedCompact
-	m.Revisions, m.HashKV = db.Rows.Len(), db.Rows.HashKV(m.Revision, m.CompactRevision)
+	m.Revisions = db.Rows.Len()
+	var wg evidence.Group
+	wg.Go(db.File.Origin, func() { m.HashKV = db.Rows.HashKV(m.Revision, m.CompactRevision) })
+	m.leases(db)
+	wg.Wait()
 	m.StorageVersion = t.StorageVersion
 	if t.Downgrade != nil && t.Downgrade.Enabled {
 		m.DowngradeTo = t.Downgrade.TargetVersion
@@ -352,7 +357,6 @@ func (m *Member) tables(db *inspect.DB) {
 	for _, r := range t.Roles {
 		m.Roles = append(m.Roles, role(r))
 	}
-	m.leases(db)
 	m.MembersBucket = Membership{Members: clusterMembers(t.Members), Removed: ids(t.MembersRemoved)}
 	if cs := t.ConfState; cs != nil {
 		m.ConfState = &ConfState{ids(cs.Voters), ids(cs.Learners), ids(cs.VotersOutgoing), ids(cs.LearnersNext), cs.AutoLeave}

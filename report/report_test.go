@@ -64,9 +64,11 @@ func TestStrangeKeys(t *testing.T) {
 		Verdict: diff.Diverged, Members: members("a", "b"),
 		Divergences: []diff.Divergence{{Layer: diff.LayerApply, Groups: [][]string{{"a"}, {"b"}}}},
 	}
+	var keys []diff.KeyDiff
 	for _, k := range []diff.Key{"\x00\xff", "<b>|`_*@team", diff.Key(long), "a,\"b"} {
-		d.Keys = append(d.Keys, diff.KeyDiff{Key: k, Difference: "missing", ByMember: map[string]diff.KeyState{"a": {Present: true, ModRevision: 3}, "b": {}}})
+		keys = append(keys, diff.KeyDiff{Key: k, Difference: "missing", ByMember: map[string]diff.KeyState{"a": {Present: true, ModRevision: 3}, "b": {}}})
 	}
+	d.Keys = diff.NewKeyDiffs(keys...)
 	for l := range strings.Lines(render(t, d, Table)) {
 		if len(l) > maxTable+1 {
 			t.Errorf("%d columns: %s", len(l), l)

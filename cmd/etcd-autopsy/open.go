@@ -49,7 +49,9 @@ func (*metaFlag) Type() string { return "0|1" }
 // reads runs f on the members that args name, with a file that is cut meanwhile as an error. Hints are what a person
 // should know about how they were read.
 func (f *metaFlag) reads(cmd *cobra.Command, args []string, use func(ms []*inspect.Member, hints []string) error) (err error) {
-	set, err := inspect.Open(cmd.Context(), args, inspect.Options{Meta: f.slot})
+	bar := newProgress(cmd.ErrOrStderr())
+	set, err := inspect.Open(cmd.Context(), args, inspect.Options{Meta: f.slot, Progress: bar.update})
+	bar.end()
 	if err != nil {
 		return err
 	}

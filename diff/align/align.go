@@ -96,6 +96,33 @@ func (s *Step) Anomalous() bool {
 	return s.Again && s.Revision > 0 || (s.Outcome != Applied && s.Outcome != NoEffect && s.Outcome != Unread)
 }
 
+// Cost is what it costs to say that the step happened.
+func (s *Step) Cost() int {
+	switch s.Outcome {
+	case Refused:
+		if s.Doubtful {
+			return costDoubted
+		}
+		return costRefused
+	case Permitted:
+		return costPermit
+	case OtherBranch:
+		return costBranch
+	case Partial:
+		return costPartial
+	case Altered:
+		return costAltered
+	case Lost:
+		return costLost
+	case Extra:
+		return costExtra
+	}
+	if s.Anomalous() {
+		return costReplay
+	}
+	return 0
+}
+
 func (s *Step) String() string {
 	return fmt.Sprintf("entry %d revision %d %v again=%v", s.Index, s.Revision, s.Outcome, s.Again)
 }
@@ -153,6 +180,12 @@ type From struct {
 func (in *Input) Predict(e *Entry, at int64) []Change {
 	p := predictor{ix: in.Index}
 	return p.predict(e.Request(), at)
+}
+
+// Branches returns what a transaction would do to that state whatever its outermost compares come to.
+func (in *Input) Branches(e *Entry, at int64) [][]Change {
+	p := predictor{ix: in.Index}
+	return p.branches(e.Request(), at)
 }
 
 // Alignment is the result.

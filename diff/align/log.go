@@ -44,21 +44,43 @@ func NewLog(entries []Entry, visit func(e *Entry, r *raftlog.Request)) *Log {
 			l.byContent[s] = append(l.byContent[s], int32(len(l.entries)))
 		}
 		l.loose = append(l.loose, make([]bool, len(l.entries)-len(l.loose))...)
-		l.loose = append(l.loose, changesKeys(r.Internal) && (r.Internal.Txn != nil || len(all) == 0))
+		l.loose = append(l.loose, changesKeys(r.Internal) && !fixed(r.Internal.GetTxn(), len(all)))
 		l.entries = append(l.entries, *e)
 		visit(e, r)
 	}
 	return l
 }
 
+// fixed tells whether the content of what a request writes is known, whatever the state, if it writes anything: that of a
+// transaction, or else of one for which there are signatures.
+func fixed(txn *pb.TxnRequest, signatures int) bool {
+	if txn == nil {
+		return signatures > 0
+	}
+	loose := func(op *pb.RequestOp) bool {
+		p := op.GetRequestPut()
+		return op.GetRequestRange() == nil && (p == nil || p.IgnoreValue || p.IgnoreLease)
+	}
+	return !slices.ContainsFunc(txn.Success, loose) && !slices.ContainsFunc(txn.Failure, loose)
+}
+
 // isLoose tells whether what entry i writes depends on the state.
 func (l *Log) isLoose(i int) bool { return i < len(l.loose) && l.loose[i] }
 
-// foreign tells whether rows of which some fields were changed hold just what another entry than entry i writes: they were
-// hardly changed to that by chance.
-func (l *Log) foreign(s signature, i int, changed string) bool {
+// foreign is what it costs more that rows of which some fields were changed hold just what another entry than entry i
+// writes: they were hardly changed to that by chance, and least of all if that is another value. Where only versions or
+// revisions were changed, that is what the entry itself writes.
+func (l *Log) foreign(s signature, i int, changed string) int {
 	at := l.byContent[s]
-	return len(at) > 0 && !slices.Contains(at, int32(i)) && (strings.Contains(changed, "value") || strings.Contains(changed, "lease"))
+	switch {
+	case len(at) == 0 || slices.Contains(at, int32(i)):
+		return 0
+	case strings.Contains(changed, "value"):
+		return costForeign + costForeignValue
+	case strings.Contains(changed, "lease"):
+		return costForeign
+	}
+	return 0
 }
 
 // find is the position of an entry.

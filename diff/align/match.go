@@ -3,6 +3,7 @@ package align
 import (
 	"bytes"
 	"hash/maphash"
+	"math/bits"
 	"strings"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -24,20 +25,22 @@ type group struct {
 // Costs of steps. Their order decides which of two explanations is taken: an entry that had no effect is likelier
 // than one with a damaged effect, and that likelier than a revision from nowhere with an entry lost beside it.
 const (
-	costRefused = 20
-	costDoubted = 6  // where permissions or an alarm may have refused it
-	costBan     = 40 // all requests of a user from some entry on
-	costBanned  = 2  // each of them
-	costPermit  = 8  // applied, although they refuse it
-	costBranch  = 20
-	costPartial = 22
-	costAltered = 23 // and 1 for every further field that differs
-	costForeign = 20 // more, if the rows are what another entry writes
-	costLost    = 22
-	costReplay  = 23
-	costExtra   = 25
-	costUnread  = 1
-	costAnchor  = 15 // the end of the data is not at the consistent index
+	costRefused      = 20
+	costDoubted      = 6  // where permissions or an alarm may have refused it
+	costBan          = 40 // all requests of a user from some entry on
+	costBanned       = 2  // each of them
+	costPermit       = 8  // applied, although they refuse it
+	costBranch       = 20
+	costPartial      = 22
+	costAltered      = 23 // and 1 for every further field that differs
+	costForeign      = 10 // more, if the rows are what another entry writes
+	costForeignValue = 10 // and as much again, if that is another value
+	costUnlike       = 3  // more, if a value has nothing in common with the entry's: damage changes some bits of it
+	costLost         = 22
+	costReplay       = 23
+	costExtra        = 25
+	costUnread       = 1
+	costAnchor       = 15 // the end of the data is not at the consistent index
 )
 
 // match tells what it costs to say that a request made g on the state after main revision at.
@@ -77,9 +80,42 @@ func (p *predictor) match(r *raftlog.Request, want []Change, g *group, at int64)
 			}
 		}
 		d := differences(want, g.rows)
-		return costAltered + len(d) - 1, Altered, strings.Join(d, ", ")
+		cost := costAltered + len(d) - 1
+		if unlike(want, g.rows) {
+			cost += costUnlike
+		}
+		return cost, Altered, strings.Join(d, ", ")
 	}
 	return -1, Applied, ""
+}
+
+// unlike tells whether the value of some row can hardly have become that from what was to be written.
+func unlike(want []Change, rows []mvcc.Row) bool {
+	var kv mvcc.KeyValue
+	for i := range want {
+		if !want[i].Delete && kv.Decode(rows[i].Value) == nil && !alike(want[i].Value, kv.Value) {
+			return true
+		}
+	}
+	return false
+}
+
+// alike tells whether two values differ in one bit, or have half of their bytes in common at both ends.
+func alike(a, b []byte) bool {
+	if len(a) > len(b) {
+		a, b = b, a
+	}
+	head, tail, flips := 0, 0, 0
+	for head < len(a) && a[head] == b[head] {
+		head++
+	}
+	for tail < len(a)-head && a[len(a)-1-tail] == b[len(b)-1-tail] {
+		tail++
+	}
+	for i := range a {
+		flips += bits.OnesCount8(a[i] ^ b[i])
+	}
+	return 2*(head+tail) >= len(b) || len(a) == len(b) && flips == 1
 }
 
 // differences names the fields in which rows differ from changes, nil if in none.

@@ -26,7 +26,8 @@ type grid struct {
 	groupSigs []signature
 
 	makers                 map[node]bool
-	predictedI, predictedG int // of predicted, which is asked for several times in a row
+	requests               map[int]*raftlog.Request // some that are asked for with many groups
+	predictedI, predictedG int                      // of predicted, which is asked for several times in a row
 	predicted              []Change
 	decodedI               int // of decoded, likewise
 	decoded                *raftlog.Request
@@ -39,6 +40,7 @@ func Align(in Input) *Alignment {
 		in.Index = in.Index.On(in.Table.Replace(in.Held))
 	}
 	a := align(in)
+	var tried []reading
 	for range maxRepairs {
 		better := false
 		own := []map[int64][]mvcc.Row{repairs(a, false), repairs(a, true), refills(a), in.replaced(a)}
@@ -46,13 +48,17 @@ func Align(in Input) *Alignment {
 			if len(rows) == 0 || a.Cost == 0 {
 				continue
 			}
-			again := in
-			held := maps.Clone(rows)
-			maps.Copy(held, in.Held)
-			again.Index, again.repaired = in.Index.On(in.Table.Replace(held)), rows
+			k := slices.IndexFunc(tried, func(t reading) bool { return maps.EqualFunc(t.in.repaired, rows, equalRows) })
+			if k < 0 {
+				again := in
+				held := maps.Clone(rows)
+				maps.Copy(held, in.Held)
+				again.Index, again.repaired = in.Index.On(in.Table.Replace(held)), rows
+				k, tried = len(tried), append(tried, reading{again, align(again)})
+			}
 			// Of two readings that are as good as each other, the one in which an entry made what it made elsewhere is taken.
-			if b := align(again); b.Cost < a.Cost || b.Cost == a.Cost && n >= len(own) && in.repaired == nil {
-				in, a, better = again, b, true
+			if b := tried[k].a; b.Cost < a.Cost || b.Cost == a.Cost && n >= len(own) && in.repaired == nil {
+				in, a, better = tried[k].in, b, true
 				break
 			}
 		}
@@ -61,65 +67,125 @@ func Align(in Input) *Alignment {
 		}
 	}
 	a.Index = in.Index
-	return in.ban(a)
+	if b := in.ban(a); b != a {
+		return b
+	}
+	in.gather(a.Steps)
+	return a
 }
 
-// ban tries to read what is left odd as all requests of one user having been refused from some entry on: that is one
-// oddity, however many entries it befell, where each refusal by itself costs more than a few revisions from nowhere.
+// reading is an alignment on rows as they must have been.
+type reading struct {
+	in Input
+	a  *Alignment
+}
+
+func equalRows(a, b []mvcc.Row) bool {
+	return slices.EqualFunc(a, b, func(r, o mvcc.Row) bool {
+		return r.Rev == o.Rev && r.Tombstone == o.Tombstone && bytes.Equal(r.Value, o.Value)
+	})
+}
+
+// ban tries to read what is odd as all requests of one user having been refused from some entry on: that is one oddity,
+// however many entries it befell, where each refusal by itself costs more than a few revisions from nowhere.
 func (in *Input) ban(a *Alignment) *Alignment {
+	if n := a.lostTail(); n >= minBanned {
+		a.Cost = min(a.Cost, costBan+costBanned*n)
+		return a
+	}
 	best := a
 	for _, user := range in.refusedUsers(a) {
 		again := *in
 		again.banned = user
-		b := align(again)
-		if again.bannedFrom = again.firstRefused(b); again.bannedFrom == 0 || b.Cost >= best.Cost {
+		if again.bannedThroughout(a) && !again.oddBesides(a) {
+			a.Cost = min(a.Cost, costBan+costBanned*again.refusals(a))
 			continue
 		}
-		b = align(again)
-		if b.Cost += costBan; b.Cost < best.Cost && again.bannedThroughout(b) {
-			b.Index, best = in.Index, b
+		for _, from := range append(again.firstRefused(a), again.firstRefused(align(again))...) {
+			again.bannedFrom = from
+			b := align(again)
+			if b.Cost += costBan; b.Cost < best.Cost && again.bannedThroughout(b) {
+				b.Index, best = in.Index, b
+			}
 		}
 	}
 	return best
 }
 
-// firstRefused is the first entry of the banned user that was refused, 0 if none was.
-func (in *Input) firstRefused(a *Alignment) uint64 {
+// lostTail is how many entries had no effect, if nothing else is odd and none had one behind the first of them: that is one
+// oddity, too.
+func (a *Alignment) lostTail() (n int) {
 	for i := range a.Steps {
-		if s := &a.Steps[i]; s.Outcome == Refused && in.user(s.Index) == in.banned {
-			return s.Index
+		switch s := &a.Steps[i]; {
+		case s.Outcome == Refused:
+			n++
+		case s.Anomalous() || n > 0 && s.Revision > 0:
+			return 0
 		}
 	}
-	return 0
+	return n
+}
+
+// maxBans is how many entries from which on a user may have been refused are tried.
+const maxBans = 4
+
+// firstRefused are the first of the banned user's entries in a row that were refused, the last ones of these if many are.
+func (in *Input) firstRefused(a *Alignment) (all []uint64) {
+	inRow := false
+	for i := range a.Steps {
+		s := &a.Steps[i]
+		if s.Outcome == NoEffect || s.Index == 0 || in.user(s.Index) != in.banned {
+			continue
+		}
+		if s.Outcome == Refused && !inRow {
+			all = append(all, s.Index)
+		}
+		inRow = s.Outcome == Refused
+	}
+	return all[max(len(all)-maxBans, 0):]
+}
+
+// refusals is how many of the banned user's requests were refused.
+func (in *Input) refusals(a *Alignment) (n int) {
+	for i := range a.Steps {
+		if s := &a.Steps[i]; s.Outcome == Refused && in.user(s.Index) == in.banned {
+			n++
+		}
+	}
+	return n
+}
+
+// oddBesides tells whether there is anything odd but that the banned user's requests were refused.
+func (in *Input) oddBesides(a *Alignment) bool {
+	return slices.ContainsFunc(a.Steps, func(s Step) bool {
+		return s.Anomalous() && (s.Outcome != Refused || in.user(s.Index) != in.banned)
+	})
 }
 
 // bans tells whether the banned user is known to be refused at an entry.
 func (g *grid) bans(i int) bool {
-	return g.in.bannedFrom > 0 && g.entries[i].Index >= g.in.bannedFrom && g.request(i).User == g.in.banned
+	return g.in.bannedFrom > 0 && g.mayBan(i)
+}
+
+// mayBan tells whether an entry is one that the ban refuses.
+func (g *grid) mayBan(i int) bool {
+	return g.in.banned != "" && g.entries[i].Index >= g.in.bannedFrom && g.request(i).User == g.in.banned
 }
 
 // minBanned is how many refusals make a ban.
 const minBanned = 3
 
-// refusedUsers are those users whose requests make up some refusals, if there is anything else that is odd.
+// refusedUsers are those users whose requests make up some refusals.
 func (in *Input) refusedUsers(a *Alignment) (users []string) {
 	count := map[string]int{}
-	other := false
 	for i := range a.Steps {
-		s := &a.Steps[i]
-		switch {
-		case s.Outcome == Refused:
+		if s := &a.Steps[i]; s.Outcome == Refused {
 			if u := in.user(s.Index); u != "" {
 				if count[u]++; count[u] == minBanned {
 					users = append(users, u)
 				}
 			}
-		case s.Anomalous():
-			other = true
 		}
-	}
-	if !other {
-		return nil
 	}
 	return users
 }
@@ -240,8 +306,8 @@ func (in Input) Made(index uint64, revision int64) (s Step, cost int, ok bool) {
 	want := p.predict(r, revision-1)
 	g := group{main: revision, rows: in.Table.Group(revision), unread: in.Table.Unknown(revision)}
 	cost, out, detail := p.match(r, want, &g, revision-1)
-	if out == Altered && in.Log.foreign(newHasher().ofGroup(&g), i, detail) {
-		cost += costForeign
+	if out == Altered && cost >= 0 {
+		cost += in.Log.foreign(newHasher().ofGroup(&g), i, detail)
 	}
 	s = Step{Index: index, Revision: revision, Outcome: out, Detail: detail, HistoryOnly: out == Altered && historyOnly(detail)}
 	if out != Applied {
@@ -298,12 +364,9 @@ func align(in Input) *Alignment {
 	}
 	slices.Reverse(steps)
 	g.adopt(steps)
+	g.rejudge(steps)
 	steps = g.forbid(steps)
-	var done uint64
-	if in.From != nil {
-		done = in.From.Index
-	}
-	markRepeats(steps, done)
+	markRepeats(steps, g.done())
 	a.Steps = steps
 	return a
 }
@@ -311,9 +374,11 @@ func align(in Input) *Alignment {
 // adopt gives revisions without an entry to a neighbour that writes just that: it was applied twice. The search finds
 // this by itself only for content that does not depend on the state.
 func (g *grid) adopt(steps []Step) {
+	high := g.done() // the last entry applied so far
 	for k := range steps {
 		s := &steps[k]
 		if s.Outcome != Extra {
+			high = max(high, s.Index)
 			continue
 		}
 		rows := g.in.Table.Group(s.Revision)
@@ -337,6 +402,47 @@ func (g *grid) adopt(steps []Step) {
 				break
 			}
 		}
+		if s.Outcome == Extra && k+1 < len(steps) && steps[k+1].Index <= high {
+			g.begin(s, steps[k+1].Index, high)
+		}
+	}
+}
+
+// begin gives a revision without an entry, behind which the log was applied again from one on, to the entry before that
+// which writes just this: the replay began there, if all in between have no effect once those up to high were applied.
+func (g *grid) begin(s *Step, from, high uint64) {
+	i, _ := slices.BinarySearchFunc(g.entries, from, func(e Entry, x uint64) int { return cmp.Compare(e.Index, x) })
+	for n := i - 1; n >= max(i-maxApart, 0); n-- {
+		if Same(g.p.predict(g.request(n), s.Revision-1), g.in.Table.Group(s.Revision)) {
+			s.Index, s.Outcome = g.entries[n].Index, Applied
+			return
+		}
+		if want, judged := g.in.demands(g.entries[n].Index, high+1, s.Revision); len(want) > 0 && judged != Denied {
+			return
+		}
+	}
+}
+
+// done is the last entry before the alignment begins.
+func (g *grid) done() uint64 {
+	if g.in.From == nil {
+		return 0
+	}
+	return g.in.From.Index
+}
+
+// rejudge takes back that something was not permitted to what was applied again: permissions and alarms are then as those
+// entries left them that were applied meanwhile.
+func (g *grid) rejudge(steps []Step) {
+	high := g.done()
+	for k := range steps {
+		s := &steps[k]
+		if s.Outcome == Permitted && s.Index <= high {
+			if _, judged := g.in.demands(s.Index, high+1, s.Revision-1); judged != Denied {
+				s.Outcome, s.Predicted = Applied, nil
+			}
+		}
+		high = max(high, s.Index)
 	}
 }
 
@@ -377,6 +483,77 @@ func lastIndexFunc(steps []Step, ok func(Step) bool) int {
 		}
 	}
 	return -1
+}
+
+// gather brings refusals together between which others write the same: which of them had no effect is not to be told, and
+// it was rather some in a row than one here and one there.
+func (in *Input) gather(steps []Step) {
+	last := -1
+	for n := range steps {
+		switch s := &steps[n]; {
+		case s.Outcome == Refused && !s.Doubtful:
+			if last >= 0 && !in.shift(steps[last:n+1], +1) {
+				in.shift(steps[last:n+1], -1)
+			}
+			last = n
+		case s.Outcome != NoEffect && s.Outcome != Applied, s.Index == 0, s.Again:
+			last = -1
+		}
+	}
+}
+
+// shift moves the refusal at one end of some steps next to that at the other, if the entries in between can stand in for
+// each other, and tells whether it did: the first one forwards, or the last one backwards.
+func (in *Input) shift(steps []Step, dir int) bool {
+	from, to := 0, len(steps)-1
+	if dir < 0 {
+		from, to = to, from
+	}
+	moved := slices.Clone(steps)
+	at := from
+	for n := from + dir; n != to; n += dir {
+		s, o := &moved[at], &moved[n]
+		if o.Revision == 0 {
+			continue
+		}
+		// Behind the revision, or before it, is where the others are then.
+		then := o.Revision
+		if dir < 0 {
+			then--
+		}
+		if want, judged := in.demands(s.Index, s.Index, o.Revision-1); judged != Allowed || !Same(want, in.Table.Group(o.Revision)) {
+			return false
+		}
+		for b := at + dir; b != n; b += dir {
+			if want, judged := in.demands(moved[b].Index, moved[b].Index, then); len(want) > 0 && judged != Denied {
+				return false
+			}
+		}
+		want, judged := in.demands(o.Index, o.Index, then)
+		if len(want) == 0 || judged != Allowed {
+			return false
+		}
+		moved[at] = Step{Index: s.Index, Revision: o.Revision}
+		moved[n] = Step{Index: o.Index, Outcome: Refused, Predicted: want}
+		at = n
+	}
+	copy(steps, moved)
+	return true
+}
+
+// demands is what etcd's rules want of an entry on the state after main revision at, and how that is judged at the time of
+// an entry.
+func (in *Input) demands(index, time uint64, at int64) ([]Change, Judgement) {
+	k, ok := in.Log.find(index)
+	if !ok {
+		return nil, Denied
+	}
+	e := &in.Log.entries[k]
+	want := in.Predict(e, at)
+	if in.Judge == nil || len(want) == 0 {
+		return want, Allowed
+	}
+	return want, in.Judge(time, e.Request(), want, func(lease int64) []string { return in.Index.Attached(lease, at) })
 }
 
 // maxApart is how many entries without effect may lie between the two applications.
@@ -481,8 +658,8 @@ func (g *grid) match(i, n int) (int, Outcome, string) {
 	if rows, ok := g.in.repaired[g.groups[n].main]; ok && (out == Lost || out == Altered || out == Partial) && !Same(g.predict(i, n), rows) {
 		return -1, out, detail // the state is known to be what another entry made
 	}
-	if out == Altered && c >= 0 && g.in.Log.foreign(g.groupSigs[n], i, detail) {
-		c += costForeign
+	if out == Altered && c >= 0 {
+		c += g.in.Log.foreign(g.groupSigs[n], i, detail)
 	}
 	if c >= 0 && g.bans(i) {
 		c += costPermit
@@ -814,7 +991,7 @@ func (g *grid) expand(at node, lowG int, visit func(cost int, next node, k kind)
 	cost := 0
 	if len(g.predict(i-1, n)) > 0 {
 		cost = [...]int{Allowed: costRefused, Doubtful: costDoubted, Denied: 0}[g.judge(i-1, n)]
-		if g.in.banned != "" && g.request(i-1).User == g.in.banned {
+		if g.mayBan(i - 1) {
 			cost = min(cost, costBanned)
 		}
 	}
@@ -846,11 +1023,30 @@ func (g *grid) makes(x, n int) bool {
 		if g.makers == nil {
 			g.makers = map[node]bool{}
 		}
-		same = Same(g.p.predict(g.entries[x].Request(), g.mainBefore(n)), g.groups[n].rows)
+		// What puts a key names it, so that most need not be decoded.
+		row := &g.groups[n].rows[0]
+		same = (row.Tombstone || bytes.Contains(g.entries[x].Raw.Data, row.Key())) &&
+			Same(g.p.predict(g.loose(x), g.mainBefore(n)), g.groups[n].rows)
 		g.makers[node{x, n}] = same
 	}
 	return same
 }
+
+// loose decodes an entry that may have made one of many groups next to each other.
+func (g *grid) loose(x int) *raftlog.Request {
+	r := g.requests[x]
+	if r == nil {
+		if g.requests == nil || len(g.requests) >= maxRequests {
+			g.requests = map[int]*raftlog.Request{}
+		}
+		r = g.entries[x].Request()
+		g.requests[x] = r
+	}
+	return r
+}
+
+// maxRequests bounds how many of them are held.
+const maxRequests = 4 * maxApart
 
 // maxMakers bounds how often that is worked out.
 const maxMakers = 20_000

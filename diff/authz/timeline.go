@@ -75,6 +75,29 @@ func Follow(writes []Write, tables *schema.Tables) []*Timeline {
 // Plain is the timeline of a log that begins with the cluster, whatever the member's tables say in the end.
 func Plain(writes []Write) *Timeline { return run(writes, func(*Write) int { return 1 }) }
 
+// maxDetours is how many writes there may be for leaving out each of them to be tried.
+const maxDetours = 256
+
+// Detours are the timelines in which one write that changed the auth store was left out and that end with the tables of the
+// member all the same, because of what came later.
+func Detours(writes []Write, tables *schema.Tables) (all []*Timeline) {
+	if len(writes) > maxDetours {
+		return nil
+	}
+	straight := Plain(writes)
+	for n, w := range writes {
+		if straight.states[n].same(straight.states[n+1]) {
+			continue
+		}
+		t := &Timeline{indexes: slices.Clone(straight.indexes[:n+1]), states: slices.Clone(straight.states[:n+1]), Odd: w.Index}
+		t.states = append(t.states, straight.states[n])
+		if t.then(writes[n+1:]); t.last().Equal(tables) {
+			all = append(all, t)
+		}
+	}
+	return all
+}
+
 // maxReplayed is how many writes there may be for every row of them to be tried.
 const maxReplayed = 40
 

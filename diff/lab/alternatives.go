@@ -1,7 +1,9 @@
 package lab
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 )
 
 // alternatives runs the fault at other entries that may come to the same: where the db comes out the same, nothing tells
@@ -37,8 +39,9 @@ func (m *maker) alternatives(p *Parting, base *history) error {
 				return false, err
 			}
 		}
-		c := m.canonical(g, h, base)
-		if f.Kind == LostTail && c >= f.Index && c < p.Index {
+		c := canonical(g, h, base)
+		wrote := func(e Effect) bool { return e.Index == c && e.After > e.Before }
+		if f.Kind == LostTail && c < p.Index && (c >= f.Index || !slices.ContainsFunc(base.effects, wrote)) {
 			c = p.Index // what was lost before left no trace
 		}
 		p.Lo, p.Hi = min(p.Lo, c), max(p.Hi, c)
@@ -72,9 +75,26 @@ func (m *maker) alternatives(p *Parting, base *history) error {
 	if n < 0 || g.Kind == WrongLease {
 		return nil
 	}
-	if base.effects[n].After == base.effects[n].Before {
-		return m.sameTable(&g, base, try)
+	if g.Kind == Branch || g.Kind == Twice {
+		if err := m.otherBranches(&g, try); err != nil {
+			return err
+		}
 	}
+	if base.effects[n].After == base.effects[n].Before {
+		if err := m.sameTable(&g, base, try); err != nil {
+			return err
+		}
+		return m.led(&g, x.hist, base, try)
+	}
+	if err := m.leading(&g, base, try); err != nil {
+		return err
+	}
+	return m.neighbours(&g, base, try)
+}
+
+// neighbours tries entries next to the fault's, as long as they write the same.
+func (m *maker) neighbours(g *Fault, base *history, try func(*Fault) (bool, error)) error {
+	n := slices.IndexFunc(base.effects, func(e Effect) bool { return e.Index == g.Index })
 	for _, dir := range []int{-1, 1} {
 		runs := 0
 		for k := n + dir; k >= 0 && k < len(base.effects) && runs < 12; k += dir {
@@ -89,6 +109,88 @@ func (m *maker) alternatives(p *Parting, base *history) error {
 			}
 			if !same && !sameContent(e.Rows, base.effects[n].Rows) {
 				break
+			}
+		}
+	}
+	return nil
+}
+
+// leading tries to skip earlier entries that granted a lease, or changed auth or an alarm: that may have led to all that
+// there is to see.
+func (m *maker) leading(g *Fault, base *history, try func(*Fault) (bool, error)) error {
+	if g.Kind == Half || g.Kind == Branch {
+		return nil
+	}
+	runs := 0
+	for _, e := range slices.Backward(base.effects) {
+		if e.Index >= g.Index || e.Index == 0 || !e.Tables || runs == 16 {
+			continue
+		}
+		switch layerOf(m.w.log[e.Index-1].Kind) {
+		case "lease":
+			if id := m.w.log[e.Index-1].Request.GetLeaseGrant().GetID(); id == 0 || !attaches(base, g.Index, id) {
+				continue
+			}
+		case "auth", "alarm":
+		default:
+			continue
+		}
+		runs++
+		s := g.at(e.Index)
+		s.Kind, s.Count = Skip, 0
+		if _, err := try(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// attaches tells whether an entry attaches a key to a lease.
+func attaches(h *history, index uint64, lease int64) bool {
+	return slices.ContainsFunc(h.effects, func(e Effect) bool {
+		return e.Index == index && slices.ContainsFunc(e.Rows, func(r Row) bool { return strings.HasSuffix(content(r), fmt.Sprintf(" lease %d\n", lease)) })
+	})
+}
+
+// led tries to skip the first entry that did not write what it should, or to apply one twice that writes what was
+// written too much, with those that write the same: that may as well have gone wrong by itself.
+func (m *maker) led(f *Fault, h, base *history, try func(*Fault) (bool, error)) error {
+	made := func(h *history) []Effect {
+		return slices.DeleteFunc(slices.Clone(h.effects), func(e Effect) bool { return e.After == e.Before })
+	}
+	a, b := made(h), made(base)
+	n := 0
+	for n < min(len(a), len(b)) && a[n].Index == b[n].Index && sameContent(a[n].Rows, b[n].Rows) {
+		n++
+	}
+	missing := len(a) < len(b)
+	if missing == (len(a) > len(b)) || n == 0 {
+		return nil
+	}
+	g := *f
+	if g.Kind, g.Index = Skip, b[min(n, len(b)-1)].Index; !missing {
+		g.Kind, g.Index = Twice, a[n-1].Index
+	}
+	same, err := try(&g)
+	if err != nil || !same {
+		return err
+	}
+	return m.neighbours(&g, base, try)
+}
+
+// otherBranches tries the transactions around: one that should have had no effect may have taken the other branch, too.
+func (m *maker) otherBranches(f *Fault, try func(*Fault) (bool, error)) error {
+	for _, dir := range []int{-1, 1} {
+		txns := 0
+		for x := int(f.Index) + dir; x > 0 && x <= len(m.w.log) && txns < 8 && distance(uint64(x), f.Index) < 64; x += dir {
+			if m.w.log[x-1].Request.GetTxn() == nil {
+				continue
+			}
+			txns++
+			g := f.at(uint64(x))
+			g.Kind = Branch
+			if _, err := try(g); err != nil {
+				return err
 			}
 		}
 	}
@@ -120,7 +222,7 @@ func (m *maker) windows(f *Fault, base *history, try func(*Fault) (bool, error))
 		}
 		// As many entries with an effect, or with one the second time, beginning at other ones.
 		h := m.struck(f).hist
-		for _, begin := range []uint64{f.Index, m.canonical(f, h, base)} {
+		for _, begin := range []uint64{f.Index, canonical(f, h, base)} {
 			var at []uint64
 			first, n := 0, 0
 			for _, e := range base.effects {
@@ -162,7 +264,7 @@ func (m *maker) windows(f *Fault, base *history, try func(*Fault) (bool, error))
 
 // tails tries to lose an earlier entry instead of the first one of the tail that had an effect.
 func (m *maker) tails(f *Fault, base *history, try func(*Fault) (bool, error)) error {
-	first := m.canonical(f, base, base)
+	first := canonical(f, base, base)
 	n := slices.IndexFunc(base.effects, func(e Effect) bool { return e.Index == first })
 	for k := n - 1; k >= max(n-8, 0); k-- {
 		e := &base.effects[k]

@@ -308,7 +308,7 @@ func (c *Case) keys(r *Result, d *diff.Document) {
 		return
 	}
 	got := map[string]string{}
-	for _, k := range d.Keys {
+	for k := range d.Keys.Brief() {
 		got[string(k.Key)] = k.Difference
 	}
 	if !mapsEqual(got, c.Truth.Keys) {

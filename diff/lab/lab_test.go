@@ -77,7 +77,9 @@ func compare(c *Case) (*diff.Document, error) {
 		return nil, err
 	}
 	defer func() { _ = set.Close() }()
-	return diff.Compare(set.Members), nil
+	d := diff.Compare(set.Members)
+	d.Keys = d.Keys.Held()
+	return d, nil
 }
 
 func TestLab(t *testing.T) {

@@ -444,7 +444,7 @@ func (m *maker) appliedParting(p *Parting) (*Parting, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.Index = m.canonical(f, x.hist, base)
+	p.Index = canonical(f, x.hist, base)
 	if f.Kind == LostTail {
 		if p.Index, err = m.traced(f, i, base, p.Index); err != nil {
 			return nil, err
@@ -525,7 +525,7 @@ func (m *maker) appliedParting(p *Parting) (*Parting, error) {
 func (m *maker) traced(f *Fault, i int, base *history, index uint64) (uint64, error) {
 	end := f.Index + uint64(f.Count)
 	for _, e := range base.effects {
-		if e.Index <= index || e.Index >= end || e.After == e.Before && !e.Tables {
+		if e.Index <= index || e.Index >= end || !e.traced() {
 			continue
 		}
 		same := false
@@ -627,19 +627,18 @@ func layerOf(kind string) string {
 	return "meta"
 }
 
-// canonical is the entry that a fault is to be known by: of several entries, the first that had, or lacked, an effect. The
-// version of the cluster does not count: members work it out of each other's, and it is not compared.
-func (m *maker) canonical(f *Fault, h, base *history) uint64 {
+// canonical is the entry that a fault is to be known by: of several entries, the first that had, or lacked, an effect.
+func canonical(f *Fault, h, base *history) uint64 {
 	switch f.Kind {
 	case LostTail:
 		for _, e := range base.effects {
-			if e.Index >= f.Index && e.Index < f.Index+uint64(f.Count) && (e.After > e.Before || e.Tables && layerOf(m.w.log[e.Index-1].Kind) != "meta") {
+			if e.Index >= f.Index && e.Index < f.Index+uint64(f.Count) && e.traced() {
 				return e.Index
 			}
 		}
 	case Banned:
 		for _, e := range base.effects {
-			if e.Index < f.Index || e.After == e.Before && !e.Tables {
+			if e.Index < f.Index || !e.traced() {
 				continue
 			}
 			if !slices.ContainsFunc(h.effects, func(o Effect) bool { return o.Index == e.Index }) {

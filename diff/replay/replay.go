@@ -19,6 +19,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime/debug"
 	"slices"
 
 	"etcd-autopsy/diff/align"
@@ -159,6 +160,7 @@ func inCopy(ctx context.Context, st *State, keys *align.Touched, rules Rules, te
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	done := make(chan error, 1)
 	go func() {
+		debug.SetPanicOnFault(true) // the state is read from mapped files
 		var g *engine
 		defer func() {
 			if p := recover(); p != nil {

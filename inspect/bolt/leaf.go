@@ -23,6 +23,9 @@ func (db *DB) Leaf(id uint64) Leaf {
 // Page returns the page; for an inline bucket the page that holds the bucket.
 func (l *Leaf) Page() uint64 { return l.p.id }
 
+// Size returns the bytes that the page and its overflow pages take.
+func (l *Leaf) Size() int { return len(l.p.buf) }
+
 // Inline tells that the rows are those of an inline bucket, which [DB.Leaf] does not return.
 func (l *Leaf) Inline() bool { return l.inline }
 

@@ -29,6 +29,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"sync"
 
 	"etcd-autopsy/inspect/finding"
 )
@@ -206,13 +207,16 @@ func splitArg(arg string) (label, path string) {
 
 // Close releases all files. Their bytes must not be used any more.
 func (s *Set) Close() error {
-	var errs []error
-	for _, f := range s.files {
+	errs := make([]error, len(s.files), len(s.files)+1)
+	var wg sync.WaitGroup // to give a file of a GiB back takes as long as to read a tenth of it
+	for i, f := range s.files {
+		data := f.data
 		if f.mapped {
-			errs = append(errs, unmap(f.data))
+			wg.Go(func() { errs[i] = unmap(data) })
 		}
 		f.data, f.mapped = nil, false
 	}
+	wg.Wait()
 	s.files = nil
 	return errors.Join(append(errs, s.spool.close())...)
 }

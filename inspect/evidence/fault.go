@@ -1,10 +1,12 @@
 package evidence
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"sync"
 )
 
 // ErrShrank is the cause of errors about files that were truncated while they were read.
@@ -20,12 +22,42 @@ func Guard(name string, fn func() error) (err error) {
 		case nil:
 		case fault:
 			err = fmt.Errorf("%s: %w", name, ErrShrank)
+		case shrank:
+			err = p.error
 		default:
 			panic(p)
 		}
 	}()
 	return fn()
 }
+
+// Group runs functions at the same time, each guarded.
+type Group struct {
+	wg    sync.WaitGroup
+	mu    sync.Mutex
+	first error
+}
+
+// Go runs fn in a goroutine of its own.
+func (g *Group) Go(name string, fn func()) {
+	g.wg.Go(func() {
+		if err := Guard(name, func() error { fn(); return nil }); err != nil {
+			g.mu.Lock()
+			g.first = cmp.Or(g.first, err)
+			g.mu.Unlock()
+		}
+	})
+}
+
+// Wait waits for all of them. If one of them met a fault, Wait panics, and the Guard around it returns its error.
+func (g *Group) Wait() {
+	if g.wg.Wait(); g.first != nil {
+		panic(shrank{g.first})
+	}
+}
+
+// shrank carries the error of a fault from one goroutine to another.
+type shrank struct{ error }
 
 // fault is what the runtime panics with on a bad address. A nil dereference has no address: that is a bug, not a fault.
 type fault interface {

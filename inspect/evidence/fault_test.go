@@ -40,6 +40,30 @@ func TestGuard(t *testing.T) {
 
 const name0 = "member"
 
+func TestGroup(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "db")
+	check(t, os.WriteFile(path, []byte(strings.Repeat("x", 1<<20)), 0o600))
+	s, err := Open(t.Context(), []string{path}, Options{})
+	check(t, err)
+	defer s.Close()
+	f := s.Members[0].DB
+	if !f.mapped {
+		t.Skip("files are read into memory here")
+	}
+	check(t, os.Truncate(path, 100))
+	n, reached := 0, false
+	err = Guard("outer", func() error {
+		var g Group
+		g.Go("inner", func() { n += int(f.Bytes()[1<<19]) })
+		g.Wait()
+		reached = true
+		return nil
+	})
+	if !errors.Is(err, ErrShrank) || err.Error() != "inner: file shrank while it was read" || reached {
+		t.Errorf("error is %v, reached %v", err, reached)
+	}
+}
+
 func TestFileShrinks(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "db")
 	check(t, os.WriteFile(path, []byte(strings.Repeat("x", 1<<20)), 0o600))

@@ -34,6 +34,7 @@ func (t *Table) Index(want func(key []byte) bool) *Index {
 func (t *Table) IndexKeys(keys map[string]struct{}) *Index {
 	ix := newIndex(t)
 	ix.build = func(t *Table) *Index { return t.IndexKeys(keys) }
+	leases := t.HasLeases()
 	for name := range keys {
 		var rows []int32
 		for i := t.LastOf([]byte(name)); i >= 0; i = t.Previous(i) {
@@ -44,6 +45,9 @@ func (t *Table) IndexKeys(keys map[string]struct{}) *Index {
 		}
 		slices.Reverse(rows)
 		ix.rows[name] = rows
+		if !leases {
+			continue
+		}
 		for _, i := range rows {
 			r := t.Row(int(i))
 			ix.lease(name, &r)

@@ -42,14 +42,15 @@ var seed = maphash.MakeSeed()
 func (t *Table) linked() *links {
 	t.link.Do(func() {
 		t.links = t.newLinks(nil, 0)
-		t.extend(t.links, 0, t.n)
+		t.extend(t.links, 0, t.n, nil)
 	})
 	return t.links
 }
 
 // LinkShared prepares what looking for rows by key takes, which else the first such call does for each table by itself.
-// Table i shares its first shared[i] rows with the first table, byte for byte: those are looked at once.
-func LinkShared(tables []*Table, shared []int) {
+// Table i shares its first shared[i] rows with the first table, byte for byte: those are looked at once, or not at all if
+// noted holds the digests of the first table; nil is none.
+func LinkShared(tables []*Table, shared []int, noted Digests) {
 	first := tables[0]
 	order := make([]int, 0, len(tables))
 	for i := range tables[1:] {
@@ -65,12 +66,12 @@ func LinkShared(tables []*Table, shared []int) {
 			if n < t.n/2 {
 				continue // little is gained
 			}
-			first.extend(l, at, n)
+			first.extend(l, at, n, noted)
 			at = n
 			after[t] = l.tally
 			l.leased = maps.Clone(l.leased)
 		}
-		first.extend(l, at, first.n)
+		first.extend(l, at, first.n, noted)
 		first.links = l
 	})
 	for _, i := range order {
@@ -80,7 +81,7 @@ func LinkShared(tables []*Table, shared []int) {
 				t.links = t.newLinks(first, min(shared[i], first.n, t.n))
 				t.links.tally = so
 				t.links.leased = maps.Clone(so.leased)
-				t.extend(t.links, t.links.from, t.n)
+				t.extend(t.links, t.links.from, t.n, nil)
 			})
 		}
 	}
@@ -107,24 +108,34 @@ const (
 	digestFlags = isPlain | isNext
 )
 
-// digests appends those of rows lo to hi-1.
-func (t *Table) digests(to []digest, lo, hi int) []digest {
-	rev := Revision{Main: 1, Sub: -1}
-	if lo > 0 {
-		rev = t.Row(lo - 1).Rev
+// Digests are what links are made of, noted by whoever walks over all rows anyway.
+type Digests []digest
+
+// NewDigests has room for the digest of each row.
+func (t *Table) NewDigests() Digests { return make(Digests, t.n) }
+
+// Note takes the row that a walk stands at. Walks over different rows may do so at the same time.
+func (d Digests) Note(c *Cursor) { d[c.Index] = c.digest() }
+
+func (c *Cursor) digest() digest {
+	r := &c.Row
+	d := digest(maphash.Bytes(seed, r.Key())) &^ digestFlags
+	if r.Rev.follows(c.before) {
+		d |= isNext
 	}
 	var kv KeyValue
+	if main := r.Rev.Main; !r.Tombstone && kv.Decode(r.Value) == nil && len(kv.Key) > 0 && kv.Lease == 0 &&
+		kv.Mod == main && kv.Create == main && kv.Version == 1 {
+		d |= isPlain
+	}
+	return d
+}
+
+// digests are those of rows lo to hi-1.
+func (t *Table) digests(lo, hi int) Digests {
+	to := make(Digests, 0, hi-lo)
 	for c := t.Cursor(lo, hi); c.Next(); {
-		r := &c.Row
-		d := digest(maphash.Bytes(seed, r.Key())) &^ digestFlags
-		if r.Rev.follows(rev) {
-			d |= isNext
-		}
-		if rev = r.Rev; !r.Tombstone && kv.Decode(r.Value) == nil && len(kv.Key) > 0 && kv.Lease == 0 &&
-			kv.Mod == rev.Main && kv.Create == rev.Main && kv.Version == 1 {
-			d |= isPlain
-		}
-		to = append(to, d)
+		to = append(to, c.digest())
 	}
 	return to
 }
@@ -139,32 +150,34 @@ const block = 1 << 13
 
 // ahead makes the digests of rows lo to hi-1 in blocks, while the ones before are used. Where the file cannot be read any
 // more it ends early: who goes on by himself will meet that where it is dealt with.
-func (t *Table) ahead(lo, hi int) <-chan []digest {
-	blocks := make(chan []digest, 4)
+func (t *Table) ahead(lo, hi int) <-chan Digests {
+	blocks := make(chan Digests, 4)
 	go func() {
 		defer close(blocks)
 		debug.SetPanicOnFault(true)
 		defer func() { _ = recover() }()
 		for ; lo < hi; lo += block {
-			blocks <- t.digests(make([]digest, 0, block), lo, min(lo+block, hi))
+			blocks <- t.digests(lo, min(lo+block, hi))
 		}
 	}()
 	return blocks
 }
 
-// extend takes rows lo to hi-1 in, behind those before.
-func (t *Table) extend(l *links, lo, hi int) {
-	var blocks <-chan []digest
-	if hi-lo > 2*block {
+// extend takes rows lo to hi-1 in, behind those before. noted are the digests of all rows, if they are known.
+func (t *Table) extend(l *links, lo, hi int, noted Digests) {
+	var blocks <-chan Digests
+	if noted == nil && hi-lo > 2*block {
 		blocks = t.ahead(lo, hi)
 	}
 	for lo < hi {
-		var ds []digest
-		if blocks != nil {
+		var ds Digests
+		if noted != nil {
+			ds = noted[lo:hi]
+		} else if blocks != nil {
 			ds = <-blocks
 		}
 		if len(ds) == 0 {
-			ds = t.digests(nil, lo, min(lo+block, hi))
+			ds = t.digests(lo, min(lo+block, hi))
 		}
 		for i, d := range ds {
 			t.add(l, lo+i, d)
@@ -274,6 +287,28 @@ func (t *Table) LastOf(key []byte) int {
 func (t *Table) last(key []byte, d digest) int {
 	_, last := t.probe(t.linked(), key, d)
 	return last
+}
+
+// RowAt returns the index of the row that is a key's at the end of main revision main, a tombstone included, -1 if there is
+// none.
+func (t *Table) RowAt(key []byte, main int64) int {
+	n := t.LastOf(key)
+	for n >= 0 && t.Row(n).Rev.Main > main {
+		n = t.Previous(n)
+	}
+	return n
+}
+
+// At returns a key's value as of the end of main revision main. ok is false if the key did not exist then.
+func (t *Table) At(key []byte, main int64) (kv KeyValue, row Row, ok bool) {
+	n := t.RowAt(key, main)
+	if n < 0 {
+		return KeyValue{}, Row{}, false
+	}
+	if row = t.Row(n); row.Tombstone || kv.Decode(row.Value) != nil {
+		return KeyValue{}, Row{}, false
+	}
+	return kv, row, true
 }
 
 // Latest yields, of the rows with an index below end, the last one of each key, a tombstone included, in order.

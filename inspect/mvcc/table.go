@@ -143,10 +143,15 @@ func (t *Table) end(k int) int {
 	return t.n
 }
 
+// beforeAll is what the first revision of a store follows.
+var beforeAll = Revision{Main: 1, Sub: -1}
+
 // Cursor walks rows in order.
 type Cursor struct {
 	Row   Row // the current one
 	Index int // its index
+
+	before Revision // of the row before
 
 	t    *Table
 	part int
@@ -159,11 +164,20 @@ type Cursor struct {
 
 // Cursor walks rows lo to hi-1.
 func (t *Table) Cursor(lo, hi int) *Cursor {
-	c := &Cursor{t: t, hi: min(hi, t.n), Index: lo - 1}
-	if lo < c.hi {
-		c.enter(t.partOf(lo))
+	c := Cursor{t: t, hi: min(hi, t.n), Index: lo - 1}
+	c.begin()
+	return &c
+}
+
+func (c *Cursor) begin() {
+	lo := c.Index + 1
+	if lo >= c.hi {
+		return
 	}
-	return c
+	c.enter(c.t.partOf(lo))
+	if c.Row.Rev = beforeAll; lo > 0 {
+		c.Row.Rev = c.t.Row(lo - 1).Rev
+	}
 }
 
 func (c *Cursor) enter(part int) {
@@ -186,7 +200,7 @@ func (c *Cursor) Next() bool {
 	if i >= c.end {
 		c.enter(c.part + 1)
 	}
-	c.Index = i
+	c.Index, c.before = i, c.Row.Rev
 	if c.made != nil {
 		c.Row = c.made[i-c.from]
 		return true
@@ -266,7 +280,8 @@ func (t *Table) Lower(main int64) int {
 // Group returns the rows of one main revision, all changes of one raft entry.
 func (t *Table) Group(main int64) []Row {
 	var rows []Row
-	for c := t.Cursor(t.Lower(main), t.n); c.Next() && c.Row.Rev.Main == main; {
+	c := Cursor{t: t, hi: t.n, Index: t.Lower(main) - 1} // not on the heap: there are many groups
+	for c.begin(); c.Next() && c.Row.Rev.Main == main; {
 		rows = append(rows, c.Row)
 	}
 	return rows

@@ -331,8 +331,15 @@ func TestShared(t *testing.T) {
 			}
 			tables, all, shared = append(tables, stored(t, rows)), append(all, rows), append(shared, n)
 		}
-		LinkShared(tables, shared)
-		LinkShared(tables, shared) // what is known stays
+		var noted Digests
+		if seed%3 == 0 {
+			noted = tables[0].NewDigests()
+			for c := tables[0].Cursor(0, tables[0].Len()); c.Next(); {
+				noted.Note(c)
+			}
+		}
+		LinkShared(tables, shared, noted)
+		LinkShared(tables, shared, nil) // what is known stays
 		for _, compact := range []int64{0, 40} {
 			var revs, compacts []int64
 			for _, m := range all {

@@ -14,6 +14,29 @@ type putRequest struct {
 	put    pb.PutRequest
 }
 
+// IsPut tells whether an entry is the commonest kind of request, a put, without decoding all of it. false may be one, too.
+func (e *Entry) IsPut() bool {
+	if e.Type != EntryNormal {
+		return false
+	}
+	put := false
+	for c := (cursor{b: e.Data}); c.next(); {
+		switch c.num {
+		case 1:
+			c.varint()
+		case 4, 100:
+			c.bytes()
+			put = put || c.num == 4
+		default:
+			return false
+		}
+		if c.bad {
+			return false
+		}
+	}
+	return put
+}
+
 // decodePut decodes the commonest request without copying its key and value, which are parts of data. ok is false for
 // anything but a put of the fields that etcd up to 3.7 knows.
 func decodePut(data []byte) (*Request, bool) {

@@ -20,9 +20,11 @@ func withMany(n int) *Report {
 	by := map[string]diff.KeyState{"a": {Present: true, ModRevision: 7, ValueSHA256: strings.Repeat("0", 64)}, "b": {}}
 	d := &diff.Document{SchemaVersion: diff.SchemaVersion, Verdict: diff.Diverged, Members: []diff.Member{{Label: "a", Readable: true}, {Label: "b", Readable: true}}}
 	d.Divergences = []diff.Divergence{{Layer: diff.LayerApply, Groups: [][]string{{"a"}, {"b"}}, Entry: &diff.Entry{Index: 9, Type: "Put", Summary: "Put /registry/x (3 bytes)"}}}
+	keys := make([]diff.KeyDiff, 0, n)
 	for i := range n {
-		d.Keys = append(d.Keys, diff.KeyDiff{Key: diff.Key(fmt.Sprintf("/registry/configmaps/default/object-%09d", i)), Difference: "missing", ByMember: by})
+		keys = append(keys, diff.KeyDiff{Key: diff.Key(fmt.Sprintf("/registry/configmaps/default/object-%09d", i)), Difference: "missing", ByMember: by})
 	}
+	d.Keys = diff.NewKeyDiffs(keys...)
 	d.Counts.KeysDiffering, d.Counts.KeysMissing = n, n
 	return New(nil, d, Options{Tool: Tool{Name: "etcd-autopsy", Command: "etcd-autopsy report a b"}})
 }
@@ -91,7 +93,9 @@ func TestMarkdownLimit(t *testing.T) {
 		"reasons":  func(r *Report) { r.Diff.Reasons = many3(long) },
 		"witness":  func(r *Report) { r.Witness = many3(long) },
 		"commands": func(r *Report) { r.Verify = []Verification{{Claim: long, Commands: many3(long)}} },
-		"key":      func(r *Report) { r.Diff.Keys[0].Key = diff.Key(long) },
+		"key": func(r *Report) {
+			r.Diff.Keys = r.Diff.Keys.Map(func(k diff.KeyDiff) diff.KeyDiff { k.Key = diff.Key(long); return k }).First(1)
+		},
 		"groups": func(r *Report) {
 			for i := range 5000 {
 				r.Prefixes = append(r.Prefixes, Group{Name: diff.Key(fmt.Sprint(i, long)), Keys: 9})

@@ -82,10 +82,9 @@ func resource(key diff.Key) (diff.Key, bool) {
 	return diff.Key(parts[2]), true
 }
 
-func groupKeys(keys []diff.KeyDiff, name func(key diff.Key) (diff.Key, bool)) []Group {
+func groupKeys(keys diff.KeyDiffs, name func(key diff.Key) (diff.Key, bool)) []Group {
 	byName := map[diff.Key]*Group{}
-	for i := range keys {
-		k := &keys[i]
+	for k := range keys.Brief() {
 		n, ok := name(k.Key)
 		if !ok {
 			continue
@@ -198,13 +197,15 @@ func witness(ms []*inspect.Member, doc *diff.Document) []string {
 		}
 	}
 	told := 0
-	for i := range doc.Keys {
-		k := &doc.Keys[i]
-		if !touched[k.Key] || told == maxTold {
+	for k := range doc.Keys.Brief() {
+		if told == maxTold {
+			break
+		}
+		if !touched[k.Key] {
 			continue
 		}
 		told++
-		w = append(w, fmt.Sprintf("Today %s is %s.", k.Key, today(doc, k)))
+		w = append(w, fmt.Sprintf("Today %s is %s.", k.Key, today(doc, &k)))
 	}
 	return w
 }
@@ -406,11 +407,7 @@ func mergeEvents(es []Event) []Event {
 func values(ms []*inspect.Member, doc *diff.Document) []Value {
 	all := []Value{}
 	var kv mvcc.KeyValue
-	for i := range doc.Keys {
-		if i == maxValues {
-			break
-		}
-		k := &doc.Keys[i]
+	for k := range doc.Keys.First(maxValues).Brief() {
 		v := Value{Key: k.Key, ByMember: map[string]string{}}
 		for _, m := range ms {
 			s := k.ByMember[m.Label]

@@ -400,8 +400,8 @@ func (v *view) tables() error {
 		return t
 	}
 	d := v.Diff
-	v.Keys = table(newRows("keys", "Keys that differ", append([]column{{"key", "key"}, {"differs in", ""}}, members("num")...), len(d.Keys), func(i int) []string {
-		return keyRow(&d.Keys[i], labels)
+	v.Keys = table(newRows("keys", "Keys that differ", append([]column{{"key", "key"}, {"differs in", ""}}, members("num")...), d.Keys.Len(), func(i int) []string {
+		return keyRow(d.Keys.At(i), labels)
 	}, "A cell is the revision that wrote the key last, or - where the key is not there; then the size of the value and the begin of a keyed hash of it, or the lease, where these differ."))
 	v.Leases = table(newRows("leases", "Leases that differ", append([]column{{"lease", "key"}}, members("")...), len(d.Leases), func(i int) []string {
 		l := &d.Leases[i]
@@ -450,7 +450,7 @@ func (v *view) tables() error {
 	return firstErr
 }
 
-func keyRow(k *diff.KeyDiff, labels []string) []string {
+func keyRow(k diff.KeyDiff, labels []string) []string {
 	row := []string{k.Key.String(), k.Difference}
 	if k.Difference == "missing" {
 		row[1] = "presence"

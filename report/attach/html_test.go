@@ -55,7 +55,9 @@ func investigate(scenario string) (_ *Report, rerr error) {
 			files = append(files, File{m.Label + "/" + f.Name, m.Label, f.Size, strings.Repeat("0123456789abcdef", 4)})
 		}
 	}
-	return New(set.Members, diff.Investigate(ctx, set.Members, diff.Options{}), Options{
+	doc := diff.Investigate(ctx, set.Members, diff.Options{})
+	doc.Keys = doc.Keys.Held()
+	return New(set.Members, doc, Options{
 		Tool:  Tool{Name: "etcd-autopsy", Version: "v0", Etcd: "3.7.3", Command: "etcd-autopsy report testdata/" + scenario + " -o out"},
 		Files: files,
 	}), nil
@@ -70,13 +72,15 @@ func many(n int) *Report {
 			Members: []diff.Member{{Label: "a", Readable: true}, {Label: "b", Readable: true}, {Label: "c", Readable: true}},
 		},
 	}
+	var keys []diff.KeyDiff
 	for i := range n {
 		in := diff.KeyState{Present: true, ModRevision: int64(n - i), ValueSize: i % 977, ValueSHA256: fmt.Sprintf("%064x", i)}
-		r.Diff.Keys = append(r.Diff.Keys, diff.KeyDiff{
+		keys = append(keys, diff.KeyDiff{
 			Key:        diff.Key(fmt.Sprintf("/registry/pods/namespace-%d/deployment-%08d-%05d", i%100, i, i*7919%99991)),
 			Difference: "value", ByMember: map[string]diff.KeyState{"a": in, "b": in, "c": {Present: i%3 > 0, ModRevision: int64(i)}},
 		})
 	}
+	r.Diff.Keys = diff.NewKeyDiffs(keys...)
 	return r
 }
 
@@ -95,7 +99,13 @@ func TestHTMLSelfContained(t *testing.T) {
 	t.Parallel()
 	r := many(150)
 	evil := `</script><script>alert(1)</script><img src="https://example.com/x">'"` + "\u2028"
-	r.Diff.Keys[0].Key, r.Diff.Keys[120].Key = diff.Key(evil), diff.Key(evil)
+	n := 0
+	r.Diff.Keys = r.Diff.Keys.Map(func(k diff.KeyDiff) diff.KeyDiff {
+		if n++; n%120 == 1 {
+			k.Key = diff.Key(evil)
+		}
+		return k
+	})
 	r.Diff.Members[0].Label = evil
 	r.Witness, r.Tool.Command, r.Curves = []string{evil}, evil, []Curve{{evil, []diff.Position{{Index: 1, Revision: 1}, {Index: 9, Revision: 4}}}}
 	r.Prefixes = []Group{{Name: diff.Key(evil), Keys: 1, Missing: 1}}

@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"reflect"
 	"regexp"
 	"slices"
@@ -261,12 +262,14 @@ func (r *Redactor) Report(rep *Report) {
 
 // Sums keys the hashes of values only.
 func (r *Redactor) Sums(rep *Report) {
-	for i := range rep.Diff.Keys {
-		for label, s := range rep.Diff.Keys[i].ByMember {
+	rep.Diff.Keys = rep.Diff.Keys.Map(func(k diff.KeyDiff) diff.KeyDiff {
+		k.ByMember = maps.Clone(k.ByMember)
+		for label, s := range k.ByMember {
 			s.ValueSHA256 = r.Sum(s.ValueSHA256)
-			rep.Diff.Keys[i].ByMember[label] = s
+			k.ByMember[label] = s
 		}
-	}
+		return k
+	})
 }
 
 // fixed are fields whose text comes from this program, and that other programs read.
@@ -291,6 +294,10 @@ func (r *Redactor) walk(v reflect.Value, field string) {
 		}
 		r.walk(v.Elem(), field)
 	case reflect.Struct:
+		if keys, ok := v.Interface().(diff.KeyDiffs); ok {
+			v.Set(reflect.ValueOf(keys.Map(r.keyDiff)))
+			return
+		}
 		for i := range v.NumField() {
 			if f := v.Type().Field(i); f.IsExported() {
 				r.walk(v.Field(i), f.Name)
@@ -311,6 +318,12 @@ func (r *Redactor) walk(v reflect.Value, field string) {
 			v.SetUint(r.ID(v.Uint()))
 		}
 	}
+}
+
+// keyDiff takes out of a key what may not be shown.
+func (r *Redactor) keyDiff(k diff.KeyDiff) diff.KeyDiff {
+	r.walk(reflect.ValueOf(&k).Elem(), "")
+	return k
 }
 
 func (r *Redactor) walkMap(v reflect.Value, field string) {

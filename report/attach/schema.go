@@ -76,6 +76,8 @@ func written(t reflect.Type) *jsonschema.Schema {
 		return &jsonschema.Schema{Type: "string"}
 	case reflect.TypeFor[diff.Change]():
 		return object("op", "lease")
+	case reflect.TypeFor[diff.KeyDiffs]():
+		return &jsonschema.Schema{Type: "array", Items: object("difference", "by_member")}
 	case reflect.TypeFor[diff.KeyDiff]():
 		return object("difference", "by_member")
 	}

@@ -126,7 +126,7 @@ func Manifest(w io.Writer, files []File) error {
 
 // Zip packs the files of a report that lie in dir. What does not fit is cut: of report.json the lists of differing keys.
 func Zip(w io.Writer, dir string, r *Report) error {
-	for keys := len(r.Diff.Keys); ; keys /= 4 {
+	for keys := r.Diff.Keys.Len(); ; keys /= 4 {
 		var b bytes.Buffer
 		if err := pack(&b, dir, r, keys); err != nil {
 			return err
@@ -149,7 +149,7 @@ func pack(out *bytes.Buffer, dir string, r *Report, keys int) error {
 		// Far more than fits need not be compressed to know.
 		limited := &limit{w: f, out: out}
 		switch {
-		case n == JSONName && keys < len(r.Diff.Keys):
+		case n == JSONName && keys < r.Diff.Keys.Len():
 			err = JSON(limited, withKeys(r, keys))
 		case n == HTMLName && tooLarge(filepath.Join(dir, n)):
 			continue
@@ -199,8 +199,8 @@ func copyFile(w io.Writer, name string) (err error) {
 // withKeys is a report with fewer differing keys, which says so.
 func withKeys(r *Report, keys int) *Report {
 	x, d := *r, *r.Diff
-	d.Keys = d.Keys[:keys]
-	d.Notes = append(slices.Clip(d.Notes), fmt.Sprintf("%d of %d differing keys are listed here: more could not be attached", keys, len(r.Diff.Keys)))
+	d.Keys = d.Keys.First(keys)
+	d.Notes = append(slices.Clip(d.Notes), fmt.Sprintf("%d of %d differing keys are listed here: more could not be attached", keys, r.Diff.Keys.Len()))
 	x.Diff = &d
 	return &x
 }

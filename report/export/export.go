@@ -293,8 +293,7 @@ func leases(ms []*inspect.Member, put func(Lease)) {
 }
 
 func differences(d *diff.Document, put func(Difference)) {
-	for i := range d.Keys {
-		k := &d.Keys[i]
+	for k := range d.Keys.All() {
 		for _, label := range slices.Sorted(maps.Keys(k.ByMember)) {
 			s := k.ByMember[label]
 			put(Difference{key(string(k.Key)), k.Difference, label, s.Present, s.ModRevision, s.CreateRevision, s.Version, s.Lease.String(), int64(s.ValueSize), s.ValueSHA256})

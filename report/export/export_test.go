@@ -62,8 +62,8 @@ func TestWrite(t *testing.T) {
 	for _, d := range read[Difference](t, dir, "differences") {
 		differing[*d.Key.Key] = true
 	}
-	if len(differing) != len(doc.Keys) || len(differing) == 0 {
-		t.Errorf("%d keys differ, want %d", len(differing), len(doc.Keys))
+	if len(differing) != doc.Keys.Len() || len(differing) == 0 {
+		t.Errorf("%d keys differ, want %d", len(differing), doc.Keys.Len())
 	}
 	if got := read[Member](t, dir, "members"); len(got) != 3 || got[1].Revision != 1825 || got[1].MemberID == "" {
 		t.Errorf("%+v", got)
