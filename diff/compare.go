@@ -577,12 +577,13 @@ func (c *comparison) traceAfter(i int, others []int, alone *align.Alignment) *tr
 			best = t
 		}
 	}
+	shares := best != nil
 	for _, j := range others {
 		if t := c.resumedBehind(i, j); t != nil && (best == nil || t.total() <= best.total()) {
 			best = t
 		}
 	}
-	if best != nil {
+	if shares {
 		return best
 	}
 	in := c.inputs[i]
@@ -596,6 +597,9 @@ func (c *comparison) traceAfter(i int, others []int, alone *align.Alignment) *tr
 		alone = align.Align(in)
 	}
 	own := &trace{Alignment: *alone}
+	if best != nil && (best.total() <= own.Cost || best.startRevision() != own.Revision) {
+		return best
+	}
 	if numbered != nil && numbered.Cost <= own.Cost {
 		return numbered
 	}
