@@ -1,6 +1,7 @@
 package diff
 
 import (
+	"cmp"
 	"fmt"
 	"reflect"
 	"slices"
@@ -26,10 +27,13 @@ func (c *comparison) compareAuth() {
 		return []any{t.AuthEnabled, t.AuthRevision, append([]schema.User{}, t.Users...), append([]schema.Role{}, t.Roles...)}
 	})
 	if k == nil {
-		if k = c.authParted(); k != nil {
+		if k = c.authParted(nil); k != nil {
 			c.followAuth(k)
 		}
 		return
+	}
+	if x := c.authParted(k); x != nil {
+		c.followAuth(x)
 	}
 	differ := c.describeAuth(k)
 	// What may differ besides the auth revision, which alone a replay explains.
@@ -55,16 +59,25 @@ func authDiffers(in []string) string { return "the auth tables differ in " + str
 
 // authParted is the difference that auth tables of another moment each show by themselves: one member left out an auth
 // entry, or applied some again, and its requests were refused, or were not, in consequence.
-func (c *comparison) authParted() *cause {
-	var members []int
+// Where other tables differ, it is that of a member whose tables are not among them.
+func (c *comparison) authParted(other *cause) *cause {
+	var members, left []int
 	for i, a := range c.auths {
-		if a.timeline != nil {
-			members = append(members, i)
+		if a.timeline == nil {
+			continue
+		}
+		members = append(members, i)
+		if a.timeline.Odd > 0 && (other == nil || !slices.Contains(slices.Concat(other.groups...), i)) {
+			left = append(left, i)
 		}
 	}
+	if len(left) == 0 {
+		return nil
+	}
+	odd := c.auths[left[0]].timeline
 	groups := groupsOf(members, func(i, j int) bool {
 		a, b := c.auths[i].timeline, c.auths[j].timeline
-		return a.Odd == b.Odd && a.Again == b.Again
+		return (a.Odd == odd.Odd && a.Again == odd.Again) == (b.Odd == odd.Odd && b.Again == odd.Again)
 	})
 	if len(groups) < 2 || c.doc.Counts.Consequences == 0 {
 		return nil
@@ -117,7 +130,10 @@ func (c *comparison) authOdd(k *cause) bool {
 			return found // the first one is named
 		}
 		found = true
-		k.odd, k.index, k.outcome, k.again = g, a.timeline.Odd, align.Refused, a.timeline.Again
+		k.odd, k.outcome, k.again = g, align.Refused, a.timeline.Again
+		c.inRun(k, a)
+		c.withoutKeys(k, a)
+		k.index = a.timeline.Odd
 		how := "had no effect"
 		if k.again {
 			how = "was applied more than once"
@@ -128,6 +144,89 @@ func (c *comparison) authOdd(k *cause) bool {
 		}
 	}
 	return found
+}
+
+// inRun takes of several auth entries that one group may have left out the one in a row with others that it left out, or
+// that the rule covers by which it left them out.
+func (c *comparison) inRun(k *cause, a *auth) {
+	if k.again {
+		return
+	}
+	all := append([]*authz.Timeline{a.timeline}, a.others...)
+	if n := slices.IndexFunc(all, func(t *authz.Timeline) bool { return c.leftOut(k.odd, t.Odd) != nil }); n >= 0 {
+		a.timeline, a.others = all[n], nil
+	}
+}
+
+// leftOut is the cause of entries that some members left out together with another one, nil if there is none: those in a
+// row with it, or those of a rule that covers it.
+func (c *comparison) leftOut(odd []int, index uint64) *cause {
+	return cmp.Or(c.rowOf(odd, index), c.ruled(odd, index))
+}
+
+// ruled is the cause of earlier entries that a rule kept from having an effect on some members and that covers an entry.
+func (c *comparison) ruled(odd []int, index uint64) *cause {
+	q := c.request(odd[0], index)
+	n := slices.IndexFunc(c.causes, func(x *cause) bool {
+		return q != nil && x.layer == LayerApply && x.rule != nil && x.outcome == align.Refused && x.index < index && slices.Equal(x.odd, odd) && x.rule.hits(q)
+	})
+	if n < 0 {
+		return nil
+	}
+	return c.causes[n]
+}
+
+// withoutKeys leaves out rows of auth entries with one among them that would have changed a key once more: had these been
+// applied again, that would show.
+func (c *comparison) withoutKeys(k *cause, a *auth) {
+	all := slices.DeleteFunc(append([]*authz.Timeline{a.timeline}, a.others...), func(t *authz.Timeline) bool {
+		return t.Row && c.wouldWrite(k.odd[0], t.Odd, t.Last)
+	})
+	if len(all) > 0 {
+		a.timeline, a.others = all[0], all[1:]
+	}
+}
+
+// wouldWrite tells whether some entries would have made a revision if member i had applied them again behind the last of
+// them, which it did not.
+func (c *comparison) wouldWrite(i int, first, last uint64) bool {
+	would, did := false, false
+	at := c.revisionAt(i, last)
+	c.traces[i].steps(func(s *align.Step) {
+		if s.Index < first || s.Index > last || s.Revision == 0 {
+			return
+		}
+		e := find(c.views[i].entries, s.Index)
+		did = did || s.Again
+		would = would || e != nil && s.Outcome == align.Applied && len(c.inputs[i].Predict(e, at)) > 0
+	})
+	return would && !did
+}
+
+// rowOf is the cause of entries without effect on some members that an entry behind them is in a row with: nothing had an
+// effect between them.
+func (c *comparison) rowOf(odd []int, index uint64) *cause {
+	n := slices.IndexFunc(c.causes, func(x *cause) bool {
+		if x.layer != LayerApply || x.outcome != align.Refused || x.again || x.rule != nil || x.index >= index || !slices.Equal(x.odd, odd) {
+			return false
+		}
+		made := false
+		c.traces[odd[0]].steps(func(s *align.Step) { made = made || x.index < s.Index && s.Index < index && s.Revision > 0 })
+		return !made
+	})
+	if n < 0 {
+		return nil
+	}
+	return c.causes[n]
+}
+
+// followRuns makes consequences of changes of tables that are missing in a row with entries that had no effect.
+func (c *comparison) followRuns() {
+	for _, k := range c.causes {
+		if k.of == nil && k.index > 0 && k.interval == nil && k.outcome == align.Refused && !k.again && len(k.odd) > 0 && (k.layer == LayerAuth || k.layer == LayerAlarm) {
+			k.of = c.rowOf(k.odd, k.index)
+		}
+	}
 }
 
 // authMissing names the auth entries that had no effect on one group where the log does not reach back to the beginning:
@@ -152,6 +251,9 @@ func (c *comparison) authMissing(k *cause) bool {
 			one = []uint64{from}
 		case len(one) == 0:
 			continue
+		}
+		if n := slices.IndexFunc(one, func(x uint64) bool { return c.leftOut(g, x) != nil }); n >= 0 {
+			one = one[n : n+1]
 		}
 		k.odd, k.index, k.outcome = g, one[0], align.Refused
 		k.what += fmt.Sprintf(": %s had no effect on %s", what, strings.Join(c.labels(g), ", "))
@@ -189,7 +291,11 @@ func (c *comparison) authReplay(k *cause) bool {
 	}
 	extra := c.ms[high[0]].DB.Tables.AuthRevision - c.ms[low[0]].DB.Tables.AuthRevision
 	first, last := uint64(0), uint64(0)
-	for _, s := range c.replayable(high[0], extra) {
+	begun := c.replayable(high[0], extra)
+	if x := c.outdatedFrom(high); x > 0 {
+		begun = c.countedBefore(high[0], x, extra)
+	}
+	for _, s := range begun {
 		if first == 0 || s < first {
 			first = s
 		}
@@ -207,6 +313,32 @@ func (c *comparison) authReplay(k *cause) bool {
 		k.entries = c.countedAgain(high[0], first, extra)
 	}
 	return true
+}
+
+// outdatedFrom is the entry from which on some members refused what was proposed at the auth revision of the others, 0 if
+// there is none: what raised theirs came before.
+func (c *comparison) outdatedFrom(odd []int) uint64 {
+	for _, x := range c.causes {
+		if x.layer == LayerApply && x.rule != nil && x.rule.byAuthRevision && x.outcome == align.Refused && slices.Equal(x.odd, odd) {
+			return x.index
+		}
+	}
+	return 0
+}
+
+// countedBefore is the first of as many entries before another one as raise the auth revision by extra, if there are as
+// many.
+func (c *comparison) countedBefore(i int, index, extra uint64) []uint64 {
+	for n := range slices.Backward(c.views[i].entries) {
+		e := &c.views[i].entries[n]
+		if e.Index >= index || !countsAgain(e.Request().Type) {
+			continue
+		}
+		if extra--; extra == 0 {
+			return []uint64{e.Index}
+		}
+	}
+	return nil
 }
 
 // countsAgain tells whether an auth request raises the auth revision each time it is applied.
@@ -294,11 +426,20 @@ const sameProcess = 500
 // than the member's are refused there, or are not.
 func (c *comparison) followAuth(k *cause) {
 	for _, x := range c.causes {
-		if x.layer == LayerApply && (x.outcome == align.Refused || x.outcome == align.Permitted) && c.byUser(x) && slices.EqualFunc(x.groups, k.groups, slices.Equal[[]int]) &&
+		if x.layer == LayerApply && (x.outcome == align.Refused || x.outcome == align.Permitted) && !c.authSettled(x) && c.byUser(x) && slices.EqualFunc(x.groups, k.groups, slices.Equal[[]int]) &&
 			(k.index > 0 && k.index < x.index || k.index == 0 && x.rule != nil && x.rule.byAuthRevision) {
 			x.of = k
 		}
 	}
+}
+
+// authSettled tells whether it is known what the auth stores of the odd members refuse: then what was refused besides is no
+// matter of auth.
+func (c *comparison) authSettled(x *cause) bool {
+	return x.outcome == align.Refused && !slices.ContainsFunc(x.odd, func(i int) bool {
+		a := c.auths[i]
+		return a.timeline == nil || a.timeline.Odd == 0 || len(a.others) > 0
+	})
 }
 
 // followReplay makes a consequence of auth entries that were applied again in one go with others that wrote keys.

@@ -3,6 +3,7 @@ package diff
 import (
 	"bytes"
 	"cmp"
+	"fmt"
 	"math"
 	"slices"
 
@@ -28,6 +29,7 @@ type cause struct {
 	keys     []string
 	leases   []int64
 	between  *RevisionInterval
+	latest   int64    // the newest row of the key of which all are the oldest, 0 if it does not bound what made the difference
 	instead  []uint64 // earlier entries that may have been left out instead, which led to this one's effect
 	of       *cause   // what this one is a consequence of
 }
@@ -101,7 +103,11 @@ func (c *comparison) findCauses() {
 				}
 				continue
 			}
-			if k := c.causeAt(index, same, es); k != nil && !c.misread(k) {
+			switch k := c.causeAt(index, same, es); {
+			case k == nil:
+			case c.sameOtherwise(k):
+				c.misread = append(c.misread, k)
+			default:
 				all = append(all, k)
 			}
 		}
@@ -290,8 +296,12 @@ func (c *comparison) causeAt(index uint64, members []int, es []effects) *cause {
 }
 
 // followed tells whether nothing is odd about an entry but that some members, which could not be told to refuse it, did:
-// not what others did, but something else that their own state demanded.
+// not what others did, but something else that their own state demanded. Nor is it odd by what they did with it if all
+// of them let it pass: then they have parted before.
 func followed(members []int, es []effects) bool {
+	if !slices.ContainsFunc(members, func(i int) bool { s := es[i].odd(); return s == nil || s.Again || s.Outcome != align.Permitted }) {
+		return true
+	}
 	var rest, refused []int
 	for _, i := range members {
 		switch s := es[i].odd(); {
@@ -403,9 +413,12 @@ func sortGroups(gs [][]int) {
 func (c *comparison) logCauses() {
 	for _, f := range c.logs.forks {
 		k := &cause{layer: LayerLog, index: f.index, groups: slices.Clone(f.groups)}
+		if f.first < f.index {
+			k.interval = &Interval{First: f.first, Last: f.index}
+		}
 		sortGroups(k.groups)
 		for _, p := range c.parts {
-			if separates(p.groups, k.groups) && !c.precedes(&p, k) && (k.revision == 0 || p.revision < k.revision) {
+			if c.explains(k, &p) && (k.revision == 0 || p.revision < k.revision) {
 				k.revision = p.revision
 			}
 		}
@@ -417,6 +430,9 @@ func (c *comparison) logCauses() {
 			k.effects = append(k.effects, e)
 		}
 		k.what = "the logs hold different entries from here on: committed entries were lost or overwritten"
+		if f.first < f.index {
+			k.what = fmt.Sprintf("the logs hold different entries at %d, where that of some members begins: committed entries were lost or overwritten", f.index)
+		}
 		c.causes = append(c.causes, k)
 	}
 }
@@ -491,6 +507,13 @@ func (c *comparison) extraCauses(extras []*cause) {
 	}
 }
 
+// sameOdd tells whether the odd members of a later cause are those of an earlier one that have come so far.
+func (c *comparison) sameOdd(k, x *cause) bool {
+	return slices.Equal(x.odd, slices.DeleteFunc(slices.Clone(k.odd), func(i int) bool {
+		return !slices.Contains(x.odd, i) && c.ms[i].DB.Tables.ConsistentIndex < x.index
+	}))
+}
+
 // merge makes one cause of those that are one: the same members departing in the same way, either in a row, or at all
 // entries of a kind, as a rule does that some members follow and others do not.
 func (c *comparison) merge(all []*cause) []*cause {
@@ -499,24 +522,22 @@ func (c *comparison) merge(all []*cause) []*cause {
 		k := all[0]
 		var like, rest []*cause
 		for _, x := range all {
-			if x.outcome == k.outcome && x.again == k.again && slices.Equal(x.odd, k.odd) && x.layer == k.layer {
+			if x.outcome == k.outcome && x.again == k.again && c.sameOdd(k, x) && x.layer == k.layer {
 				like = append(like, x)
 			} else {
 				rest = append(rest, x)
 			}
 		}
-		n := c.extent(like)
-		for _, x := range like[:n] {
-			k.entries = append(k.entries, x.index)
-		}
+		k.entries = c.extent(like)
+		left := slices.DeleteFunc(like, func(x *cause) bool { return slices.Contains(k.entries, x.index) })
 		switch {
 		case k.rule != nil && k.rule.origin != nil:
 			c.originate(k)
-		case n == 1:
+		case len(k.entries) == 1:
 			k.entries = nil
 		}
 		out = append(out, k)
-		rest = append(rest, like[n:]...)
+		rest = append(rest, left...)
 		slices.SortStableFunc(rest, func(a, b *cause) int { return cmp.Compare(a.index, b.index) })
 		all = rest
 	}

@@ -144,8 +144,10 @@ type comparison struct {
 	auths     []*auth
 	at        []int64 // revision of each member at the common index, -1 if not known
 	causes    []*cause
+	misread   []*cause // what may be a matter of reading only
 	floors    map[floor]uint64
 	begins    map[int]align.From // where members begin that would begin elsewhere by themselves
+	twin      []int              // of each member, the first that holds the same by the same log; nil if no rows disagree
 	bases     []int              // of each member, the lowest member that is compacted at the same revision and to the same rows
 	keys      differingKeys
 	counted   func() // waits for what count finds out
@@ -292,6 +294,8 @@ func (c *comparison) agreed(i, j int) int64 {
 type trace struct {
 	base   *trace // nil if it was aligned by itself
 	shared int    // how many steps of base are its own, too
+	// adopted is what those of its further steps cost that are as the base's: they are no cost of its own.
+	adopted int
 	align.Alignment
 }
 
@@ -325,6 +329,9 @@ func (t *trace) sharedCost() (cost int) {
 	return cost
 }
 
+// total is what all that befell the member costs, what it shares with others included.
+func (t *trace) total() int { return t.Cost + t.adopted + t.sharedCost() }
+
 // first is the first entry whose effect is known, 0 if none is.
 func (t *trace) first() uint64 {
 	if t.base != nil {
@@ -351,13 +358,13 @@ func (c *comparison) align() {
 	})
 	cost, alone := make([]int, len(c.ms)), make([]*align.Alignment, len(c.ms))
 	if c.disagree() {
-		twin := c.twinned()
+		c.twin = c.twinned()
 		c.each(func(i int) {
-			if twin[i] == i {
+			if c.twin[i] == i {
 				alone[i] = align.Align(c.inputs[i])
 			}
 		})
-		for i, k := range twin {
+		for i, k := range c.twin {
 			if alone[k] != nil {
 				alone[i], cost[i] = alone[k], alone[k].Cost
 			}
@@ -377,22 +384,57 @@ func (c *comparison) align() {
 			cmp.Compare(len(c.ms[a].DB.Rows.Holes()), len(c.ms[b].DB.Rows.Holes())), cmp.Compare(cost[a], cost[b]),
 			cmp.Compare(len(c.views[b].entries), len(c.views[a].entries)), cmp.Compare(like(b), like(a)), cmp.Compare(c.last[b], c.last[a]))
 	})
-	c.floors, c.bases = map[floor]uint64{}, c.compactedAlike()
-	for again := true; again; {
-		again = false
-		for k, i := range order {
-			c.traces[i] = c.traceAfter(i, order[:k], alone[i])
-			again = again || c.lower(i)
+	c.bases = c.compactedAlike()
+	best := c.alignInOrder(order, alone)
+	traces, tried := c.traces, 0
+	// What is odd about the first one may be put down to the others. So the other witnesses that are as good are tried, too:
+	// what explains them all with the least is taken. That is no less than what explains the witness by itself.
+	for k, i := range order {
+		if k == 0 || best <= cost[i] || tried == maxWitnesses || !c.asGood(i, order[0], alone) {
+			continue
+		}
+		tried++
+		c.traces = make([]*trace, len(c.ms))
+		if n := c.alignInOrder(slices.Concat([]int{i}, order[:k], order[k+1:]), alone); n < best {
+			best, traces = n, c.traces
 		}
 	}
-	if c.beginAlike() {
-		for k, i := range order {
-			c.traces[i] = c.traceAfter(i, order[:k], alone[i])
-		}
-	}
+	c.traces = traces
 	for i := range c.ms {
 		c.inputs[i].Index = c.traces[i].Index
 	}
+}
+
+// maxWitnesses bounds how many other members are tried as the first one.
+const maxWitnesses = 3
+
+// asGood tells whether a member may as well be the first to be aligned: another one than it is, but as far as that.
+func (c *comparison) asGood(i, first int, alone []*align.Alignment) bool {
+	a, b := c.ms[i].DB, c.ms[first].DB
+	return c.twin != nil && alone[first].Cost > 0 && c.twin[i] != c.twin[first] && alone[i].First == alone[first].First && c.logs.history[i] == c.logs.history[first] &&
+		a.CompactRevision() == b.CompactRevision() && len(a.Rows.Holes()) == len(b.Rows.Holes())
+}
+
+// alignInOrder aligns every member after those before it, and returns what all that is odd about them costs.
+func (c *comparison) alignInOrder(order []int, alone []*align.Alignment) (cost int) {
+	c.floors, c.begins = map[floor]uint64{}, nil
+	for again := true; again; {
+		again, cost = false, 0
+		for k, i := range order {
+			c.traces[i] = c.traceAfter(i, order[:k], alone[i])
+			again = again || c.lower(i)
+			if cost += c.traces[i].Cost; k > 0 && c.traces[i].beganOtherwise(c.traces[order[0]]) {
+				cost += costParted
+			}
+		}
+		again = again || c.begins == nil && c.beginAlike()
+	}
+	return cost
+}
+
+// beganOtherwise tells whether two members hold different revisions before the same entry.
+func (t *trace) beganOtherwise(o *trace) bool {
+	return t.first() > 0 && t.first() == o.first() && t.startRevision() != o.startRevision()
 }
 
 // twinned tells of each member which is the first that holds the same rows and tables by the same log: the alignments of
@@ -482,16 +524,23 @@ func (c *comparison) lower(i int) bool {
 	return known || slices.ContainsFunc(c.traces, func(o *trace) bool { return o != nil && o.base == nil && o.First == 0 })
 }
 
-// traceAfter aligns member i behind what it shares with the first of the others that it can be resumed from. Where that
+// traceAfter aligns member i behind what it shares with that of the others which leaves the least to be explained. Where that
 // leaves something odd, the shared part may have been read wrongly: neighbours that write the same cannot be told apart
 // by one member alone. So places before what is odd there are tried, too, and the reading with the least is taken.
 // alone is what the member's alignment by itself is, nil if that is not known yet.
 func (c *comparison) traceAfter(i int, others []int, alone *align.Alignment) *trace {
-	var begun *trace
+	var best, begun, numbered *trace
+	var seen []place // of members that share them with each other
+	var further []func() *trace
 	for _, j := range others {
 		places := c.resume(i, j)
 		switch {
 		case len(places) == 0:
+			continue
+		case c.sameNumber(i, j):
+			if numbered == nil {
+				numbered = c.resumed(i, j, places[0])
+			}
 			continue
 		case places[0].shared == 0 && places[0].Revision > 1:
 			// Nothing shared but the beginning, which may be another entry for each.
@@ -500,22 +549,41 @@ func (c *comparison) traceAfter(i int, others []int, alone *align.Alignment) *tr
 			}
 			continue
 		}
-		best := c.resumed(i, j, places[0])
-		if best.Cost == 0 {
-			return best
+		places = slices.DeleteFunc(places, func(p place) bool { return slices.Contains(seen, c.traces[j].root(p)) })
+		if len(places) == 0 {
+			continue
 		}
-		tried := make([]*trace, len(places))
-		c.together(func(spawn func(func())) {
-			for k, p := range places[1:] {
-				spawn(func() { tried[k] = c.resumed(i, j, p) })
-			}
-		})
-		for _, t := range tried {
-			// What is odd about the shared part befell this member, too.
-			if t != nil && t.Cost+t.sharedCost() < best.Cost+best.sharedCost() {
-				best = t
-			}
+		first := c.resumed(i, j, places[0])
+		if first.Cost == 0 {
+			return first
 		}
+		further = append(further, func() *trace { return first })
+		for _, p := range places[1:] {
+			further = append(further, func() *trace { return c.resumed(i, j, p) })
+		}
+		for _, p := range places {
+			seen = append(seen, c.traces[j].root(p))
+		}
+	}
+	tried := make([]*trace, len(further))
+	c.together(func(spawn func(func())) {
+		for k, f := range further {
+			spawn(func() { tried[k] = f() })
+		}
+	})
+	for _, t := range tried {
+		// What is odd about the shared part befell this member, too.
+		if t != nil && (best == nil || t.total() < best.total()) {
+			best = t
+		}
+	}
+	shares := best != nil
+	for _, j := range others {
+		if t := c.resumedBehind(i, j); t != nil && (best == nil || t.total() <= best.total()) {
+			best = t
+		}
+	}
+	if shares {
 		return best
 	}
 	in := c.inputs[i]
@@ -529,10 +597,23 @@ func (c *comparison) traceAfter(i int, others []int, alone *align.Alignment) *tr
 		alone = align.Align(in)
 	}
 	own := &trace{Alignment: *alone}
+	if best != nil && (best.total() <= own.Cost || best.startRevision() != own.Revision) {
+		return best
+	}
+	if numbered != nil && numbered.Cost <= own.Cost {
+		return numbered
+	}
 	if begun != nil && own.Revision != begun.base.startRevision() && begun.Cost < own.Cost+costParted {
 		return begun
 	}
 	return own
+}
+
+// sameNumber tells whether two members have nothing in common but the number of the revision that one of them is compacted
+// at, where they hold different keys: other entries may have made it.
+func (c *comparison) sameNumber(i, j int) bool {
+	compact := max(c.ms[i].DB.CompactRevision(), c.ms[j].DB.CompactRevision())
+	return compact > 0 && c.agreed(i, j) == compact && !c.sameAt(i, j, compact)
 }
 
 // costParted is what it costs to say that members which hold the same revisions where the log of one begins had come
@@ -566,7 +647,7 @@ func (c *comparison) beginAlike() bool {
 		total, begins := 0, map[int]align.From{}
 		for _, i := range members {
 			t := c.traces[i]
-			cost := t.Cost + t.sharedCost()
+			cost := t.total()
 			if t.startRevision() != s {
 				cost += costParted
 				in := c.inputs[i]
@@ -594,6 +675,72 @@ func (c *comparison) resumed(i, j int, p place) *trace {
 	return &trace{base: c.traces[j], shared: p.shared, Alignment: *align.Align(in)}
 }
 
+// resumedBehind aligns member i behind rows that it alone, or member j alone, holds otherwise although those behind them are
+// the same again: what entries did with these is no question then. nil if there are none.
+func (c *comparison) resumedBehind(i, j int) *trace {
+	single := c.isolated(i, j)
+	t := c.traces[j]
+	if len(single) == 0 || c.logs.history[i] != c.logs.history[j] || t.first() == 0 || t.startRevision() < c.ms[i].DB.CompactRevision() {
+		return nil
+	}
+	in := c.inputs[i]
+	in.Held = map[int64][]mvcc.Row{}
+	upTo := c.agreedBut(i, j, single)
+	at := place{From: align.From{Index: t.first() - 1, Revision: t.startRevision()}}
+	var steps []align.Step // from the first of those rows on
+	shared, kept, cost, adopted, known, again, done := 0, 0, 0, 0, true, false, false
+	last := 0 // of adopted, with the steps behind the last revision
+	t.steps(func(s *align.Step) {
+		if done = done || !known || s.Revision > upTo || s.Index > c.ms[i].DB.Tables.ConsistentIndex; done {
+			return
+		}
+		at.shared++
+		own := *s
+		switch {
+		case slices.Contains(single, s.Revision):
+			if !s.Anomalous() {
+				in.Held[s.Revision] = c.ms[j].DB.Rows.Group(s.Revision)
+			}
+			step, n, ok := in.Made(s.Index, s.Revision)
+			step.Again = s.Again
+			own, cost, known = step, cost+n, ok
+		case len(steps) == 0:
+			shared = at.shared
+			at.Index, at.Revision = max(at.Index, s.Index), max(at.Revision, s.Revision)
+			return
+		case !again || !s.Again:
+			last += s.Cost()
+		}
+		again = s.Again
+		if s.Index > 0 {
+			at.Index = s.Index
+		}
+		if steps = append(steps, own); s.Revision > 0 {
+			at.Revision, kept, adopted = s.Revision, len(steps), last
+			in.From = &align.From{Index: at.Index, Revision: at.Revision}
+		}
+	})
+	if !known || kept == 0 {
+		return nil
+	}
+	a := *align.Align(in)
+	a.Steps, a.Cost = append(steps[:kept:kept], a.Steps...), a.Cost+cost
+	return &trace{base: t, shared: shared, adopted: adopted, Alignment: a}
+}
+
+// agreedBut is agreed, if some revisions are left out.
+func (c *comparison) agreedBut(i, j int, single []int64) int64 {
+	x, y := c.ms[i].DB.Rows, c.ms[j].DB.Rows
+	last := min(c.last[i], c.last[j])
+	from, _ := slices.BinarySearch(c.differing, max(c.ms[i].DB.CompactRevision(), c.ms[j].DB.CompactRevision())+1)
+	for _, main := range c.differing[from:] {
+		if main <= last && !slices.Contains(single, main) && !x.Unknown(main) && !y.Unknown(main) && !sameRows(x.Group(main), y.Group(main)) {
+			return main - 1
+		}
+	}
+	return last
+}
+
 func (c *comparison) input(i int) align.Input {
 	m, h := c.ms[i], c.views[i]
 	whole := c.whole(i)
@@ -601,14 +748,86 @@ func (c *comparison) input(i int) align.Input {
 		Log: h.log, Table: m.DB.Rows, Index: h.touched.Index(m.DB.Rows),
 		Compact: m.DB.CompactRevision(), ConsistentIndex: m.DB.Tables.ConsistentIndex,
 		Whole: whole,
-		Judge: c.judge(i),
+		Judge: c.judge(i), Witnesses: c.witnesses(i),
 	}
+}
+
+// maxWitnessed bounds how many revisions in a row, and how many by themselves, may have been changed afterwards.
+const maxWitnessed = 8
+
+// witnesses are the rows that others hold at a few revisions in a row at which member i holds other ones, although before
+// and behind they hold the same: those of each other member, all at once and, if they are few, one by one.
+func (c *comparison) witnesses(i int) (all []map[int64][]mvcc.Row) {
+	add := func(rows map[int64][]mvcc.Row) {
+		same := func(o map[int64][]mvcc.Row) bool { return maps.EqualFunc(o, rows, sameRows) }
+		if len(rows) > 0 && !slices.ContainsFunc(all, same) {
+			all = append(all, rows)
+		}
+	}
+	for j := range c.ms {
+		if j == i || c.logs.history[j] != c.logs.history[i] {
+			continue
+		}
+		single := slices.DeleteFunc(c.isolated(i, j), func(main int64) bool { return len(c.ms[j].DB.Rows.Group(main)) == 0 })
+		rows := map[int64][]mvcc.Row{}
+		for _, main := range single {
+			rows[main] = c.ms[j].DB.Rows.Group(main)
+		}
+		add(rows)
+		if len(single) > maxWitnessed {
+			continue
+		}
+		for _, main := range single {
+			add(map[int64][]mvcc.Row{main: rows[main]})
+		}
+	}
+	return all
+}
+
+// isolated are the main revisions at which members i and j hold different rows, few of them in a row.
+func (c *comparison) isolated(i, j int) (single []int64) {
+	x, y := c.ms[i].DB.Rows, c.ms[j].DB.Rows
+	last := min(c.last[i], c.last[j])
+	from, _ := slices.BinarySearch(c.differing, max(c.ms[i].DB.CompactRevision(), c.ms[j].DB.CompactRevision())+1)
+	var run []int64
+	end := func(next int64) {
+		if len(run) <= maxWitnessed && (next <= last || c.last[i] == c.last[j]) {
+			single = append(single, run...)
+		}
+		run = nil
+	}
+	for _, main := range c.differing[from:] {
+		if main > last {
+			break
+		}
+		if x.Unknown(main) || y.Unknown(main) || sameRows(x.Group(main), y.Group(main)) {
+			continue
+		}
+		if n := len(run); n > 0 && run[n-1]+1 < main {
+			end(run[n-1] + 1)
+		}
+		run = append(run, main)
+	}
+	if n := len(run); n > 0 {
+		end(run[n-1] + 1)
+	}
+	return single
 }
 
 // place is where an alignment can be taken over: behind the first shared steps of another member's.
 type place struct {
 	align.From
 	shared int
+	of     *trace // of which these steps are, nil if that does not matter
+}
+
+// root is a place as that of the trace of which the last of the steps before it is.
+func (t *trace) root(p place) place {
+	for t.base != nil && p.shared <= t.shared {
+		t = t.base
+	}
+	p.of = t
+	return p
 }
 
 // maxPlaces bounds how many places of each kind are tried.
@@ -734,9 +953,10 @@ func (c *comparison) revisionAt(i int, index uint64) int64 {
 		return -1
 	}
 	rev := t.startRevision()
+	var done uint64
 	t.steps(func(s *align.Step) {
 		// A revision without an entry belongs to the entry before it.
-		if s.Index <= index && s.Revision > 0 {
+		if done = max(done, s.Index); done <= index && s.Revision > 0 {
 			rev = max(rev, s.Revision)
 		}
 	})

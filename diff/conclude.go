@@ -26,7 +26,8 @@ func (c *comparison) lag() {
 			continue
 		}
 		l := Lag{Member: m.Label, First: ci + 1, Last: high}
-		if at := c.revisionAt(highest, ci); at >= 0 {
+		// An entry makes one revision at most: where there are more, the copy holds rows of a later moment.
+		if at := c.revisionAt(highest, ci); at >= 0 && c.last[highest]-at <= int64(high-ci) {
 			l.Revisions = c.last[highest] - at
 		}
 		c.doc.Lag = append(c.doc.Lag, l)
@@ -43,6 +44,8 @@ func (c *comparison) conclude() {
 	c.followRules()
 	c.followAlarms()
 	c.followReplays()
+	c.followRuns()
+	c.followTurns()
 	number := map[*cause]int{}
 	for _, k := range c.causes {
 		if k.of == nil {
@@ -131,7 +134,7 @@ func (k *cause) own() bool {
 // followForks makes consequences of all that tells members apart whose logs had parted before.
 func (c *comparison) followForks() {
 	for _, k := range c.causes {
-		if k.layer == LayerLog || k.of != nil || k.own() {
+		if k.layer == LayerLog || k.of != nil || k.own() || k.what == unexplained && c.single(&parting{k.revision, k.groups}) {
 			continue
 		}
 		for _, f := range c.causes {
@@ -162,12 +165,32 @@ func (c *comparison) followPartings() {
 			continue
 		}
 		for _, x := range c.causes {
-			if x.between == nil && x.index > 0 && x.revision > 0 && x.revision <= k.between.Last && separates(k.groups, x.groups) {
+			if x.between == nil && x.index > 0 && x.revision > 0 && x.revision <= k.newest() && (separates(k.groups, x.groups) || partly(k.groups, x.groups)) {
 				k.of = x
 				break
 			}
 		}
 	}
+}
+
+// newest is the last revision that may have made the rows of a cause differ.
+func (k *cause) newest() int64 {
+	if k.latest > 0 {
+		return min(k.latest, k.between.Last)
+	}
+	return k.between.Last
+}
+
+// partly tells whether a partition tells members apart of which another one knows some only: what the rest did then is
+// compacted away. Those that it knows must be on one of its sides together.
+func partly(a, b [][]int) bool {
+	known := slices.Concat(b...)
+	in, out := 0, 0
+	for _, g := range a {
+		some := slices.DeleteFunc(slices.Clone(g), func(i int) bool { return !slices.Contains(known, i) })
+		in, out = in+min(len(some), 1), out+len(g)-len(some)
+	}
+	return len(b) > 1 && in == 1 && out > 0
 }
 
 // followRules makes consequences of tables that differ because a rule kept the entry that changes them from having an
@@ -200,6 +223,20 @@ func (c *comparison) followAlarms() {
 			if x.layer == LayerLease && x.of == nil && o.index < x.index && x.index < o.end && separates(x.groups, k.groups) {
 				x.of = k
 			}
+		}
+	}
+}
+
+// followTurns makes consequences of requests that an alarm refuses, on members that left out the entry which turned it on
+// with others.
+func (c *comparison) followTurns() {
+	for _, x := range c.causes {
+		if x.layer != LayerApply || x.outcome != align.Permitted || x.again || x.of != nil {
+			continue
+		}
+		i := x.odd[0]
+		if t, known := c.views[i].alarmAt(x.index); known && t.on && t.index > 0 && refusedBy(t, c.request(i, x.index).Internal) {
+			x.of = c.leftOut(x.odd, t.index)
 		}
 	}
 }
@@ -257,7 +294,9 @@ func (c *comparison) write(k *cause) Divergence {
 		v.Entries = nil
 	}
 	if k.interval != nil && v.Entry != nil {
-		v.Candidates, v.Entry = c.candidates(k), nil
+		if v.Entry = nil; k.layer != LayerLog {
+			v.Candidates = c.candidates(k)
+		}
 	}
 	for _, g := range k.groups {
 		v.Groups = append(v.Groups, c.labels(g))
@@ -349,7 +388,7 @@ const unexplained = "the members hold different rows; no log that is left tells 
 // rowCauses makes a cause of every parting of the rows that none of the causes found so far can have led to. Mostly it
 // lies before the first entry that is left; those named later must not hide it.
 func (c *comparison) rowCauses() {
-	for _, p := range c.parts {
+	for _, p := range append(slices.Clip(c.parts), c.partedByNumber()...) {
 		if slices.ContainsFunc(c.causes, func(k *cause) bool { return c.explains(k, &p) }) {
 			continue
 		}
@@ -364,10 +403,31 @@ func (c *comparison) rowCauses() {
 	}
 }
 
+// partedByNumber is the parting of members that have come to the common index with more or fewer revisions, which rows do
+// not show if those with fewer have stopped there.
+func (c *comparison) partedByNumber() []parting {
+	var known []int
+	low := int64(math.MaxInt64)
+	for i, at := range c.at {
+		if at >= 0 {
+			known, low = append(known, i), min(low, at)
+		}
+	}
+	groups := partition(known, func(i, j int) bool { return (c.at[i] > low) == (c.at[j] > low) })
+	// Where all may have done the same with some neighbour of that entry, it is a matter of reading.
+	if len(groups) < 2 || slices.ContainsFunc(c.misread, func(k *cause) bool { return separates(groups, k.groups) }) {
+		return nil
+	}
+	return []parting{{revision: low + 1, groups: groups}}
+}
+
 // explains tells whether members may have parted in their rows because of a cause: it tells them apart, and did so before.
 func (c *comparison) explains(k *cause, p *parting) bool {
 	if !separates(p.groups, k.groups) {
 		return false
+	}
+	if k.layer == LayerLog && k.interval != nil && c.single(p) {
+		return false // they held the same again behind it, and so had not parted in their logs
 	}
 	if k.layer != LayerLog && (k.revision > 0 || k.index == 0) {
 		return k.revision > 0 && k.revision <= p.revision
@@ -375,9 +435,29 @@ func (c *comparison) explains(k *cause, p *parting) bool {
 	return !c.precedes(p, k)
 }
 
-// precedes tells whether rows parted before the entry of a cause, which made no revision of its own.
+// single tells whether all members that parted in their rows hold the same again behind them.
+func (c *comparison) single(p *parting) bool {
+	for n, g := range p.groups {
+		for _, h := range p.groups[n+1:] {
+			if !slices.Contains(c.isolated(g[0], h[0]), p.revision) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// precedes tells whether rows parted before the first entry that a cause may lie at, which made no revision of its own.
 func (c *comparison) precedes(p *parting, k *cause) bool {
-	return slices.ContainsFunc(slices.Concat(k.groups...), func(i int) bool { return c.revisionAt(i, k.index-1) >= p.revision })
+	return slices.ContainsFunc(slices.Concat(k.groups...), func(i int) bool { return c.revisionAt(i, k.forked()-1) >= p.revision })
+}
+
+// forked is the first entry at which logs may have parted, and the entry of any other cause.
+func (k *cause) forked() uint64 {
+	if k.layer == LayerLog && k.interval != nil {
+		return k.interval.First
+	}
+	return k.index
 }
 
 // firstAlike goes back from a revision over those that hold the same on some member: a write that is missing among
@@ -385,8 +465,8 @@ func (c *comparison) precedes(p *parting, k *cause) bool {
 // have been any.
 func (c *comparison) firstAlike(revision int64) int64 {
 	for revision > 1 && slices.ContainsFunc(c.ms, func(m *inspect.Member) bool {
-		a, b := changes(m.DB.Rows.Group(revision-1)), changes(m.DB.Rows.Group(revision))
-		return len(a) > 0 && slices.Equal(a, b)
+		a, b := m.DB.Rows.Group(revision-1), m.DB.Rows.Group(revision)
+		return len(a) > 0 && slices.EqualFunc(a, b, sameWrite)
 	}) {
 		revision--
 	}

@@ -53,13 +53,21 @@ func (h *history) visit(e *align.Entry, r *raftlog.Request) {
 	switch {
 	case in == nil:
 	case in.LeaseGrant != nil:
-		h.leases[in.LeaseGrant.ID] = append(h.leases[in.LeaseGrant.ID], leaseEvent{e.Index, true})
+		h.lease(in.LeaseGrant.ID, leaseEvent{e.Index, true, h.refuses(in)})
 	case in.LeaseRevoke != nil:
-		h.leases[in.LeaseRevoke.ID] = append(h.leases[in.LeaseRevoke.ID], leaseEvent{e.Index, false})
+		h.lease(in.LeaseRevoke.ID, leaseEvent{e.Index, false, h.refuses(in)})
 	case in.Alarm != nil:
 		h.alarm(e.Index, in.Alarm)
 	}
 	h.touched.Add(in)
+}
+
+func (h *history) lease(id int64, ev leaseEvent) { h.leases[id] = append(h.leases[id], ev) }
+
+// refuses tells whether an alarm that is on, as far as the log is read, refuses a request.
+func (h *history) refuses(in *pb.InternalRaftRequest) bool {
+	n := len(h.refusing)
+	return n > 0 && h.refusing[n-1].on && refusedBy(h.refusing[n-1], in)
 }
 
 func (h *history) alarm(index uint64, r *pb.AlarmRequest) {

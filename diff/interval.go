@@ -10,6 +10,7 @@ import (
 
 	"etcd-autopsy/diff/align"
 	"etcd-autopsy/diff/authz"
+	"etcd-autopsy/inspect"
 )
 
 // spread finds the entries that could stand in for a cause's: neighbours that write the same, so that the rows are the
@@ -24,6 +25,10 @@ func (c *comparison) spread(k *cause) {
 		first, last = min(first, lo), max(last, hi)
 	}
 	switch {
+	case c.opens(k, first):
+		// What was written before the log begins is the same, too: as well may one of its entries be meant.
+		k.between = &RevisionInterval{First: c.firstAlike(k.revision), Last: k.revision}
+		k.interval, k.entries = &Interval{First: min(uint64(max(k.between.First-1, 1)), first), Last: last}, nil
 	case first != last:
 		k.interval, k.entries = &Interval{First: first, Last: last}, nil
 	case first != k.index:
@@ -31,8 +36,23 @@ func (c *comparison) spread(k *cause) {
 	}
 }
 
+// opens tells whether nothing but what writes the same as a cause's entry made a revision from where the log begins up to
+// it, and the last revision before.
+func (c *comparison) opens(k *cause, first uint64) bool {
+	t := c.traces[k.odd[0]]
+	if k.revision == 0 || t.first() <= 1 || c.whole(k.odd[0]) {
+		return false
+	}
+	earlier := false
+	t.steps(func(s *align.Step) { earlier = earlier || s.Revision > 0 && s.Index < first })
+	return !earlier && slices.ContainsFunc(c.ms, func(m *inspect.Member) bool {
+		a, b := m.DB.Rows.Group(t.startRevision()), m.DB.Rows.Group(k.revision)
+		return len(a) > 0 && slices.EqualFunc(a, b, sameWrite)
+	})
+}
+
 // unite makes one cause of two that are read differently only: some members left out an entry, others a neighbour of it
-// that writes the same.
+// that writes the same. What can be told of some of them holds for all.
 func (c *comparison) unite() {
 	for n := 0; n < len(c.causes); n++ {
 		k := c.causes[n]
@@ -42,10 +62,24 @@ func (c *comparison) unite() {
 
 func (c *comparison) sameReading(k, r *cause) bool {
 	one := func(x *cause) bool {
-		return x.layer == LayerApply && x.outcome == align.Refused && !x.again && x.interval != nil && len(x.groups) == 2 && len(x.effects) == 2
+		return x.layer == LayerApply && x.outcome == align.Refused && !x.again && len(x.entries) < 2 && len(x.groups) == 2 && len(x.effects) == 2
 	}
-	return one(k) && one(r) && *k.interval == *r.interval && k.index < r.index &&
+	return one(k) && one(r) && k.index < r.index && (r.within(k) || k.within(r)) &&
 		!slices.ContainsFunc(r.odd, func(i int) bool { return slices.Contains(k.odd, i) })
+}
+
+// within tells whether all entries that a cause may lie at are among those of another one.
+func (k *cause) within(o *cause) bool {
+	a, b := k.at(), o.at()
+	return b.First <= a.First && a.Last <= b.Last
+}
+
+// at is the range of entries that a cause may lie at.
+func (k *cause) at() Interval {
+	if k.interval != nil {
+		return *k.interval
+	}
+	return Interval{First: k.index, Last: k.index}
 }
 
 // absorb puts the odd members of r to those of k.
@@ -55,7 +89,9 @@ func (c *comparison) absorb(k, r *cause) bool {
 	if len(rest) == 0 {
 		return false
 	}
-	k.odd = odd
+	if k.odd = odd; !k.within(r) {
+		k.index, k.interval = r.index, r.interval
+	}
 	var es []Effect
 	for _, e := range k.effects {
 		e.Members = c.labels(rest)
@@ -229,9 +265,9 @@ func (c *comparison) mayBranch(i int, steps []*align.Step, other *align.Step) bo
 // maxBegun is how far before the first entry that was applied again others are looked for.
 const maxBegun = 64
 
-// misread tells whether a cause is only a matter of reading: the odd members made the revision with a neighbour that
+// sameOtherwise tells whether a cause is only a matter of reading: the odd members made the revision with a neighbour that
 // writes the same, and at that neighbour's turn the others had no effect, or have not come to it. Then all did the same.
-func (c *comparison) misread(k *cause) bool {
+func (c *comparison) sameOtherwise(k *cause) bool {
 	return len(k.odd) > 0 && slices.ContainsFunc(c.doubles(k, k.odd[0]), func(x uint64) bool { return c.idleAt(k, x) })
 }
 
@@ -470,11 +506,12 @@ func (c *comparison) alike(i int, k *cause) (first, last uint64) {
 		return c.alikeContent(i, k.index, r.steps, r.made[at])
 	}
 	var may []uint64
+	joined := r.joins(at)
 	try := func(q int) bool {
 		if q < 0 || q+r.n > len(r.made) || !r.fits(at, q) {
 			return false
 		}
-		if !r.counts(q) {
+		if !r.counts(q) && (!joined || r.joins(q)) {
 			may = append(may, r.steps[r.made[q]].Index)
 		}
 		return true
@@ -571,6 +608,17 @@ func (r *repeat) counts(q int) bool {
 	return slices.ContainsFunc(r.c.views[r.i].authWrites, func(w authz.Write) bool {
 		return from < w.Index && w.Index < to && countsAgain(w.Request.Type)
 	})
+}
+
+// joins tells whether the entries from made[q] on are in a row with an auth entry that the auth tables show to have been
+// applied again, too.
+func (r *repeat) joins(q int) bool {
+	a := r.c.auths[r.i]
+	if a.timeline == nil || !a.timeline.Again || len(r.made) < q+r.n {
+		return false
+	}
+	last := q + r.n - 1
+	return r.steps[r.made[last]].Index < a.timeline.Odd && (last+1 == len(r.made) || a.timeline.Odd < r.steps[r.made[last+1]].Index)
 }
 
 // alikeContent is the range of entries around step at that write the same, whatever came between its two applications.

@@ -16,6 +16,7 @@ import (
 type auth struct {
 	timeline *authz.Timeline   // nil if not known
 	others   []*authz.Timeline // further ones, by other odd writes, that explain the tables as well
+	plain    *authz.Timeline   // if entries seem to have been applied again: the tables may as well have been changed in the end
 	detours  []*authz.Timeline // those in which one write was left out that the tables do not show
 	turns    []authTurn        // where only that is known: when auth came on and went off
 	before   bool
@@ -64,6 +65,9 @@ func (c *comparison) authOf(i int) *auth {
 		if len(all) > 0 {
 			a.timeline, a.others = all[0], all[1:]
 		}
+		if len(all) > 0 && all[0].Again {
+			a.plain = authz.Plain(applied)
+		}
 		if len(all) == 1 && all[0].Odd == 0 {
 			a.detours = authz.Detours(applied, m.DB.Tables)
 		}
@@ -74,13 +78,13 @@ func (c *comparison) authOf(i int) *auth {
 	if m.DB.Tables.HasTerm && c.vouchedAuth(i, a.last) {
 		a.settled = authz.Of(m.DB.Tables)
 	}
-	// Backwards from what the db says in the end.
+	// Backwards from what the db says in the end: an entry that asked for something else had no effect.
 	for _, w := range slices.Backward(applied) {
-		switch w.Request.Type {
-		case "AuthEnable":
+		switch typ := w.Request.Type; {
+		case typ == "AuthEnable" && a.before:
 			a.turns = append(a.turns, authTurn{w.Index, true})
 			a.before = false
-		case "AuthDisable":
+		case typ == "AuthDisable" && !a.before:
 			a.turns = append(a.turns, authTurn{w.Index, false})
 			a.before = true
 		}
@@ -109,11 +113,14 @@ func (c *comparison) vouchedAuth(i int, last uint64) bool {
 // maxTimelines bounds how many odd writes are told apart by what they would have led to.
 const maxTimelines = 64
 
+// costEdited is what it costs to say that the tables were changed otherwise than by an entry.
+const costEdited = 40
+
 // settle takes those of several timelines that explain the rows best: an odd write that should have led to requests that
-// are refused, or are not, is none.
+// are refused, or are not, is none. Where the rows are better explained without any, the tables were changed otherwise.
 func (a *auth) settle(cost func() int) {
 	a.detour(cost)
-	if len(a.others) == 0 || len(a.others) >= maxTimelines {
+	if a.plain == nil && len(a.others) == 0 || len(a.others) >= maxTimelines {
 		return
 	}
 	least := math.MaxInt
@@ -128,6 +135,14 @@ func (a *auth) settle(cost func() int) {
 		}
 	}
 	a.timeline, a.others = best[0], best[1:]
+	if a.plain != nil && least > 0 {
+		t := a.timeline
+		if a.timeline = a.plain; cost()+costEdited < least {
+			a.others = nil
+			return
+		}
+		a.timeline = t
+	}
 }
 
 // maxDetour is the cost of what may as well have gone wrong by itself as because a write of the auth tables was left out:
@@ -227,10 +242,10 @@ func (h *history) alarmAt(index uint64) (turn, bool) {
 	return turn{}, false
 }
 
-// refusedBy tells whether an alarm refuses a request: CORRUPT every one, NOSPACE those that put something
+// refusedBy tells whether an alarm refuses a request: CORRUPT every one, NOSPACE those that put something or grant a lease
 // (server/etcdserver/apply, capped.go and corrupt.go).
 func refusedBy(t turn, in *pb.InternalRaftRequest) bool {
-	return t.corrupt || in.GetPut() != nil || puts(in.GetTxn().GetSuccess()) || puts(in.GetTxn().GetFailure())
+	return t.corrupt || in.GetPut() != nil || in.GetLeaseGrant() != nil || puts(in.GetTxn().GetSuccess()) || puts(in.GetTxn().GetFailure())
 }
 
 // puts tells whether operations put something, those of transactions among them included.

@@ -240,10 +240,19 @@ func (c *comparison) oldKey(k []byte, byGroups map[string]*cause, order *[]strin
 		byGroups[id] = kk
 		*order = append(*order, id)
 	}
+	newest, all := int64(0), true
 	for _, i := range known {
-		if r := rows[i]; r != nil && (kk.revision == 0 || r.Rev.Main < kk.revision) {
+		r := rows[i]
+		if r == nil {
+			all = false // it may have been deleted at any later revision
+			continue
+		}
+		if newest = max(newest, r.Rev.Main); kk.revision == 0 || r.Rev.Main < kk.revision {
 			kk.revision = r.Rev.Main
 		}
+	}
+	if all && (kk.latest == 0 || newest < kk.latest) {
+		kk.latest = newest
 	}
 	kk.keys = append(kk.keys, string(k))
 }

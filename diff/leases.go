@@ -13,6 +13,8 @@ import (
 type leaseEvent struct {
 	index uint64
 	grant bool
+	// refused is true if an alarm that is on, as the log says, keeps it from having an effect.
+	refused bool
 }
 
 // leaseLog is when leases were granted and revoked, as the log says, with what a member's table says in the end.
@@ -39,6 +41,7 @@ func (l *leaseLog) state(lease int64, index uint64, authOn func(index uint64) bo
 	known, regranted, revoked := false, false, false
 	for _, ev := range l.events[lease] {
 		switch {
+		case ev.refused:
 		case ev.index < index:
 			last, known = ev, true
 		case ev.grant:
@@ -81,7 +84,7 @@ func leasesNeeded(in *pb.InternalRaftRequest, want []align.Change) []int64 {
 // followLeases marks what the want of a lease led to: requests that use it are refused on members that lack it.
 func (c *comparison) followLeases() {
 	for _, k := range c.causes {
-		if k.layer != LayerLease || k.index == 0 {
+		if k.layer != LayerLease {
 			continue
 		}
 		for _, x := range c.causes {

@@ -28,6 +28,9 @@ func committed(m *inspect.Member) uint64 {
 type fork struct {
 	index  uint64
 	groups [][]int // members by what they hold there, in order; members without the entry are left out
+	// first is index, or the entry behind the last one that both sides are known to share: where the log of one begins with
+	// another entry than the other's, they may have parted anywhere before.
+	first uint64
 }
 
 // logs relates the logs of several members.
@@ -129,7 +132,7 @@ func (l *logs) split(ms []*inspect.Member, have, at []int, index uint64, next in
 			continue
 		}
 		c := l.latecomers(ms, h, index, groups)
-		l.forks = append(l.forks, fork{index: index, groups: c})
+		l.forks = append(l.forks, fork{index: index, groups: c, first: l.firstParted(ms, index, c)})
 		groups = c
 		for _, g := range groups[1:] {
 			for _, i := range g {
@@ -139,6 +142,39 @@ func (l *logs) split(ms []*inspect.Member, have, at []int, index uint64, next in
 		}
 	}
 	return next
+}
+
+// firstParted is the lowest index at which the sides of a fork may have parted.
+func (l *logs) firstParted(ms []*inspect.Member, index uint64, groups [][]int) uint64 {
+	first := index
+	for n, g := range groups {
+		for _, h := range groups[n+1:] {
+			shared := uint64(0)
+			for _, i := range g {
+				for _, j := range h {
+					shared = max(shared, l.shared(ms, i, j, index))
+				}
+			}
+			first = min(first, shared+1)
+		}
+	}
+	return first
+}
+
+// shared is the last index before another one up to which the logs of two members are known to be the same: that of an
+// entry which both hold. Behind an entry that was tampered with they go on alike, which tells as much.
+func (l *logs) shared(ms []*inspect.Member, i, j int, before uint64) uint64 {
+	for _, e := range slices.Backward(ms[i].Log.Entries) {
+		x := ms[j].Log.Entry(e.Index)
+		switch {
+		case x == nil || e.Index > min(l.limits[i], l.limits[j]) || e.Index == before:
+		case e.Index < before:
+			return e.Index
+		case sameEntry(&e, x):
+			return before - 1
+		}
+	}
+	return 0
 }
 
 // latecomers adds members whose log begins behind a fork to the side whose later entries they share.
@@ -213,13 +249,13 @@ func sameEntry(a, b *raftlog.Entry) bool {
 	return a.Term == b.Term && a.Type == b.Type && bytes.Equal(a.Data, b.Data)
 }
 
-// parted is the first index at which members i and j hold different entries, the highest index there is if none.
+// parted is the first index at which members i and j may hold different entries, the highest index there is if none.
 func (l *logs) parted(i, j int) uint64 {
 	for _, f := range l.forks {
 		gi := slices.IndexFunc(f.groups, func(g []int) bool { return slices.Contains(g, i) })
 		gj := slices.IndexFunc(f.groups, func(g []int) bool { return slices.Contains(g, j) })
 		if gi >= 0 && gj >= 0 && gi != gj {
-			return f.index
+			return f.first
 		}
 	}
 	return math.MaxUint64

@@ -1,6 +1,7 @@
 package diff
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -70,20 +71,27 @@ func rulesFor(r *raftlog.Request, highest uint64) []rule {
 	return rules
 }
 
-// extent tells how many of these causes, which look alike, are one: a run of entries one after the other, or all
-// entries of one kind. At least one.
-func (c *comparison) extent(like []*cause) int {
+// extent tells of which entries these causes, which look alike, are one: a run of entries one after the other, or all
+// entries of one kind. At least the first.
+func (c *comparison) extent(like []*cause) []uint64 {
 	k := like[0]
-	odd := k.odd[0]
+	// Of several odd members the one that has come furthest.
+	odd := slices.MaxFunc(k.odd, func(i, j int) int {
+		return cmp.Compare(c.ms[i].DB.Tables.ConsistentIndex, c.ms[j].DB.Tables.ConsistentIndex)
+	})
+	best := []uint64{k.index}
 	if k.again {
-		return c.replayExtent(odd, like)
+		for _, x := range like[1:c.replayExtent(odd, like)] {
+			best = append(best, x.index)
+		}
+		return best
 	}
 	least := minOrigin
 	if k.outcome == align.Permitted {
 		least = 1
 	}
 	if k.outcome != align.Refused && k.outcome != align.Permitted || len(like) < least {
-		return 1
+		return best
 	}
 	departs := map[uint64]int{}
 	var highest uint64
@@ -95,24 +103,25 @@ func (c *comparison) extent(like []*cause) int {
 	}
 	first := c.request(odd, k.index)
 	if first == nil {
-		return 1
+		return best
 	}
-	best := 1
 	for _, r := range rulesFor(first, highest) {
-		if n := c.ruleExtent(odd, k.index, departs, r); n >= minRule && n > best {
-			best, k.rule = n, &r
-			k.what = r.says(n, c.without(k))
+		if all := c.ruleExtent(odd, k.index, departs, r); len(all) >= minRule && len(all) > len(best) {
+			best, k.rule = all, &r
+			k.what = r.says(len(all), c.without(k))
 		}
 	}
 	for _, o := range c.origins(k) {
 		r := o.rule()
-		if n := c.ruleExtent(odd, k.index, departs, r); n >= least && n >= best && (n >= minOrigin || c.holds(odd, k, o)) {
-			best, k.rule = n, &r
+		all := c.ruleExtent(odd, k.index, departs, r)
+		if n := len(all); n >= least && n >= len(best) && (n >= minOrigin || c.holds(odd, k, o)) {
+			best, k.rule = all, &r
 		}
 	}
 	// A row of entries says more than their kind, unless they have a user in common.
-	if n := c.runExtent(odd, k.index, departs); n > best || n == best && n > 1 && first.User == "" && (k.rule == nil || k.rule.origin == nil) {
-		best, k.rule = n, nil
+	all := c.runExtent(odd, k.index, departs)
+	if n := len(all); n > len(best) || n == len(best) && n > 1 && first.User == "" && (k.rule == nil || k.rule.origin == nil) {
+		best, k.rule = all, nil
 		k.what = k.rule.says(n, c.without(k))
 	}
 	return best
@@ -132,10 +141,9 @@ func (c *comparison) without(k *cause) string {
 	return strings.Join(ls, ", ")
 }
 
-// ruleExtent counts how many departures in a row belong to the rule: it ends at the first entry that the rule covers and
-// that had its effect, or that departs without being covered.
-func (c *comparison) ruleExtent(member int, from uint64, departs map[uint64]int, r rule) int {
-	n := 0
+// ruleExtent lists the departures in a row that belong to the rule: it ends at the first entry that the rule covers and
+// that had its effect, or that departs without being covered, unless it wants a lease that an entry was to grant which is.
+func (c *comparison) ruleExtent(member int, from uint64, departs map[uint64]int, r rule) (all []uint64) {
 	done := false
 	begin := from
 	if r.origin != nil {
@@ -160,14 +168,25 @@ func (c *comparison) ruleExtent(member int, from uint64, departs map[uint64]int,
 		}
 		switch {
 		case covered && departed:
-			n++
+			all = append(all, s.Index)
+		case departed && c.wants(member, s, r, from):
 		case covered && (s.Outcome == align.Refused || s.Outcome == align.Permitted):
 			// The same on all members: another rule forbids or allows it everywhere.
 		case covered != departed:
 			done = true
 		}
 	})
-	return n
+	return all
+}
+
+// wants tells whether a step needs a lease that an entry behind another one grants which a rule covers.
+func (c *comparison) wants(member int, s *align.Step, r rule, from uint64) bool {
+	return slices.ContainsFunc(leasesNeeded(nil, s.Predicted), func(id int64) bool {
+		return slices.ContainsFunc(c.views[member].leases[id], func(ev leaseEvent) bool {
+			q := c.request(member, ev.index)
+			return ev.grant && from < ev.index && ev.index < s.Index && q != nil && r.hits(q)
+		})
+	})
 }
 
 // origins are the entries that may have decided that a cause's first one had, or had not, an effect on its odd members.
@@ -180,6 +199,7 @@ func (c *comparison) origins(k *cause) (all []*origin) {
 				o := &origin{lease: id, end: math.MaxUint64}
 				for _, ev := range h.leases[id] {
 					switch {
+					case ev.refused:
 					case ev.index > k.index:
 						o.end = min(o.end, ev.index)
 					case ev.grant:
@@ -325,21 +345,20 @@ func later(entries int) string {
 	return fmt.Sprintf("%d later ones", entries)
 }
 
-// runExtent counts departures with nothing between them that had an effect.
-func (c *comparison) runExtent(member int, from uint64, departs map[uint64]int) int {
-	n := 0
+// runExtent lists departures with nothing between them that had an effect.
+func (c *comparison) runExtent(member int, from uint64, departs map[uint64]int) (all []uint64) {
 	done := false
 	c.traces[member].steps(func(s *align.Step) {
 		if done || s.Index < from || s.Again {
 			return
 		}
 		if _, departed := departs[s.Index]; departed {
-			n++
+			all = append(all, s.Index)
 		} else if s.Revision > 0 {
 			done = true
 		}
 	})
-	return n
+	return all
 }
 
 // replayExtent counts how many entries a member applied again before it went on with new ones.

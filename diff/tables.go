@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"math"
 	"reflect"
 	"slices"
 	"strings"
@@ -126,10 +127,14 @@ func (c *comparison) compareLeases() {
 // there already for that entry.
 func (c *comparison) leaseCause(id int64, groups [][]int, tables []map[int64]schema.LeaseRecord) {
 	var grant, revoke uint64
+	reached := uint64(math.MaxUint64)
+	for _, i := range slices.Concat(groups...) {
+		reached = min(reached, max(c.doc.Common.Index, c.ms[i].DB.Tables.ConsistentIndex))
+	}
 	for _, h := range c.views {
 		for _, ev := range h.leases[id] {
 			switch {
-			case ev.index > c.doc.Common.Index:
+			case ev.index > reached:
 			case ev.grant:
 				grant = max(grant, ev.index)
 			default:
@@ -139,7 +144,7 @@ func (c *comparison) leaseCause(id int64, groups [][]int, tables []map[int64]sch
 	}
 	index := max(grant, revoke)
 	for _, k := range c.causes {
-		if k.index == index && index > 0 || slices.Contains(k.entries, index) || k.layer == LayerLog && index >= k.index {
+		if k.index == index && index > 0 || slices.Contains(k.entries, index) || k.layer == LayerLog && index >= k.forked() {
 			k.leases = append(k.leases, id)
 			return
 		}

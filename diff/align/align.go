@@ -147,6 +147,11 @@ type Input struct {
 	// banned is a user whose requests may all be refused from some entry on, 0 if it is not known yet from which.
 	banned     string
 	bannedFrom uint64
+	// Witnesses are what others hold at single revisions whose neighbours are the same as in Table: where a row was changed or
+	// lost afterwards, it is what the entries behind met.
+	Witnesses []map[int64][]mvcc.Row
+	// Held are the rows of some main revisions before From as they must have been.
+	Held map[int64][]mvcc.Row
 	// repaired holds the rows of some main revisions as they must have been, where those in the table are wrong.
 	repaired map[int64][]mvcc.Row
 }

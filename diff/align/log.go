@@ -3,6 +3,7 @@ package align
 import (
 	"cmp"
 	"slices"
+	"strings"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
@@ -17,6 +18,8 @@ type Log struct {
 	// unsure are the keys that some entry writes with a content that depends on the state, as a put that keeps the value
 	// does: such an entry may have made a revision that looks like another entry's.
 	unsure map[string]struct{}
+	// loose are the entries whose content depends on the state, in some branch at least.
+	loose []bool
 	// compactions are the last entries that ask for a compaction, by its revision.
 	compactions map[int64]uint64
 }
@@ -36,13 +39,48 @@ func NewLog(entries []Entry, visit func(e *Entry, r *raftlog.Request)) *Log {
 		if x := r.Internal.GetCompaction(); x != nil {
 			l.compactions[x.Revision] = e.Index
 		}
-		for _, s := range h.ofRequest(r.Internal) {
+		all := h.ofRequest(r.Internal)
+		for _, s := range all {
 			l.byContent[s] = append(l.byContent[s], int32(len(l.entries)))
 		}
+		l.loose = append(l.loose, make([]bool, len(l.entries)-len(l.loose))...)
+		l.loose = append(l.loose, changesKeys(r.Internal) && !fixed(r.Internal.GetTxn(), len(all)))
 		l.entries = append(l.entries, *e)
 		visit(e, r)
 	}
 	return l
+}
+
+// fixed tells whether the content of what a request writes is known, whatever the state, if it writes anything: that of a
+// transaction, or else of one for which there are signatures.
+func fixed(txn *pb.TxnRequest, signatures int) bool {
+	if txn == nil {
+		return signatures > 0
+	}
+	loose := func(op *pb.RequestOp) bool {
+		p := op.GetRequestPut()
+		return op.GetRequestRange() == nil && (p == nil || p.IgnoreValue || p.IgnoreLease)
+	}
+	return !slices.ContainsFunc(txn.Success, loose) && !slices.ContainsFunc(txn.Failure, loose)
+}
+
+// isLoose tells whether what entry i writes depends on the state.
+func (l *Log) isLoose(i int) bool { return i < len(l.loose) && l.loose[i] }
+
+// foreign is what it costs more that rows of which some fields were changed hold just what another entry than entry i
+// writes: they were hardly changed to that by chance, and least of all if that is another value. Where only versions or
+// revisions were changed, that is what the entry itself writes.
+func (l *Log) foreign(s signature, i int, changed string) int {
+	at := l.byContent[s]
+	switch {
+	case len(at) == 0 || slices.Contains(at, int32(i)):
+		return 0
+	case strings.Contains(changed, "value"):
+		return costForeign + costForeignValue
+	case strings.Contains(changed, "lease"):
+		return costForeign
+	}
+	return 0
 }
 
 // find is the position of an entry.

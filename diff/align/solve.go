@@ -3,9 +3,9 @@ package align
 import (
 	"bytes"
 	"cmp"
+	"maps"
 	"math"
 	"slices"
-	"strings"
 
 	"etcd-autopsy/inspect/mvcc"
 	"etcd-autopsy/inspect/raftlog"
@@ -25,7 +25,9 @@ type grid struct {
 
 	groupSigs []signature
 
-	predictedI, predictedG int // of predicted, which is asked for several times in a row
+	makers                 map[node]bool
+	requests               map[int]*raftlog.Request // some that are asked for with many groups
+	predictedI, predictedG int                      // of predicted, which is asked for several times in a row
 	predicted              []Change
 	decodedI               int // of decoded, likewise
 	decoded                *raftlog.Request
@@ -34,17 +36,29 @@ type grid struct {
 // Align computes the alignment of one member. Where rows were changed or lost, what they made of later predictions is
 // an echo: the server went on from what it had in memory. So predictions are made again from rows as they must have been.
 func Align(in Input) *Alignment {
+	if len(in.Held) > 0 {
+		in.Index = in.Index.On(in.Table.Replace(in.Held))
+	}
 	a := align(in)
+	var tried []reading
 	for range maxRepairs {
 		better := false
-		for _, rows := range []map[int64][]mvcc.Row{repairs(a, false), repairs(a, true), refills(a), in.replaced(a)} {
-			if len(rows) == 0 {
+		own := []map[int64][]mvcc.Row{repairs(a, false), repairs(a, true), refills(a), in.replaced(a)}
+		for n, rows := range append(own, in.Witnesses...) {
+			if len(rows) == 0 || a.Cost == 0 {
 				continue
 			}
-			again := in
-			again.Index, again.repaired = in.Index.On(in.Table.Replace(rows)), rows
-			if b := align(again); b.Cost < a.Cost {
-				in, a, better = again, b, true
+			k := slices.IndexFunc(tried, func(t reading) bool { return maps.EqualFunc(t.in.repaired, rows, equalRows) })
+			if k < 0 {
+				again := in
+				held := maps.Clone(rows)
+				maps.Copy(held, in.Held)
+				again.Index, again.repaired = in.Index.On(in.Table.Replace(held)), rows
+				k, tried = len(tried), append(tried, reading{again, align(again)})
+			}
+			// Of two readings that are as good as each other, the one in which an entry made what it made elsewhere is taken.
+			if b := tried[k].a; b.Cost < a.Cost || b.Cost == a.Cost && n >= len(own) && in.repaired == nil {
+				in, a, better = tried[k].in, b, true
 				break
 			}
 		}
@@ -58,6 +72,18 @@ func Align(in Input) *Alignment {
 	}
 	in.gather(a.Steps)
 	return a
+}
+
+// reading is an alignment on rows as they must have been.
+type reading struct {
+	in Input
+	a  *Alignment
+}
+
+func equalRows(a, b []mvcc.Row) bool {
+	return slices.EqualFunc(a, b, func(r, o mvcc.Row) bool {
+		return r.Rev == o.Rev && r.Tombstone == o.Tombstone && bytes.Equal(r.Value, o.Value)
+	})
 }
 
 // ban tries to read what is odd as all requests of one user having been refused from some entry on: that is one oddity,
@@ -266,6 +292,28 @@ func (s *Step) fill(groups map[int64][]mvcc.Row, revision int64) {
 			Rev: mvcc.Revision{Main: revision, Sub: int64(sub)}, Tombstone: c.Delete, Value: kv.Encode(),
 		})
 	}
+}
+
+// Made tells what an entry did that is known to have made a revision, on the state in which Held is what was there, and what
+// that costs. ok is false if the rows are not of its making.
+func (in Input) Made(index uint64, revision int64) (s Step, cost int, ok bool) {
+	i, found := in.Log.find(index)
+	if !found {
+		return s, 0, false
+	}
+	r := in.Log.entries[i].Request()
+	p := &predictor{ix: in.Index.On(in.Table.Replace(in.Held))}
+	want := p.predict(r, revision-1)
+	g := group{main: revision, rows: in.Table.Group(revision), unread: in.Table.Unknown(revision)}
+	cost, out, detail := p.match(r, want, &g, revision-1)
+	if out == Altered && cost >= 0 {
+		cost += in.Log.foreign(newHasher().ofGroup(&g), i, detail)
+	}
+	s = Step{Index: index, Revision: revision, Outcome: out, Detail: detail, HistoryOnly: out == Altered && historyOnly(detail)}
+	if out != Applied {
+		s.Predicted = want
+	}
+	return s, cost, cost >= 0
 }
 
 func align(in Input) *Alignment {
@@ -611,12 +659,7 @@ func (g *grid) match(i, n int) (int, Outcome, string) {
 		return -1, out, detail // the state is known to be what another entry made
 	}
 	if out == Altered && c >= 0 {
-		// A row that holds just what another entry writes was hardly changed to that by chance.
-		if at := g.in.Log.byContent[g.groupSigs[n]]; len(at) > 0 && !slices.Contains(at, int32(i)) {
-			if c += costForeign; strings.Contains(detail, "value") {
-				c += costForeignValue
-			}
-		}
+		c += g.in.Log.foreign(g.groupSigs[n], i, detail)
 	}
 	if c >= 0 && g.bans(i) {
 		c += costPermit
@@ -767,6 +810,7 @@ const (
 	passed              // all revisions of a hole are done
 	foreign             // one of many missing entries made the group
 	unknown             // an entry that no log holds made the group
+	probe               // not an edge yet: which entries a replay may have followed is worked out when it comes to that
 )
 
 // move is an edge, walked backwards.
@@ -793,6 +837,14 @@ func (g *grid) search(from []source, to node) ([]Step, span, int) {
 			// The sources lie before the node asked for: there is nothing between them.
 			return nil, span{start: from[0].at, end: from[0].at}, 0
 		}
+		if m.kind == probe {
+			g.repeats(m.to, func(next node) {
+				if _, done := seen[next]; !done {
+					q.push(cost, move{to: next, from: m.to, kind: replay})
+				}
+			})
+			continue
+		}
 		if _, done := seen[m.to]; done {
 			continue
 		}
@@ -806,7 +858,7 @@ func (g *grid) search(from []source, to node) ([]Step, span, int) {
 			q.push(cost+costReplay, move{to: to, from: m.to, kind: replay})
 		}
 		g.expand(m.to, max(to.g, 0), func(extra int, next node, k kind) {
-			if _, done := seen[next]; !done {
+			if _, done := seen[next]; !done || k == probe {
 				q.push(cost+extra, move{to: next, from: m.to, kind: k})
 			}
 		})
@@ -922,10 +974,15 @@ func (g *grid) expand(at node, lowG int, visit func(cost int, next node, k kind)
 			cost = costUnread
 		}
 		visit(cost, node{i, n - 1}, orphan)
+		told := false
 		for _, x := range g.in.Log.byContent[g.groupSigs[n-1]] {
 			if int(x) >= i && i > 0 && g.groupSigs[n-1] != 0 {
 				visit(costReplay, node{int(x) + 1, n}, replay)
+				told = true
 			}
+		}
+		if i > 0 && !told && len(g.groups[n-1].rows) > 0 {
+			visit(costReplay, at, probe)
 		}
 	}
 	if i == 0 {
@@ -945,6 +1002,54 @@ func (g *grid) expand(at node, lowG int, visit func(cost int, next node, k kind)
 		}
 	}
 }
+
+// repeats visits the nodes from which the log may have been applied again, the first entries of a node coming next: those
+// behind an entry that made the last group of the node, of which the content does not tell.
+func (g *grid) repeats(at node, visit func(next node)) {
+	for x := at.i; x < min(at.i+maxApart, len(g.entries)) && g.entries[x].Index <= g.in.ConsistentIndex; x++ {
+		if g.in.Log.isLoose(x) && g.makes(x, at.g-1) {
+			visit(node{x + 1, at.g})
+		}
+	}
+}
+
+// makes tells whether entry x would make group n. It is asked for the same ones from many nodes.
+func (g *grid) makes(x, n int) bool {
+	same, known := g.makers[node{x, n}]
+	if !known {
+		if len(g.makers) >= maxMakers {
+			return false
+		}
+		if g.makers == nil {
+			g.makers = map[node]bool{}
+		}
+		// What puts a key names it, so that most need not be decoded.
+		row := &g.groups[n].rows[0]
+		same = (row.Tombstone || bytes.Contains(g.entries[x].Raw.Data, row.Key())) &&
+			Same(g.p.predict(g.loose(x), g.mainBefore(n)), g.groups[n].rows)
+		g.makers[node{x, n}] = same
+	}
+	return same
+}
+
+// loose decodes an entry that may have made one of many groups next to each other.
+func (g *grid) loose(x int) *raftlog.Request {
+	r := g.requests[x]
+	if r == nil {
+		if g.requests == nil || len(g.requests) >= maxRequests {
+			g.requests = map[int]*raftlog.Request{}
+		}
+		r = g.entries[x].Request()
+		g.requests[x] = r
+	}
+	return r
+}
+
+// maxRequests bounds how many of them are held.
+const maxRequests = 4 * maxApart
+
+// maxMakers bounds how often that is worked out.
+const maxMakers = 20_000
 
 // markRepeats sets Again on every step whose entry was applied before; those up to high were.
 func markRepeats(steps []Step, high uint64) {

@@ -3,12 +3,17 @@ package align
 import (
 	"fmt"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
 	"etcd-autopsy/inspect/raftlog"
 )
 
 // ChangesKeys tells whether a request is of a kind that can change keys.
 func ChangesKeys(r *raftlog.Request) bool {
-	in := r.Internal
+	return changesKeys(r.Internal)
+}
+
+func changesKeys(in *pb.InternalRaftRequest) bool {
 	return in != nil && (in.Put != nil || in.DeleteRange != nil || in.Txn != nil || in.LeaseRevoke != nil)
 }
 

@@ -21,8 +21,9 @@ type Timeline struct {
 	// Odd is the write that had to be left out, or applied again, for the end to be the member's tables; 0 if none.
 	Odd   uint64
 	Again bool
-	// Row is true if it is the first one of several in a row.
-	Row bool
+	// Row is true if it is the first one of several in a row, and Last the last one then.
+	Row  bool
+	Last uint64
 }
 
 // At is the state that entry index meets.
@@ -36,7 +37,7 @@ func (t *Timeline) At(index uint64) *State {
 // a timeline for each such write. Otherwise several in a row may have been applied again, or all writes of one user from
 // some entry on may have been refused, the first of which is the odd one. None, if that does not explain it either.
 func Follow(writes []Write, tables *schema.Tables) []*Timeline {
-	if t := run(writes, func(*Write) int { return 1 }); t.last().Equal(tables) {
+	if t := Plain(writes); t.last().Equal(tables) {
 		return []*Timeline{t}
 	}
 	for _, times := range []int{0, 2} {
@@ -71,6 +72,9 @@ func Follow(writes []Write, tables *schema.Tables) []*Timeline {
 	return nil
 }
 
+// Plain is the timeline of a log that begins with the cluster, whatever the member's tables say in the end.
+func Plain(writes []Write) *Timeline { return run(writes, func(*Write) int { return 1 }) }
+
 // maxDetours is how many writes there may be for leaving out each of them to be tried.
 const maxDetours = 256
 
@@ -80,7 +84,7 @@ func Detours(writes []Write, tables *schema.Tables) (all []*Timeline) {
 	if len(writes) > maxDetours {
 		return nil
 	}
-	straight := run(writes, func(*Write) int { return 1 })
+	straight := Plain(writes)
 	for n, w := range writes {
 		if straight.states[n].same(straight.states[n+1]) {
 			continue
@@ -123,7 +127,7 @@ func replays(writes []Write, tables *schema.Tables) []*Timeline {
 				continue
 			}
 			seen[r] = true
-			x := &Timeline{indexes: slices.Clone(t.indexes), states: slices.Clone(t.states), Odd: r.first, Again: true, Row: true}
+			x := &Timeline{indexes: slices.Clone(t.indexes), states: slices.Clone(t.states), Odd: r.first, Again: true, Row: true, Last: r.last}
 			x.states[j+1] = s
 			if x.then(writes[j+1:]); x.last().Equal(tables) {
 				all = append(all, x)

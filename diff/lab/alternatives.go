@@ -21,12 +21,23 @@ func (m *maker) alternatives(p *Parting, base *history) error {
 		if (g.Kind == Half || g.Kind == Branch) && m.w.log[g.Index-1].Request.GetTxn() == nil {
 			return false, nil
 		}
-		h, err := m.rerun(i, func(fs []*Fault) []*Fault {
+		instead := func(fs []*Fault) []*Fault {
 			fs[slices.Index(fs, f)] = g
 			return fs
-		})
+		}
+		h, err := m.rerun(i, instead)
 		if err != nil || !h.dump.same(x.hist.clean) {
 			return false, err
+		}
+		// What one member cannot tell another may, if it stopped between the two entries or is compacted less.
+		for _, j := range f.Members {
+			o := m.c.Members[j]
+			if j == i || o.hist.index < f.Index {
+				continue
+			}
+			if h, err := m.rerun(j, instead); err != nil || !h.dump.same(o.hist.clean) {
+				return false, err
+			}
 		}
 		c := canonical(g, h, base)
 		wrote := func(e Effect) bool { return e.Index == c && e.After > e.Before }
@@ -225,6 +236,9 @@ func (m *maker) windows(f *Fault, base *history, try func(*Fault) (bool, error))
 				}
 			}
 			for s := max(first-3, 0); s <= first+3; s++ {
+				if s < len(at) && at[s] < f.Index {
+					add(at[s], int(f.Index-at[s])+f.Count) // ending at the same entry
+				}
 				for k := max(n-1, 1); k <= n && s+k <= len(at); k++ {
 					add(at[s], int(at[s+k-1]-at[s])+1)
 				}

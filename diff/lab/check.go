@@ -110,7 +110,19 @@ func tellAll(d *diff.Document) string {
 func (c *Case) parting(r *Result, d *diff.Document, n int, p *Parting, used []bool) {
 	told := func(v diff.Divergence) bool { return p.toldBy(&v) }
 	best := unused(d.Divergences, used, told)
+	if p.Purged && p.Revision == 0 {
+		// It made no revision: its table tells.
+		if table := unused(d.Divergences, used, func(v diff.Divergence) bool {
+			return told(v) && v.Layer != diff.LayerApply && v.Layer != diff.LayerStorage && slices.Contains(p.Layers, string(v.Layer))
+		}); table >= 0 {
+			best = table
+		}
+	}
 	if p.Fault.Kind.table() {
+		// What another parting is to be told by is left to that one, if there is anything else.
+		if free := unused(d.Divergences, used, func(v diff.Divergence) bool { return told(v) && !c.claimed(&v, p) }); free >= 0 || !p.Required {
+			best = free
+		}
 		// An entry that is named may be another fault's of the same table, if the edit is told without one.
 		plain := unused(d.Divergences, used, func(v diff.Divergence) bool { return told(v) && v.Entry == nil && v.EntryInterval == nil })
 		if plain >= 0 {
@@ -181,7 +193,7 @@ func (c *Case) parting(r *Result, d *diff.Document, n int, p *Parting, used []bo
 	if !p.Named && (p.compacted || p.Purged) && v.RevisionInterval != nil && p.Revision > 0 && !p.within(v) {
 		r.fail("revision interval", "%s, want %d", tell(v), p.Revision)
 	}
-	if p.Purged && p.Required && v.Entry == nil && p.Fault.Kind != Extra && !p.Fault.Kind.table() && v.RevisionInterval == nil {
+	if p.Purged && p.Required && p.Revision > 0 && v.Entry == nil && p.Fault.Kind != Extra && !p.Fault.Kind.table() && v.RevisionInterval == nil {
 		r.fail("no revision interval", "%s, want %d in it", tell(v), p.Revision)
 	}
 	if n == 0 && p.Named && p.Lo == p.Hi && v.Entry != nil && p.why == "" && len(c.Truth.Partings) == 1 && len(c.Faults) == 1 && p.Revision > 0 && v.Revision != p.Revision {
@@ -193,6 +205,13 @@ func (c *Case) parting(r *Result, d *diff.Document, n int, p *Parting, used []bo
 	if p.Required && (p.Named || p.Fault.Kind == Extra && p.why == "") {
 		c.groups(r, p, v)
 	}
+}
+
+// claimed tells whether another parting must be told by a divergence's entry.
+func (c *Case) claimed(v *diff.Divergence, p *Parting) bool {
+	return v.Entry != nil && slices.ContainsFunc(c.Truth.Partings, func(o *Parting) bool {
+		return o != p && o.Required && o.Named && o.Lo <= v.Entry.Index && v.Entry.Index <= o.Hi
+	})
 }
 
 // unused is the first divergence that no other parting has been told by, -1 if none will do.

@@ -156,6 +156,7 @@ func (f *Fault) damage(rng *rand.Rand, dbs []string, hs []*history, common int64
 	if err != nil {
 		return false, err
 	}
+	ok = true
 	for _, m := range f.Members {
 		err := edit(dbs[m], func(tx *bbolt.Tx) error {
 			b := tx.Bucket([]byte("key"))
@@ -171,7 +172,8 @@ func (f *Fault) damage(rng *rand.Rand, dbs []string, hs []*history, common int64
 				return b.Delete(row.Key)
 			}
 			if b.Get(row.Key) == nil {
-				return fmt.Errorf("row of revision %d is not there", f.revision)
+				ok = false // this member has compacted it away
+				return nil
 			}
 			return b.Put(row.Key, value)
 		})
@@ -179,7 +181,7 @@ func (f *Fault) damage(rng *rand.Rand, dbs []string, hs []*history, common int64
 			return false, err
 		}
 	}
-	return true, nil
+	return ok, nil
 }
 
 // damageTable is damage for the small tables.
@@ -264,6 +266,8 @@ type wals struct {
 	purge       bool
 	segment     int64
 	partial     int // rows at most that an unfinished compaction has removed
+	// in is the segment of each entry. One that begins behind entries which the next leader overwrote is named after these.
+	in []int
 }
 
 // walMu guards the size of segments, which etcd keeps in a variable.
@@ -286,7 +290,7 @@ func (w *wals) write(rng *rand.Rand, dir string, id uint64, log []Entry, h *hist
 		return err
 	}
 	l.SetUnsafeNoFsync()
-	if err := w.fill(rng, l, filepath.Join(dir, "member", "snap"), log, h); err != nil {
+	if err := w.fill(rng, l, walDir, filepath.Join(dir, "member", "snap"), log, h); err != nil {
 		return closeAll(l.Close, func() error { return err })
 	}
 	if err := l.Close(); err != nil {
@@ -304,11 +308,21 @@ func hardState(term, commit uint64) *raftpb.HardState {
 	return &raftpb.HardState{Term: &term, Vote: &vote, Commit: &commit}
 }
 
-func (w *wals) fill(rng *rand.Rand, l *wal.WAL, snapDir string, log []Entry, h *history) error {
+func (w *wals) fill(rng *rand.Rand, l *wal.WAL, walDir, snapDir string, log []Entry, h *history) error {
 	if err := os.MkdirAll(snapDir, 0o700); err != nil {
 		return err
 	}
 	done, commit, snapped := uint64(0), uint64(0), w.snap == 0
+	save := func(term uint64, batch, junk []*raftpb.Entry) error {
+		segments, err := filepath.Glob(filepath.Join(walDir, "*.wal"))
+		for range batch {
+			w.in = append(w.in, len(segments)-1)
+		}
+		if err != nil {
+			return err
+		}
+		return l.Save(hardState(term, commit), append(batch, junk...))
+	}
 	for done < w.upTo {
 		n := min(w.upTo-done, 1+rng.Uint64N(12))
 		if done == 0 {
@@ -319,14 +333,14 @@ func (w *wals) fill(rng *rand.Rand, l *wal.WAL, snapDir string, log []Entry, h *
 			e := &log[i]
 			if w.rewrite && i > 5 && log[i-1].Term < e.Term {
 				// The last leader appended these, and nobody else did.
-				if err := l.Save(hardState(log[i-1].Term, commit), append(batch, junk(rng, i+1, log[i-1].Term, 1+rng.IntN(4))...)); err != nil {
+				if err := save(log[i-1].Term, batch, junk(rng, i+1, log[i-1].Term, 1+rng.IntN(4))); err != nil {
 					return err
 				}
 				batch = nil
 			}
 			batch = append(batch, e.raft())
 		}
-		if err := l.Save(hardState(log[done+n-1].Term, commit), batch); err != nil {
+		if err := save(log[done+n-1].Term, batch, nil); err != nil {
 			return err
 		}
 		done += n
@@ -397,9 +411,13 @@ func (w *wals) purgeFront(dir string) error {
 		}
 		if index <= w.snap {
 			keep = i
-			w.first = max(index, 1)
 		}
 	}
+	left := slices.IndexFunc(w.in, func(segment int) bool { return segment >= keep })
+	if left < 0 {
+		left = len(w.in)
+	}
+	w.first = 1 + uint64(left)
 	for _, n := range names[:keep] {
 		if err := os.Remove(n); err != nil {
 			return err

@@ -72,7 +72,9 @@ type Fault struct {
 	whole    bool  // no row of the revision is left
 	last     bool  // nothing was written after what was edited
 	seed     uint64
-	spare    uint64 // of LostTail: applied all the same, with everything between the entry and this one
+	marked   *Member // one of those on which it left a trace
+	spared   []int   // those on which it left none
+	spare    uint64  // of LostTail: applied all the same, with everything between the entry and this one
 }
 
 func (f *Fault) spares(index uint64) bool { return index > f.Index && index <= f.spare }

@@ -68,11 +68,35 @@ func (m *maker) logParting(p *Parting) {
 	if len(odd) > 0 && len(even) > 0 {
 		p.Required, p.Named = true, true
 		p.Groups = bySize(odd, even)
+		if !m.meet(f) {
+			p.widest = 1 // one log begins with what differs: the members may have parted before
+		}
 		return
 	}
 	// Members that lack the entry may show by later entries or by their rows that they parted.
 	p.why = "not in two logs"
 	p.Layers = nil
+}
+
+// meet tells whether a log that a fault in the log befell and one that it did not show an entry just before it, or the same
+// one somewhere behind it: either way they are known to have been the same until then.
+func (m *maker) meet(f *Fault) bool {
+	for i, x := range m.c.Members {
+		for j, o := range m.c.Members {
+			if !f.on(i) || f.on(j) {
+				continue
+			}
+			if x.holds(f.Index-1) && o.holds(f.Index-1) {
+				return true
+			}
+			for n := f.Index + 1; n <= uint64(len(x.log)); n++ {
+				if x.holds(n) && o.holds(n) && x.log[n-1].same(&o.log[n-1]) {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }
 
 func bySize(gs ...[]string) [][]string {
@@ -200,14 +224,42 @@ func (h *history) extra(index uint64) int64 {
 	return 0
 }
 
-// struck is the first member that a fault has befallen: not all that it is planned for may have come that far.
+// struck is the least compacted member that a fault has befallen, whose rows tell the most: not all that it is planned for
+// may have come that far, or what befell one of them before may have left nothing for it to change.
 func (m *maker) struck(f *Fault) *Member {
+	if f.marked != nil {
+		return f.marked
+	}
+	var least *Member
 	for _, i := range f.Members {
-		if x := m.c.Members[i]; x.hist.index >= f.Index {
-			return x
+		if x := m.c.Members[i]; x.hist.index >= f.Index && (least == nil || x.hist.compact < least.hist.compact) {
+			least = x
 		}
 	}
-	return m.c.Members[f.Members[0]]
+	if least == nil {
+		return m.c.Members[f.Members[0]]
+	}
+	return least
+}
+
+// mark notes the least compacted member on which a fault left a trace, and those on which it left none.
+func (m *maker) mark(f *Fault) error {
+	for _, i := range f.Members {
+		x := m.c.Members[i]
+		if x.hist.index < f.Index {
+			continue
+		}
+		base, err := m.without(i, f)
+		switch {
+		case err != nil:
+			return err
+		case base.dump.same(x.hist.clean):
+			f.spared = append(f.spared, i)
+		case f.marked == nil || x.hist.compact < f.marked.hist.compact:
+			f.marked = x
+		}
+	}
+	return nil
 }
 
 // afterPurged tells whether no log holds an entry before that of a parting that made a revision on the member. What that
@@ -265,7 +317,7 @@ func (m *maker) witness(p *Parting) {
 			continue
 		}
 		sig := m.signature(i, p.Index)
-		if even[sig] && m.befallen(i, p.Index) && len(m.c.Faults) > 1 {
+		if (even[sig] || slices.Contains(f.spared, i)) && m.befallen(i, p.Index) && len(m.c.Faults) > 1 {
 			p.Unknown = append(p.Unknown, x.Label) // what one fault led to hides the other
 		}
 		if even[sig] || !m.befallen(i, p.Index) {
@@ -380,6 +432,9 @@ func (m *maker) signature(i int, index uint64) string {
 
 func (m *maker) appliedParting(p *Parting) (*Parting, error) {
 	f := p.Fault
+	if err := m.mark(f); err != nil {
+		return nil, err
+	}
 	x := m.struck(f)
 	i := slices.Index(m.c.Members, x)
 	if x.hist.index < f.Index {
@@ -619,10 +674,8 @@ func (m *maker) tableParting(p *Parting) {
 	}
 	p.Groups = bySize(odd, even)
 	switch f.Kind {
-	case LostLease, ExtraLease:
-		p.Layers = []string{"lease"}
-	case AuthBump, MissingUser:
-		p.Layers = []string{"auth"}
+	case LostLease, ExtraLease, AuthBump, MissingUser:
+		p.Layers = []string{f.layer()}
 	}
 	p.Named = !slices.Contains(edited, f.Kind) && slices.ContainsFunc(m.c.Members, func(x *Member) bool { return x.holds(p.Index) })
 	p.Required = true

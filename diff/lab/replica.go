@@ -54,11 +54,13 @@ type Effect struct {
 	Before, After int64 // revision
 	Rows          []Row
 	Tables        bool // a small table changed
-	Timed         bool // by no more than the time that remains of a lease, which is not compared
+	// Aside is true if that is not compared: the time that remains of a lease, or the version of the cluster, which members
+	// work out of each other's.
+	Aside bool
 }
 
 // traced tells whether it left something that a comparison looks at.
-func (e *Effect) traced() bool { return e.After > e.Before || e.Tables && !e.Timed }
+func (e *Effect) traced() bool { return e.After > e.Before || e.Tables && !e.Aside }
 
 // replica is one member's state, kept by etcd's own stores.
 type replica struct {
@@ -167,7 +169,7 @@ func (r *replica) execute(e *Entry) {
 		eff.Rows = r.rows(eff.After)
 	}
 	eff.Tables = small && r.tables() != before
-	eff.Timed = e.Request.GetLeaseCheckpoint() != nil
+	eff.Aside = e.Request.GetLeaseCheckpoint() != nil || layerOf(e.Kind) == "meta"
 	r.effects = append(r.effects, eff)
 }
 

@@ -75,6 +75,9 @@ func (m *maker) truth() error {
 	}
 	m.merge(t)
 	m.parted(t)
+	for _, p := range t.Partings {
+		m.blur(p)
+	}
 	slices.SortStableFunc(t.Partings, func(a, b *Parting) int { return int(a.Index) - int(b.Index) })
 	t.Verdict = "consistent"
 	for _, p := range t.Partings {
@@ -128,6 +131,33 @@ func (m *maker) parted(t *Truth) {
 			}
 		}
 	}
+}
+
+// blur leaves open whether the first entries of a lost tail are named that change a table which was edited besides: what
+// they did to it does not show.
+func (m *maker) blur(p *Parting) {
+	f := p.Fault
+	layer := func(index uint64) string { return layerOf(m.w.log[index-1].Kind) }
+	if f.Kind != LostTail || m.effect(p.Index).After > m.effect(p.Index).Before || !slices.ContainsFunc(m.c.Faults, func(o *Fault) bool {
+		return o.Kind.table() && slices.ContainsFunc(o.Members, f.on) && o.layer() == layer(p.Index)
+	}) {
+		return
+	}
+	for x := p.Index + 1; x < f.Index+uint64(f.Count); x++ {
+		if e := m.effect(x); e.After > e.Before || e.Tables && layer(x) != layer(p.Index) {
+			p.Hi = max(p.Hi, x)
+			break
+		}
+	}
+	p.Named, p.why = false, "its table was edited besides"
+}
+
+// layer is the layer of the table that a fault of its kind edits.
+func (f *Fault) layer() string {
+	if f.Kind == LostLease || f.Kind == ExtraLease {
+		return "lease"
+	}
+	return "auth"
 }
 
 // content is what a row says of its key, whatever the revision.
@@ -241,7 +271,7 @@ func (m *maker) keys(t *Truth) {
 		return // whether a revision that no entry made came before or behind the common index is a close call, too
 	}
 	for i, x := range m.c.Members {
-		if x.hist.note.index == 0 || x.hist.compact > x.hist.note.rev {
+		if x.hist.note.index == 0 || x.hist.compact > x.hist.note.rev || m.astray(i) {
 			continue
 		}
 		v := view(x.hist.dump["key"], x.hist.note.rev)
@@ -278,6 +308,26 @@ func (m *maker) keys(t *Truth) {
 			}
 		}
 	}
+}
+
+// astray tells whether no log that is left shows how member i came to the common index: those of its side of a fork begin
+// behind it, and the other side's are not known to be its own so far.
+func (m *maker) astray(i int) bool {
+	x := m.c.Members[i]
+	if x.hist.index == x.hist.note.index {
+		return false
+	}
+	return slices.ContainsFunc(m.c.Faults, func(f *Fault) bool {
+		if f.Kind != Fork || f.Index > x.hist.note.index && m.meet(f) {
+			return false
+		}
+		for j, o := range m.c.Members {
+			if f.on(i) == f.on(j) && o.wals.first <= x.hist.note.index+1 {
+				return false
+			}
+		}
+		return true
+	})
 }
 
 func mapsEqual(a, b map[string]string) bool {
