@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -96,6 +97,7 @@ func run(autopsy, tools, members string, runs int) error {
 	for range runs {
 		for _, t := range tasks {
 			if t.cmd != "" {
+				settle(out(0), out(1))
 				results[t.name].once(t.cmd)
 			}
 		}
@@ -113,6 +115,14 @@ func run(autopsy, tools, members string, runs int) error {
 		fmt.Printf("| %s | %.2f | %d MiB | %s | %s |\n", t.name, r.median(), r.rss>>10, ratio, t.want)
 	}
 	return nil
+}
+
+// settle removes what a run has written, and waits until the disk is done with it: that is not the next one's time.
+func settle(left ...string) {
+	for _, l := range left {
+		_ = os.Remove(l)
+	}
+	syscall.Sync()
 }
 
 func (r *result) median() float64 {
