@@ -40,19 +40,25 @@ func TestGuard(t *testing.T) {
 
 const name0 = "member"
 
-func TestGroup(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "db")
+// shrunk is a mapped file that was truncated since.
+func shrunk(t *testing.T) (f *File, path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "db")
 	check(t, os.WriteFile(path, []byte(strings.Repeat("x", 1<<20)), 0o600))
 	s, err := Open(t.Context(), []string{path}, Options{})
 	check(t, err)
-	defer s.Close()
-	f := s.Members[0].DB
-	if !f.mapped {
+	t.Cleanup(func() { check(t, s.Close()) })
+	if f = s.Members[0].DB; !f.mapped {
 		t.Skip("files are read into memory here")
 	}
 	check(t, os.Truncate(path, 100))
+	return f, path
+}
+
+func TestGroup(t *testing.T) {
+	f, _ := shrunk(t)
 	n, reached := 0, false
-	err = Guard("outer", func() error {
+	err := Guard("outer", func() error {
 		var g Group
 		g.Go("inner", func() { n += int(f.Bytes()[1<<19]) })
 		g.Wait()
@@ -65,20 +71,11 @@ func TestGroup(t *testing.T) {
 }
 
 func TestFileShrinks(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "db")
-	check(t, os.WriteFile(path, []byte(strings.Repeat("x", 1<<20)), 0o600))
-	s, err := Open(t.Context(), []string{path}, Options{})
-	check(t, err)
-	defer s.Close()
-	f := s.Members[0].DB
-	if !f.mapped {
-		t.Skip("files are read into memory here")
-	}
-	check(t, os.Truncate(path, 100))
+	f, path := shrunk(t)
 	if _, err := f.SHA256(); !errors.Is(err, ErrShrank) || err.Error() != path+": file shrank while it was read" {
 		t.Errorf("hash: %v", err)
 	}
-	err = Guard("db", func() error {
+	err := Guard("db", func() error {
 		if f.Bytes()[1<<19] == 'x' {
 			return errors.New("read what is not there")
 		}

@@ -88,9 +88,6 @@ func (ix *Index) sort() {
 // On indexes the same keys of another table.
 func (ix *Index) On(t *Table) *Index { return ix.build(t) }
 
-// Rows returns the indexes of a key's rows in ascending order of revision.
-func (ix *Index) Rows(key string) []int32 { return ix.rows[key] }
-
 // Keys returns every key, sorted.
 func (ix *Index) Keys() []string { return ix.sorted }
 
