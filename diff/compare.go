@@ -150,7 +150,8 @@ type comparison struct {
 	twin      []int              // of each member, the first that holds the same by the same log; nil if no rows disagree
 	bases     []int              // of each member, the lowest member that is compacted at the same revision and to the same rows
 	keys      differingKeys
-	counted   func() // waits for what count finds out
+	linked    chan struct{} // closed once the rows of a key can be found
+	counted   func()        // waits for what count finds out
 	mu        sync.Mutex
 	faults    []string // of reading while comparing
 	excused   int      // entries of a member alone that a rule which is not simulated may have refused
@@ -172,9 +173,10 @@ func (c *comparison) reason(format string, args ...any) {
 }
 
 func (c *comparison) run() {
-	c.readRows()
-	c.counted = c.start(c.count)
+	c.readRows(func() { c.counted = c.start(c.count) })
 	c.relate()
+	forgotten := c.start(c.forget)
+	defer forgotten()
 	c.findCauses()
 	if len(c.all) == 1 {
 		c.causes = append(c.causes, c.merge(c.ownCauses(0))...)
@@ -196,8 +198,9 @@ func (c *comparison) run() {
 	c.lag()
 }
 
-// readRows finds out what the rows and logs of the members share.
-func (c *comparison) readRows() {
+// readRows finds out what the rows and logs of the members share. It calls compared once that is known of the rows, and then
+// makes what finding the rows of a key takes.
+func (c *comparison) readRows(compared func()) {
 	c.doc.Common.Index = math.MaxUint64
 	var tables []*mvcc.Table
 	for _, m := range c.ms {
@@ -207,11 +210,23 @@ func (c *comparison) readRows() {
 		tables = append(tables, m.DB.Rows)
 	}
 	c.doc.Common.CompactRevision = c.compact
+	c.linked = make(chan struct{})
 	c.together(func(spawn func(func())) {
+		defer close(c.linked)
 		spawn(c.readLogs)
 		noted := c.findDiffering(tables)
+		compared()
 		mvcc.LinkShared(tables, c.shared, noted)
 	})
+}
+
+// forget gives back the mapped pages of the rows, most of which are not looked at again, while others go on: at the end that
+// would take as long as to read a tenth of them.
+func (c *comparison) forget() {
+	c.counted()
+	for _, m := range c.ms {
+		m.DB.File.Forget()
+	}
 }
 
 // relate finds out which entries made which revisions on each member.
@@ -352,8 +367,9 @@ func (c *comparison) align() {
 	for i := range c.ms {
 		c.auths[i] = c.authOf(i)
 	}
+	index := c.indexer()
 	c.each(func(i int) {
-		c.inputs[i] = c.input(i)
+		c.inputs[i] = c.input(i, index(i))
 		c.auths[i].settle(func() int { return align.Align(c.inputs[i]).Cost })
 	})
 	cost, alone := make([]int, len(c.ms)), make([]*align.Alignment, len(c.ms))
@@ -558,6 +574,9 @@ func (c *comparison) traceAfter(i int, others []int, alone *align.Alignment) *tr
 			return first
 		}
 		further = append(further, func() *trace { return first })
+		if alone != nil && first.total() <= alone.Cost {
+			places = places[:1] // no reading of all that the member holds takes less
+		}
 		for _, p := range places[1:] {
 			further = append(further, func() *trace { return c.resumed(i, j, p) })
 		}
@@ -741,11 +760,31 @@ func (c *comparison) agreedBut(i, j int, single []int64) int64 {
 	return last
 }
 
-func (c *comparison) input(i int) align.Input {
+// indexer returns what makes the index of a member, called for each member once. That of a member whose rows are mostly
+// those of the first one waits for its, and is made of that.
+func (c *comparison) indexer() func(i int) *mvcc.Index {
+	var first *mvcc.Index
+	ready := make(chan struct{})
+	return func(i int) *mvcc.Index {
+		t, h := c.ms[i].DB.Rows, c.views[i]
+		if i == 0 {
+			defer close(ready)
+			first = h.touched.Index(t, nil)
+			return first
+		}
+		if h == c.views[0] && t.SharesWith(c.ms[0].DB.Rows) {
+			<-ready
+			return h.touched.Index(t, first)
+		}
+		return h.touched.Index(t, nil)
+	}
+}
+
+func (c *comparison) input(i int, index *mvcc.Index) align.Input {
 	m, h := c.ms[i], c.views[i]
 	whole := c.whole(i)
 	return align.Input{
-		Log: h.log, Table: m.DB.Rows, Index: h.touched.Index(m.DB.Rows),
+		Log: h.log, Table: m.DB.Rows, Index: index,
 		Compact: m.DB.CompactRevision(), ConsistentIndex: m.DB.Tables.ConsistentIndex,
 		Whole: whole,
 		Judge: c.judge(i), Witnesses: c.witnesses(i),

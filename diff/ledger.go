@@ -56,7 +56,7 @@ func NewLedger(ms []*inspect.Member) *Ledger {
 	}
 	if len(c.ms) > 0 {
 		c.guard("the evidence", func() {
-			c.readRows()
+			c.readRows(func() {})
 			c.relate()
 		})
 	}

@@ -152,7 +152,7 @@ func (c *comparison) reexecuteMember(ctx context.Context, i int, opts Options) *
 			}
 			return judge(index, r, want, attached)
 		}
-		in.Index = c.views[i].touched.Index(m.DB.Rows)
+		in.Index = c.views[i].touched.Index(m.DB.Rows, nil)
 		return align.Align(in).Steps
 	}}
 	tr, err := replay.Follow(ctx, st, replay.Between(c.views[i].entries, st.Index+1, through), own, replay.Today(), ropts)

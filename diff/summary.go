@@ -65,12 +65,24 @@ func (c *comparison) count() {
 	if len(c.shared) != len(of) { // they were not compared
 		c.shared = make([]int, len(of))
 	}
+	// Without a compaction the hash needs no links: it is made while these are.
+	if slices.Max(compacts) > 0 {
+		c.waitLinked()
+	}
 	var sums []uint32
 	c.together(func(spawn func(func())) { sums = mvcc.HashKVs(tables, c.shared, revs, compacts, spawn) })
+	c.waitLinked()
 	for i, s := range of {
 		if len(sums) > 0 {
 			s.Keys, s.HashKV = tables[i].CountLive(), sums[i]
 		}
+	}
+}
+
+// waitLinked waits until the rows of all members are linked, if they are to be.
+func (c *comparison) waitLinked() {
+	if c.linked != nil {
+		<-c.linked
 	}
 }
 

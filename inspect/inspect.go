@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -171,10 +172,16 @@ func (m *Member) readDB(f *evidence.File, opts Options) {
 	rows := newRowTaker(m.DB)
 	if opts.Progress != nil {
 		total := int(min(int64(db.Meta().HighWater)*int64(db.Meta().PageSize), f.Size))
-		rows.progress = func(done int) { opts.Progress("reading "+m.Label, min(done, total), total) }
+		rows.progress.show = func(done int) { opts.Progress("reading "+m.Label, min(done, total), total) }
 		defer opts.Progress("reading "+m.Label, total, total)
 	}
-	report := db.CheckLeaves(rows.leaf)
+	report := db.CheckLeaves(rows, runtime.GOMAXPROCS(0), func(fs []func()) {
+		var g evidence.Group
+		for _, read := range fs {
+			g.Go(f.Name, read)
+		}
+		g.Wait()
+	})
 	m.Findings = slices.Concat(m.Findings, report.Findings, found)
 	m.DB.Whole = report.Complete && len(found) == 0
 	for _, o := range rows.odd {

@@ -3,6 +3,7 @@ package inspect
 import (
 	"bytes"
 	"math"
+	"sync/atomic"
 
 	"etcd-autopsy/inspect/bolt"
 	"etcd-autopsy/inspect/finding"
@@ -13,37 +14,81 @@ import (
 
 // rowTaker makes a table of the leaf pages of the key bucket, in their order.
 type rowTaker struct {
-	table    *mvcc.Table
-	file     string
-	pageSize int64
-	odd      []finding.Finding // keys that are no revisions
-	prev     mvcc.Revision     // of the last row; at first what all rows above the compact revision come behind
+	db    *DB
+	table *mvcc.Table
+	odd   []finding.Finding // keys that are no revisions
+	prev  mvcc.Revision     // of the last row; at first what all rows above the compact revision come behind
 	// jumps are the indexes of rows above the compact revision that do not directly follow the row before.
 	jumps []int
 
-	progress func(bytes int) // nil: nobody asks
-	leaves   int
-	bytes    int
+	first struct { // row above the compact revision
+		rev   mvcc.Revision
+		index int // -1 if there is none
+	}
+	progress *progress
 }
 
-// between is how many leaf pages are read between two calls of progress.
-const between = 4096
+// progress counts what was read, by all forks together.
+type progress struct {
+	show  func(bytes int) // nil: nobody asks
+	bytes atomic.Int64
+}
 
-func newRowTaker(db *DB) *rowTaker {
-	return &rowTaker{
-		table: mvcc.NewTableOf(db.Bolt), file: db.File.Name, pageSize: int64(db.Bolt.Meta().PageSize),
-		prev: mvcc.Revision{Main: max(db.CompactRevision(), 1), Sub: math.MaxInt64},
+func (p *progress) add(n int) {
+	if p.show == nil {
+		return
+	}
+	if now := p.bytes.Add(int64(n)); now/between != (now-int64(n))/between {
+		p.show(int(now))
 	}
 }
 
-func (t *rowTaker) leaf(b *bolt.Bucket, l bolt.Leaf) {
+// between is how many bytes are read between two calls of progress.
+const between = 16 << 20
+
+func newRowTaker(db *DB) *rowTaker {
+	t := &rowTaker{db: db, progress: &progress{}}
+	t.begin()
+	return t
+}
+
+func (t *rowTaker) begin() {
+	t.table = mvcc.NewTableOf(t.db.Bolt)
+	t.prev = mvcc.Revision{Main: max(t.db.CompactRevision(), 1), Sub: math.MaxInt64}
+	t.first.index = -1
+}
+
+// Fork is for rows behind those taken so far.
+func (t *rowTaker) Fork() bolt.Visitor {
+	f := &rowTaker{db: t.db, progress: t.progress}
+	f.begin()
+	return f
+}
+
+// Join takes over the rows of a fork.
+func (t *rowTaker) Join(fork bolt.Visitor) {
+	f := fork.(*rowTaker)
+	n := t.table.Len()
+	t.table.Append(f.table)
+	t.odd = append(t.odd, f.odd...)
+	if f.first.index < 0 {
+		return
+	}
+	t.follow(f.first.rev, n+f.first.index)
+	for _, i := range f.jumps {
+		if i != f.first.index {
+			t.jumps = append(t.jumps, n+i)
+		}
+	}
+	t.prev = f.prev
+}
+
+// Leaf takes the rows of a page.
+func (t *rowTaker) Leaf(b *bolt.Bucket, l bolt.Leaf) {
 	if b.Name() != schema.Key {
 		return
 	}
-	t.bytes += l.Size()
-	if t.leaves++; t.progress != nil && t.leaves%between == 0 {
-		t.progress(t.bytes)
-	}
+	t.progress.add(l.Size())
 	var rows []mvcc.Row // of a page that a table cannot read by itself
 	plain := !l.Inline() && l.Page() <= mvcc.MaxPage
 	for i := range l.Len() {
@@ -58,8 +103,8 @@ func (t *rowTaker) leaf(b *bolt.Bucket, l bolt.Leaf) {
 		key, value := l.Row(i)
 		rev, tombstone, ok := mvcc.ParseRevision(key)
 		if !ok {
-			t.odd = append(t.odd, finding.New("row-undecodable", finding.Error, t.file,
-				"bucket key: a key of %d bytes is not a revision", len(key)).OnPage(l.Page(), int64(l.Page())*t.pageSize).Lost())
+			t.odd = append(t.odd, finding.New("row-undecodable", finding.Error, t.db.File.Name,
+				"bucket key: a key of %d bytes is not a revision", len(key)).OnPage(l.Page(), int64(l.Page())*int64(t.db.Bolt.Meta().PageSize)).Lost())
 			if plain {
 				plain = false
 				rows = appendRows(nil, &l, i)
@@ -101,7 +146,9 @@ func (t *rowTaker) follow(rev mvcc.Revision, i int) {
 	default:
 		t.jumps = append(t.jumps, i)
 	}
-	t.prev = rev
+	if t.prev = rev; t.first.index < 0 {
+		t.first.index, t.first.rev = i, rev
+	}
 }
 
 // takeRows takes the table of the key bucket, and looks for rows that must be there and are not.

@@ -37,9 +37,9 @@ type grid struct {
 // an echo: the server went on from what it had in memory. So predictions are made again from rows as they must have been.
 func Align(in Input) *Alignment {
 	if len(in.Held) > 0 {
-		in.Index = in.Index.On(in.Table.Replace(in.Held))
+		in.Index = in.Index.Replace(in.Held)
 	}
-	a := align(in)
+	a, index := align(in), in.Index
 	var tried []reading
 	for range maxRepairs {
 		better := false
@@ -51,9 +51,9 @@ func Align(in Input) *Alignment {
 			k := slices.IndexFunc(tried, func(t reading) bool { return maps.EqualFunc(t.in.repaired, rows, equalRows) })
 			if k < 0 {
 				again := in
-				held := maps.Clone(rows)
-				maps.Copy(held, in.Held)
-				again.Index, again.repaired = in.Index.On(in.Table.Replace(held)), rows
+				others := maps.Clone(rows) // those that are not held
+				maps.DeleteFunc(others, func(main int64, _ []mvcc.Row) bool { _, ok := in.Held[main]; return ok })
+				again.Index, again.repaired = index.Replace(others), rows
 				k, tried = len(tried), append(tried, reading{again, align(again)})
 			}
 			// Of two readings that are as good as each other, the one in which an entry made what it made elsewhere is taken.
@@ -302,7 +302,7 @@ func (in Input) Made(index uint64, revision int64) (s Step, cost int, ok bool) {
 		return s, 0, false
 	}
 	r := in.Log.entries[i].Request()
-	p := &predictor{ix: in.Index.On(in.Table.Replace(in.Held))}
+	p := &predictor{ix: in.Index.Replace(in.Held)}
 	want := p.predict(r, revision-1)
 	g := group{main: revision, rows: in.Table.Group(revision), unread: in.Table.Unknown(revision)}
 	cost, out, detail := p.match(r, want, &g, revision-1)

@@ -143,17 +143,22 @@ func (t *Touched) Latest(table *mvcc.Table, end int) iter.Seq2[int, mvcc.Row] {
 	}
 }
 
-// Index indexes what is touched in a table.
-func (t *Touched) Index(table *mvcc.Table) *mvcc.Index {
+// Index indexes what is touched in a table. like is such an index of another table, from which that takes less, nil for
+// none.
+func (t *Touched) Index(table *mvcc.Table, like *mvcc.Index) *mvcc.Index {
+	if like != nil {
+		if ix, ok := like.Of(table, t.row); ok {
+			return ix
+		}
+	}
 	if t.keysOnly(table) {
 		return table.IndexKeys(t.keys)
 	}
 	leased := map[string]struct{}{}
 	if len(t.leases) > 0 && table.HasLeases() {
-		var kv mvcc.KeyValue
 		for _, r := range table.All() {
-			if !r.Tombstone && kv.Decode(r.Value) == nil && t.Carried(kv.Lease) {
-				leased[string(kv.Key)] = struct{}{}
+			if t.carries(&r) {
+				leased[string(r.Key())] = struct{}{}
 			}
 		}
 	}
@@ -161,4 +166,12 @@ func (t *Touched) Index(table *mvcc.Table) *mvcc.Index {
 		_, ok := leased[string(key)]
 		return ok || t.Has(key)
 	})
+}
+
+func (t *Touched) row(r *mvcc.Row) bool { return t.Has(r.Key()) || len(t.leases) > 0 && t.carries(r) }
+
+// carries tells whether a row carries a lease that is touched.
+func (t *Touched) carries(r *mvcc.Row) bool {
+	var kv mvcc.KeyValue
+	return !r.Tombstone && kv.Decode(r.Value) == nil && t.Carried(kv.Lease)
 }

@@ -8,6 +8,7 @@ import (
 
 	"etcd-autopsy/diff/align"
 	"etcd-autopsy/diff/replay"
+	"etcd-autopsy/inspect/evidence"
 )
 
 // run is the entries from a cause on, run again under rules, and how each member compares.
@@ -56,25 +57,42 @@ func (c *Case) mixed() bool {
 	})
 }
 
-// replayed runs the entries from the cause on under rules. Members that held the same before it share a run. The base
-// is the member itself, or where that was compacted since, one that agreed with it.
-func (c *Case) replayed(rules ...*replay.Rule) *run {
-	rs := replay.Today().With(rules...)
-	if len(rules) == 0 {
-		rs = replay.Today()
-	}
-	return c.replayedUnder(rs)
-}
-
-func (c *Case) replayedUnder(rs replay.Rules) *run {
+// replayed runs the entries from the cause on under each set of rules, at the same time. Members that held the same before
+// it share a run. The base is the member itself, or where that was compacted since, one that agreed with it.
+func (c *Case) replayed(sets ...replay.Rules) []*run {
 	if c.runs == nil {
 		c.runs = map[string]*run{}
 	}
-	if r := c.runs[rs.Name]; r != nil {
-		return r
+	for _, m := range slices.Concat(c.Members, c.Bases) {
+		if m.DB != nil {
+			m.replayBase() // made once, and not by two at a time
+		}
 	}
+	var wg evidence.Group
+	runs := make([]*run, len(sets))
+	for n, rs := range sets {
+		r := c.runs[rs.Name]
+		if r == nil {
+			r = &run{}
+			c.runs[rs.Name] = r
+			wg.Go(rs.Name, func() { *r = *c.run(rs) })
+		}
+		runs[n] = r
+	}
+	wg.Wait()
+	return runs
+}
+
+func ruled(rules []*replay.Rule) replay.Rules {
+	if len(rules) == 0 {
+		return replay.Today()
+	}
+	return replay.Today().With(rules...)
+}
+
+// run changes nothing of the case: two may go on at the same time.
+func (c *Case) run(rs replay.Rules) *run {
 	r := &run{match: make([]*replay.Match, len(c.Members)), final: make([]*replay.Final, len(c.Members))}
-	c.runs[rs.Name] = r
 	if len(c.Cause.all()) == 0 {
 		r.err = errors.New("no entry is known to begin with")
 		return r
@@ -248,7 +266,8 @@ type split struct {
 }
 
 func (c *Case) split(a, b []*replay.Rule) *split {
-	s := &split{a: c.replayed(a...), b: c.replayed(b...)}
+	runs := c.replayed(ruled(a), ruled(b))
+	s := &split{a: runs[0], b: runs[1]}
 	for i, m := range c.Members {
 		x, y := s.a.match[i], s.b.match[i]
 		switch {

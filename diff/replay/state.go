@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"sync"
 	"strings"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -24,7 +25,8 @@ type Base struct {
 	// Whole is true if Log begins with the cluster, whose keyspace began empty.
 	Whole bool
 
-	tables []event // what Log does to tables that a state is made of, read once
+	once   sync.Once
+	tables []event // what Log does to tables that a state is made of
 }
 
 // event is an entry about leases, alarms, auth or the cluster version.
@@ -36,10 +38,11 @@ type event struct {
 }
 
 func (b *Base) events() []event {
-	if b.tables != nil {
-		return b.tables
-	}
-	b.tables = []event{}
+	b.once.Do(b.readEvents)
+	return b.tables
+}
+
+func (b *Base) readEvents() {
 	for i := range b.Log {
 		r := b.Log[i].Request()
 		ev := event{index: b.Log[i].Index, typ: r.Type, in: r.Internal}
@@ -54,7 +57,6 @@ func (b *Base) events() []event {
 		}
 		b.tables = append(b.tables, ev)
 	}
-	return b.tables
 }
 
 // Compact is the base's compact revision: it cannot be taken back further.

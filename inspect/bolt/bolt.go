@@ -109,7 +109,10 @@ type DB struct {
 
 	trailer func() bool
 	check   func() *checker
-	visit   func(b *Bucket, l Leaf) // of CheckLeaves
+	// of CheckLeaves, nil without
+	visitor  Visitor
+	parts    int
+	together func(fs []func())
 }
 
 // Open reads the meta pages and the names of the buckets. Data must not change or go away while the DB, or any slice that

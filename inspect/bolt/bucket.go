@@ -1,7 +1,6 @@
 package bolt
 
 import (
-	"bytes"
 	"encoding/binary"
 	"fmt"
 )
@@ -85,13 +84,13 @@ func (b *Bucket) String() string {
 
 // Rows walks a bucket in key order. A walk goes on after what cannot be read, which is in [Rows.Damage].
 type Rows struct {
-	b        *Bucket
-	from, to []byte  // rows are in [from, to); to is a key of a branch element
-	stack    []frame // branch pages above leaf
-	leaf     page
-	i        int // element of leaf
-	started  bool
-	holes    []Hole
+	b       *Bucket
+	from    []byte  // rows below it are left out
+	stack   []frame // branch pages above leaf
+	leaf    page
+	i       int // element of leaf
+	started bool
+	holes   []Hole
 	// of the current element, in leaf.buf
 	key, value, end int
 }
@@ -104,61 +103,15 @@ type frame struct {
 }
 
 // Rows returns a walk over all rows.
-func (b *Bucket) Rows() *Rows { return b.between(nil, nil) }
+func (b *Bucket) Rows() *Rows { return b.Seek(nil) }
 
 // Seek returns a walk over the rows whose key is not below key.
-func (b *Bucket) Seek(key []byte) *Rows { return b.between(key, nil) }
+func (b *Bucket) Seek(key []byte) *Rows {
+	return &Rows{b: b, from: key, i: -1, stack: make([]frame, 0, 8)}
+}
 
 // Last returns a walk that stands behind the last row: [Rows.Prev] goes to it.
-func (b *Bucket) Last() *Rows { return b.between(nil, nil) }
-
-func (b *Bucket) between(from, to []byte) *Rows {
-	return &Rows{b: b, from: from, to: to, i: -1, stack: make([]frame, 0, 8)}
-}
-
-// Split cuts the bucket into at most n consecutive, disjoint walks of about the same number of pages that together give all
-// of its rows, for reading in parallel. Each reports its own damage.
-func (b *Bucket) Split(n int) []*Rows {
-	type part struct {
-		ref
-		whole bool // not to be cut any more
-	}
-	level := []part{{b.ref(), b.bad != nil || b.root == 0}}
-	for depth := 0; depth < maxDepth && len(level) < 8*n; depth++ {
-		var next []part
-		for _, s := range level {
-			var p page
-			if !s.whole {
-				var f *fault
-				p, f = b.db.load(s.ref)
-				s.whole = f != nil || p.leaf
-			}
-			if s.whole {
-				next = append(next, s)
-				continue
-			}
-			for i := range p.n {
-				next = append(next, part{ref: p.child(i, s.high)})
-			}
-		}
-		if len(next) == len(level) && depth > 0 {
-			break
-		}
-		level = next
-	}
-	parts := max(1, min(n, len(level)))
-	walks := make([]*Rows, parts)
-	var from []byte
-	for i := range walks {
-		var to []byte
-		if i+1 < parts {
-			to = level[(i+1)*len(level)/parts].low
-		}
-		walks[i] = b.between(from, to)
-		from = to
-	}
-	return walks
-}
+func (b *Bucket) Last() *Rows { return b.Seek(nil) }
 
 // Next goes to the next row and tells whether there is one.
 func (r *Rows) Next() bool {
@@ -172,8 +125,8 @@ func (r *Rows) Next() bool {
 	return true
 }
 
-// Prev goes to the row before and tells whether there is one: the last one at first. It does not stop where [Bucket.Seek] or
-// [Bucket.Split] began, and a walk that has ended in one direction stays ended in both.
+// Prev goes to the row before and tells whether there is one: the last one at first. It does not stop where [Bucket.Seek]
+// began, and a walk that has ended in one direction stays ended in both.
 func (r *Rows) Prev() bool {
 	for r.i <= 0 {
 		if !r.step(true) {
@@ -254,10 +207,6 @@ func (r *Rows) step(back bool) bool {
 // returns false; the stack then says where to go on.
 func (r *Rows) descend(to ref, back bool) bool {
 	for {
-		if !back && r.to != nil && bytes.Compare(to.low, r.to) >= 0 {
-			r.stack = r.stack[:0]
-			return false
-		}
 		p, f := r.b.db.load(to)
 		if f == nil {
 			f = r.tooDeep(to)

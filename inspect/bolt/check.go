@@ -64,6 +64,8 @@ type checker struct {
 	broken bool      // something could not be read, or is used twice
 	nested []*Bucket // still to be walked
 	holes  map[string][]Hole
+
+	visitor Visitor // nil: nobody asks
 }
 
 // Check walks everything that the meta page in use refers to. Later calls return the same report.
@@ -73,10 +75,22 @@ func (db *DB) Check() *Report {
 	return &r
 }
 
-// CheckLeaves is Check, and shows every leaf page that it accepts to visit on the way, bucket by bucket and in the order of
-// the keys, which saves a second walk. visit is called only if no check was made before.
-func (db *DB) CheckLeaves(visit func(b *Bucket, l Leaf)) *Report {
-	db.visit = visit
+// Visitor is shown leaf pages, bucket by bucket and in the order of the keys.
+type Visitor interface {
+	// Leaf takes a leaf page that the check accepts.
+	Leaf(b *Bucket, l Leaf)
+	// Fork returns a visitor of its own for some of the next pages, which may be shown to it while others are shown to others.
+	Fork() Visitor
+	// Join takes over what a fork saw, which comes behind all that this visitor saw. A fork may also be dropped, and the same
+	// pages be shown anew.
+	Join(fork Visitor)
+}
+
+// CheckLeaves is Check, and shows every leaf page to v on the way, which saves a second walk. A large bucket is read in
+// parts by as many functions, which together runs at the same time and waits for. v is shown nothing if a check was made
+// before.
+func (db *DB) CheckLeaves(v Visitor, parts int, together func(fs []func())) *Report {
+	db.visitor, db.parts, db.together = v, parts, together
 	return db.Check()
 }
 
@@ -115,7 +129,7 @@ func (db *DB) runCheck() *checker {
 
 // walkAll marks every page and counts them.
 func (db *DB) walkAll() *checker {
-	c := &checker{db: db, kinds: make([]kind, db.pages), holes: map[string][]Hole{}}
+	c := &checker{db: db, kinds: make([]kind, db.pages), holes: map[string][]Hole{}, visitor: db.visitor}
 	for i := range min(firstPage, db.pages) {
 		c.kinds[i] = kindMeta
 	}
@@ -202,7 +216,7 @@ func (c *checker) bucket(b *Bucket) {
 		holes = b.addHole(nil, b.bad, ref{})
 	case b.root == 0:
 		c.rows(b, &b.inline)
-	default:
+	case !c.apart(b):
 		holes = c.tree(nil, b, b.ref(), 0)
 	}
 	for _, h := range holes {
@@ -215,9 +229,28 @@ func (c *checker) bucket(b *Bucket) {
 
 // tree walks a page and all below it.
 func (c *checker) tree(holes []Hole, b *Bucket, r ref, depth int) []Hole {
+	p, holes, ok := c.enter(holes, b, r, depth)
+	switch {
+	case !ok:
+	case p.leaf:
+		c.rows(b, &p)
+		if p.n == 0 && r.low != nil {
+			c.add(c.at("page-empty", finding.Warning, r.id, "a leaf without rows, which is not the only page of %s", b))
+		}
+	default:
+		for i := range p.n {
+			holes = c.tree(holes, b, p.child(i, r.high), depth+1)
+		}
+	}
+	return holes
+}
+
+// enter reads a page and marks it.
+func (c *checker) enter(holes []Hole, b *Bucket, r ref, depth int) (page, []Hole, bool) {
 	off := int64(r.id * c.db.pageSize)
 	if r.id >= firstPage && r.id < uint64(len(c.kinds)) && c.kinds[r.id] != kindUnknown {
-		return b.addHole(holes, &fault{"page-double-use", fmt.Sprintf("the page is in use as %s and referred to again at offset %d", c.kinds[r.id], r.at), r.id, off}, r)
+		f := &fault{"page-double-use", fmt.Sprintf("the page is in use as %s and referred to again at offset %d", c.kinds[r.id], r.at), r.id, off}
+		return page{}, b.addHole(holes, f, r), false
 	}
 	p, f := c.db.load(r)
 	if f == nil && depth >= maxDepth {
@@ -227,24 +260,13 @@ func (c *checker) tree(holes []Hole, b *Bucket, r ref, depth int) []Hole {
 		if r.id >= firstPage && r.id < uint64(len(c.kinds)) {
 			c.kinds[r.id] = kindUnreadable
 		}
-		return b.addHole(holes, f, r)
+		return page{}, b.addHole(holes, f, r), false
 	}
 	c.kinds[r.id] = kindBranch
 	if p.leaf {
 		c.kinds[r.id] = kindLeaf
 	}
-	holes = c.extent(holes, b, &p, r)
-	if p.leaf {
-		c.rows(b, &p)
-		if p.n == 0 && r.low != nil {
-			c.add(c.at("page-empty", finding.Warning, r.id, "a leaf without rows, which is not the only page of %s", b))
-		}
-		return holes
-	}
-	for i := range p.n {
-		holes = c.tree(holes, b, p.child(i, r.high), depth+1)
-	}
-	return holes
+	return p, c.extent(holes, b, &p, r), true
 }
 
 // extent marks the overflow pages of a page and looks at what lies behind its last element.
@@ -281,8 +303,8 @@ func (c *checker) rows(b *Bucket, p *page) {
 			c.nested = append(c.nested, n)
 		}
 	}
-	if c.db.visit != nil && p.n > 0 {
-		c.db.visit(b, Leaf{*p, p == &b.inline})
+	if c.visitor != nil && p.n > 0 {
+		c.visitor.Leaf(b, Leaf{*p, p == &b.inline})
 	}
 	if b.isRoot && p.n > 0 && len(c.nested) == nested { // a leaf of something else, which salvage may want
 		c.kinds[p.id] = kindUnreadable

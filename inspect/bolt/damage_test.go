@@ -404,9 +404,6 @@ func use(t testing.TB, data []byte) {
 					t.Fatalf("bucket %q: keys do not ascend at %d", name, i)
 				}
 			}
-			if parts := collect(b.Split(3)...); !slices.Equal(rows, parts) {
-				t.Fatalf("bucket %q: %d rows, %d in parts", name, len(rows), len(parts))
-			}
 			n := 0
 			for last := b.Last(); last.Prev(); n++ {
 			}

@@ -29,6 +29,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"sync"
 
 	"etcd-autopsy/inspect/finding"
@@ -56,6 +57,16 @@ func (f *File) Bytes() []byte { return f.data }
 func (f *File) Advise(sequential bool) {
 	if f.mapped {
 		advise(f.data, sequential)
+	}
+}
+
+// forgetTogether is how many bytes one call forgets.
+const forgetTogether = 256 << 20
+
+// Forget tells the system that what was read so far will hardly be read again. It is only a hint, and may take a while.
+func (f *File) Forget() {
+	if f.mapped {
+		forget(f.data)
 	}
 }
 
@@ -207,16 +218,23 @@ func splitArg(arg string) (label, path string) {
 
 // Close releases all files. Their bytes must not be used any more.
 func (s *Set) Close() error {
-	errs := make([]error, len(s.files), len(s.files)+1)
 	var wg sync.WaitGroup // to give a file of a GiB back takes as long as to read a tenth of it
-	for i, f := range s.files {
-		data := f.data
+	for _, f := range s.files {
+		if !f.mapped {
+			continue
+		}
+		for part := range slices.Chunk(f.data, forgetTogether) {
+			wg.Go(func() { forget(part) })
+		}
+	}
+	wg.Wait()
+	var errs []error
+	for _, f := range s.files {
 		if f.mapped {
-			wg.Go(func() { errs[i] = unmap(data) })
+			errs = append(errs, unmap(f.data))
 		}
 		f.data, f.mapped = nil, false
 	}
-	wg.Wait()
 	s.files = nil
 	return errors.Join(append(errs, s.spool.close())...)
 }

@@ -1,7 +1,6 @@
 package evidence
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"runtime"
@@ -35,24 +34,36 @@ func Guard(name string, fn func() error) (err error) {
 type Group struct {
 	wg    sync.WaitGroup
 	mu    sync.Mutex
-	first error
+	first any // what the first of them that failed panicked with
 }
 
 // Go runs fn in a goroutine of its own.
 func (g *Group) Go(name string, fn func()) {
 	g.wg.Go(func() {
+		defer func() {
+			if p := recover(); p != nil {
+				g.fail(p)
+			}
+		}()
 		if err := Guard(name, func() error { fn(); return nil }); err != nil {
-			g.mu.Lock()
-			g.first = cmp.Or(g.first, err)
-			g.mu.Unlock()
+			g.fail(shrank{err})
 		}
 	})
 }
 
-// Wait waits for all of them. If one of them met a fault, Wait panics, and the Guard around it returns its error.
+func (g *Group) fail(p any) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.first == nil {
+		g.first = p
+	}
+}
+
+// Wait waits for all of them. If one of them met a fault, Wait panics, and the Guard around it returns its error. Any other
+// panic goes on, too.
 func (g *Group) Wait() {
 	if g.wg.Wait(); g.first != nil {
-		panic(shrank{g.first})
+		panic(g.first)
 	}
 }
 

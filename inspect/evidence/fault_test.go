@@ -70,6 +70,36 @@ func TestGroup(t *testing.T) {
 	}
 }
 
+// TestGroupPanics: a panic in one goroutine is one in that which waits.
+func TestGroupPanics(t *testing.T) {
+	defer func() {
+		if p := recover(); p != "other" {
+			t.Errorf("recovered %v", p)
+		}
+	}()
+	var g Group
+	g.Go("inner", func() { panic("other") })
+	g.Wait()
+	t.Error("the panic was swallowed")
+}
+
+// TestForget: what was forgotten can be read all the same.
+func TestForget(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "db")
+	want := strings.Repeat("0123456789", 1<<18)
+	check(t, os.WriteFile(path, []byte(want), 0o600))
+	s, err := Open(t.Context(), []string{path}, Options{})
+	check(t, err)
+	f := s.Members[0].DB
+	for range 2 {
+		if string(f.Bytes()) != want {
+			t.Error("the contents are others")
+		}
+		f.Forget()
+	}
+	check(t, s.Close())
+}
+
 func TestFileShrinks(t *testing.T) {
 	f, path := shrunk(t)
 	if _, err := f.SHA256(); !errors.Is(err, ErrShrank) || err.Error() != path+": file shrank while it was read" {

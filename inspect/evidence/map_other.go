@@ -13,3 +13,5 @@ func mapRange(*os.File, int64, int) ([]byte, error) { return nil, errors.ErrUnsu
 func unmap([]byte) error { return nil }
 
 func advise([]byte, bool) {}
+
+func forget([]byte) {}

@@ -22,3 +22,6 @@ func advise(data []byte, sequential bool) {
 	}
 	_ = unix.Madvise(data, advice)
 }
+
+// forget drops the page tables; the contents stay in the page cache.
+func forget(data []byte) { _ = unix.Madvise(data, unix.MADV_DONTNEED) }

@@ -1,92 +1,179 @@
 package mvcc
 
 import (
+	"maps"
 	"slices"
 )
 
 // Index finds the rows of a key and the keys of a range or lease at a revision.
 type Index struct {
 	t       *Table
-	build   func(t *Table) *Index
-	rows    map[string][]int32
+	made    []Row              // rows that are not the table's
+	rows    map[string][]int32 // in order of revision; ^i is row i of made
 	sorted  []string
-	byLease map[int64][]string
+	byLease map[int64][]string // sorted keys of which some row carries the lease, and maybe others
 }
 
 // Index builds an index of the keys that want accepts, nil for all of them. It looks at every row.
 func (t *Table) Index(want func(key []byte) bool) *Index {
-	ix := newIndex(t)
-	ix.build = func(t *Table) *Index { return t.Index(want) }
+	ix := &Index{t: t, rows: map[string][]int32{}}
 	for c := t.Cursor(0, t.n); c.Next(); {
-		k := c.Row.Key()
-		if want != nil && !want(k) {
-			continue
+		if k := c.Row.Key(); want == nil || want(k) {
+			ix.rows[string(k)] = append(ix.rows[string(k)], int32(c.Index))
 		}
-		name := string(k)
-		ix.rows[name] = append(ix.rows[name], int32(c.Index))
-		ix.lease(name, &c.Row)
 	}
-	ix.sort()
+	ix.finish()
 	return ix
 }
 
 // IndexKeys builds an index of some keys, and looks at their rows only.
 func (t *Table) IndexKeys(keys map[string]struct{}) *Index {
-	ix := newIndex(t)
-	ix.build = func(t *Table) *Index { return t.IndexKeys(keys) }
-	leases := t.HasLeases()
+	ix := &Index{t: t, rows: make(map[string][]int32, len(keys))}
 	for name := range keys {
-		var rows []int32
-		for i := t.LastOf([]byte(name)); i >= 0; i = t.Previous(i) {
-			rows = append(rows, int32(i))
-		}
-		if len(rows) == 0 {
-			continue
-		}
-		slices.Reverse(rows)
-		ix.rows[name] = rows
-		if !leases {
-			continue
-		}
-		for _, i := range rows {
-			r := t.Row(int(i))
-			ix.lease(name, &r)
+		if rows := t.chain(name); len(rows) > 0 {
+			ix.rows[name] = rows
 		}
 	}
-	ix.sort()
+	ix.finish()
 	return ix
 }
 
-func newIndex(t *Table) *Index {
-	return &Index{t: t, rows: map[string][]int32{}, byLease: map[int64][]string{}}
+// chain lists the rows of a key in order.
+func (t *Table) chain(key string) (rows []int32) {
+	for i := t.LastOf([]byte(key)); i >= 0; i = t.Previous(i) {
+		rows = append(rows, int32(i))
+	}
+	slices.Reverse(rows)
+	return rows
 }
 
-func (ix *Index) lease(name string, r *Row) {
-	if r.Tombstone {
+// finish fills in what follows from rows.
+func (ix *Index) finish() {
+	ix.sorted = slices.Sorted(maps.Keys(ix.rows))
+	ix.byLease = map[int64][]string{}
+	if !ix.t.HasLeases() {
 		return
 	}
-	var kv KeyValue
-	if kv.Decode(r.Value) == nil && kv.Lease != 0 {
-		if l := ix.byLease[kv.Lease]; len(l) == 0 || l[len(l)-1] != name {
-			ix.byLease[kv.Lease] = append(l, name)
+	for _, name := range ix.sorted {
+		for _, i := range ix.rows[name] {
+			r := ix.row(i)
+			if l := leaseOf(&r); l != 0 {
+				if keys := ix.byLease[l]; len(keys) == 0 || keys[len(keys)-1] != name {
+					ix.byLease[l] = append(keys, name)
+				}
+			}
 		}
 	}
 }
 
-func (ix *Index) sort() {
-	ix.sorted = make([]string, 0, len(ix.rows))
-	for name := range ix.rows {
-		ix.sorted = append(ix.sorted, name)
+func leaseOf(r *Row) int64 {
+	var kv KeyValue
+	if r.Tombstone || kv.Decode(r.Value) != nil {
+		return 0
 	}
-	slices.Sort(ix.sorted)
-	for id, keys := range ix.byLease {
-		slices.Sort(keys)
-		ix.byLease[id] = slices.Compact(keys)
+	return kv.Lease
+}
+
+func (ix *Index) row(i int32) Row {
+	if i < 0 {
+		return ix.made[^i]
+	}
+	return ix.t.Row(int(i))
+}
+
+// Of is the index of another table, which covers the same keys and those of rows that want accepts. ok is false unless the
+// tables were linked as sharing rows: only those that they do not share are looked at.
+func (ix *Index) Of(t *Table, want func(r *Row) bool) (of *Index, ok bool) {
+	l := t.linked()
+	if l.like == nil || l.like != ix.t || len(ix.made) > 0 {
+		return nil, false
+	}
+	redo := map[string]struct{}{}
+	note := func(t *Table, want func(r *Row) bool) {
+		for _, r := range t.Between(l.from, t.n) {
+			if _, has := ix.rows[string(r.Key())]; has || want(&r) {
+				redo[string(r.Key())] = struct{}{}
+			}
+		}
+	}
+	note(ix.t, func(*Row) bool { return false })
+	note(t, want)
+	of = ix.with(t, nil)
+	for name := range redo {
+		of.set(name, t.chain(name))
+	}
+	of.sort()
+	return of, true
+}
+
+// Replace returns an index in which some main revisions have other rows.
+func (ix *Index) Replace(groups map[int64][]Row) *Index {
+	out := ix.with(ix.t, slices.Clip(ix.made))
+	redo := map[string][]int32{}
+	for _, rows := range groups {
+		for _, r := range rows {
+			redo[string(r.Key())] = append(redo[string(r.Key())], ^int32(len(out.made)))
+			out.made = append(out.made, r)
+		}
+	}
+	// What is replaced: rows of the table, or of an index that had rows replaced before.
+	gone := func(r *Row) bool { _, ok := groups[r.Rev.Main]; return ok }
+	note := func(r *Row) {
+		if _, ok := redo[string(r.Key())]; !ok && gone(r) {
+			redo[string(r.Key())] = nil
+		}
+	}
+	for main := range groups {
+		for _, r := range ix.t.Group(main) {
+			note(&r)
+		}
+	}
+	for i := range ix.made {
+		note(&ix.made[i])
+	}
+	for name, more := range redo {
+		rows := slices.DeleteFunc(slices.Clone(ix.rows[name]), func(i int32) bool { r := ix.row(i); return gone(&r) })
+		rows = append(rows, more...)
+		slices.SortStableFunc(rows, func(i, j int32) int { return out.row(i).Rev.Compare(out.row(j).Rev) })
+		out.set(name, rows)
+	}
+	out.sort()
+	return out
+}
+
+// with is a copy that is about another table or other made rows.
+func (ix *Index) with(t *Table, made []Row) *Index {
+	return &Index{t: t, made: made, rows: maps.Clone(ix.rows), sorted: ix.sorted, byLease: maps.Clone(ix.byLease)}
+}
+
+// set changes the rows of a key. sort must follow.
+func (ix *Index) set(name string, rows []int32) {
+	if len(rows) == 0 {
+		delete(ix.rows, name)
+		return
+	}
+	ix.rows[name] = rows
+	for _, i := range rows {
+		r := ix.row(i)
+		l := leaseOf(&r)
+		if l == 0 {
+			continue
+		}
+		if keys := ix.byLease[l]; len(keys) == 0 || keys[len(keys)-1] != name {
+			if at, ok := slices.BinarySearch(keys, name); !ok {
+				ix.byLease[l] = slices.Insert(slices.Clip(keys), at, name)
+			}
+		}
 	}
 }
 
-// On indexes the same keys of another table.
-func (ix *Index) On(t *Table) *Index { return ix.build(t) }
+// sort brings sorted up to date: keys came, or went.
+func (ix *Index) sort() {
+	gone := func(name string) bool { _, ok := ix.rows[name]; return !ok }
+	if len(ix.sorted) != len(ix.rows) || slices.ContainsFunc(ix.sorted, gone) {
+		ix.sorted = slices.Sorted(maps.Keys(ix.rows))
+	}
+}
 
 // Keys returns every key, sorted.
 func (ix *Index) Keys() []string { return ix.sorted }
@@ -95,13 +182,12 @@ func (ix *Index) Keys() []string { return ix.sorted }
 func (ix *Index) Before(key string, before Revision) (Row, bool) {
 	rows := ix.rows[key]
 	i, _ := slices.BinarySearchFunc(rows, before, func(i int32, rev Revision) int {
-		r := ix.t.Row(int(i))
-		return r.Rev.Compare(rev)
+		return ix.row(i).Rev.Compare(rev)
 	})
 	if i == 0 {
 		return Row{}, false
 	}
-	return ix.t.Row(int(rows[i-1])), true
+	return ix.row(rows[i-1]), true
 }
 
 // At returns key's value as of the end of main revision main. ok is false if the key did not exist then.

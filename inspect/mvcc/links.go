@@ -87,6 +87,9 @@ func LinkShared(tables []*Table, shared []int, noted Digests) {
 	}
 }
 
+// SharesWith tells whether LinkShared found that t shares most of its rows with the first table o.
+func (t *Table) SharesWith(o *Table) bool { return t.linked().like == o }
+
 func (t *Table) newLinks(like *Table, from int) *links {
 	n := t.n - from
 	size := 64

@@ -81,6 +81,19 @@ func (t *Table) AppendRows(rows []Row) {
 	}
 }
 
+// Append adds the rows of another table of the same db, which come behind those that are there.
+func (t *Table) Append(o *Table) {
+	for _, p := range o.parts {
+		p.from += uint32(t.n)
+		if p.page&inMemory != 0 {
+			p.page += uint32(len(t.made))
+		}
+		t.parts = append(t.parts, p)
+	}
+	t.made = append(t.made, o.made...)
+	t.n += o.n
+}
+
 // MaxPage is the highest page that a table can refer to.
 const MaxPage = inMemory - 1
 
@@ -293,72 +306,40 @@ func (t *Table) HasGroup(main int64) bool {
 	return i < t.n && t.Row(i).Rev.Main == main
 }
 
-// Replace returns a table in which some main revisions have other rows.
-func (t *Table) Replace(groups map[int64][]Row) *Table {
-	return t.merge(groups, true)
-}
-
 // With returns a table with further rows, in any order, and holes in the place of those it had.
 func (t *Table) With(rows []Row, holes []Hole) *Table {
-	groups := map[int64][]Row{}
-	for _, r := range rows {
-		groups[r.Rev.Main] = append(groups[r.Rev.Main], r)
+	rows = slices.Clone(rows)
+	SortRows(rows)
+	out := &Table{db: t.db, holes: holes}
+	for k := range t.parts {
+		p := &t.parts[k]
+		switch n := t.before(rows, k+1); {
+		case n > 0: // the part is taken into memory
+			mine := append(t.Rows(int(p.from), t.end(k)), rows[:n]...)
+			rows = rows[n:]
+			SortRows(mine)
+			out.AppendRows(mine)
+		case p.page&inMemory != 0:
+			out.AppendRows(t.made[p.page&^inMemory])
+		default:
+			out.parts = append(out.parts, part{main: p.main, from: uint32(out.n), page: p.page})
+			out.n += t.end(k) - int(p.from)
+		}
 	}
-	out := t.merge(groups, false)
-	out.holes = holes
+	out.AppendRows(rows) // of a table without parts
 	return out
 }
 
-// merge takes the parts that rows of the groups lie in, or come into, into memory.
-func (t *Table) merge(groups map[int64][]Row, drop bool) *Table {
-	out := &Table{db: t.db, holes: t.holes}
-	mains := make([]int64, 0, len(groups))
-	for main := range groups {
-		mains = append(mains, main)
+// before is how many of some rows, which are in order, come before part k.
+func (t *Table) before(rows []Row, k int) int {
+	switch {
+	case k == len(t.parts):
+		return len(rows)
+	case len(rows) == 0 || rows[0].Rev.Main > t.parts[k].main:
+		return 0
 	}
-	slices.Sort(mains)
-	var rows []Row // of parts that are taken together
-	flush := func() {
-		SortRows(rows)
-		out.AppendRows(rows)
-		rows = nil
-	}
-	next := 0 // of mains: the first one whose rows are not in yet
-	for k := range t.parts {
-		p := &t.parts[k]
-		last := k+1 == len(t.parts)
-		// Rows of the first revision of the next part may begin in this one.
-		touches := func(main int64) bool { return (k == 0 || main >= p.main) && (last || main <= t.parts[k+1].main) }
-		// A revision behind whose rows this part begins was put in before, and so was one at its end.
-		before, _ := slices.BinarySearch(mains, p.main)
-		if k == 0 {
-			before = 0
-		}
-		if before == len(mains) || !touches(mains[before]) {
-			if flush(); p.page&inMemory != 0 {
-				out.AppendRows(t.made[p.page&^inMemory])
-			} else {
-				out.parts = append(out.parts, part{main: p.main, from: uint32(out.n), page: p.page})
-				out.n += t.end(k) - int(p.from)
-			}
-			continue
-		}
-		for _, r := range t.Between(int(p.from), t.end(k)) {
-			if _, ok := groups[r.Rev.Main]; !drop || !ok {
-				rows = append(rows, r)
-			}
-		}
-		for ; next < len(mains) && touches(mains[next]); next++ {
-			rows = append(rows, groups[mains[next]]...)
-		}
-	}
-	if len(t.parts) == 0 {
-		for _, main := range mains {
-			rows = append(rows, groups[main]...)
-		}
-	}
-	flush()
-	return out
+	first := t.Row(int(t.parts[k].from)).Rev
+	return sort.Search(len(rows), func(i int) bool { return rows[i].Rev.Compare(first) >= 0 })
 }
 
 // Last is the highest main revision that has a row, 1 for an empty store: etcd starts counting there.

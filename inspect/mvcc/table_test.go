@@ -269,46 +269,42 @@ func TestTableBlocks(t *testing.T) {
 	model(rows).check(t, stored(t, rows))
 }
 
-func TestReplace(t *testing.T) {
+func TestWith(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(30) {
 		r := rand.New(rand.NewPCG(seed, 2))
 		rows := history(r, 400, false)
 		table := stored(t, rows)
-		groups := map[int64][]Row{}
-		for range 1 + r.IntN(5) {
-			main := 1 + r.Int64N(rows[len(rows)-1].Rev.Main+2)
+		last := rows[len(rows)-1].Rev.Main
+		more := []Row{{Rev: Revision{3, 90}}, {Rev: Revision{last, 91}}, {Rev: Revision{1, 0}}}
+		for range r.IntN(5) {
+			main := 1 + r.Int64N(last+2)
 			if r.IntN(2) == 0 {
 				main = table.parts[r.IntN(len(table.parts))].main // its rows may begin on the page before
 			}
 			kv := KeyValue{Key: []byte("new"), Mod: main, Create: main, Version: 1}
-			groups[main] = nil
-			for sub := range r.IntN(3) {
-				groups[main] = append(groups[main], Row{Rev: Revision{main, int64(sub)}, Value: kv.Encode()})
-			}
+			more = append(more, Row{Rev: Revision{main, 100 + int64(len(more))}, Value: kv.Encode()})
 		}
-		var want model
-		for _, row := range rows {
-			if _, ok := groups[row.Rev.Main]; !ok {
-				want = append(want, row)
-			}
+		for i := range more {
+			more[i].Salvaged = true
 		}
-		more := []Row{{Rev: Revision{3, 90}, Salvaged: true}, {Rev: Revision{rows[len(rows)-1].Rev.Main, 91}, Salvaged: true}, {Rev: Revision{1, 0}, Salvaged: true}}
-		for _, g := range groups {
-			want = append(want, g...)
-		}
+		want := append(slices.Clone(model(rows)), more...)
 		SortRows(want)
-		replaced := table.Replace(groups)
-		want.check(t, replaced)
-		want = append(slices.Clone(want), more...)
-		SortRows(want)
-		with := replaced.With(more, []Hole{{Last: Revision{9, 9}}})
+		with := table.With(more, []Hole{{Last: Revision{9, 9}}})
 		want.check(t, with)
-		if with.Salvaged() != len(more) || !with.Unknown(9) || with.Unknown(10) || replaced.Unknown(9) {
+		if with.Salvaged() != len(more) || !with.Unknown(9) || with.Unknown(10) || table.Unknown(9) {
 			t.Errorf("seed %d: %d salvaged, holes %v", seed, with.Salvaged(), with.Holes())
 		}
+		again := with.With([]Row{{Rev: Revision{last, 500}}}, nil)
+		model(append(slices.Clone(want), Row{Rev: Revision{last, 500}})).sorted().check(t, again)
+		model(more).sorted().check(t, NewTable(nil, nil).With(more, nil))
 		model(rows).check(t, table)
 	}
+}
+
+func (m model) sorted() model {
+	SortRows(m)
+	return m
 }
 
 // TestShared compares tables that share their beginning with those read alone.
@@ -358,6 +354,28 @@ func TestShared(t *testing.T) {
 	}
 }
 
+// sameIndex compares all that two indexes tell of some keys and leases.
+func sameIndex(t *testing.T, got, want *Index, keys map[string]struct{}, last int64) {
+	t.Helper()
+	if !slices.Equal(got.Keys(), want.Keys()) {
+		t.Fatalf("keys %v, want %v", got.Keys(), want.Keys())
+	}
+	for main := range last + 2 {
+		for lease := range int64(4) {
+			if x, y := got.Attached(lease, main), want.Attached(lease, main); !slices.Equal(x, y) {
+				t.Errorf("lease %d at %d: %v, want %v", lease, main, x, y)
+			}
+		}
+		for k := range keys {
+			x, r, a := got.At(k, main)
+			y, s, b := want.At(k, main)
+			if a != b || !x.Same(&y) || r.Rev != s.Rev {
+				t.Errorf("%s at %d: %v, want %v", k, main, x, y)
+			}
+		}
+	}
+}
+
 func TestIndexKeys(t *testing.T) {
 	t.Parallel()
 	rows := history(rand.New(rand.NewPCG(5, 5)), 900, false)
@@ -365,22 +383,92 @@ func TestIndexKeys(t *testing.T) {
 	keys := map[string]struct{}{"/k/007": {}, "/k/101": {}, "absent": {}}
 	some := table.IndexKeys(keys)
 	all := table.Index(func(k []byte) bool { _, ok := keys[string(k)]; return ok })
-	if !slices.Equal(some.Keys(), all.Keys()) || len(all.Keys()) != 2 {
-		t.Fatalf("keys %v, want %v", some.Keys(), all.Keys())
+	if len(all.Keys()) != 2 {
+		t.Fatalf("keys %v", all.Keys())
 	}
-	for main := range rows[len(rows)-1].Rev.Main + 1 {
-		for lease := range int64(4) {
-			if x, y := some.Attached(lease, main), all.Attached(lease, main); !slices.Equal(x, y) {
-				t.Errorf("lease %d at %d: %v, want %v", lease, main, x, y)
+	sameIndex(t, some, all, keys, rows[len(rows)-1].Rev.Main)
+}
+
+// TestIndexOf makes the index of a table from that of one that it shares rows with.
+func TestIndexOf(t *testing.T) {
+	t.Parallel()
+	keys := map[string]struct{}{"absent": {}, "late": {}}
+	for i := range 20 {
+		keys[fmt.Sprintf("/k/%03d", i*3)] = struct{}{}
+	}
+	want := func(k []byte) bool { _, ok := keys[string(k)]; return ok }
+	made := 0
+	for seed := range uint64(40) {
+		r := rand.New(rand.NewPCG(seed, 4))
+		first := history(r, 300, false)
+		n := 150 + r.IntN(151)
+		rows := slices.Clone(first[:n])
+		for _, row := range history(r, 400, false) {
+			if row.Rev.Compare(first[n-1].Rev) > 0 {
+				rows = append(rows, row)
 			}
 		}
-		for k := range keys {
-			x, _, a := some.At(k, main)
-			y, _, b := all.At(k, main)
-			if a != b || !x.Same(&y) {
-				t.Errorf("%s at %d: %v, want %v", k, main, x, y)
-			}
+		kv := KeyValue{Key: []byte("late"), Mod: 9999, Create: 9999, Version: 1, Lease: 3}
+		rows = append(rows, Row{Rev: Revision{Main: 9999}, Value: kv.Encode()})
+		if r.IntN(2) == 0 {
+			rows = rows[:len(rows)-1]
 		}
+		tables := []*Table{stored(t, first), stored(t, rows)}
+		LinkShared(tables, []int{len(first), n}, nil)
+		got, ok := tables[0].IndexKeys(keys).Of(tables[1], func(r *Row) bool { return want(r.Key()) })
+		if ok != tables[1].SharesWith(tables[0]) {
+			t.Errorf("seed %d: made is %v", seed, ok)
+		}
+		if ok {
+			made++
+			sameIndex(t, got, tables[1].Index(want), keys, rows[len(rows)-1].Rev.Main%1000)
+		}
+		if _, ok := tables[1].IndexKeys(keys).Of(tables[0], func(*Row) bool { return false }); ok {
+			t.Errorf("seed %d: made from one that shares nothing", seed)
+		}
+	}
+	if made < 20 {
+		t.Errorf("%d of 40 tables share rows", made)
+	}
+}
+
+// TestIndexReplace compares an index with other rows with that of a table that has them.
+func TestIndexReplace(t *testing.T) {
+	t.Parallel()
+	want := func(k []byte) bool { return len(k) > 0 && k[len(k)-1]%2 == 0 || string(k) == "new" }
+	for seed := range uint64(40) {
+		r := rand.New(rand.NewPCG(seed, 6))
+		rows := history(r, 200, false)
+		last := rows[len(rows)-1].Rev.Main
+		ix := stored(t, rows).Index(want)
+		before := stored(t, rows).Index(want)
+		keys := map[string]struct{}{"new": {}}
+		for _, k := range ix.Keys() {
+			keys[k] = struct{}{}
+		}
+		got, now := ix, rows
+		for range 1 + r.IntN(3) { // replacing what was replaced, too
+			groups := map[int64][]Row{}
+			for range 1 + r.IntN(4) {
+				main := 1 + r.Int64N(last+1)
+				groups[main] = nil
+				for sub := range r.IntN(3) {
+					kv := KeyValue{Key: []byte("new"), Mod: main, Create: main, Version: 1, Lease: r.Int64N(4)}
+					if r.IntN(2) == 0 {
+						kv.Key = []byte(ix.Keys()[r.IntN(len(ix.Keys()))])
+					}
+					groups[main] = append(groups[main], Row{Rev: Revision{main, int64(sub)}, Value: kv.Encode()})
+				}
+			}
+			now = slices.DeleteFunc(slices.Clone(now), func(r Row) bool { _, ok := groups[r.Rev.Main]; return ok })
+			for _, g := range groups {
+				now = append(now, g...)
+			}
+			SortRows(now)
+			got = got.Replace(groups)
+		}
+		sameIndex(t, got, NewTable(now, nil).Index(want), keys, last)
+		sameIndex(t, ix, before, keys, last) // it is not changed itself
 	}
 }
 
@@ -391,26 +479,34 @@ func open(t testing.TB, path string) *Table {
 	if err != nil {
 		t.Fatal(err)
 	}
-	table := NewTableOf(db)
-	db.CheckLeaves(func(_ *bolt.Bucket, l bolt.Leaf) {
-		if l.Inline() {
-			var rows []Row
-			for i := range l.Len() {
-				key, value := l.Row(i)
-				rev, tombstone, _ := ParseRevision(key)
-				rows = append(rows, Row{Rev: rev, Tombstone: tombstone, Value: value})
-			}
-			table.AppendRows(rows)
-			return
-		}
-		if !l.IsBucket(0) {
-			key, _ := l.Row(0)
-			rev, _, _ := ParseRevision(key)
-			table.AppendLeaf(&l, rev.Main)
-		}
-	})
-	return table
+	v := &taker{NewTableOf(db)}
+	db.CheckLeaves(v, 1, nil)
+	return v.table
 }
+
+// taker takes all rows.
+type taker struct{ table *Table }
+
+func (v *taker) Leaf(_ *bolt.Bucket, l bolt.Leaf) {
+	if l.Inline() {
+		var rows []Row
+		for i := range l.Len() {
+			key, value := l.Row(i)
+			rev, tombstone, _ := ParseRevision(key)
+			rows = append(rows, Row{Rev: rev, Tombstone: tombstone, Value: value})
+		}
+		v.table.AppendRows(rows)
+		return
+	}
+	if !l.IsBucket(0) {
+		key, _ := l.Row(0)
+		rev, _, _ := ParseRevision(key)
+		v.table.AppendLeaf(&l, rev.Main)
+	}
+}
+
+func (v *taker) Fork() bolt.Visitor { panic("all is read by one") }
+func (v *taker) Join(bolt.Visitor)  {}
 
 func read(t testing.TB, path string) []byte {
 	t.Helper()
