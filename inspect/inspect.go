@@ -61,6 +61,8 @@ type Options struct {
 	// Progress is called now and then with how many bytes of how many of a db were read, from several goroutines. nil: nobody
 	// asks.
 	Progress func(what string, done, total int)
+
+	alone bool // one member: with several the rows that they share are looked at once, later
 }
 
 // Set is the members of one command.
@@ -81,6 +83,7 @@ func Open(ctx context.Context, args []string, opts Options) (*Set, error) {
 	}
 	s := &Set{evidence: ev, Members: make([]*Member, len(ev.Members))}
 	errs := make([]error, len(ev.Members))
+	opts.alone = len(ev.Members) == 1
 	var wg sync.WaitGroup
 	for i, m := range ev.Members {
 		wg.Go(func() {
@@ -169,7 +172,7 @@ func (m *Member) readDB(f *evidence.File, opts Options) {
 	}
 	tables, found := schema.Read(f.Name, rowsOf(db))
 	m.DB = &DB{File: f, Bolt: db, Tables: tables}
-	rows := newRowTaker(m.DB)
+	rows := newRowTaker(m.DB, opts.alone)
 	if opts.Progress != nil {
 		total := int(min(int64(db.Meta().HighWater)*int64(db.Meta().PageSize), f.Size))
 		rows.progress.show = func(done int) { opts.Progress("reading "+m.Label, min(done, total), total) }

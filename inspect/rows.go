@@ -14,10 +14,11 @@ import (
 
 // rowTaker makes a table of the leaf pages of the key bucket, in their order.
 type rowTaker struct {
-	db    *DB
-	table *mvcc.Table
-	odd   []finding.Finding // keys that are no revisions
-	prev  mvcc.Revision     // of the last row; at first what all rows above the compact revision come behind
+	db     *DB
+	noting bool // digests
+	table  *mvcc.Table
+	odd    []finding.Finding // keys that are no revisions
+	prev   mvcc.Revision     // of the last row; at first what all rows above the compact revision come behind
 	// jumps are the indexes of rows above the compact revision that do not directly follow the row before.
 	jumps []int
 
@@ -46,21 +47,24 @@ func (p *progress) add(n int) {
 // between is how many bytes are read between two calls of progress.
 const between = 16 << 20
 
-func newRowTaker(db *DB) *rowTaker {
-	t := &rowTaker{db: db, progress: &progress{}}
+func newRowTaker(db *DB, noting bool) *rowTaker {
+	t := &rowTaker{db: db, noting: noting, progress: &progress{}}
 	t.begin()
 	return t
 }
 
 func (t *rowTaker) begin() {
 	t.table = mvcc.NewTableOf(t.db.Bolt)
+	if t.noting {
+		t.table.NoteDigests()
+	}
 	t.prev = mvcc.Revision{Main: max(t.db.CompactRevision(), 1), Sub: math.MaxInt64}
 	t.first.index = -1
 }
 
 // Fork is for rows behind those taken so far.
 func (t *rowTaker) Fork() bolt.Visitor {
-	f := &rowTaker{db: t.db, progress: t.progress}
+	f := &rowTaker{db: t.db, noting: t.noting, progress: t.progress}
 	f.begin()
 	return f
 }
@@ -202,7 +206,7 @@ const minTorn = 3
 func (m *Member) gaps(t *rowTaker, known []mvcc.Hole) []mvcc.Hole {
 	compacted := m.laterCompaction()
 	damaged := len(known) > 0 || !m.DB.Whole
-	first := newRowTaker(m.DB).prev
+	first := newRowTaker(m.DB, false).prev
 	above := t.table.Lower(first.Main + 1)
 	var holes []mvcc.Hole
 	for _, i := range t.jumps {

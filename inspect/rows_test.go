@@ -43,7 +43,8 @@ func manyRows(t *testing.T, r *rand.Rand) []byte {
 				key = append(binary.BigEndian.AppendUint64(nil, uint64(rev.Main)), 0xff)
 			}
 			if err == nil {
-				err = b.Put(key, make([]byte, 40))
+				kv := mvcc.KeyValue{Key: []byte{'k', byte(r.IntN(90))}, Mod: rev.Main, Create: rev.Main, Version: 1, Value: make([]byte, 20)}
+				err = b.Put(key, kv.Encode())
 			}
 		}
 		return err
@@ -73,7 +74,7 @@ func TestRowsInParts(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			rows := newRowTaker(&DB{File: &evidence.File{Name: "db"}, Bolt: db, Tables: &schema.Tables{FinishedCompact: compact}})
+			rows := newRowTaker(&DB{File: &evidence.File{Name: "db"}, Bolt: db, Tables: &schema.Tables{FinishedCompact: compact}}, seed%2 == 0)
 			db.CheckLeaves(rows, parts, func(fs []func()) {
 				var wg sync.WaitGroup
 				for _, f := range fs {
@@ -84,6 +85,12 @@ func TestRowsInParts(t *testing.T) {
 			return rows
 		}
 		want := taken(1)
+		if plain := taken(1); seed%2 == 0 {
+			plain.table = mvcc.NewTable(plain.table.Rows(0, plain.table.Len()), nil) // links from the rows, without what was noted
+			if !slices.Equal(slices.Collect(plain.table.Odd()), slices.Collect(want.table.Odd())) || plain.table.CountLive() != want.table.CountLive() {
+				t.Errorf("seed %d: other rows are odd", seed)
+			}
+		}
 		if len(want.jumps) == 0 && compact < 5000 || len(want.odd) == 0 {
 			t.Fatalf("seed %d: %d jumps, %d odd keys", seed, len(want.jumps), len(want.odd))
 		}
@@ -94,6 +101,9 @@ func TestRowsInParts(t *testing.T) {
 			}
 			if got.table.Len() != want.table.Len() {
 				t.Fatalf("seed %d in %d parts: %d rows, want %d", seed, parts, got.table.Len(), want.table.Len())
+			}
+			if !slices.Equal(slices.Collect(got.table.Odd()), slices.Collect(want.table.Odd())) || got.table.CountLive() != want.table.CountLive() {
+				t.Errorf("seed %d in %d parts: other rows are odd", seed, parts)
 			}
 			for i, row := range want.table.All() {
 				if other := got.table.Row(i); other.Rev != row.Rev || other.Page != row.Page {

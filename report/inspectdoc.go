@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/base64"
 	"fmt"
+	"runtime"
 	"slices"
 
 	"etcd-autopsy/diff"
@@ -343,7 +344,15 @@ func (m *Member) tables(db *inspect.DB) {
 	m.ScheduledCompact, m.FinishedCompact = t.ScheduledCompact, t.FinishedCompact
 	m.Revisions = db.Rows.Len()
 	var wg evidence.Group
-	wg.Go(db.File.Origin, func() { m.HashKV = db.Rows.HashKV(m.Revision, m.CompactRevision) })
+	wg.Go(db.File.Origin, func() {
+		m.HashKV = db.Rows.HashKVApart(m.Revision, m.CompactRevision, runtime.GOMAXPROCS(0), func(fs []func()) {
+			var wg evidence.Group
+			for _, f := range fs {
+				wg.Go(db.File.Origin, f)
+			}
+			wg.Wait()
+		})
+	})
 	m.leases(db)
 	wg.Wait()
 	m.StorageVersion = t.StorageVersion

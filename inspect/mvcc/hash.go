@@ -13,7 +13,48 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // a tombstone, so that the hash does not depend on how far a compaction has come. compact is 0 if there was none.
 func (t *Table) HashKV(rev, compact int64) uint32 {
 	h := t.hasher(rev, compact)
-	return h.update(h.begin(), 0, h.end)
+	sum, _ := h.update(h.begin(), 0, h.end)
+	return sum
+}
+
+// HashKVApart is HashKV of rows that are taken in parts, by as many functions, which together runs at the same time and
+// waits for.
+func (t *Table) HashKVApart(rev, compact int64, parts int, together func(fs []func())) uint32 {
+	h := t.hasher(rev, compact)
+	sums, lens, fs := make([]uint32, parts), make([]int64, parts), make([]func(), parts)
+	for i := range fs {
+		fs[i] = func() { sums[i], lens[i] = h.update(0, i*h.end/parts, (i+1)*h.end/parts) }
+	}
+	together(fs)
+	sum := h.begin()
+	for i := range sums {
+		sum = join(sum, sums[i], lens[i])
+	}
+	return sum
+}
+
+// join is the CRC of bytes with CRC a and n bytes with CRC b behind them: behind n zero bytes, a is multiplied by x^8n.
+func join(a, b uint32, n int64) uint32 {
+	const one = 1 << 31                         // x^0, as bits are reflected
+	shift, power := uint32(one), uint32(one>>8) // x^8
+	for ; n > 0; n >>= 1 {
+		if n&1 != 0 {
+			shift = multiply(shift, power)
+		}
+		power = multiply(power, power)
+	}
+	return multiply(shift, a) ^ b
+}
+
+// multiply multiplies two polynomials modulo that of CRC32C.
+func multiply(a, b uint32) (product uint32) {
+	for ; a != 0; a <<= 1 {
+		if a&(1<<31) != 0 {
+			product ^= b
+		}
+		b = b>>1 ^ crc32.Castagnoli&-(b&1)
+	}
+	return product
 }
 
 // HashKVs is HashKV of several tables, each at its own revision. Table i shares its first shared[i] rows with the first
@@ -36,12 +77,12 @@ func HashKVs(tables []*Table, shared []int, rev, compact []int64, spawn func(fun
 		if n < at || !hs[i].alike(hs[0], n) {
 			n = 0
 		} else {
-			first = hs[0].update(first, at, n)
+			first, _ = hs[0].update(first, at, n)
 			from, at = first, n
 		}
-		spawn(func() { sums[i] = hs[i].update(from, n, hs[i].end) })
+		spawn(func() { sums[i], _ = hs[i].update(from, n, hs[i].end) })
 	}
-	sums[0] = hs[0].update(first, at, hs[0].end)
+	sums[0], _ = hs[0].update(first, at, hs[0].end)
 	return sums
 }
 
@@ -77,8 +118,8 @@ func (h *hasher) alike(o *hasher, n int) bool {
 
 func (*hasher) begin() uint32 { return crc32.Update(0, castagnoli, []byte("key")) }
 
-// update takes rows lo to hi-1 in.
-func (h *hasher) update(sum uint32, lo, hi int) uint32 {
+// update takes rows lo to hi-1 in, which are n bytes.
+func (h *hasher) update(sum uint32, lo, hi int) (_ uint32, n int64) {
 	var key [TombstoneLen]byte
 	for c := h.t.Cursor(lo, hi); c.Next(); {
 		r := &c.Row
@@ -97,8 +138,9 @@ func (h *hasher) update(sum uint32, lo, hi int) uint32 {
 		}
 		sum = crc32.Update(sum, castagnoli, k)
 		sum = crc32.Update(sum, castagnoli, r.Value)
+		n += int64(len(k) + len(r.Value))
 	}
-	return sum
+	return sum, n
 }
 
 // anyLive tells whether any key exists after row end-1.

@@ -42,7 +42,8 @@ var seed = maphash.MakeSeed()
 func (t *Table) linked() *links {
 	t.link.Do(func() {
 		t.links = t.newLinks(nil, 0)
-		t.extend(t.links, 0, t.n, nil)
+		t.extend(t.links, 0, t.n, t.noted)
+		t.noted = nil
 	})
 	return t.links
 }
@@ -120,12 +121,30 @@ func (t *Table) NewDigests() Digests { return make(Digests, t.n) }
 // Note takes the row that a walk stands at. Walks over different rows may do so at the same time.
 func (d Digests) Note(c *Cursor) { d[c.Index] = c.digest() }
 
-func (c *Cursor) digest() digest {
-	r := &c.Row
-	d := digest(maphash.Bytes(seed, r.Key())) &^ digestFlags
-	if r.Rev.follows(c.before) {
-		d |= isNext
+func (c *Cursor) digest() digest { return digestOf(&c.Row, c.before) }
+
+// NoteDigests makes the table note the digests of rows as they are appended, where whoever reads them has just looked at
+// them. They take 8 bytes a row until a row is first looked for by its key.
+func (t *Table) NoteDigests() { t.noting, t.newest = true, beforeAll }
+
+// note takes n rows that are about to be appended.
+func (t *Table) note(n int, row func(i int) Row) {
+	for i := range n {
+		r := row(i)
+		t.noted = append(t.noted, digestOf(&r, t.newest))
+		t.newest = r.Rev
 	}
+}
+
+func next(rev, before Revision) digest {
+	if rev.follows(before) {
+		return isNext
+	}
+	return 0
+}
+
+func digestOf(r *Row, before Revision) digest {
+	d := digest(maphash.Bytes(seed, r.Key()))&^digestFlags | next(r.Rev, before)
 	var kv KeyValue
 	if main := r.Rev.Main; !r.Tombstone && kv.Decode(r.Value) == nil && len(kv.Key) > 0 && kv.Lease == 0 &&
 		kv.Mod == main && kv.Create == main && kv.Version == 1 {

@@ -36,6 +36,10 @@ type Table struct {
 
 	link  sync.Once
 	links *links
+	// noting tells that the digests of rows are noted as they come.
+	noting bool
+	noted  Digests
+	newest Revision // of the last row noted
 }
 
 // part is rows in a row: those of a leaf page, or some in memory.
@@ -67,6 +71,9 @@ func NewTableOf(db *bolt.DB) *Table { return &Table{db: db} }
 // main is that of the first.
 func (t *Table) AppendLeaf(l *bolt.Leaf, main int64) {
 	if l.Len() > 0 {
+		if t.noting {
+			t.note(l.Len(), func(i int) Row { return rowOf(l, i) })
+		}
 		t.parts = append(t.parts, part{main: main, from: uint32(t.n), page: uint32(l.Page())})
 		t.n += l.Len()
 	}
@@ -75,6 +82,9 @@ func (t *Table) AppendLeaf(l *bolt.Leaf, main int64) {
 // AppendRows adds rows that come behind those that are there.
 func (t *Table) AppendRows(rows []Row) {
 	if len(rows) > 0 {
+		if t.noting {
+			t.note(len(rows), func(i int) Row { return rows[i] })
+		}
 		t.parts = append(t.parts, part{main: rows[0].Rev.Main, from: uint32(t.n), page: uint32(len(t.made)) | inMemory})
 		t.made = append(t.made, rows)
 		t.n += len(rows)
@@ -91,6 +101,12 @@ func (t *Table) Append(o *Table) {
 		t.parts = append(t.parts, p)
 	}
 	t.made = append(t.made, o.made...)
+	if t.noted = append(t.noted, o.noted...); t.noting && o.n > 0 && t.n > 0 {
+		t.noted[t.n] = t.noted[t.n]&^isNext | next(o.Row(0).Rev, t.newest)
+	}
+	if o.n > 0 {
+		t.newest = o.newest
+	}
 	t.n += o.n
 }
 

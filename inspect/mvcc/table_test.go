@@ -142,6 +142,21 @@ func (m model) check(t *testing.T, table *Table) {
 	if got := table.LeasedKeys(); fmt.Sprint(got) != fmt.Sprint(leased) || table.HasLeases() != leases {
 		t.Errorf("leased %v %v, want %v %v", got, table.HasLeases(), leased, leases)
 	}
+	for _, compact := range []int64{0, 50} {
+		for rev := compact + 1; rev < compact+300; rev += 40 {
+			want := table.HashKV(rev, compact)
+			for parts := 1; parts < 5; parts++ {
+				apart := table.HashKVApart(rev, compact, parts, func(fs []func()) {
+					for _, f := range fs {
+						f()
+					}
+				})
+				if apart != want {
+					t.Errorf("hash at %d, compact %d, in %d parts: %x, want %x", rev, compact, parts, apart, want)
+				}
+			}
+		}
+	}
 	m.lookups(t, table)
 	if got, want := slices.Collect(table.Odd()), m.odd(); !slices.Equal(got, want) {
 		t.Errorf("odd rows %v, want %v", got, want)
