@@ -20,6 +20,7 @@ import (
 // Compare compares the members of one cluster, or a single member with its own log.
 func Compare(ms []*inspect.Member) *Document {
 	c := compare(ms)
+	defer c.rest()
 	c.end()
 	return c.doc.filled()
 }
@@ -35,7 +36,7 @@ func (c *comparison) end() {
 	}
 }
 
-// compare finds out all there is, without giving a verdict yet.
+// compare finds out all there is, without giving a verdict yet. The caller must call rest in the end.
 func compare(ms []*inspect.Member) *comparison {
 	c := &comparison{all: ms, doc: &Document{SchemaVersion: SchemaVersion, Verdict: Consistent}}
 	c.doc.Members = summaries(ms)
@@ -152,6 +153,7 @@ type comparison struct {
 	keys      differingKeys
 	linked    chan struct{} // closed once the rows of a key can be found
 	counted   func()        // waits for what count finds out
+	forgotten func()        // waits for forget
 	mu        sync.Mutex
 	faults    []string // of reading while comparing
 	excused   int      // entries of a member alone that a rule which is not simulated may have refused
@@ -175,8 +177,7 @@ func (c *comparison) reason(format string, args ...any) {
 func (c *comparison) run() {
 	c.readRows(func() { c.counted = c.start(c.count) })
 	c.relate()
-	forgotten := c.start(c.forget)
-	defer forgotten()
+	c.forgotten = c.start(c.forget)
 	c.findCauses()
 	if len(c.all) == 1 {
 		c.causes = append(c.causes, c.merge(c.ownCauses(0))...)
@@ -226,6 +227,13 @@ func (c *comparison) forget() {
 	c.counted()
 	for _, m := range c.ms {
 		m.DB.File.Forget()
+	}
+}
+
+// rest waits for what still goes on: files must not be closed before.
+func (c *comparison) rest() {
+	if c.forgotten != nil {
+		c.forgotten()
 	}
 }
 

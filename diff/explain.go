@@ -14,6 +14,7 @@ import (
 // explanations are missing, and Reasons says so.
 func Investigate(ctx context.Context, ms []*inspect.Member, opts Options) *Document {
 	c := compare(ms)
+	defer c.rest()
 	c.end()
 	if len(c.faults) > 0 {
 		return c.doc.filled()

@@ -18,6 +18,7 @@ func CheckMember(m *inspect.Member) *check.Result {
 		return r
 	}
 	c := compare([]*inspect.Member{m})
+	defer c.rest()
 	if len(c.faults) > 0 {
 		r.Findings = append(r.Findings, finding.New("file-shrank", finding.Error, m.DB.File.Name, "%s", c.faults[0]).Lost())
 		return r

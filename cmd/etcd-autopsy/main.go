@@ -28,7 +28,7 @@ const (
 
 func main() {
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(40) // most of what is in memory stays there: collecting twice as often costs little
+		debug.SetGCPercent(30) // most of what is in memory stays there: collecting twice as often costs little
 	}
 	// Never touched, so that it takes no memory: with it on the heap, a small heap is not collected over and over.
 	ballast := make([]byte, 64<<20)
