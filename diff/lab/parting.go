@@ -410,9 +410,14 @@ func (m *maker) befallen(i int, index uint64) bool {
 }
 
 // signature is what a member did at an entry, and what was done to it there. That of members that nothing befell is
-// taken for one: they agree with each other, whatever their own state led to.
+// taken for one: they agree with each other, whatever their own state led to. A last revision that was lost leaves what an
+// entry without effect leaves.
 func (m *maker) signature(i int, index uint64) string {
 	var b strings.Builder
+	gone := func(f *Fault) bool { return f.on(i) && f.Index == index && f.Kind == LostRevision && f.last && f.whole }
+	if slices.ContainsFunc(m.c.Faults, gone) {
+		return ""
+	}
 	for _, e := range m.c.Members[i].hist.effects {
 		if e.Index != index || len(e.Rows) == 0 && !e.Tables {
 			continue
