@@ -409,8 +409,16 @@ func (c *comparison) align() {
 			cmp.Compare(len(c.views[b].entries), len(c.views[a].entries)), cmp.Compare(like(b), like(a)), cmp.Compare(c.last[b], c.last[a]))
 	})
 	c.bases = c.compactedAlike()
-	best := c.alignInOrder(order, alone)
+	var floors map[floor]uint64
+	best := c.alignInOrder(order, alone, nil)
 	traces, tried := c.traces, 0
+	// The first one may not show what another one's first revision does: that entries before its own were not compacted away.
+	if low := c.lowest(alone); best > 0 && !maps.Equal(low, c.floors) {
+		c.traces = make([]*trace, len(c.ms))
+		if n := c.alignInOrder(order, alone, low); n < best {
+			best, traces, floors = n, c.traces, low
+		}
+	}
 	// What is odd about the first one may be put down to the others. So the other witnesses that are as good are tried, too:
 	// what explains them all with the least is taken. That is no less than what explains the witness by itself.
 	for k, i := range order {
@@ -419,7 +427,7 @@ func (c *comparison) align() {
 		}
 		tried++
 		c.traces = make([]*trace, len(c.ms))
-		if n := c.alignInOrder(slices.Concat([]int{i}, order[:k], order[k+1:]), alone); n < best {
+		if n := c.alignInOrder(slices.Concat([]int{i}, order[:k], order[k+1:]), alone, floors); n < best {
 			best, traces = n, c.traces
 		}
 	}
@@ -439,9 +447,11 @@ func (c *comparison) asGood(i, first int, alone []*align.Alignment) bool {
 		a.CompactRevision() == b.CompactRevision() && len(a.Rows.Holes()) == len(b.Rows.Holes())
 }
 
-// alignInOrder aligns every member after those before it, and returns what all that is odd about them costs.
-func (c *comparison) alignInOrder(order []int, alone []*align.Alignment) (cost int) {
+// alignInOrder aligns every member after those before it, not behind the floors, and returns what all that is odd about
+// them costs.
+func (c *comparison) alignInOrder(order []int, alone []*align.Alignment, floors map[floor]uint64) (cost int) {
 	c.floors, c.begins = map[floor]uint64{}, nil
+	maps.Copy(c.floors, floors)
 	for again := true; again; {
 		again, cost = false, 0
 		for k, i := range order {
@@ -546,6 +556,21 @@ func (c *comparison) lower(i int) bool {
 	c.floors[f] = t.First
 	// Those aligned before did not know.
 	return known || slices.ContainsFunc(c.traces, func(o *trace) bool { return o != nil && o.base == nil && o.First == 0 })
+}
+
+// lowest are the first entries behind the compact revisions as members show them that are aligned by themselves.
+func (c *comparison) lowest(alone []*align.Alignment) map[floor]uint64 {
+	low := map[floor]uint64{}
+	for i, a := range alone {
+		if at := c.ms[i].DB.CompactRevision(); a == nil || a.First == 0 || at == 0 || a.Revision != at {
+			continue
+		}
+		f := floor{c.logs.history[i], c.bases[i]}
+		if old, known := low[f]; !known || a.First < old {
+			low[f] = a.First
+		}
+	}
+	return low
 }
 
 // traceAfter aligns member i behind what it shares with that of the others which leaves the least to be explained. Where that
