@@ -79,7 +79,7 @@ func (c *comparison) authOf(i int) *auth {
 		a.settled = authz.Of(m.DB.Tables)
 	}
 	// Backwards from what the db says in the end: an entry that asked for something else had no effect.
-	for _, w := range slices.Backward(applied) {
+	for _, w := range slices.Backward(append(slices.Clip(applied), c.ahead(i, len(applied))...)) {
 		switch typ := w.Request.Type; {
 		case typ == "AuthEnable" && a.before:
 			a.turns = append(a.turns, authTurn{w.Index, true})
@@ -90,6 +90,23 @@ func (c *comparison) authOf(i int) *auth {
 		}
 	}
 	return a
+}
+
+// ahead is the entry behind those auth entries that member i's index says are applied which made its tables say whether auth
+// is on: none of the former did, and its data has come further than the index, or, up to 3.4, its tables alone have.
+func (c *comparison) ahead(i, applied int) []authz.Write {
+	all, on := c.views[i].authWrites, c.ms[i].DB.Tables.AuthEnabled
+	turns := func(w authz.Write) bool { return w.Request.Type == "AuthEnable" || w.Request.Type == "AuthDisable" }
+	for _, w := range slices.Backward(all[:applied]) {
+		if turns(w) && (w.Request.Type == "AuthEnable") == on {
+			return nil
+		}
+	}
+	n := slices.IndexFunc(all[applied:], turns)
+	if n < 0 || (all[applied+n].Request.Type == "AuthEnable") != on || all[applied+n].Index > committed(c.ms[i]) {
+		return nil
+	}
+	return all[applied+n : applied+n+1]
 }
 
 // vouchedAuth tells whether another member that has applied the same auth entries, the last of which is given, has the same
