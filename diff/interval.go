@@ -16,7 +16,8 @@ import (
 // spread finds the entries that could stand in for a cause's: neighbours that write the same, so that the rows are the
 // same whichever of them was left out, or applied again. The interval between the outermost two contains the truth.
 func (c *comparison) spread(k *cause) {
-	if k.index == 0 || len(k.odd) == 0 || !k.again && (k.rule != nil || k.outcome != align.Refused && k.outcome != align.OtherBranch) {
+	if k.index == 0 || len(k.odd) == 0 || !k.again && (k.rule != nil || k.outcome != align.Refused && k.outcome != align.OtherBranch) ||
+		slices.ContainsFunc(k.odd, func(i int) bool { return c.wrote(i, k.index) }) {
 		return
 	}
 	first, last := uint64(math.MaxUint64), uint64(0)
@@ -34,6 +35,14 @@ func (c *comparison) spread(k *cause) {
 	case first != k.index:
 		k.index, k.entries = first, nil
 	}
+}
+
+// wrote tells whether the rows that an entry made on a member, or the gap that they left, are not what it should have made:
+// then it is this one, whatever befell others at it.
+func (c *comparison) wrote(i int, index uint64) bool {
+	return slices.ContainsFunc(c.stepsAt(i, index), func(s *align.Step) bool {
+		return s.Outcome == align.Altered || s.Outcome == align.Lost || s.Outcome == align.Partial
+	})
 }
 
 // opens tells whether nothing but what writes the same as a cause's entry made a revision from where the log begins up to
