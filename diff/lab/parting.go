@@ -405,7 +405,8 @@ func (m *maker) before(x *Member, index uint64) int64 {
 // befallen tells whether a fault befell a member at an entry.
 func (m *maker) befallen(i int, index uint64) bool {
 	return slices.ContainsFunc(m.c.Faults, func(f *Fault) bool {
-		return f.on(i) && (f.Index <= index && index < f.Index+uint64(max(f.Count, 1)) || f.Kind == Banned && f.Index <= index)
+		banned := f.Kind == Banned && f.Index <= index && m.w.log[index-1].Request.GetHeader().GetUsername() == f.User
+		return f.on(i) && (f.Index <= index && index < f.Index+uint64(max(f.Count, 1)) || banned)
 	})
 }
 
@@ -414,7 +415,9 @@ func (m *maker) befallen(i int, index uint64) bool {
 // entry without effect leaves.
 func (m *maker) signature(i int, index uint64) string {
 	var b strings.Builder
-	gone := func(f *Fault) bool { return f.on(i) && f.Index == index && f.Kind == LostRevision && f.last && f.whole }
+	gone := func(f *Fault) bool {
+		return f.on(i) && f.Index == index && (f.Kind == LostRevision || f.Kind == LostTombstone) && f.last && f.whole
+	}
 	if slices.ContainsFunc(m.c.Faults, gone) {
 		return ""
 	}
