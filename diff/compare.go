@@ -454,8 +454,11 @@ func (c *comparison) alignInOrder(order []int, alone []*align.Alignment, floors 
 	maps.Copy(c.floors, floors)
 	for again := true; again; {
 		again, cost = false, 0
+		doubted := map[int]map[uint64]bool{} // of each history
 		for k, i := range order {
+			c.inputs[i].Doubted = doubted[c.logs.history[i]]
 			c.traces[i] = c.traceAfter(i, order[:k], alone[i])
+			c.doubt(i, doubted)
 			again = again || c.lower(i)
 			if cost += c.traces[i].Cost; k > 0 && c.traces[i].beganOtherwise(c.traces[order[0]]) {
 				cost += costParted
@@ -463,7 +466,36 @@ func (c *comparison) alignInOrder(order []int, alone []*align.Alignment, floors 
 		}
 		again = again || c.begins == nil && c.beginAlike()
 	}
+	for n := range c.parts {
+		if c.partedBefore(&c.parts[n]) {
+			cost += costParted
+		}
+	}
 	return cost
+}
+
+// doubt notes the entries without effect on member i of which it is not known whether they were refused. Those that are
+// aligned later hold what was noted before.
+func (c *comparison) doubt(i int, doubted map[int]map[uint64]bool) {
+	h := c.logs.history[i]
+	noted := maps.Clone(doubted[h])
+	for n := range c.traces[i].Steps {
+		if s := &c.traces[i].Steps[n]; s.Outcome == align.Refused && s.Doubtful {
+			if noted == nil {
+				noted = map[uint64]bool{}
+			}
+			noted[s.Index] = true
+		}
+	}
+	doubted[h] = noted
+}
+
+// partedBefore tells whether members parted in rows that are said to be older than all that the logs hold, so that no entry
+// explains it.
+func (c *comparison) partedBefore(p *parting) bool {
+	return !slices.ContainsFunc(slices.Concat(p.groups...), func(i int) bool {
+		return c.traces[i].first() == 0 || c.traces[i].startRevision() < p.revision
+	})
 }
 
 // beganOtherwise tells whether two members hold different revisions before the same entry.
@@ -645,7 +677,7 @@ func (c *comparison) traceAfter(i int, others []int, alone *align.Alignment) *tr
 	if from, ok := c.begins[i]; ok {
 		in.From = &from
 	}
-	if alone == nil || in.From != nil {
+	if alone == nil || in.From != nil || len(in.Doubted) > 0 && alone.Cost > 0 {
 		alone = align.Align(in)
 	}
 	own := &trace{Alignment: *alone}

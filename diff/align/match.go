@@ -27,6 +27,7 @@ type group struct {
 const (
 	costRefused      = 20
 	costDoubted      = 6  // where permissions or an alarm may have refused it
+	costDoubtedToo   = 1  // and as it was on another member, too
 	costBan          = 40 // all requests of a user from some entry on
 	costBanned       = 2  // each of them
 	costPermit       = 8  // applied, although they refuse it

@@ -991,6 +991,9 @@ func (g *grid) expand(at node, lowG int, visit func(cost int, next node, k kind)
 	cost := 0
 	if len(g.predict(i-1, n)) > 0 {
 		cost = [...]int{Allowed: costRefused, Doubtful: costDoubted, Denied: 0}[g.judge(i-1, n)]
+		if cost == costDoubted && g.in.Doubted[g.entries[i-1].Index] {
+			cost = costDoubtedToo
+		}
 		if g.mayBan(i - 1) {
 			cost = min(cost, costBanned)
 		}
