@@ -49,7 +49,7 @@ func (c *comparison) wrote(i int, index uint64) bool {
 // it, and the last revision before.
 func (c *comparison) opens(k *cause, first uint64) bool {
 	t := c.traces[k.odd[0]]
-	if k.revision == 0 || t.first() <= 1 || c.whole(k.odd[0]) {
+	if k.revision == 0 || t.first() <= 1 || c.whole(k.odd[0]) || c.numbered(k.odd[0], k.index) {
 		return false
 	}
 	earlier := false
@@ -58,6 +58,14 @@ func (c *comparison) opens(k *cause, first uint64) bool {
 		a, b := m.DB.Rows.Group(t.startRevision()), m.DB.Rows.Group(k.revision)
 		return len(a) > 0 && slices.EqualFunc(a, b, sameWrite)
 	})
+}
+
+// numbered tells whether an entry is behind one that compacted member i at the revision with which what is known of it
+// begins: it had made as many revisions by then, so that none was left out before.
+func (c *comparison) numbered(i int, index uint64) bool {
+	in := &c.inputs[i]
+	x := in.Log.Compaction(in.Compact)
+	return x > 0 && x < index && c.traces[i].startRevision() == in.Compact
 }
 
 // unite makes one cause of two that are read differently only: some members left out an entry, others a neighbour of it
@@ -364,7 +372,7 @@ func (c *comparison) twins(k *cause, i int, steps []*align.Step, alike int) (fou
 			alike--
 		}
 	}
-	if alike != 0 || first == 0 {
+	if alike != 0 || first == 0 || c.numbered(i, k.index) {
 		return nil
 	}
 	es := c.views[i].entries

@@ -83,6 +83,9 @@ func (l *Log) foreign(s signature, i int, changed string) int {
 	return 0
 }
 
+// Compaction is the last entry that asks for a compaction at a revision, 0 if there is none.
+func (l *Log) Compaction(revision int64) uint64 { return l.compactions[revision] }
+
 // find is the position of an entry.
 func (l *Log) find(index uint64) (int, bool) {
 	return slices.BinarySearchFunc(l.entries, index, func(e Entry, x uint64) int { return cmp.Compare(e.Index, x) })

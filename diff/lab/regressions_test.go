@@ -132,4 +132,5 @@ var regressions = []struct {
 	{20864, "a lost tombstone told as any of the deletes that another member had applied again"},
 	{22419, "half a transaction told as rows that parted before the logs begin, because the faulty member was aligned first"},
 	{22932, "an index left behind told as a revision without an entry, because entries that others had refused, too, may not have been"},
+	{22967, "an entry left out told as any of those that write the same, though a compaction before it had counted these"},
 }
