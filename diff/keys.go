@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"math"
 	"slices"
 
 	"etcd-autopsy/inspect/mvcc"
@@ -56,17 +57,20 @@ const (
 
 // compareKeys compares what is alive at the common index.
 func (c *comparison) compareKeys() {
-	// No other key can differ than those of which some row is not the same on all members.
-	keys := c.keysOf(c.differing)
 	var members []int
+	low, high := int64(math.MaxInt64), int64(0)
 	for i, m := range c.ms {
 		if c.at[i] >= 0 && c.at[i] >= m.DB.CompactRevision() {
 			members = append(members, i)
+			low, high = min(low, c.at[i]), max(high, c.at[i])
 		}
 	}
 	if len(members) < 2 {
 		return
 	}
+	// No other key can differ than those of which some row is not the same on all members, or that some of them have written
+	// at revisions which others come to later.
+	keys := c.keysOf(append(slices.Clip(c.differing), c.made(members, low, high)...))
 	d := &c.keys
 	states := make([]*mvcc.KeyValue, len(c.ms))
 	rows := make([]int32, len(c.ms))
@@ -96,6 +100,20 @@ func (c *comparison) compareKeys() {
 		}
 	}
 	c.doc.Keys = KeyDiffs{len(d.keys), c.keyDiff}
+}
+
+// made are the main revisions behind one up to another of which some members hold rows.
+func (c *comparison) made(members []int, after, upTo int64) (mains []int64) {
+	for _, i := range members {
+		t := c.ms[i].DB.Rows
+		for at := t.Cursor(t.Lower(after+1), t.Lower(upTo+1)); at.Next(); {
+			if n := len(mains); n == 0 || mains[n-1] != at.Row.Rev.Main {
+				mains = append(mains, at.Row.Rev.Main)
+			}
+		}
+	}
+	slices.Sort(mains)
+	return slices.Compact(mains)
 }
 
 // keyDiff reads what members hold.
