@@ -55,7 +55,16 @@ func (m *maker) alternatives(p *Parting, base *history) error {
 		p.widest, p.Lo = p.Lo, p.Index // entries in a row are the simpler reading
 		return m.windows(f, base, try)
 	case Replay:
-		return m.windows(f, base, try)
+		if err := m.windows(f, base, try); err != nil {
+			return err
+		}
+		c := canonical(f, x.hist, base)
+		if slices.ContainsFunc(base.effects, func(e Effect) bool { return e.Index == c && e.After > e.Before }) {
+			return nil
+		}
+		g := f.at(c) // alone
+		g.Count = 1
+		return m.sameTable(g, base, try)
 	case Extra:
 		return nil
 	}
@@ -256,6 +265,39 @@ func (m *maker) windows(f *Fault, base *history, try func(*Fault) (bool, error))
 			o.Count = g.Count - d
 			if _, err := try(o); err != nil {
 				return err
+			}
+		}
+	}
+	if f.Kind == Replay {
+		return m.shifted(f, base, try)
+	}
+	return nil
+}
+
+// shifted tries replays of as many entries with an effect as a replay's, further and further away as long as they come to
+// the same.
+func (m *maker) shifted(f *Fault, base *history, try func(*Fault) (bool, error)) error {
+	var at []uint64
+	first, n := 0, 0
+	for _, e := range base.effects {
+		if e.Index > 0 && e.After > e.Before {
+			if e.Index < f.Index {
+				first++
+			} else if e.Index < f.Index+uint64(f.Count) {
+				n++
+			}
+			at = append(at, e.Index)
+		}
+	}
+	for _, dir := range []int{-1, 1} {
+		for s := first + dir; n > 0 && s >= 0 && s+n <= len(at) && distance(uint64(s), uint64(first)) < 12; s += dir {
+			g := f.at(at[s])
+			g.Count = int(at[s+n-1]-at[s]) + 1
+			if same, err := try(g); err != nil || !same {
+				if err != nil {
+					return err
+				}
+				break
 			}
 		}
 	}

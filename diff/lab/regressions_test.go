@@ -134,4 +134,6 @@ var regressions = []struct {
 	{22932, "an index left behind told as a revision without an entry, because entries that others had refused, too, may not have been"},
 	{22967, "an entry left out told as any of those that write the same, though a compaction before it had counted these"},
 	{22910, "a key deleted on one side of a fork, by the same row with which the other side deletes it later, not told as different"},
+	{22225, "a replay of one of many entries that write the same"},
+	{22557, "a replay of one auth entry, which may have been another one"},
 }
