@@ -9,7 +9,6 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"etcd-autopsy/diff/align"
-	"etcd-autopsy/diff/authz"
 	"etcd-autopsy/inspect"
 )
 
@@ -126,13 +125,16 @@ func (c *comparison) absorb(k, r *cause) bool {
 func (c *comparison) reading(k *cause, i int) (first, last uint64) {
 	switch first, last = k.index, k.index; {
 	case k.again:
-		// The same content made both revisions: neighbours with that content may have been applied twice instead.
-		first, last = c.alike(i, k)
-		if first <= k.index && k.index <= last {
-			lo, hi := c.begun(i, k.index)
-			first, last = min(first, lo), max(last, hi)
+		if r := c.replay(i, k.index); r != nil {
+			if lo, hi := r.begins(); hi > 0 {
+				return lo, hi
+			}
 		}
-		return first, last
+		if len(k.entries) > 1 {
+			return first, last
+		}
+		// Something else came between the two applications.
+		return c.alikeTwice(i, k.index)
 	case k.outcome == align.OtherBranch:
 		return c.branched(i, k.index)
 	case len(k.entries) > 1:
@@ -140,55 +142,6 @@ func (c *comparison) reading(k *cause, i int) (first, last uint64) {
 	}
 	for _, x := range c.doubles(k, i) {
 		first, last = min(first, x), max(last, x)
-	}
-	return first, last
-}
-
-// begun is the range of entries at which member i may have begun to apply the log again, if index was the first that made
-// a revision: others would have made the same of the state then, although they may have had no effect the first time.
-func (c *comparison) begun(i int, index uint64) (first, last uint64) {
-	in := &c.inputs[i]
-	var revision int64 // that index made when it was applied again
-	var next uint64    // the next one that made another
-	c.traces[i].steps(func(s *align.Step) {
-		switch {
-		case s.Revision == 0:
-		case revision == 0 && s.Again && s.Index == index:
-			revision = s.Revision
-		case revision > 0 && next == 0 && (s.Again || s.Index > index):
-			next = s.Index
-		}
-	})
-	first, last = index, index
-	if revision == 0 {
-		return first, last
-	}
-	rows := in.Table.Group(revision)
-	attached := func(lease int64) []string { return in.Index.Attached(lease, revision-1) }
-	es := c.views[i].entries
-	at, _ := slices.BinarySearchFunc(es, index, func(e align.Entry, x uint64) int { return cmp.Compare(e.Index, x) })
-	for n := at + 1; n < len(es) && es[n].Index < next; n++ {
-		want := in.Predict(&es[n], revision-1)
-		if align.Same(want, rows) && in.Judge(es[n].Index, es[n].Request(), want, attached) != align.Denied {
-			last = es[n].Index
-		}
-	}
-	auth := c.auths[i].timeline
-	for n := at - 1; n >= 0 && n >= at-maxBegun; n-- {
-		if auth != nil && !auth.Again && countsAgain(es[n].Request().Type) {
-			break // the auth tables show none that was applied twice
-		}
-		want := in.Predict(&es[n], revision-1)
-		switch {
-		case len(want) > 0 && in.Judge(es[n].Index, es[n].Request(), want, attached) == align.Denied:
-		case align.Same(want, rows):
-			if len(in.Predict(&es[at], revision)) > 0 {
-				return first, last // the two would have made two revisions
-			}
-			first = es[n].Index
-		case len(want) > 0:
-			return first, last
-		}
 	}
 	return first, last
 }
@@ -278,9 +231,6 @@ func (c *comparison) mayBranch(i int, steps []*align.Step, other *align.Step) bo
 	}
 	return at == end
 }
-
-// maxBegun is how far before the first entry that was applied again others are looked for.
-const maxBegun = 64
 
 // sameOtherwise tells whether a cause is only a matter of reading: the odd members made the revision with a neighbour that
 // writes the same, and at that neighbour's turn the others had no effect, or have not come to it. Then all did the same.
@@ -501,141 +451,56 @@ func (c *comparison) slideRun(i int, k *cause) (first, last uint64) {
 	for q := at - 1; q >= 0 && made(q+n, q, at-q); q-- {
 		first = steps[q].Index
 	}
+	if x := c.madeLater(i, k); x > 0 {
+		first = min(first, x)
+	}
 	for q := at + 1; q+n <= len(steps) && made(at, at+n, q-at); q++ {
 		last = steps[q].Index
 	}
 	return first, last
 }
 
-// alike is the range of entries that may have been applied again instead of those of a cause, and the first of which are
-// to be named: the same number of neighbours in a row, which would have left the same rows.
-func (c *comparison) alike(i int, k *cause) (first, last uint64) {
-	r := &repeat{c: c, i: i, n: max(len(k.entries), 1)}
-	var at int
-	if at = r.read(k.index); at < 0 {
-		return k.index, k.index
-	}
-	if !r.fits(at, at) {
-		// Something else came between the two applications.
-		if r.n > 1 {
-			return k.index, k.index
+// madeLater is the entry before those of a cause that made a revision, if one behind them, which had no effect since then,
+// may have made it instead: the former may have been without effect with them then. 0 if there is none.
+func (c *comparison) madeLater(i int, k *cause) uint64 {
+	in := &c.inputs[i]
+	var before *align.Step
+	var found uint64
+	done := false
+	c.traces[i].steps(func(s *align.Step) {
+		switch {
+		case done || s.Index == 0:
+		case s.Revision > 0 && s.Index < k.index:
+			before = s
+		case before == nil || s.Again || before.Outcome != align.Applied || before.Again || s.Revision > 0:
+			done = true
+		case s.Index < before.Index || slices.Contains(k.entries, s.Index):
+		default:
+			want, judged := in.Demands(s.Index, before.Revision-1)
+			if len(want) > 0 && judged != align.Denied {
+				if done = true; s.Index > k.entries[len(k.entries)-1] && judged == align.Allowed && align.Same(want, in.Table.Group(before.Revision)) {
+					found = before.Index
+				}
+			}
 		}
-		return c.alikeContent(i, k.index, r.steps, r.made[at])
-	}
-	var may []uint64
-	joined := r.joins(at)
-	try := func(q int) bool {
-		if q < 0 || q+r.n > len(r.made) || !r.fits(at, q) {
-			return false
-		}
-		if !r.counts(q) && (!joined || r.joins(q)) {
-			may = append(may, r.steps[r.made[q]].Index)
-		}
-		return true
-	}
-	for q := at; try(q); q-- {
-	}
-	for q := at + 1; try(q); q++ {
-	}
-	if len(may) == 0 {
-		return k.index, k.index
-	}
-	return slices.Min(may), slices.Max(may)
+	})
+	return found
 }
 
-// repeat is some entries in a row that were applied twice on a member.
-type repeat struct {
-	c     *comparison
-	i, n  int           // the member, and how many of the entries had an effect
-	steps []*align.Step // first applications
-	made  []int         // positions of those that made a revision
-}
-
-// read reads the steps, and returns the position in made of an entry, -1 if it is not there.
-func (r *repeat) read(index uint64) int {
+// alikeTwice is the range of entries that write the same as one that was applied again.
+func (c *comparison) alikeTwice(i int, index uint64) (first, last uint64) {
+	var steps []*align.Step
 	at := -1
-	r.c.traces[r.i].steps(func(s *align.Step) {
+	c.traces[i].steps(func(s *align.Step) {
 		if s.Again || s.Index == 0 {
 			return
 		}
-		if s.Revision > 0 {
-			if s.Index == index {
-				at = len(r.made)
-			}
-			r.made = append(r.made, len(r.steps))
+		if s.Index == index && s.Revision > 0 {
+			at = len(steps)
 		}
-		r.steps = append(r.steps, s)
+		steps = append(steps, s)
 	})
-	if at+r.n > len(r.made) {
-		return -1
-	}
-	return at
-}
-
-// fits tells whether the rows are as if the entries from made[q] on had been applied twice in a row, where those from
-// made[p] on are said to have been.
-func (r *repeat) fits(p, q int) bool {
-	from, to := r.made[min(p, q)], r.made[max(p, q)+r.n-1]
-	first, last := r.made[q], r.made[q+r.n-1]
-	at := r.steps[from].Revision - 1
-	return r.apply(from, last, &at) && r.apply(first, last, &at) && r.apply(last+1, to, &at)
-}
-
-// apply tells whether a range of entries would have done after main revision at what they did, and moves at behind them.
-func (r *repeat) apply(from, to int, at *int64) bool {
-	in := &r.c.inputs[r.i]
-	for n := from; n <= to; n++ {
-		s := r.steps[n]
-		e := find(r.c.views[r.i].entries, s.Index)
-		switch {
-		case e == nil:
-			return false
-		case s.Revision > 0:
-			if s.Outcome != align.Applied || !align.Same(in.Predict(e, *at), in.Table.Group(*at+1)) {
-				return false
-			}
-			*at++
-		case s.Outcome != align.NoEffect:
-			return false
-		case len(in.Predict(e, *at)) > 0 && len(in.Predict(e, r.before(n))) == 0:
-			return false // then it would have had an effect
-		}
-	}
-	return true
-}
-
-// before is the revision before a step without effect.
-func (r *repeat) before(n int) int64 {
-	for _, s := range slices.Backward(r.steps[:n]) {
-		if s.Revision > 0 {
-			return s.Revision
-		}
-	}
-	return 1
-}
-
-// counts tells whether the entries from made[q] on include one that raises the auth revision each time it is applied,
-// although the auth tables show none that was applied twice.
-func (r *repeat) counts(q int) bool {
-	a := r.c.auths[r.i]
-	if a.timeline == nil || a.timeline.Again {
-		return false
-	}
-	from, to := r.steps[r.made[q]].Index, r.steps[r.made[q+r.n-1]].Index
-	return slices.ContainsFunc(r.c.views[r.i].authWrites, func(w authz.Write) bool {
-		return from < w.Index && w.Index < to && countsAgain(w.Request.Type)
-	})
-}
-
-// joins tells whether the entries from made[q] on are in a row with an auth entry that the auth tables show to have been
-// applied again, too.
-func (r *repeat) joins(q int) bool {
-	a := r.c.auths[r.i]
-	if a.timeline == nil || !a.timeline.Again || len(r.made) < q+r.n {
-		return false
-	}
-	last := q + r.n - 1
-	return r.steps[r.made[last]].Index < a.timeline.Odd && (last+1 == len(r.made) || a.timeline.Odd < r.steps[r.made[last+1]].Index)
+	return c.alikeContent(i, index, steps, at)
 }
 
 // alikeContent is the range of entries around step at that write the same, whatever came between its two applications.

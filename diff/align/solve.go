@@ -556,6 +556,11 @@ func (in *Input) demands(index, time uint64, at int64) ([]Change, Judgement) {
 	return want, in.Judge(time, e.Request(), want, func(lease int64) []string { return in.Index.Attached(lease, at) })
 }
 
+// Demands is what etcd's rules want of an entry on the state after main revision at, and how that is judged.
+func (in *Input) Demands(index uint64, at int64) ([]Change, Judgement) {
+	return in.demands(index, index, at)
+}
+
 // maxApart is how many entries without effect may lie between the two applications.
 const maxApart = 64
 

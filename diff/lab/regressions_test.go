@@ -136,4 +136,6 @@ var regressions = []struct {
 	{22910, "a key deleted on one side of a fork, by the same row with which the other side deletes it later, not told as different"},
 	{22225, "a replay of one of many entries that write the same"},
 	{22557, "a replay of one auth entry, which may have been another one"},
+	{22040, "a replay that may have begun one entry earlier, at a deletion which had nothing to delete the first time"},
+	{23153, "a lost tail that may have begun one entry earlier, at a deletion which its last one repeats"},
 }
