@@ -111,10 +111,10 @@ func (c *comparison) extent(like []*cause) []uint64 {
 			k.what = r.says(len(all), c.without(k))
 		}
 	}
-	for _, o := range c.origins(k) {
+	for _, o := range c.origins(k, k.index) {
 		r := o.rule()
 		all := c.ruleExtent(odd, k.index, departs, r)
-		if n := len(all); n >= least && n >= len(best) && (n >= minOrigin || c.holds(odd, k, o)) {
+		if n := len(all); n >= least && n >= len(best) && (n >= minOrigin || c.holds(odd, k, k.index, o)) {
 			best, k.rule = all, &r
 		}
 	}
@@ -189,8 +189,9 @@ func (c *comparison) wants(member int, s *align.Step, r rule, from uint64) bool 
 	})
 }
 
-// origins are the entries that may have decided that a cause's first one had, or had not, an effect on its odd members.
-func (c *comparison) origins(k *cause) (all []*origin) {
+// origins are the entries that may have decided that a cause's first one, or the one that may be meant instead, had, or had
+// not, an effect on its odd members.
+func (c *comparison) origins(k *cause, index uint64) (all []*origin) {
 	i := k.odd[0]
 	h := c.views[i]
 	if k.outcome == align.Refused {
@@ -200,7 +201,7 @@ func (c *comparison) origins(k *cause) (all []*origin) {
 				for _, ev := range h.leases[id] {
 					switch {
 					case ev.refused:
-					case ev.index > k.index:
+					case ev.index > index:
 						o.end = min(o.end, ev.index)
 					case ev.grant:
 						o.index = ev.index
@@ -219,7 +220,7 @@ func (c *comparison) origins(k *cause) (all []*origin) {
 		if n+1 < len(h.refusing) {
 			end = h.refusing[n+1].index
 		}
-		if t.index == 0 || t.index > k.index || k.index > end || end > c.ms[i].DB.Tables.ConsistentIndex || t.on != (k.outcome == align.Permitted) {
+		if t.index == 0 || t.index > index || index > end || end > c.ms[i].DB.Tables.ConsistentIndex || t.on != (k.outcome == align.Permitted) {
 			continue
 		}
 		if tables := (&tableLog{h: h, tables: c.ms[i].DB.Tables, whole: c.whole(i), from: t.index}); !tables.alarmsAfter(tables.tables.ConsistentIndex) {
@@ -243,9 +244,11 @@ func (c *comparison) mayOriginate(k *cause) {
 	for n, i := range k.odd {
 		may := c.detours(k, i)
 		if k.outcome == align.Refused && !k.again {
-			for _, o := range c.origins(k) {
-				if c.holds(i, k, o) {
-					may = append(may, o.index)
+			for _, x := range append(c.doubles(k, i), k.index) {
+				for _, o := range c.origins(k, x) {
+					if c.holds(i, k, x, o) {
+						may = append(may, o.index)
+					}
 				}
 			}
 		}
@@ -267,18 +270,19 @@ func (c *comparison) mayOriginate(k *cause) {
 	}
 }
 
-// holds tells whether on member i no other entry but a cause's met another fate than it should if an origin is its reason.
-func (c *comparison) holds(i int, k *cause, o *origin) bool {
+// holds tells whether on member i no other entry but a cause's, or the one that may be meant instead, met another fate than
+// it should if an origin is its reason.
+func (c *comparison) holds(i int, k *cause, index uint64, o *origin) bool {
 	rev, r := c.traces[i].startRevision(), o.rule()
-	q := c.request(i, k.index)
+	q := c.request(i, index)
 	ok := q != nil && (o.lease != 0 || r.hits(q))
 	c.traces[i].steps(func(s *align.Step) {
 		rev = max(rev, s.Revision)
-		if !ok || s.Index <= o.index || s.Index >= o.end || s.Index == k.index {
+		if !ok || s.Index <= o.index || s.Index >= o.end || s.Index == index {
 			return
 		}
 		e := find(c.views[i].entries, s.Index)
-		switch made := s.Revision > 0; {
+		switch made := s.Revision > 0 || s.Index == k.index; {
 		case e == nil || s.Outcome == align.NoEffect && len(c.inputs[i].Predict(e, rev)) == 0:
 		case o.lease != 0:
 			ok = !c.leased(i, s, o.lease)

@@ -138,4 +138,5 @@ var regressions = []struct {
 	{22557, "a replay of one auth entry, which may have been another one"},
 	{22040, "a replay that may have begun one entry earlier, at a deletion which had nothing to delete the first time"},
 	{23153, "a lost tail that may have begun one entry earlier, at a deletion which its last one repeats"},
+	{23079, "an alarm that was left out, because of which either of two entries that write the same had no effect"},
 }
