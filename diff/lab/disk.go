@@ -128,7 +128,6 @@ func (f *Fault) damage(rng *rand.Rand, dbs []string, hs []*history, common int64
 	c := pick(rng, all)
 	row := c.eff.Rows[c.sub]
 	f.Index, f.revision = c.eff.Index, c.eff.After
-	f.last = c.eff.After == h.rev
 	var kv mvccpb.KeyValue
 	if err := proto.Unmarshal(row.Value, &kv); err != nil {
 		return false, err

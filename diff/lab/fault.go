@@ -70,7 +70,6 @@ type Fault struct {
 	revision int64 // main revision edited
 	partial  bool  // rows of the revision are left, and they are its first ones
 	whole    bool  // no row of the revision is left
-	last     bool  // nothing was written after what was edited
 	seed     uint64
 	marked   *Member // one of those on which it left a trace
 	spared   []int   // those on which it left none

@@ -131,7 +131,8 @@ func (m *maker) storedParting(p *Parting) {
 		return
 	}
 	p.Layers = []string{"storage"}
-	if f.last || f.partial {
+	atEnd := func(i int) bool { return m.atEnd(f, i) }
+	if f.partial || slices.ContainsFunc(f.Members, atEnd) {
 		p.Layers = append(p.Layers, "apply")
 	}
 	m.witness(p)
@@ -150,11 +151,14 @@ func (m *maker) storedParting(p *Parting) {
 		p.Named, p.Layers = false, nil
 		p.why = "compacted"
 	}
-	if f.Kind == LostRevision && f.last {
+	if f.Kind == LostRevision && !slices.ContainsFunc(f.Members, func(i int) bool { return !atEnd(i) }) {
 		// The numbering does not show that there was a revision: it may as well never have been made.
 		p.Lo, p.Hi = m.equals(p)
 	}
 }
+
+// atEnd tells whether member i wrote nothing after what a fault edited.
+func (m *maker) atEnd(f *Fault, i int) bool { return f.revision == m.c.Members[i].hist.rev }
 
 // seen tells whether the rows of a member that the fault befell and of one that it did not are not the same, as far as
 // both are comparable.
@@ -416,7 +420,7 @@ func (m *maker) befallen(i int, index uint64) bool {
 func (m *maker) signature(i int, index uint64) string {
 	var b strings.Builder
 	gone := func(f *Fault) bool {
-		return f.on(i) && f.Index == index && (f.Kind == LostRevision || f.Kind == LostTombstone) && f.last && f.whole
+		return f.on(i) && f.Index == index && f.whole && m.atEnd(f, i)
 	}
 	if slices.ContainsFunc(m.c.Faults, gone) {
 		return ""
@@ -528,8 +532,8 @@ func (m *maker) appliedParting(p *Parting) (*Parting, error) {
 	return p, nil
 }
 
-// traced is the first lost entry of a tail that left a trace: what the first ones did to a small table others of the
-// tail may have undone, so that it makes no difference whether they were lost, alone or together.
+// traced is the first lost entry of a tail that left a trace: what those before it did to a small table others of the tail
+// may have undone, so that it makes no difference whether they were lost, alone or together.
 func (m *maker) traced(f *Fault, i int, base *history, index uint64) (uint64, error) {
 	end := f.Index + uint64(f.Count)
 	for _, e := range base.effects {
@@ -549,10 +553,9 @@ func (m *maker) traced(f *Fault, i int, base *history, index uint64) (uint64, er
 			}
 			same = same || h.dump.same(m.c.Members[i].hist.clean)
 		}
-		if !same {
-			break
+		if same {
+			index = e.Index
 		}
-		index = e.Index
 	}
 	return index, nil
 }
