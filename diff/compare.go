@@ -978,7 +978,11 @@ func (c *comparison) resume(i, j int) []place {
 			}
 		}
 	}
-	return slices.DeleteFunc(places, func(p place) bool { return p.Revision < db.CompactRevision() })
+	// Its log may begin behind a fork, so that it does not hold what came next.
+	es := c.views[i].entries
+	return slices.DeleteFunc(places, func(p place) bool {
+		return p.Revision < db.CompactRevision() || len(es) > 0 && es[0].Index > p.Index+1
+	})
 }
 
 func (t *trace) startRevision() int64 {
