@@ -1001,11 +1001,26 @@ func (c *comparison) place() {
 	}
 	c.doc.Common.Index, c.doc.Common.Revision = common, math.MaxInt64
 	for i := range c.ms {
-		c.at[i] = c.revisionAt(i, common)
-		if c.at[i] >= 0 {
+		if c.at[i] = c.revisionAt(i, common); c.at[i] >= 0 {
+			c.at[i] += c.misreadAt(i, common)
 			c.doc.Common.Revision = min(c.doc.Common.Revision, c.at[i])
 		}
 	}
+}
+
+// misreadAt is how many revisions more member i has come to once an entry was applied than its alignment says: it made one
+// with an entry before, as others did, and not with one behind that writes the same.
+func (c *comparison) misreadAt(i int, index uint64) (more int64) {
+	for _, k := range c.misread {
+		switch x := k.instead[0]; {
+		case !slices.Contains(k.odd, i):
+		case k.index <= index && index < x:
+			more++
+		case x <= index && index < k.index:
+			more--
+		}
+	}
+	return more
 }
 
 // reach is the last entry up to which member i's keys are known. Up to 3.4 the consistent index is saved with a change of

@@ -235,7 +235,15 @@ func (c *comparison) mayBranch(i int, steps []*align.Step, other *align.Step) bo
 // sameOtherwise tells whether a cause is only a matter of reading: the odd members made the revision with a neighbour that
 // writes the same, and at that neighbour's turn the others had no effect, or have not come to it. Then all did the same.
 func (c *comparison) sameOtherwise(k *cause) bool {
-	return len(k.odd) > 0 && slices.ContainsFunc(c.doubles(k, k.odd[0]), func(x uint64) bool { return c.idleAt(k, x) })
+	if len(k.odd) == 0 {
+		return false
+	}
+	all := c.doubles(k, k.odd[0])
+	if n := slices.IndexFunc(all, func(x uint64) bool { return c.idleAt(k, x) }); n >= 0 {
+		k.instead = all[n : n+1]
+		return true
+	}
+	return false
 }
 
 // joins tells whether a cause is only a matter of reading because of another one, of the same members: they made the
