@@ -103,3 +103,21 @@ func (h *history) whole() bool {
 	n := len(h.entries)
 	return n > 0 && h.entries[0].Index == 1 && h.entries[n-1].Index == uint64(n)
 }
+
+// nextOfAlarm is the next entry about the same alarm as an entry's, 0 if there is none.
+func (h *history) nextOfAlarm(index uint64) uint64 {
+	var first *pb.AlarmRequest
+	for _, x := range h.alarms {
+		e := find(h.entries, x)
+		if x < index || e == nil {
+			continue
+		}
+		switch r := e.Request().Internal.GetAlarm(); {
+		case first == nil:
+			first = r
+		case r.GetMemberID() == first.GetMemberID() && r.GetAlarm() == first.GetAlarm():
+			return x
+		}
+	}
+	return 0
+}

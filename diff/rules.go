@@ -220,6 +220,9 @@ func (c *comparison) origins(k *cause, index uint64) (all []*origin) {
 		if n+1 < len(h.refusing) {
 			end = h.refusing[n+1].index
 		}
+		if !t.on {
+			end = max(end, h.nextOfAlarm(t.index)) // others may go on and off meanwhile
+		}
 		if t.index == 0 || t.index > index || index > end || end > c.ms[i].DB.Tables.ConsistentIndex || t.on != (k.outcome == align.Permitted) {
 			continue
 		}

@@ -141,4 +141,5 @@ var regressions = []struct {
 	{23079, "an alarm that was left out, because of which either of two entries that write the same had no effect"},
 	{12951, "a member whose log begins behind a fork, aligned with the beginning of a log that is not its own: all its rows told as changed"},
 	{18382, "a key told as different at the common index, where a member had stopped between two entries that write the same"},
+	{11976, "an alarm that was left out while another one went on and off: what it refused told as entries in a row"},
 }
