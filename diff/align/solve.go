@@ -365,7 +365,8 @@ func align(in Input) *Alignment {
 	slices.Reverse(steps)
 	g.adopt(steps)
 	g.rejudge(steps)
-	steps = g.forbid(steps)
+	steps, cost := g.lift(g.forbid(steps))
+	a.Cost = max(a.Cost+cost, 0)
 	markRepeats(steps, g.done())
 	a.Steps = steps
 	return a
@@ -474,6 +475,66 @@ func (g *grid) forbid(steps []Step) []Step {
 		return again(n, steps[n].Index)
 	}
 	return steps
+}
+
+// lift gives revisions that permissions or an alarm refuse, although they did refuse other entries among those, to the same
+// entries applied again behind what lifted that. It returns what that costs more.
+func (g *grid) lift(steps []Step) ([]Step, int) {
+	p := slices.IndexFunc(steps, func(s Step) bool { return s.Outcome == Permitted })
+	q := lastIndexFunc(steps, func(s Step) bool { return s.Outcome == Permitted })
+	if p < 0 || q-p > 4*maxApart || slices.ContainsFunc(steps[p:q+1], func(s Step) bool { return s.Revision > 0 && s.Outcome != Permitted }) {
+		return steps, 0
+	}
+	before := steps[p].Revision - 1
+	refused := false
+	for n, at := q, steps[q].Revision; n >= 0 && (n >= p || steps[n].Revision == 0 && !refused) && q-n <= 4*maxApart; n-- {
+		if s := &steps[n]; s.Revision > 0 {
+			at = s.Revision - 1
+		} else if want, judged := g.in.demands(s.Index, s.Index, at); len(want) > 0 && judged == Denied {
+			refused = true
+		}
+	}
+	for v := q; refused && v < len(steps) && (v == q || steps[v].Revision == 0) && v-q <= maxApart; v++ {
+		if want, judged := g.in.demands(steps[v].Index, steps[v].Index, before); len(want) > 0 && judged != Denied {
+			break
+		}
+		for u := q; u >= max(p-maxApart, 0) && (u >= p || steps[u].Revision == 0); u-- {
+			if again := g.in.again(steps[u:v+1], before); len(again) > 0 && again[len(again)-1].Revision == steps[q].Revision {
+				permitted := 0
+				out := slices.Clone(steps[:p])
+				for _, s := range steps[p : v+1] {
+					if s.Revision > 0 {
+						permitted++
+					}
+					out = append(out, Step{Index: s.Index, Outcome: NoEffect})
+				}
+				return append(append(out, again...), steps[v+1:]...), costReplay - permitted*costPermit
+			}
+		}
+	}
+	return steps, 0
+}
+
+// again is what some entries make if they are applied once more behind the last of them, on the state after a main
+// revision, up to the last one that makes another. It is empty if that is not what the rows hold.
+func (in *Input) again(entries []Step, at int64) (steps []Step) {
+	made := 0
+	for i := range entries {
+		s := Step{Index: entries[i].Index, Outcome: NoEffect}
+		want, judged := in.demands(s.Index, entries[len(entries)-1].Index+1, at)
+		switch {
+		case len(want) == 0 || judged == Denied:
+		case Same(want, in.Table.Group(at+1)):
+			at++
+			s.Revision, s.Outcome = at, Applied
+		default:
+			return nil
+		}
+		if steps = append(steps, s); s.Revision > 0 {
+			made = len(steps)
+		}
+	}
+	return steps[:made]
 }
 
 func lastIndexFunc(steps []Step, ok func(Step) bool) int {

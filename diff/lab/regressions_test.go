@@ -142,4 +142,5 @@ var regressions = []struct {
 	{12951, "a member whose log begins behind a fork, aligned with the beginning of a log that is not its own: all its rows told as changed"},
 	{18382, "a key told as different at the common index, where a member had stopped between two entries that write the same"},
 	{11976, "an alarm that was left out while another one went on and off: what it refused told as entries in a row"},
+	{17453, "a replay of entries that an alarm had refused the first time, told as the alarm left out, though others were refused"},
 }
