@@ -478,34 +478,38 @@ func (g *grid) forbid(steps []Step) []Step {
 }
 
 // lift gives revisions that permissions or an alarm refuse, although they did refuse other entries among those, to the same
-// entries applied again behind what lifted that. It returns what that costs more.
+// entries applied again behind what lifted that, if it costs less. It returns how much more that costs.
 func (g *grid) lift(steps []Step) ([]Step, int) {
 	p := slices.IndexFunc(steps, func(s Step) bool { return s.Outcome == Permitted })
 	q := lastIndexFunc(steps, func(s Step) bool { return s.Outcome == Permitted })
-	if p < 0 || q-p > 4*maxApart || slices.ContainsFunc(steps[p:q+1], func(s Step) bool { return s.Revision > 0 && s.Outcome != Permitted }) {
+	if p < 0 || q-p > 4*maxApart {
+		return steps, 0
+	}
+	permitted := 0
+	for _, s := range steps[p : q+1] {
+		switch {
+		case s.Revision == 0:
+		case s.Outcome != Permitted:
+			return steps, 0
+		default:
+			permitted++
+		}
+	}
+	if permitted*costPermit <= costReplay {
 		return steps, 0
 	}
 	before := steps[p].Revision - 1
-	refused := false
-	for n, at := q, steps[q].Revision; n >= 0 && (n >= p || steps[n].Revision == 0 && !refused) && q-n <= 4*maxApart; n-- {
-		if s := &steps[n]; s.Revision > 0 {
-			at = s.Revision - 1
-		} else if want, judged := g.in.demands(s.Index, s.Index, at); len(want) > 0 && judged == Denied {
-			refused = true
-		}
-	}
-	for v := q; refused && v < len(steps) && (v == q || steps[v].Revision == 0) && v-q <= maxApart; v++ {
+	for v := q; v < len(steps) && (v == q || steps[v].Revision == 0) && v-q <= maxApart; v++ {
 		if want, judged := g.in.demands(steps[v].Index, steps[v].Index, before); len(want) > 0 && judged != Denied {
 			break
 		}
+		if !g.in.lifted(steps, p, q, steps[v].Index+1) {
+			continue
+		}
 		for u := q; u >= max(p-maxApart, 0) && (u >= p || steps[u].Revision == 0); u-- {
 			if again := g.in.again(steps[u:v+1], before); len(again) > 0 && again[len(again)-1].Revision == steps[q].Revision {
-				permitted := 0
 				out := slices.Clone(steps[:p])
 				for _, s := range steps[p : v+1] {
-					if s.Revision > 0 {
-						permitted++
-					}
 					out = append(out, Step{Index: s.Index, Outcome: NoEffect})
 				}
 				return append(append(out, again...), steps[v+1:]...), costReplay - permitted*costPermit
@@ -513,6 +517,25 @@ func (g *grid) lift(steps []Step) ([]Step, int) {
 		}
 	}
 	return steps, 0
+}
+
+// lifted tells whether an entry without effect between steps p and q, or just before them, was refused in its time and is not
+// at a later one.
+func (in *Input) lifted(steps []Step, p, q int, later uint64) bool {
+	at := steps[q].Revision
+	for n := q; n >= 0 && (n >= p || steps[n].Revision == 0) && q-n <= 4*maxApart; n-- {
+		s := &steps[n]
+		if s.Revision > 0 {
+			at = s.Revision - 1
+			continue
+		}
+		if want, judged := in.demands(s.Index, s.Index, at); len(want) > 0 && judged == Denied {
+			if _, judged = in.demands(s.Index, later, at); judged != Denied {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // again is what some entries make if they are applied once more behind the last of them, on the state after a main
