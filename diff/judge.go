@@ -191,6 +191,9 @@ func (a *auth) detour(cost func() int) {
 
 // on tells whether auth was on when an entry was applied.
 func (a *auth) on(index uint64) bool {
+	if a.timeline != nil {
+		return a.timeline.At(index).Enabled
+	}
 	for _, t := range a.turns {
 		if t.index < index {
 			return t.on

@@ -143,4 +143,5 @@ var regressions = []struct {
 	{18382, "a key told as different at the common index, where a member had stopped between two entries that write the same"},
 	{11976, "an alarm that was left out while another one went on and off: what it refused told as entries in a row"},
 	{17453, "a replay of entries that an alarm had refused the first time, told as the alarm left out, though others were refused"},
+	{13885, "a lease taken for revoked by a user whom auth refused, because auth was enabled twice: what its puts did told as permitted"},
 }
