@@ -729,6 +729,12 @@ func (c *comparison) beginAlike() bool {
 	least := math.MaxInt
 	for _, s := range slices.Sorted(maps.Keys(starts)) {
 		total, begins := 0, map[int]align.From{}
+		for _, p := range c.parts {
+			if p.revision <= s {
+				total += costParted // no entry explains these rows then
+			}
+		}
+		costs := map[int]int{}
 		for _, i := range members {
 			t := c.traces[i]
 			cost := t.total()
@@ -740,6 +746,13 @@ func (c *comparison) beginAlike() bool {
 					if n := align.Align(in).Cost; n < cost {
 						cost, begins[i] = n, *in.From
 					}
+				}
+			}
+			// What befell another one that holds the same befell this one, too.
+			costs[i] = cost
+			for j, o := range costs {
+				if j != i && c.agreed(i, j) == min(c.last[i], c.last[j]) {
+					cost = min(cost, max(costs[i]-o, 0))
 				}
 			}
 			total += cost

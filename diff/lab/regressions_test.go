@@ -144,4 +144,6 @@ var regressions = []struct {
 	{11976, "an alarm that was left out while another one went on and off: what it refused told as entries in a row"},
 	{17453, "a replay of entries that an alarm had refused the first time, told as the alarm left out, though others were refused"},
 	{13885, "a lease taken for revoked by a user whom auth refused, because auth was enabled twice: what its puts did told as permitted"},
+	{16140, "a lost revision told as rows that parted before the logs begin"},
+	{16450, "a flipped value on two members told as rows that parted before the logs begin"},
 }
