@@ -356,7 +356,7 @@ func (c *comparison) replayable(i int, extra uint64) []uint64 {
 			wrote[s.Index] = true
 		}
 	})
-	restarts := c.restarts(i)
+	restarts, after := c.restarts(i), c.notRaised(i)
 	var found []uint64
 	var block []uint64 // counting entries since the last change of a key
 	for n := range v {
@@ -367,11 +367,34 @@ func (c *comparison) replayable(i int, extra uint64) []uint64 {
 		} else if countsAgain(r.Type) {
 			block = append(block, e.Index)
 		}
-		if uint64(len(block)) == extra && len(block) > 0 && restarts(e.Index) && !slices.Contains(found, block[0]) {
+		if uint64(len(block)) == extra && len(block) > 0 && e.Index >= after && restarts(e.Index) && !slices.Contains(found, block[0]) {
 			found = append(found, block[0])
 		}
 	}
 	return found
+}
+
+// notRaised is the last entry that member i let pass although it was checked at an auth revision lower than the member's
+// can have been, if that had been raised before: each change of auth behind it counts once at most. 0 if there is none.
+func (c *comparison) notRaised(i int) uint64 {
+	var last uint64
+	h, t := c.views[i], c.ms[i].DB.Tables
+	c.traces[i].steps(func(s *align.Step) {
+		q := c.request(i, s.Index)
+		if s.Revision == 0 || s.Again || s.Outcome != align.Applied || q == nil || q.User == "" || !c.auths[i].on(s.Index) {
+			return
+		}
+		n := 0
+		for _, w := range h.authWrites {
+			if s.Index < w.Index && w.Index <= t.ConsistentIndex {
+				n++
+			}
+		}
+		if q.AuthRevision+uint64(n) < t.AuthRevision {
+			last = s.Index
+		}
+	})
+	return last
 }
 
 // countedAgain lists the entries from first on that counted.
