@@ -672,6 +672,20 @@ func canonical(f *Fault, h, base *history) uint64 {
 	return f.Index
 }
 
+// lowest is the lowest consistent index that any db claims.
+func (m *maker) lowest() uint64 {
+	low := m.common
+	for _, x := range m.c.Members {
+		low = min(low, x.hist.index)
+	}
+	return low
+}
+
+// unheard tells whether no log holds an entry: what it changed is not known then.
+func (m *maker) unheard(index uint64) bool {
+	return !slices.ContainsFunc(m.c.Members, func(x *Member) bool { return x.holds(index) })
+}
+
 // tableParting is one that shows in a small table only.
 func (m *maker) tableParting(p *Parting) {
 	f := p.Fault
@@ -697,8 +711,8 @@ func (m *maker) tableParting(p *Parting) {
 	} else if len(p.Layers) > 0 {
 		kind = p.Layers[0]
 	}
-	for _, e := range m.w.log[m.common:] {
-		if layerOf(e.Kind) == kind {
+	for _, e := range m.w.log[m.lowest():] {
+		if layerOf(e.Kind) == kind || m.unheard(e.Index) {
 			p.Required = false
 			p.why = "pending entries"
 		}

@@ -343,7 +343,10 @@ func mapsEqual(a, b map[string]string) bool {
 }
 
 func (m *maker) leases(t *Truth) {
-	touched := map[int64]bool{}
+	touched, unheard := map[int64]bool{}, false
+	for _, e := range m.w.log[m.lowest():] {
+		unheard = unheard || m.unheard(e.Index)
+	}
 	note := m.c.Members[0].hist.note.index
 	for _, x := range m.c.Members {
 		for _, e := range x.log[note:] {
@@ -367,7 +370,7 @@ func (m *maker) leases(t *Truth) {
 	}
 	for id, n := range count {
 		if n != len(m.c.Members) {
-			t.Leases[id] = !touched[id]
+			t.Leases[id] = !touched[id] && !unheard
 		}
 	}
 }
