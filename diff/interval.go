@@ -161,8 +161,13 @@ func (c *comparison) branched(i int, index uint64) (first, last uint64) {
 	if at < 0 {
 		return first, last
 	}
-	for n := max(at-maxBegun, 0); n <= min(at+maxBegun, len(steps)-1); n++ {
-		if c.mayBranch(i, steps[min(n, at):max(n, at)+1], steps[n]) {
+	// What came behind may have been made by later ones than it seems.
+	end := at + 1
+	for end < len(steps) && end <= at+maxBegun && !steps[end].Anomalous() {
+		end++
+	}
+	for n := max(at-maxBegun, 0); n < end; n++ {
+		if c.mayBranch(i, steps[min(n, at):max(n, at)+1], steps[n]) || c.mayBranch(i, steps[min(n, at):end], steps[n]) {
 			first, last = min(first, steps[n].Index), max(last, steps[n].Index)
 		}
 	}

@@ -149,4 +149,5 @@ var regressions = []struct {
 	{11617, "an auth entry applied twice taken for any before it, though later requests show that the revision had not been raised"},
 	{26014, "an entry applied twice, or a later one of the same content let pass because a role was not revoked"},
 	{14698, "tables of a member that lags asked for, though no log holds the entries between"},
+	{15328, "a transaction that took the other branch told as an earlier one that asks for the same"},
 }
