@@ -103,12 +103,12 @@ func (c *comparison) findCauses() {
 				}
 				continue
 			}
-			switch k := c.causeAt(index, same, es); {
-			case k == nil:
-			case c.sameOtherwise(k):
-				c.misread = append(c.misread, k)
-			default:
-				all = append(all, k)
+			for _, k := range c.causesAt(index, same, es) {
+				if c.sameOtherwise(k) {
+					c.misread = append(c.misread, k)
+				} else {
+					all = append(all, k)
+				}
 			}
 		}
 	}
@@ -246,8 +246,9 @@ func (e *effects) odd() *align.Step {
 	return nil
 }
 
-// causeAt compares what members with the same log did with one entry.
-func (c *comparison) causeAt(index uint64, members []int, es []effects) *cause {
+// causesAt compares what members with the same log did with one entry. That some applied it again is one thing, what went
+// wrong with it on others is another.
+func (c *comparison) causesAt(index uint64, members []int, es []effects) []*cause {
 	if c.plain(members, es) {
 		return nil
 	}
@@ -258,35 +259,46 @@ func (c *comparison) causeAt(index uint64, members []int, es []effects) *cause {
 	if len(same) < 2 {
 		return nil
 	}
-	k := &cause{layer: LayerApply, index: index}
-	var odd *align.Step
+	var again, once []int
 	for _, i := range members {
-		if s := es[i].odd(); s != nil {
-			k.odd = append(k.odd, i)
-			if odd == nil {
-				odd = s
-			}
+		switch s := es[i].odd(); {
+		case s == nil:
+		case es[i].repeated():
+			again = append(again, i)
+		default:
+			once = append(once, i)
 		}
 	}
-	if odd == nil || followed(members, es) {
+	if len(again)+len(once) == 0 || followed(members, es) {
 		c.doc.Counts.Consequences++
 		return nil
 	}
-	k.outcome, k.again = odd.Outcome, slices.ContainsFunc(k.odd, func(i int) bool { return es[i].repeated() })
+	var all []*cause
+	for _, odd := range [][]int{once, again} {
+		if len(odd) > 0 {
+			all = append(all, c.causeAt(index, members, odd, es))
+		}
+	}
+	return all
+}
+
+// causeAt is the cause of what some odd members did with an entry, which others did not.
+func (c *comparison) causeAt(index uint64, members, odd []int, es []effects) *cause {
+	first := es[odd[0]].odd()
+	k := &cause{layer: LayerApply, index: index, odd: odd, outcome: first.Outcome, again: es[odd[0]].repeated()}
 	if k.stored(es) {
 		k.layer = LayerStorage
 	}
 	// Those that followed the rules from their own state agree with each other, whatever that led to.
 	k.groups = partition(members, func(i, j int) bool {
-		a, b := es[i].odd(), es[j].odd()
-		return a == nil && b == nil || a != nil && b != nil && sameEffects(&es[i], &es[j])
+		a, b := slices.Contains(odd, i), slices.Contains(odd, j)
+		return !a && !b || a && b && sameEffects(&es[i], &es[j])
 	})
 	sortGroups(k.groups)
 	// The first application was the same on all, unless it went wrong on others.
-	second := !slices.ContainsFunc(k.odd, func(i int) bool { return !es[i].repeated() })
 	for _, i := range members {
 		for _, s := range es[i].steps {
-			if s.Revision > 0 && (k.revision == 0 || s.Revision < k.revision) && (!second || s.Again) {
+			if s.Revision > 0 && (k.revision == 0 || s.Revision < k.revision) && (!k.again || s.Again) {
 				k.revision = s.Revision
 			}
 		}

@@ -94,6 +94,9 @@ func (c *comparison) describe(k *cause, es []effects) []Effect {
 	var all []Effect
 	for _, g := range k.groups {
 		i := g[0]
+		if n := slices.IndexFunc(g, func(j int) bool { return es[j].odd() == nil }); n >= 0 {
+			i = g[n] // what went wrong on the others is told by itself
+		}
 		e := Effect{Members: c.labels(g), Changes: changes(es[i].rows)}
 		for _, s := range es[i].steps {
 			if s.Revision > 0 {

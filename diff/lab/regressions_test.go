@@ -150,4 +150,5 @@ var regressions = []struct {
 	{26014, "an entry applied twice, or a later one of the same content let pass because a role was not revoked"},
 	{14698, "tables of a member that lags asked for, though no log holds the entries between"},
 	{15328, "a transaction that took the other branch told as an earlier one that asks for the same"},
+	{19433, "a flipped row on one member and a second application on another told as one cause, and as widely"},
 }
