@@ -409,9 +409,14 @@ func (m *maker) before(x *Member, index uint64) int64 {
 // befallen tells whether a fault befell a member at an entry.
 func (m *maker) befallen(i int, index uint64) bool {
 	return slices.ContainsFunc(m.c.Faults, func(f *Fault) bool {
-		banned := f.Kind == Banned && f.Index <= index && m.w.log[index-1].Request.GetHeader().GetUsername() == f.User
-		return f.on(i) && (f.Index <= index && index < f.Index+uint64(max(f.Count, 1)) || banned)
+		return f.on(i) && m.covers(f, index)
 	})
+}
+
+// covers tells whether an entry is one of those that a fault befalls.
+func (m *maker) covers(f *Fault, index uint64) bool {
+	banned := f.Kind == Banned && f.Index <= index && m.w.log[index-1].Request.GetHeader().GetUsername() == f.User
+	return f.Index <= index && index < f.Index+uint64(max(f.Count, 1)) || banned
 }
 
 // signature is what a member did at an entry, and what was done to it there. That of members that nothing befell is
@@ -704,6 +709,9 @@ func (m *maker) tableParting(p *Parting) {
 	}
 	p.Named = !slices.Contains(edited, f.Kind) && slices.ContainsFunc(m.c.Members, func(x *Member) bool { return x.holds(p.Index) })
 	p.Required = true
+	if n := m.leased()[f.Lease]; f.Lease != 0 && f.Kind.table() && (n == 0 || n == m.n) {
+		p.Required, p.why = false, "the lease is the same on all members" // another fault did to the others what this one did
+	}
 	// Entries that not all have reached may explain a difference in their table.
 	kind := ""
 	if p.Index > 0 {

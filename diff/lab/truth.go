@@ -75,6 +75,7 @@ func (m *maker) truth() error {
 	}
 	m.merge(t)
 	m.parted(t)
+	m.overlaid(t)
 	for _, p := range t.Partings {
 		m.blur(p)
 	}
@@ -95,16 +96,20 @@ func (m *maker) truth() error {
 	return nil
 }
 
-// merge makes one parting of those at the same entry.
+// merge makes one parting of those at the same entry, and of those in the same table.
 func (m *maker) merge(t *Truth) {
 	var out []*Parting
 	for _, p := range t.Partings {
-		i := slices.IndexFunc(out, func(o *Parting) bool { return o.Index == p.Index && p.Index > 0 })
+		i := slices.IndexFunc(out, func(o *Parting) bool { return o.Index == p.Index && p.Index > 0 || sameTable(o.Fault, p.Fault) })
 		if i < 0 {
 			out = append(out, p)
 			continue
 		}
 		o := out[i]
+		if sameTable(o.Fault, p.Fault) {
+			o.Required = o.Required || p.Required
+			continue
+		}
 		o.also = append(o.also, p.Fault)
 		maps.Copy(o.Others, p.Others)
 		if p.Revision > 0 {
@@ -115,6 +120,11 @@ func (m *maker) merge(t *Truth) {
 		o.Lo, o.Hi = min(o.Lo, p.Lo), max(o.Hi, p.Hi)
 	}
 	t.Partings = out
+}
+
+// sameTable tells whether two faults edit the same table of the same members: that is one difference of tables.
+func sameTable(a, b *Fault) bool {
+	return a.Kind.table() && b.Kind.table() && a.layer() == b.layer() && slices.Equal(a.Members, b.Members)
 }
 
 // parted leaves open whether members on the other side of an earlier fork are grouped with those on the faulty one's.
@@ -133,18 +143,78 @@ func (m *maker) parted(t *Truth) {
 	}
 }
 
-// blur leaves open whether the first entries of a lost tail are named that change a table which was edited besides: what
-// they did to it does not show.
+// overlaid leaves open with whom members are grouped that another fault befell at the same entry, which began at another
+// one: that is told there.
+func (m *maker) overlaid(t *Truth) {
+	for _, p := range t.Partings {
+		for _, f := range m.c.Faults {
+			if f == p.Fault || slices.Contains(p.also, f) || p.Index == 0 || !m.covers(f, p.Index) {
+				continue
+			}
+			for _, i := range f.Members {
+				p.Unknown = append(p.Unknown, m.c.Members[i].Label)
+			}
+		}
+	}
+}
+
+// blur leaves open what a fault did to a small table that was edited besides: the two together may come to what another
+// fault does.
 func (m *maker) blur(p *Parting) {
+	switch p.Fault.Kind {
+	case LostTail:
+		m.blurTail(p)
+	case Replay, Twice:
+		// A raised auth revision is as if more auth entries had been applied again, and which is not to be told.
+		if p.Required && m.layerAt(p.Index) == "auth" && m.effect(p.Index).After == m.effect(p.Index).Before && m.bumped(p.Fault) {
+			p.Named, p.why = false, "the auth revision was raised besides"
+		}
+	case Skip, Refused, Banned:
+		// By a raised auth revision a member refuses all requests of users: they are what that leads to.
+		if p.Required && m.bumped(p.Fault) && m.fromUser(p.Index) && !m.served(p) {
+			p.Required, p.why = false, "as its auth revision demands"
+		}
+	}
+}
+
+// bumped tells whether a member that a fault befell has a raised auth revision besides.
+func (m *maker) bumped(f *Fault) bool {
+	return m.editedBesides(f, func(o *Fault) bool { return o.Kind == AuthBump })
+}
+
+// editedBesides tells whether some edit was made on a member that a fault befell.
+func (m *maker) editedBesides(f *Fault, kind func(*Fault) bool) bool {
+	return slices.ContainsFunc(m.c.Faults, func(o *Fault) bool { return kind(o) && slices.ContainsFunc(o.Members, f.on) })
+}
+
+// layerAt is the layer of the table that an entry changes.
+func (m *maker) layerAt(index uint64) string { return layerOf(m.w.log[index-1].Kind) }
+
+// fromUser tells whether an entry was asked for by a user.
+func (m *maker) fromUser(index uint64) bool {
+	return m.w.log[index-1].Request.GetHeader().GetUsername() != ""
+}
+
+// served tells whether a request of a user had an effect on keys on a member that a fault befell, from its entry on.
+func (m *maker) served(p *Parting) bool {
+	return slices.ContainsFunc(p.Fault.Members, func(i int) bool {
+		return slices.ContainsFunc(m.c.Members[i].hist.effects, func(e Effect) bool {
+			return e.Index >= p.Index && e.After > e.Before && m.fromUser(e.Index)
+		})
+	})
+}
+
+// blurTail leaves open whether the first entries of a lost tail are named that change a table which was edited besides:
+// what they did to it does not show.
+func (m *maker) blurTail(p *Parting) {
 	f := p.Fault
-	layer := func(index uint64) string { return layerOf(m.w.log[index-1].Kind) }
-	if f.Kind != LostTail || m.effect(p.Index).After > m.effect(p.Index).Before || !slices.ContainsFunc(m.c.Faults, func(o *Fault) bool {
-		return o.Kind.table() && slices.ContainsFunc(o.Members, f.on) && o.layer() == layer(p.Index)
+	if m.effect(p.Index).After > m.effect(p.Index).Before || !m.editedBesides(f, func(o *Fault) bool {
+		return o.Kind.table() && o.layer() == m.layerAt(p.Index)
 	}) {
 		return
 	}
 	for x := p.Index + 1; x < f.Index+uint64(f.Count); x++ {
-		if e := m.effect(x); e.After > e.Before || e.Tables && layer(x) != layer(p.Index) {
+		if e := m.effect(x); e.After > e.Before || e.Tables && m.layerAt(x) != m.layerAt(p.Index) {
 			p.Hi = max(p.Hi, x)
 			break
 		}
@@ -347,9 +417,8 @@ func (m *maker) leases(t *Truth) {
 	for _, e := range m.w.log[m.lowest():] {
 		unheard = unheard || m.unheard(e.Index)
 	}
-	note := m.c.Members[0].hist.note.index
 	for _, x := range m.c.Members {
-		for _, e := range x.log[note:] {
+		for _, e := range x.log[m.lowest():] {
 			if g := e.Request.GetLeaseGrant(); g != nil {
 				touched[g.ID] = true
 			}
@@ -358,6 +427,15 @@ func (m *maker) leases(t *Truth) {
 			}
 		}
 	}
+	for id, n := range m.leased() {
+		if n != len(m.c.Members) {
+			t.Leases[id] = !touched[id] && !unheard
+		}
+	}
+}
+
+// leased counts the members that hold each lease.
+func (m *maker) leased() map[int64]int {
 	count := map[int64]int{}
 	for _, x := range m.c.Members {
 		for _, r := range x.hist.dump["lease"] {
@@ -368,9 +446,5 @@ func (m *maker) leases(t *Truth) {
 			count[l]++
 		}
 	}
-	for id, n := range count {
-		if n != len(m.c.Members) {
-			t.Leases[id] = !touched[id] && !unheard
-		}
-	}
+	return count
 }
