@@ -35,6 +35,13 @@ func (c *comparison) compareAuth() {
 	if x := c.authParted(k); x != nil {
 		c.followAuth(x)
 	}
+	for _, x := range c.authApart(k) {
+		c.explainAuth(x)
+	}
+}
+
+// explainAuth names the entry that made auth tables differ, and marks what that led to.
+func (c *comparison) explainAuth(k *cause) {
 	differ := c.describeAuth(k)
 	// What may differ besides the auth revision, which alone a replay explains.
 	rest := slices.DeleteFunc(differ, func(name string) bool { return name == authRevision })
@@ -51,6 +58,47 @@ func (c *comparison) compareAuth() {
 	}
 	c.followAuth(k)
 	c.followReplay(k)
+}
+
+// authApart makes a cause of its own of every group whose tables are not those of another one and that, by its own log,
+// left out an entry or applied some again: what befell one of them does not explain another's tables.
+func (c *comparison) authApart(k *cause) []*cause {
+	all := slices.Concat(k.groups...)
+	slices.Sort(all)
+	var apart []*cause
+	rest := slices.DeleteFunc(slices.Clone(k.groups), func(g []int) bool {
+		if !c.authAstray(g[0]) {
+			return false
+		}
+		others := slices.DeleteFunc(slices.Clone(all), func(i int) bool { return slices.Contains(g, i) })
+		x := &cause{layer: LayerAuth, groups: [][]int{others, g}, odd: g}
+		sortGroups(x.groups)
+		apart = append(apart, x)
+		return true
+	})
+	if len(apart) == 0 || len(apart) == 1 && len(rest) == 1 {
+		return []*cause{k}
+	}
+	if c.causes = append(c.causes, apart...); len(rest) > 1 {
+		k.groups = rest
+		return append(apart, k)
+	}
+	c.causes = slices.DeleteFunc(c.causes, func(x *cause) bool { return x == k })
+	return apart
+}
+
+// authAstray tells whether the auth tables of a member are those that its log leads to with one thing gone wrong.
+func (c *comparison) authAstray(i int) bool {
+	t := c.auths[i].timeline
+	return t != nil && t.Odd > 0
+}
+
+// spokesman is the member that stands for a group as regards its auth tables: one whose own log leads to them, if there is.
+func (c *comparison) spokesman(g []int) int {
+	if n := slices.IndexFunc(g, func(i int) bool { return !c.authAstray(i) }); n >= 0 {
+		return g[n]
+	}
+	return g[0]
 }
 
 const authRevision = "the auth revision"
@@ -79,7 +127,8 @@ func (c *comparison) authParted(other *cause) *cause {
 		a, b := c.auths[i].timeline, c.auths[j].timeline
 		return (a.Odd == odd.Odd && a.Again == odd.Again) == (b.Odd == odd.Odd && b.Again == odd.Again)
 	})
-	if len(groups) < 2 || c.doc.Counts.Consequences == 0 {
+	// Up to 3.4 tables may be of another moment than the consistent index says, so that they alone do not show it.
+	if len(groups) < 2 || c.doc.Counts.Consequences == 0 && !c.ms[left[0]].DB.Tables.HasTerm {
 		return nil
 	}
 	k := &cause{layer: LayerAuth, groups: groups, what: "the auth tables show it"}
@@ -92,14 +141,14 @@ func (c *comparison) authParted(other *cause) *cause {
 
 // describeAuth says which of the tables differ, and what each group has.
 func (c *comparison) describeAuth(k *cause) (differ []string) {
-	first := c.ms[k.groups[0][0]].DB.Tables
+	first := c.ms[c.spokesman(k.groups[0])].DB.Tables
 	note := func(name string, same bool) {
 		if !same && !slices.Contains(differ, name) {
 			differ = append(differ, name)
 		}
 	}
 	for _, g := range k.groups {
-		t := c.ms[g[0]].DB.Tables
+		t := c.ms[c.spokesman(g)].DB.Tables
 		note("whether auth is on", t.AuthEnabled == first.AuthEnabled)
 		note(authRevision, t.AuthRevision == first.AuthRevision)
 		note("users", reflect.DeepEqual(t.Users, first.Users) || len(t.Users)+len(first.Users) == 0)
@@ -113,23 +162,24 @@ func (c *comparison) describeAuth(k *cause) (differ []string) {
 			Note:    fmt.Sprintf("auth %s, revision %d, %d users, %d roles", onOff, t.AuthRevision, len(t.Users), len(t.Roles)),
 		})
 	}
-	k.odd = k.groups[len(k.groups)-1]
+	if k.odd == nil {
+		k.odd = k.groups[len(k.groups)-1]
+	}
 	k.what = authDiffers(differ)
 	return differ
 }
 
 // authOdd names the auth entry that one group must have left out, or applied twice, if the whole log is there to tell.
 func (c *comparison) authOdd(k *cause) bool {
-	found := false
-	for _, g := range k.groups {
+	groups := k.groups
+	if n := slices.IndexFunc(groups, func(g []int) bool { return slices.Equal(g, k.odd) }); n >= 0 {
+		groups = append([][]int{k.odd}, groups...) // if any, the one that is known to be odd
+	}
+	for _, g := range groups {
 		a := c.auths[g[0]]
 		if a.timeline == nil || a.timeline.Odd == 0 {
 			continue
 		}
-		if found {
-			return found // the first one is named
-		}
-		found = true
 		k.odd, k.outcome, k.again = g, align.Refused, a.timeline.Again
 		c.inRun(k, a)
 		c.withoutKeys(k, a)
@@ -142,8 +192,9 @@ func (c *comparison) authOdd(k *cause) bool {
 		if n := len(a.others); n > 0 {
 			k.interval = &Interval{First: a.timeline.Odd, Last: a.others[n-1].Odd}
 		}
+		return true
 	}
-	return found
+	return false
 }
 
 // inRun takes of several auth entries that one group may have left out the one in a row with others that it left out, or
@@ -236,7 +287,10 @@ func (c *comparison) authMissing(k *cause) bool {
 		return false
 	}
 	for n, g := range k.groups {
-		lacks, has := c.ms[g[0]].DB.Tables, c.ms[k.groups[1-n][0]].DB.Tables
+		if slices.ContainsFunc(g, func(i int) bool { return c.auths[i].timeline != nil && c.auths[i].timeline.Odd == 0 }) {
+			continue // its tables are what the whole log leads to
+		}
+		lacks, has := c.ms[c.spokesman(g)].DB.Tables, c.ms[c.spokesman(k.groups[1-n])].DB.Tables
 		var applied []authz.Write
 		for _, w := range c.views[g[0]].authWrites {
 			if w.Index <= min(lacks.ConsistentIndex, has.ConsistentIndex) {
@@ -282,14 +336,15 @@ func (c *comparison) authReplay(k *cause) bool {
 	if len(k.groups) != 2 {
 		return false
 	}
+	revision := func(g []int) uint64 { return c.ms[c.spokesman(g)].DB.Tables.AuthRevision }
 	low, high := k.groups[0], k.groups[1]
-	if c.ms[low[0]].DB.Tables.AuthRevision > c.ms[high[0]].DB.Tables.AuthRevision {
+	if revision(low) > revision(high) {
 		low, high = high, low
 	}
-	if c.ms[low[0]].DB.Tables.AuthRevision == c.ms[high[0]].DB.Tables.AuthRevision {
+	if revision(low) == revision(high) {
 		return false
 	}
-	extra := c.ms[high[0]].DB.Tables.AuthRevision - c.ms[low[0]].DB.Tables.AuthRevision
+	extra := revision(high) - revision(low)
 	first, last := uint64(0), uint64(0)
 	begun := c.replayable(high[0], extra)
 	if x := c.outdatedFrom(high); x > 0 {

@@ -151,4 +151,6 @@ var regressions = []struct {
 	{14698, "tables of a member that lags asked for, though no log holds the entries between"},
 	{15328, "a transaction that took the other branch told as an earlier one that asks for the same"},
 	{19433, "a flipped row on one member and a second application on another told as one cause, and as widely"},
+	{10606, "an auth entry left out on one member, hidden by a raised auth revision on the other"},
+	{17832, "an auth entry left out on a member whose tables are of another moment, with nothing refused in consequence"},
 }
