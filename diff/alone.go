@@ -28,7 +28,7 @@ func (c *comparison) ownCauses(i int) []*cause {
 		k := &cause{layer: LayerApply, index: s.Index, outcome: s.Outcome, again: s.Again, odd: []int{i}, groups: [][]int{{i}}, revision: s.Revision}
 		if s.Index == 0 {
 			k.layer, k.what = LayerStorage, "a revision that no entry of the log made"
-		} else if k.stored(es) {
+		} else if es[i].stored() {
 			k.layer = LayerStorage
 		}
 		k.effects = c.describe(k, es)

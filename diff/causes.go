@@ -246,8 +246,8 @@ func (e *effects) odd() *align.Step {
 	return nil
 }
 
-// causesAt compares what members with the same log did with one entry. That some applied it again is one thing, what went
-// wrong with it on others is another.
+// causesAt compares what members with the same log did with one entry. That some applied it again is one thing, that others
+// gave it no effect or another is a second one, and what was stored otherwise a third.
 func (c *comparison) causesAt(index uint64, members []int, es []effects) []*cause {
 	if c.plain(members, es) {
 		return nil
@@ -259,22 +259,24 @@ func (c *comparison) causesAt(index uint64, members []int, es []effects) []*caus
 	if len(same) < 2 {
 		return nil
 	}
-	var again, once []int
+	var again, stored, once []int
 	for _, i := range members {
-		switch s := es[i].odd(); {
-		case s == nil:
+		switch {
+		case es[i].odd() == nil:
 		case es[i].repeated():
 			again = append(again, i)
+		case es[i].stored():
+			stored = append(stored, i)
 		default:
 			once = append(once, i)
 		}
 	}
-	if len(again)+len(once) == 0 || followed(members, es) {
+	if len(again)+len(stored)+len(once) == 0 || followed(members, es) {
 		c.doc.Counts.Consequences++
 		return nil
 	}
 	var all []*cause
-	for _, odd := range [][]int{once, again} {
+	for _, odd := range [][]int{once, stored, again} {
 		if len(odd) > 0 {
 			all = append(all, c.causeAt(index, members, odd, es))
 		}
@@ -286,7 +288,7 @@ func (c *comparison) causesAt(index uint64, members []int, es []effects) []*caus
 func (c *comparison) causeAt(index uint64, members, odd []int, es []effects) *cause {
 	first := es[odd[0]].odd()
 	k := &cause{layer: LayerApply, index: index, odd: odd, outcome: first.Outcome, again: es[odd[0]].repeated()}
-	if k.stored(es) {
+	if es[odd[0]].stored() {
 		k.layer = LayerStorage
 	}
 	// Those that followed the rules from their own state agree with each other, whatever that led to.
@@ -350,24 +352,17 @@ func (e *effects) repeated() bool {
 	return slices.ContainsFunc(e.steps, func(s *align.Step) bool { return s.Again && s.Revision > 0 })
 }
 
-// stored tells whether the entry had its effect everywhere, and only what is stored of it differs.
-func (k *cause) stored(es []effects) bool {
-	for _, i := range k.odd {
-		s := es[i].odd()
-		switch {
-		case s.Again:
-			return false
-		case s.Outcome == align.Altered, s.Outcome == align.Lost:
-		case s.Outcome == align.Partial:
-			// A transaction that stopped halfway left the first part. Anything else that is missing was written once.
-			if len(es[i].rows) > 0 && isPrefix(es[i].rows) && isTxn(s) {
-				return false
-			}
-		default:
-			return false
-		}
+// stored tells whether an entry had its effect on a member, and only what is stored of it differs.
+func (e *effects) stored() bool {
+	switch s := e.odd(); {
+	case s.Again:
+		return false
+	case s.Outcome == align.Partial:
+		// A transaction that stopped halfway left the first part. Anything else that is missing was written once.
+		return len(e.rows) == 0 || !isPrefix(e.rows) || !isTxn(s)
+	default:
+		return s.Outcome == align.Altered || s.Outcome == align.Lost
 	}
-	return true
 }
 
 func isPrefix(rows []mvcc.Row) bool {

@@ -153,4 +153,5 @@ var regressions = []struct {
 	{19433, "a flipped row on one member and a second application on another told as one cause, and as widely"},
 	{10606, "an auth entry left out on one member, hidden by a raised auth revision on the other"},
 	{17832, "an auth entry left out on a member whose tables are of another moment, with nothing refused in consequence"},
+	{11668, "a flipped row told as a consequence of a lost tail on the other member"},
 }
