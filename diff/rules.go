@@ -114,7 +114,7 @@ func (c *comparison) extent(like []*cause) []uint64 {
 	for _, o := range c.origins(k, k.index) {
 		r := o.rule()
 		all := c.ruleExtent(odd, k.index, departs, r)
-		if n := len(all); n >= least && n >= len(best) && (n >= minOrigin || c.holds(odd, k, k.index, o)) {
+		if n := len(all); n >= least && n >= len(best) && c.holds(odd, k, all, o) {
 			best, k.rule = all, &r
 		}
 	}
@@ -223,11 +223,16 @@ func (c *comparison) origins(k *cause, index uint64) (all []*origin) {
 		if !t.on {
 			end = max(end, h.nextOfAlarm(t.index)) // others may go on and off meanwhile
 		}
-		if t.index == 0 || t.index > index || index > end || end > c.ms[i].DB.Tables.ConsistentIndex || t.on != (k.outcome == align.Permitted) {
+		if t.index == 0 || t.index > index || index > end || t.on != (k.outcome == align.Permitted) {
 			continue
 		}
-		if tables := (&tableLog{h: h, tables: c.ms[i].DB.Tables, whole: c.whole(i), from: t.index}); !tables.alarmsAfter(tables.tables.ConsistentIndex) {
+		tables := &tableLog{h: h, tables: c.ms[i].DB.Tables, whole: c.whole(i), from: t.index}
+		kept := tables.alarmsAfter(tables.tables.ConsistentIndex)
+		switch {
+		case end <= tables.tables.ConsistentIndex && !kept:
 			continue // what ended it has not had its effect either
+		case end > tables.tables.ConsistentIndex && (kept || !tables.alarmsAfter(t.index-1) || c.alarmsComparable(i)):
+			continue // its own table does not show that it had none, or those of others show it
 		}
 		o := &origin{index: t.index, end: end, refuses: t}
 		if !t.on && n > 0 {
@@ -236,6 +241,12 @@ func (c *comparison) origins(k *cause, index uint64) (all []*origin) {
 		all = append(all, o)
 	}
 	return all
+}
+
+// alarmsComparable tells whether the alarms of a member are compared with those of others.
+func (c *comparison) alarmsComparable(i int) bool {
+	in := c.comparable("", func(h *history) []uint64 { return h.alarms })
+	return len(in) > 1 && slices.Contains(in, i)
 }
 
 // mayOriginate finds earlier entries that may have been left out instead of a cause's only one, which led to what became of
@@ -249,7 +260,7 @@ func (c *comparison) mayOriginate(k *cause) {
 		if k.outcome == align.Refused && !k.again {
 			for _, x := range append(c.doubles(k, i), k.index) {
 				for _, o := range c.origins(k, x) {
-					if c.holds(i, k, x, o) {
+					if c.holds(i, k, []uint64{x}, o) {
 						may = append(may, o.index)
 					}
 				}
@@ -273,15 +284,18 @@ func (c *comparison) mayOriginate(k *cause) {
 	}
 }
 
-// holds tells whether on member i no other entry but a cause's, or the one that may be meant instead, met another fate than
-// it should if an origin is its reason.
-func (c *comparison) holds(i int, k *cause, index uint64, o *origin) bool {
+// holds tells whether on member i no other entries but a cause's, or those that may be meant instead, met another fate than
+// they should if an origin is their reason.
+func (c *comparison) holds(i int, k *cause, entries []uint64, o *origin) bool {
 	rev, r := c.traces[i].startRevision(), o.rule()
-	q := c.request(i, index)
+	if len(entries) == 0 {
+		return false
+	}
+	q := c.request(i, entries[0])
 	ok := q != nil && (o.lease != 0 || r.hits(q))
 	c.traces[i].steps(func(s *align.Step) {
 		rev = max(rev, s.Revision)
-		if !ok || s.Index <= o.index || s.Index >= o.end || s.Index == index {
+		if !ok || s.Index <= o.index || s.Index >= o.end || slices.Contains(entries, s.Index) {
 			return
 		}
 		e := find(c.views[i].entries, s.Index)
@@ -290,7 +304,7 @@ func (c *comparison) holds(i int, k *cause, index uint64, o *origin) bool {
 		case o.lease != 0:
 			ok = !c.leased(i, s, o.lease)
 		case r.hits(e.Request()):
-			ok = made == (k.outcome == align.Permitted)
+			ok = made == (k.outcome == align.Permitted) || !made && c.auths[i].on(s.Index) // permissions may refuse it
 		}
 	})
 	return ok

@@ -154,4 +154,6 @@ var regressions = []struct {
 	{10606, "an auth entry left out on one member, hidden by a raised auth revision on the other"},
 	{17832, "an auth entry left out on a member whose tables are of another moment, with nothing refused in consequence"},
 	{11668, "a flipped row told as a consequence of a lost tail on the other member"},
+	{16943, "a replay that ends an alarm told as an alarm without effect, though it refused an entry in between"},
+	{19165, "an alarm left out by a member that stopped right behind the entry which it should have refused"},
 }
