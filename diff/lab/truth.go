@@ -139,6 +139,12 @@ func (m *maker) parted(t *Truth) {
 					p.Unknown = append(p.Unknown, x.Label)
 				}
 			}
+			if f.Kind == Fork && p.Index > 0 && !slices.ContainsFunc(m.c.Members, func(x *Member) bool {
+				return f.on(slices.Index(m.c.Members, x)) == f.on(p.Fault.Members[0]) && x.holds(p.Index)
+			}) {
+				// The other side's log does not say what this side's entry asked for.
+				p.Required, p.Named, p.why = false, false, "its side of the fork holds no such entry"
+			}
 		}
 	}
 }
