@@ -24,16 +24,28 @@ func (c *comparison) compareTables() {
 	c.compareMembership()
 }
 
-// comparable lists the members whose table shows all entries of a kind that any member has applied: those whose
-// consistent index is not below the last one. Up to 3.4 a table may be ahead of the consistent index, which is saved with
-// keys only, so that entries above it may or may not show. It notes the table if members are left out.
+// comparable lists the members whose table can be compared, and notes the table if members are left out.
 func (c *comparison) comparable(name string, list func(h *history) []uint64) []int {
+	in, why := c.upToDate(list)
+	if len(why) > 0 {
+		c.notCompared(name, strings.Join(why, "; "))
+	}
+	return in
+}
+
+func (c *comparison) notCompared(name, why string) {
+	c.doc.NotCompared = append(c.doc.NotCompared, name)
+	c.doc.NotComparedWhy = append(c.doc.NotComparedWhy, name+": "+why)
+}
+
+// upToDate lists the members whose table shows all entries of a kind that any member has applied: those whose consistent
+// index is not below the last one. Up to 3.4 a table may be ahead of the consistent index, which is saved with keys only, so
+// that entries above it may or may not show. It says why the others are left out.
+func (c *comparison) upToDate(list func(h *history) []uint64) (in []int, why []string) {
 	var highest uint64
 	for _, m := range c.ms {
 		highest = max(highest, m.DB.Tables.ConsistentIndex)
 	}
-	var in []int
-	var why []string
 	for i, m := range c.ms {
 		if !m.DB.Whole { // a row that is missing because of damage is no difference
 			why = append(why, m.Label+" cannot all be read")
@@ -52,11 +64,7 @@ func (c *comparison) comparable(name string, list func(h *history) []uint64) []i
 		}
 		why = append(why, fmt.Sprintf("%s may not have applied entry %d, which changes it", m.Label, list(c.views[i])[lacks]))
 	}
-	if len(why) > 0 && name != "" {
-		c.doc.NotCompared = append(c.doc.NotCompared, name)
-		c.doc.NotComparedWhy = append(c.doc.NotComparedWhy, name+": "+strings.Join(why, "; "))
-	}
-	return in
+	return in, why
 }
 
 // unknownEntry is the first entry between member i's consistent index and that of the member of the same history that has
@@ -96,20 +104,24 @@ func (c *comparison) compareLeases() {
 		}
 	}
 	ids := slices.SortedFunc(maps.Keys(all), func(a, b int64) int { return cmp.Compare(uint64(a), uint64(b)) })
+	var open []int64 // leases that not all members hold, which may be right
+	var because []string
 	for _, id := range ids {
-		members := c.comparable("", func(h *history) []uint64 {
+		members, why := c.upToDate(func(h *history) []uint64 {
 			var at []uint64
 			for _, ev := range h.leases[id] {
 				at = append(at, ev.index)
 			}
 			return at
 		})
-		groups := groupsOf(members, func(i, j int) bool {
-			_, a := tables[i][id]
-			_, b := tables[j][id]
-			return a == b
-		})
+		has := func(i int) bool { _, ok := tables[i][id]; return ok }
+		groups := groupsOf(members, func(i, j int) bool { return has(i) == has(j) })
 		if len(groups) < 2 {
+			if slices.ContainsFunc(tables, func(t map[int64]schema.LeaseRecord) bool { _, ok := t[id]; return ok != has(0) }) {
+				if open = append(open, id); len(open) == 1 {
+					because = why
+				}
+			}
 			continue
 		}
 		c.doc.Counts.LeasesDiffering++
@@ -120,6 +132,13 @@ func (c *comparison) compareLeases() {
 		}
 		c.doc.Leases = append(c.doc.Leases, d)
 		c.leaseCause(id, groups, tables)
+	}
+	if len(open) > 0 {
+		what := "one that not all members hold,"
+		if len(open) > 1 {
+			what = fmt.Sprintf("%d that not all members hold, of which the first is", len(open))
+		}
+		c.notCompared("leases", fmt.Sprintf("%s %s: %s", what, ID(uint64(open[0])), strings.Join(because, "; ")))
 	}
 }
 

@@ -357,5 +357,8 @@ func (c *Case) leases(r *Result, d *diff.Document) {
 		if must && !got[id] {
 			r.fail("leases", "%016x differs, and is not listed", id)
 		}
+		if !got[id] && !slices.Contains(d.NotCompared, "leases") {
+			r.fail("leases", "%016x differs, and is neither listed nor left out", id)
+		}
 	}
 }
