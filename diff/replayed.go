@@ -34,6 +34,8 @@ type state struct {
 type would struct {
 	want []align.Change
 	same bool // as the next revision holds
+	// doubted is true if it had no effect, perhaps for permissions that are not known.
+	doubted bool
 }
 
 // maxBegun is how far around what was applied again others are looked for.
@@ -127,15 +129,20 @@ func (r *replayed) begins() (first, last uint64) {
 // to where member i is then at a revision, 0 if the rows are not the same then.
 func (r *replayed) twice(u, v int, at int64) (first uint64) {
 	turned := false
+	let := map[write]bool{} // whether it was let pass
 	for n := u; n <= v; n++ {
 		// Permissions and alarms are as the last entry left them, until one that changes them is applied again.
 		time := r.steps[v].Index + 1
 		if turned {
 			time = r.steps[n].Index
 		}
-		turned = turned || r.kinds[n].turns
+		if r.kinds[n].turns {
+			turned = true
+			clear(let)
+		}
+		before := at
 		made, ok := r.apply(n, time, &at, true)
-		if !ok {
+		if !ok || !r.sameFor(let, n, before, made) {
 			return 0
 		}
 		if made && first == 0 {
@@ -154,6 +161,34 @@ func (r *replayed) twice(u, v int, at int64) (first uint64) {
 		return 0
 	}
 	return first
+}
+
+// write is what permissions are asked for, of a user whose request was checked at an auth revision.
+type write struct {
+	user     string
+	revision uint64
+	key      string
+}
+
+// sameFor notes which writes an entry made, or was kept from by permissions that are not known, and tells whether those
+// before of the same user on the same keys came out likewise.
+func (r *replayed) sameFor(let map[write]bool, n int, at int64, made bool) bool {
+	w := r.would[state{n, at}]
+	if !made && !w.doubted {
+		return true
+	}
+	q := r.c.request(r.i, r.steps[n].Index)
+	if q == nil {
+		return true
+	}
+	for _, ch := range w.want {
+		x := write{q.User, q.AuthRevision, ch.Key}
+		if was, known := let[x]; known && was != made {
+			return false
+		}
+		let[x] = made
+	}
+	return true
 }
 
 // apply tells whether an entry, at the time of one, made the revision behind at, and moves at there. It is not ok if it
@@ -177,6 +212,8 @@ func (r *replayed) apply(n int, time uint64, at *int64, again bool) (made, ok bo
 		return false, true
 	}
 	judged := in.Judge(time, e.Request(), w.want, func(lease int64) []string { return in.Index.Attached(lease, *at) })
+	w.doubted = judged == align.Doubtful && again && !w.same
+	r.would[state{n, *at}] = w
 	switch {
 	case judged == align.Denied:
 		return false, true
@@ -184,7 +221,7 @@ func (r *replayed) apply(n int, time uint64, at *int64, again bool) (made, ok bo
 		*at++
 		return true, true
 	}
-	return false, judged == align.Doubtful && again
+	return false, w.doubted
 }
 
 // auth is the auth entry that the auth tables show to have been applied again, 0 if there is none.

@@ -109,9 +109,16 @@ func tellAll(d *diff.Document) string {
 // parting looks for the divergence that tells a parting.
 func (c *Case) parting(r *Result, d *diff.Document, n int, p *Parting, used []bool) {
 	told := func(v diff.Divergence) bool { return p.toldBy(&v) }
-	best := unused(d.Divergences, used, func(v diff.Divergence) bool { return told(v) && slices.Contains(p.Layers, string(v.Layer)) })
-	if best < 0 {
-		best = unused(d.Divergences, used, told)
+	best := -1
+	// By what is told of an entry rather than without one, and in a layer of its own rather than in another.
+	for _, at := range []bool{true, false} {
+		for _, own := range []bool{true, false} {
+			if best < 0 {
+				best = unused(d.Divergences, used, func(v diff.Divergence) bool {
+					return told(v) && (!at || v.Entry != nil || v.EntryInterval != nil) && (!own || slices.Contains(p.Layers, string(v.Layer)))
+				})
+			}
+		}
 	}
 	if p.Purged && p.Revision == 0 {
 		// It made no revision: its table tells.

@@ -156,4 +156,6 @@ var regressions = []struct {
 	{11668, "a flipped row told as a consequence of a lost tail on the other member"},
 	{16943, "a replay that ends an alarm told as an alarm without effect, though it refused an entry in between"},
 	{19165, "an alarm left out by a member that stopped right behind the entry which it should have refused"},
+	{3839, "an entry applied twice told as any of several, of which some were let pass and others of the same user on the same key not"},
+	{8403, "the oracle took what is told of another fault's revision for that of a purged entry"},
 }
