@@ -155,6 +155,9 @@ func snapFinding(name string, err error) finding.Finding {
 	return finding.New("snap-unreadable", finding.Error, name, "%v", err)
 }
 
+// maxParts bounds in how many parts a db is read: each takes a byte of memory for every page.
+const maxParts = 4
+
 func (m *Member) readDB(f *evidence.File, opts Options) {
 	if f == nil {
 		m.Findings = append(m.Findings, finding.New("db-missing", finding.Error, "member/snap/db", "no db file").Lost())
@@ -178,7 +181,7 @@ func (m *Member) readDB(f *evidence.File, opts Options) {
 		rows.progress.show = func(done int) { opts.Progress("reading "+m.Label, min(done, total), total) }
 		defer opts.Progress("reading "+m.Label, total, total)
 	}
-	report := db.CheckLeaves(rows, runtime.GOMAXPROCS(0), func(fs []func()) {
+	report := db.CheckLeaves(rows, min(runtime.GOMAXPROCS(0), maxParts), func(fs []func()) {
 		var g evidence.Group
 		for _, read := range fs {
 			g.Go(f.Name, read)
