@@ -35,7 +35,8 @@ func newLeaseLog(events map[int64][]leaseEvent, leases []schema.LeaseRecord, who
 // state tells whether a lease exists when an entry is applied: Allowed if it does, Denied if not. A lease is missing once
 // it was revoked, or if the whole log never granted it; but one that the table still holds with no later grant was not
 // revoked on this member, whatever the log asked, and one that it does not hold though it was granted and not revoked may
-// never have been there. Where auth was on, permissions may have refused a revocation.
+// never have been there. Where auth was on, permissions may have refused a revocation, if it is not the last thing that
+// befell a lease which is gone in the end.
 func (l *leaseLog) state(lease int64, index uint64, authOn func(index uint64) bool) align.Judgement {
 	var last leaseEvent
 	known, regranted, revoked := false, false, false
@@ -57,10 +58,10 @@ func (l *leaseLog) state(lease int64, index uint64, authOn func(index uint64) bo
 		return align.Denied
 	case !known:
 		return align.Doubtful
-	case !last.grant && authOn(last.index):
+	case !last.grant && authOn(last.index) && (revoked || regranted):
 		return align.Doubtful
 	case !last.grant:
-		return align.Denied
+		return align.Denied // nothing behind it can have taken the lease from the table
 	case !revoked && !regranted:
 		return align.Doubtful
 	}
