@@ -31,6 +31,8 @@ type fork struct {
 	// first is index, or the entry behind the last one that both sides are known to share: where the log of one begins with
 	// another entry than the other's, they may have parted anywhere before.
 	first uint64
+	// sides are groups, with members whose logs end before the index but where members may have parted already.
+	sides [][]int
 }
 
 // logs relates the logs of several members.
@@ -131,10 +133,11 @@ func (l *logs) split(ms []*inspect.Member, have, at []int, index uint64, next in
 		if len(groups) < 2 {
 			continue
 		}
-		c := l.latecomers(ms, h, index, groups)
-		l.forks = append(l.forks, fork{index: index, groups: c, first: l.firstParted(ms, index, c)})
-		groups = c
-		for _, g := range groups[1:] {
+		f := fork{index: index, groups: l.latecomers(ms, h, index, groups)}
+		f.first = l.firstParted(ms, index, f.groups)
+		f.sides = l.early(ms, h, &f)
+		l.forks = append(l.forks, f)
+		for _, g := range f.sides[1:] {
 			for _, i := range g {
 				l.history[i] = next
 			}
@@ -153,6 +156,12 @@ func (l *logs) firstParted(ms []*inspect.Member, index uint64, groups [][]int) u
 			for _, i := range g {
 				for _, j := range h {
 					shared = max(shared, l.shared(ms, i, j, index))
+					// Or by way of another one that ends before.
+					for k := range ms {
+						if k != i && k != j {
+							shared = max(shared, min(l.shared(ms, i, k, index), l.shared(ms, k, j, index)))
+						}
+					}
 				}
 			}
 			first = min(first, shared+1)
@@ -207,6 +216,28 @@ func (l *logs) latecomers(ms []*inspect.Member, history int, index uint64, group
 	return out
 }
 
+// early adds members whose log ends before a fork to the side whose entries they share, if the sides may have parted
+// before that entry.
+func (l *logs) early(ms []*inspect.Member, history int, f *fork) [][]int {
+	out := make([][]int, len(f.groups))
+	for k, g := range f.groups {
+		out[k] = slices.Clone(g)
+	}
+	for i := range ms {
+		if l.history[i] != history || slices.ContainsFunc(f.groups, func(g []int) bool { return slices.Contains(g, i) }) {
+			continue
+		}
+		k := slices.IndexFunc(f.groups, func(g []int) bool {
+			return slices.ContainsFunc(g, func(j int) bool { return l.shared(ms, i, j, f.index) >= f.first })
+		})
+		if k >= 0 {
+			out[k] = append(out[k], i)
+			slices.Sort(out[k])
+		}
+	}
+	return out
+}
+
 // likest is the side of a fork whose rows contradict a member's own least, for logs that are the same again behind one
 // entry that was tampered with: the log of a member that begins later does not say what it held there.
 func likest(ms []*inspect.Member, i int, groups [][]int, sides []int) int {
@@ -252,8 +283,8 @@ func sameEntry(a, b *raftlog.Entry) bool {
 // parted is the first index at which members i and j may hold different entries, the highest index there is if none.
 func (l *logs) parted(i, j int) uint64 {
 	for _, f := range l.forks {
-		gi := slices.IndexFunc(f.groups, func(g []int) bool { return slices.Contains(g, i) })
-		gj := slices.IndexFunc(f.groups, func(g []int) bool { return slices.Contains(g, j) })
+		gi := slices.IndexFunc(f.sides, func(g []int) bool { return slices.Contains(g, i) })
+		gj := slices.IndexFunc(f.sides, func(g []int) bool { return slices.Contains(g, j) })
 		if gi >= 0 && gj >= 0 && gi != gj {
 			return f.first
 		}
