@@ -448,10 +448,25 @@ func (c *comparison) asGood(i, first int, alone []*align.Alignment) bool {
 }
 
 // alignInOrder aligns every member after those before it, not behind the floors, and returns what all that is odd about
-// them costs.
+// them costs. Where members that hold the same would begin with the same entry at different revisions, each of these is
+// tried for all of them.
 func (c *comparison) alignInOrder(order []int, alone []*align.Alignment, floors map[floor]uint64) (cost int) {
 	c.floors, c.begins = map[floor]uint64{}, nil
 	maps.Copy(c.floors, floors)
+	cost = c.alignFrom(order, alone)
+	traces := c.traces
+	for _, begins := range c.beginnings() {
+		c.begins, c.traces = begins, make([]*trace, len(c.ms))
+		if n := c.alignFrom(order, alone); n < cost {
+			cost, traces = n, c.traces
+		}
+	}
+	c.traces = traces
+	return cost
+}
+
+// alignFrom is alignInOrder with the beginnings that are known.
+func (c *comparison) alignFrom(order []int, alone []*align.Alignment) (cost int) {
 	for again := true; again; {
 		again, cost = false, 0
 		doubted := map[int]map[uint64]bool{} // of each history
@@ -464,7 +479,6 @@ func (c *comparison) alignInOrder(order []int, alone []*align.Alignment, floors 
 				cost += costParted
 			}
 		}
-		again = again || c.begins == nil && c.beginAlike()
 	}
 	for n := range c.parts {
 		if c.partedBefore(&c.parts[n]) {
@@ -663,7 +677,7 @@ func (c *comparison) traceAfter(i int, others []int, alone *align.Alignment) *tr
 	}
 	shares := best != nil
 	for _, j := range others {
-		if t := c.resumedBehind(i, j); t != nil && (best == nil || t.total() <= best.total()) {
+		if t := c.resumedBehind(i, j); t != nil && (best == nil || cmp.Or(cmp.Compare(t.total(), best.total()), cmp.Compare(t.Cost, best.Cost)) <= 0) {
 			best = t
 		}
 	}
@@ -704,10 +718,10 @@ func (c *comparison) sameNumber(i, j int) bool {
 // there with different entries: that something else befell one of them before, of which nothing is left to show it.
 const costParted = 27
 
-// beginAlike looks for members whose logs begin with the same entry, and that are said to have come there with different
-// revisions although they hold the same: something unknown would have befallen one of them before. It makes them begin
-// with the same one, if that explains all of them better.
-func (c *comparison) beginAlike() bool {
+// beginnings looks for members whose logs begin with the same entry, and that are said to have come there with different
+// revisions although they hold the same: something unknown would have befallen one of them before. It returns where all of
+// them would begin with each of these revisions.
+func (c *comparison) beginnings() (all []map[int]align.From) {
 	var members []int
 	starts := map[int64]bool{}
 	parted := false
@@ -723,46 +737,18 @@ func (c *comparison) beginAlike() bool {
 		starts[t.startRevision()] = true
 	}
 	if !parted {
-		return false
+		return nil
 	}
-	var best map[int]align.From
-	least := math.MaxInt
 	for _, s := range slices.Sorted(maps.Keys(starts)) {
-		total, begins := 0, map[int]align.From{}
-		for _, p := range c.parts {
-			if p.revision <= s {
-				total += costParted // no entry explains these rows then
-			}
-		}
-		costs := map[int]int{}
+		begins := map[int]align.From{}
 		for _, i := range members {
-			t := c.traces[i]
-			cost := t.total()
-			if t.startRevision() != s {
-				cost += costParted
-				in := c.inputs[i]
-				in.From = &align.From{Index: t.first() - 1, Revision: s}
-				if s >= in.Compact && s <= c.last[i] {
-					if n := align.Align(in).Cost; n < cost {
-						cost, begins[i] = n, *in.From
-					}
-				}
+			if s >= c.inputs[i].Compact && s <= c.last[i] {
+				begins[i] = align.From{Index: c.traces[i].first() - 1, Revision: s}
 			}
-			// What befell another one that holds the same befell this one, too.
-			costs[i] = cost
-			for j, o := range costs {
-				if j != i && c.agreed(i, j) == min(c.last[i], c.last[j]) {
-					cost = min(cost, max(costs[i]-o, 0))
-				}
-			}
-			total += cost
 		}
-		if total < least {
-			least, best = total, begins
-		}
+		all = append(all, begins)
 	}
-	c.begins = best
-	return len(best) > 0
+	return all
 }
 
 // resumed aligns member i behind a place of member j's alignment.

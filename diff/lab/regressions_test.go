@@ -158,4 +158,7 @@ var regressions = []struct {
 	{19165, "an alarm left out by a member that stopped right behind the entry which it should have refused"},
 	{3839, "an entry applied twice told as any of several, of which some were let pass and others of the same user on the same key not"},
 	{8403, "the oracle took what is told of another fault's revision for that of a purged entry"},
+	{34752, "a member whose log ends before a fork is seen, put on both sides of it"},
+	{35018, "a revision without an entry on two members, told as an entry without effect on the third"},
+	{35675, "a request that wants a lease which was revoked while auth was on told as refused without reason"},
 }
