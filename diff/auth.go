@@ -32,6 +32,7 @@ func (c *comparison) compareAuth() {
 		}
 		return
 	}
+	c.joinAstray(k)
 	if x := c.authParted(k); x != nil {
 		c.followAuth(x)
 	}
@@ -85,6 +86,37 @@ func (c *comparison) authApart(k *cause) []*cause {
 	}
 	c.causes = slices.DeleteFunc(c.causes, func(x *cause) bool { return x == k })
 	return apart
+}
+
+// joinAstray puts members whose tables are of another moment to those that left out the same entry, or applied the same again,
+// by their own logs: what can be told of some of them holds for all.
+func (c *comparison) joinAstray(k *cause) {
+	for i, a := range c.auths {
+		if !c.authAstray(i) || slices.Contains(slices.Concat(k.groups...), i) {
+			continue
+		}
+		for n, g := range k.groups {
+			o := c.auths[g[0]]
+			shared := func(t *authz.Timeline) bool {
+				return slices.ContainsFunc(a.all(), t.SameOdd) && slices.ContainsFunc(o.all(), t.SameOdd)
+			}
+			if !c.authAstray(g[0]) || !slices.ContainsFunc(a.all(), shared) {
+				continue
+			}
+			k.groups[n] = slices.Sorted(slices.Values(append(slices.Clone(g), i)))
+			var only []*authz.Timeline
+			for _, t := range o.all() {
+				if shared(t) {
+					only = append(only, t)
+				}
+			}
+			for _, j := range k.groups[n] {
+				c.auths[j].keep(only)
+			}
+			break
+		}
+	}
+	sortGroups(k.groups)
 }
 
 // authAstray tells whether the auth tables of a member are those that its log leads to with one thing gone wrong.
@@ -227,29 +259,30 @@ func (c *comparison) ruled(odd []int, index uint64) *cause {
 	return c.causes[n]
 }
 
-// withoutKeys leaves out rows of auth entries with one among them that would have changed a key once more: had these been
-// applied again, that would show.
+// withoutKeys leaves out rows of entries with one among them that would have changed a key once more: had these been applied
+// again, that would show.
 func (c *comparison) withoutKeys(k *cause, a *auth) {
 	all := slices.DeleteFunc(append([]*authz.Timeline{a.timeline}, a.others...), func(t *authz.Timeline) bool {
-		return t.Row && c.wouldWrite(k.odd[0], t.Odd, t.Last)
+		return t.Again && t.Last > t.Odd && c.wouldWrite(k.odd[0], t)
 	})
 	if len(all) > 0 {
 		a.timeline, a.others = all[0], all[1:]
 	}
 }
 
-// wouldWrite tells whether some entries would have made a revision if member i had applied them again behind the last of
-// them, which it did not.
-func (c *comparison) wouldWrite(i int, first, last uint64) bool {
+// wouldWrite tells whether the entries that a timeline says were applied again would have made a revision on member i, with
+// permissions as they were behind them, which none did.
+func (c *comparison) wouldWrite(i int, t *authz.Timeline) bool {
 	would, did := false, false
-	at := c.revisionAt(i, last)
+	at, behind := c.revisionAt(i, t.Last), t.At(t.Last+1)
 	c.traces[i].steps(func(s *align.Step) {
-		if s.Index < first || s.Index > last || s.Revision == 0 {
+		if s.Index < t.Odd || s.Index > t.Last || s.Revision == 0 {
 			return
 		}
 		e := find(c.views[i].entries, s.Index)
 		did = did || s.Again
-		would = would || e != nil && s.Outcome == align.Applied && len(c.inputs[i].Predict(e, at)) > 0
+		would = would || e != nil && s.Outcome == align.Applied && len(c.inputs[i].Predict(e, at)) > 0 &&
+			!behind.Denies(e.Request(), func(lease int64) []string { return c.inputs[i].Index.Attached(lease, at) })
 	})
 	return would && !did
 }
@@ -297,7 +330,7 @@ func (c *comparison) authMissing(k *cause) bool {
 				applied = append(applied, w)
 			}
 		}
-		one, from := authz.Missing(applied, lacks, has)
+		one, from := authz.Missing(c.views[g[0]].authBefore(applied, has), applied, lacks, has)
 		what := "the entry"
 		switch {
 		case from > 0:
@@ -317,6 +350,56 @@ func (c *comparison) authMissing(k *cause) bool {
 		return true
 	}
 	return false
+}
+
+// authBefore is the auth store before the first of some auth entries, which are all that a db has applied since. nil if that is
+// not to be told, or requests were checked at higher auth revisions than it had then.
+func (h *history) authBefore(writes []authz.Write, t *schema.Tables) *authz.State {
+	if len(writes) == 0 {
+		return nil
+	}
+	s := authz.Before(writes, t, func(n int) bool {
+		next := t.ConsistentIndex
+		if n+1 < len(writes) {
+			next = writes[n+1].Index - 1
+		}
+		return !h.uncounted(writes[n].Index, next)
+	})
+	if s == nil || s.Revision < h.checkedAt(writes[0].Index) {
+		return nil
+	}
+	end := s.Clone()
+	for n, w := range writes {
+		if end.Apply(w.Request); n+1 < len(writes) && end.Revision < h.checkedAt(writes[n+1].Index) {
+			return nil
+		}
+	}
+	return s
+}
+
+// uncounted tells whether the requests behind an auth entry, up to another entry, were checked at no higher auth revision than
+// those before.
+func (h *history) uncounted(index, last uint64) bool {
+	was := h.checkedAt(index)
+	if was == 0 || h.checkedAt(last) > was {
+		return false
+	}
+	n, _ := slices.BinarySearchFunc(h.entries, index+1, func(e align.Entry, x uint64) int { return cmp.Compare(e.Index, x) })
+	for ; n < len(h.entries) && h.entries[n].Index <= last; n++ {
+		if r := h.entries[n].Request(); r.User != "" && r.AuthRevision == was {
+			return true
+		}
+	}
+	return false
+}
+
+// checkedAt is the highest auth revision that a request up to an entry was checked at.
+func (h *history) checkedAt(index uint64) uint64 {
+	n, _ := slices.BinarySearchFunc(h.checked, index+1, func(t checked, x uint64) int { return cmp.Compare(t.index, x) })
+	if n == 0 {
+		return 0
+	}
+	return h.checked[n-1].revision
 }
 
 // isAuthWrite tells whether a request changes the auth tables.

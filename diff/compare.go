@@ -378,7 +378,7 @@ func (c *comparison) align() {
 	index := c.indexer()
 	c.each(func(i int) {
 		c.inputs[i] = c.input(i, index(i))
-		c.auths[i].settle(func() int { return align.Align(c.inputs[i]).Cost })
+		c.auths[i].settle(func() *align.Alignment { return align.Align(c.inputs[i]) })
 	})
 	cost, alone := make([]int, len(c.ms)), make([]*align.Alignment, len(c.ms))
 	if c.disagree() {

@@ -22,6 +22,7 @@ type auth struct {
 	before   bool
 	settled  *authz.State // the tables, nil if they do not tell what held behind the last write
 	last     uint64       // write
+	late     func(made, refused uint64) []*authz.Timeline
 }
 
 // state is what an entry meets, nil if that is not known.
@@ -41,6 +42,14 @@ func (a *auth) all() []*authz.Timeline {
 		return nil
 	}
 	return append([]*authz.Timeline{a.timeline}, a.others...)
+}
+
+// keep leaves the timelines in which the same is odd as in one of some.
+func (a *auth) keep(only []*authz.Timeline) {
+	all := slices.DeleteFunc(a.all(), func(t *authz.Timeline) bool { return !slices.ContainsFunc(only, t.SameOdd) })
+	if len(all) > 0 {
+		a.timeline, a.others = all[0], all[1:]
+	}
 }
 
 // may tells whether an entry may have met a state.
@@ -86,6 +95,14 @@ func (c *comparison) authOf(i int) *auth {
 		}
 		if len(all) > 0 && all[0].Again {
 			a.plain = authz.Plain(applied)
+			a.late = func(made, refused uint64) (all []*authz.Timeline) {
+				for _, w := range applied {
+					if made < w.Index && w.Index < refused {
+						all = append(all, authz.Late(applied, m.DB.Tables, w.Index)...)
+					}
+				}
+				return append(all, authz.Late(applied, m.DB.Tables, refused)...)
+			}
 		}
 		if len(all) == 1 && all[0].Odd == 0 {
 			a.detours = authz.Detours(applied, m.DB.Tables)
@@ -154,8 +171,10 @@ const costEdited = 40
 
 // settle takes those of several timelines that explain the rows best: an odd write that should have led to requests that
 // are refused, or are not, is none. Where the rows are better explained without any, the tables were changed otherwise.
-func (a *auth) settle(cost func() int) {
+func (a *auth) settle(run func() *align.Alignment) {
+	cost := func() int { return run().Cost }
 	a.detour(cost)
+	a.delay(run)
 	if a.plain == nil && len(a.others) == 0 || len(a.others) >= maxTimelines {
 		return
 	}
@@ -170,6 +189,7 @@ func (a *auth) settle(cost func() int) {
 			best = append(best, t)
 		}
 	}
+	slices.SortStableFunc(best, func(t, o *authz.Timeline) int { return cmp.Compare(t.Odd, o.Odd) })
 	a.timeline, a.others = best[0], best[1:]
 	if a.plain != nil && least > 0 {
 		t := a.timeline
@@ -179,6 +199,30 @@ func (a *auth) settle(cost func() int) {
 		}
 		a.timeline = t
 	}
+}
+
+// maxDelayed bounds before how many refused requests auth entries may have been applied again.
+const maxDelayed = 8
+
+// delay adds the timelines in which what was applied again was so with entries behind it, between one that made a revision and
+// the next request that was refused, perhaps because of it.
+func (a *auth) delay(run func() *align.Alignment) {
+	if a.plain == nil {
+		return
+	}
+	t := a.timeline
+	a.timeline = a.plain
+	made, tried := uint64(0), 0 // made is 0 behind a request that was refused
+	for _, s := range run().Steps {
+		switch {
+		case s.Revision > 0:
+			made = s.Index
+		case s.Outcome == align.Refused && made > 0 && tried < maxDelayed:
+			a.others = append(a.others, a.late(made, s.Index)...)
+			made, tried = 0, tried+1
+		}
+	}
+	a.timeline = t
 }
 
 // maxDetour is the cost of what may as well have gone wrong by itself as because a write of the auth tables was left out:

@@ -4,6 +4,9 @@ import (
 	"cmp"
 	"slices"
 
+	"go.etcd.io/etcd/api/v3/authpb"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
 	"etcd-autopsy/inspect/raftlog"
 	"etcd-autopsy/inspect/schema"
 )
@@ -30,6 +33,11 @@ type Timeline struct {
 func (t *Timeline) At(index uint64) *State {
 	i, _ := slices.BinarySearch(t.indexes, index)
 	return t.states[i]
+}
+
+// SameOdd tells whether the same was left out, or applied again, in another timeline.
+func (t *Timeline) SameOdd(o *Timeline) bool {
+	return t.Odd == o.Odd && t.Again == o.Again && t.Last == o.Last
 }
 
 // Follow applies the writes of a log that begins with the cluster, and returns the timeline if it ends with the tables of
@@ -138,6 +146,40 @@ func replays(writes []Write, tables *schema.Tables) []*Timeline {
 	return all
 }
 
+// Late are the timelines in which a row of writes was applied again just before an entry behind the last of them, and before
+// any further write.
+func Late(writes []Write, tables *schema.Tables, before uint64) (all []*Timeline) {
+	n := 0
+	for n < len(writes) && writes[n].Index < before {
+		n++
+	}
+	t := Plain(writes[:n])
+	for i := n - 1; i >= max(n-maxReplayed, 0); i-- {
+		s := t.last().Clone()
+		if writes[n-1].Index == before-1 || !s.counts(writes[i].Request) {
+			continue // that is a row by itself, or begins with the next one
+		}
+		for _, w := range writes[i:n] {
+			s.Apply(w.Request)
+		}
+		x := &Timeline{
+			indexes: append(slices.Clone(t.indexes), before-1), states: append(slices.Clone(t.states), s),
+			Odd: writes[i].Index, Again: true, Last: before - 1,
+		}
+		if x.then(writes[n:]); x.last().Equal(tables) {
+			all = append(all, x)
+		}
+	}
+	return all
+}
+
+// counts tells whether a request would raise the auth revision.
+func (s *State) counts(r *raftlog.Request) bool {
+	c := s.Clone()
+	c.Apply(r)
+	return c.Revision > s.Revision
+}
+
 // then applies further writes once each.
 func (t *Timeline) then(writes []Write) {
 	for _, w := range writes {
@@ -161,27 +203,115 @@ func only(index uint64, times int) func(*Write) int {
 // maxTail is how many writes are tried as missing in the end.
 const maxTail = 64
 
-// Missing lists the writes that one db may lack and another has, one of them or, failing that, all from the first on:
-// applied to the tables of the one that lacks them they make those of the other.
-func Missing(writes []Write, lacks, has *schema.Tables) (one []uint64, from uint64) {
-	makes := func(ws []Write) bool {
+// Missing lists the writes that one db may lack and another has, one of them or, failing that, all from the first on. before is
+// the state that both met, nil if that is not known: then those that applied to the tables of the one that lacks them make
+// those of the other.
+func Missing(before *State, writes []Write, lacks, has *schema.Tables) (one []uint64, from uint64) {
+	makes := func(first, last int) bool {
 		s := Of(lacks)
-		for _, w := range ws {
+		for _, w := range writes[first:last] {
 			s.Apply(w.Request)
 		}
 		return s.Equal(has)
 	}
+	if before != nil {
+		makes = func(first, last int) bool {
+			s := before.Clone()
+			for _, w := range slices.Concat(writes[:first], writes[last:]) {
+				s.Apply(w.Request)
+			}
+			return s.Equal(lacks)
+		}
+	}
 	for n := range writes {
-		if makes(writes[n : n+1]) {
+		if makes(n, n+1) {
 			one = append(one, writes[n].Index)
 		}
 	}
+	if before == nil && onlyCounted(lacks, has) {
+		return one, 0 // which of those that count were missing cannot be told
+	}
 	for n := len(writes) - 2; len(one) == 0 && n >= max(0, len(writes)-maxTail); n-- {
-		if makes(writes[n:]) {
+		if makes(n, len(writes)) {
 			return nil, writes[n].Index
 		}
 	}
+	if before == nil && len(one) > 0 {
+		one = one[len(one)-1:] // had an earlier one been missing, the last would have made up for it
+	}
 	return one, 0
+}
+
+// onlyCounted tells whether two tables differ in the auth revision only.
+func onlyCounted(a, b *schema.Tables) bool {
+	s := Of(a)
+	s.Revision = max(b.AuthRevision, 1)
+	return s.Equal(b)
+}
+
+// Before is the state before the writes of a log that ends with the tables of a db, nil if that cannot be told. counted tells
+// whether a write raised the auth revision, if what users' requests were checked at shows that it did not. Of what a write
+// has removed only the name is known; it does not matter unless it is asked for.
+func Before(writes []Write, tables *schema.Tables, counted func(n int) bool) *State {
+	s := Of(tables)
+	for n, w := range slices.Backward(writes) {
+		if counted(n) {
+			s.undo(w.Request)
+		}
+	}
+	end := s.Clone()
+	for _, w := range writes {
+		end.Apply(w.Request)
+	}
+	made := end.Revision - s.Revision
+	if max(tables.AuthRevision, 1) <= made {
+		return nil
+	}
+	s.Revision = max(tables.AuthRevision, 1) - made
+	if end.Revision = s.Revision + made; !end.Equal(tables) {
+		return nil
+	}
+	return s
+}
+
+// undo takes back what a request made of a state, if it did change it.
+func (s *State) undo(r *raftlog.Request) {
+	switch in := r.Internal; {
+	case in.GetAuthEnable() != nil:
+		s.Enabled = false
+	case in.GetAuthDisable() != nil:
+		s.Enabled = true
+	case in.GetAuthUserAdd() != nil:
+		delete(s.users, in.AuthUserAdd.Name)
+	case in.GetAuthUserDelete() != nil:
+		add(s.users, in.AuthUserDelete.Name)
+	case in.GetAuthUserGrantRole() != nil:
+		s.setRole(in.AuthUserGrantRole.User, in.AuthUserGrantRole.Role, false)
+	case in.GetAuthUserRevokeRole() != nil:
+		s.setRole(in.AuthUserRevokeRole.Name, in.AuthUserRevokeRole.Role, true)
+	case in.GetAuthRoleAdd() != nil:
+		delete(s.roles, in.AuthRoleAdd.Name)
+	case in.GetAuthRoleDelete() != nil:
+		add(s.roles, in.AuthRoleDelete.Role)
+	case in.GetAuthRoleGrantPermission() != nil:
+		p := in.AuthRoleGrantPermission
+		s.revokePermission(&pb.AuthRoleRevokePermissionRequest{Role: p.Name, Key: p.GetPerm().GetKey(), RangeEnd: p.GetPerm().GetRangeEnd()})
+	case in.GetAuthRoleRevokePermission() != nil:
+		p := in.AuthRoleRevokePermission
+		s.grantPermission(&pb.AuthRoleGrantPermissionRequest{Name: p.Role, Perm: &authpb.Permission{Key: p.Key, RangeEnd: p.RangeEnd}})
+	}
+}
+
+// setRole gives a role to a user, or takes it away.
+func (s *State) setRole(user, role string, has bool) {
+	roles, ok := s.users[user]
+	if !ok {
+		return
+	}
+	if roles = without(roles, role); has {
+		roles = slices.Sorted(slices.Values(append(roles, role)))
+	}
+	s.users[user] = roles
 }
 
 func (t *Timeline) last() *State { return t.states[len(t.states)-1] }

@@ -40,6 +40,11 @@ func (m *maker) alternatives(p *Parting, base *history) error {
 			}
 		}
 		c := canonical(g, h, base)
+		if g.Kind == Replay {
+			if c, err = m.lasting(f, g, h, i); err != nil {
+				return false, err
+			}
+		}
 		wrote := func(e Effect) bool { return e.Index == c && e.After > e.Before }
 		if f.Kind == LostTail && c < p.Index && (c >= f.Index || !slices.ContainsFunc(base.effects, wrote)) {
 			c = p.Index // what was lost before left no trace

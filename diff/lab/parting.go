@@ -462,6 +462,11 @@ func (m *maker) appliedParting(p *Parting) (*Parting, error) {
 		return nil, err
 	}
 	p.Index = canonical(f, x.hist, base)
+	if f.Kind == Replay {
+		if p.Index, err = m.lasting(f, f, x.hist, i); err != nil {
+			return nil, err
+		}
+	}
 	if f.Kind == LostTail {
 		if p.Index, err = m.traced(f, i, base, p.Index); err != nil {
 			return nil, err
@@ -561,6 +566,40 @@ func (m *maker) traced(f *Fault, i int, base *history, index uint64) (uint64, er
 		if same {
 			index = e.Index
 		}
+	}
+	return index, nil
+}
+
+// lasting is the first entry that a replay, instead of a fault, must have applied again to leave what member i holds: what
+// those before it did to a small table others of the replay have undone.
+func (m *maker) lasting(f, g *Fault, h *history, i int) (uint64, error) {
+	index := canonical(g, h, h)
+	seen := map[uint64]bool{}
+	var again []uint64
+	for _, e := range h.effects {
+		in := g.Index <= e.Index && e.Index < g.Index+uint64(g.Count)
+		if in && seen[e.Index] && e.After > e.Before {
+			return index, nil
+		}
+		if in && seen[e.Index] && e.Tables {
+			again = append(again, e.Index)
+		}
+		seen[e.Index] = true
+	}
+	for _, x := range again {
+		if x <= index {
+			continue
+		}
+		h, err := m.rerun(i, func(fs []*Fault) []*Fault {
+			o := g.at(x)
+			o.Count = int(g.Index-x) + g.Count
+			fs[slices.Index(fs, f)] = o
+			return fs
+		})
+		if err != nil || !h.dump.same(m.c.Members[i].hist.clean) {
+			return index, err
+		}
+		index = x
 	}
 	return index, nil
 }
