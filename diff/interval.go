@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"etcd-autopsy/diff/align"
+	"etcd-autopsy/diff/authz"
 	"etcd-autopsy/inspect"
 )
 
@@ -188,7 +189,28 @@ func (c *comparison) reading(k *cause, i int) (first, last uint64) {
 	for _, x := range c.doubles(k, i) {
 		first, last = min(first, x), max(last, x)
 	}
+	if c.bannedFrom(i, last) {
+		first = last
+	}
 	return first, last
+}
+
+// bannedFrom tells whether a user whose request had no effect on member i had asked for the next change of the auth store,
+// which was left out, too, and for nothing in between that had an effect: then all that this user asked for was refused from
+// there on.
+func (c *comparison) bannedFrom(i int, index uint64) bool {
+	q, a := c.request(i, index), c.auths[i]
+	if q == nil || q.User == "" || !c.authAstray(i) || a.timeline.Again || len(a.others) > 0 || a.timeline.Odd < index {
+		return false
+	}
+	user := func(x uint64) bool { r := c.request(i, x); return r != nil && r.User == q.User }
+	served := slices.ContainsFunc(c.views[i].authWrites, func(w authz.Write) bool {
+		return index < w.Index && w.Index < a.timeline.Odd && w.Request.User == q.User && !a.timeline.At(w.Index).As(a.timeline.At(w.Index+1))
+	})
+	c.traces[i].steps(func(s *align.Step) {
+		served = served || index < s.Index && s.Index < a.timeline.Odd && s.Revision > 0 && user(s.Index)
+	})
+	return user(a.timeline.Odd) && !served
 }
 
 // branched is the range of transactions that may have taken the other branch instead of one, so that all others did what

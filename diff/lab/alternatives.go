@@ -84,6 +84,9 @@ func (m *maker) alternatives(p *Parting, base *history) error {
 		// A ban on one request only is one that was skipped.
 		g.Kind, g.Index = Skip, p.Index
 		if same, err := try(&g); err != nil || !same {
+			if err == nil {
+				err = m.inRow(p.Index, x.hist, base, f, try)
+			}
 			return err
 		}
 	}
@@ -121,6 +124,28 @@ func (m *maker) alternatives(p *Parting, base *history) error {
 		return err
 	}
 	return m.neighbours(&g, base, try)
+}
+
+// inRow tries to lose two entries in a row instead of those of a banned user from one on: only more of them show that it was
+// the user.
+func (m *maker) inRow(index uint64, h, base *history, f *Fault, try func(*Fault) (bool, error)) error {
+	g := f.at(index)
+	g.Kind = LostTail
+	n := 1
+	for _, e := range base.effects {
+		lost := !slices.ContainsFunc(h.effects, func(o Effect) bool { return o.Index == e.Index })
+		if e.Index > index && e.After > e.Before && lost {
+			g.Count = int(e.Index-index) + 1
+			n++
+		}
+	}
+	if n != 2 {
+		return nil
+	}
+	if same, err := try(g); err != nil || !same {
+		return err
+	}
+	return m.windows(g, base, try)
 }
 
 // neighbours tries entries next to the fault's, as long as they write the same.
