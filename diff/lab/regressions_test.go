@@ -161,4 +161,12 @@ var regressions = []struct {
 	{34752, "a member whose log ends before a fork is seen, put on both sides of it"},
 	{35018, "a revision without an entry on two members, told as an entry without effect on the third"},
 	{35675, "a request that wants a lease which was revoked while auth was on told as refused without reason"},
+	{2738, "an entry told as one that an alarm may have refused, because another alarm came on behind the end of that"},
+	{3942, "the oracle held a replay of one entry to fewer ways than there are to repeat several of which only one has an effect"},
+	{8618, "rows that parted before any entry of the logs made a revision told as a revision that no entry made"},
+	{11656, "an entry told to have had no effect on a member whose log was tampered with just before, where either of two may be refused"},
+	{15299, "a lost tail that may have begun one entry earlier, with its last ones refused for want of a lease"},
+	{19290, "a lost tail told as a lease that was not granted, and as entries in a row that may have begun before it"},
+	{32115, "the oracle took two changes of the auth tables, whose sums happened to be the same, for none"},
+	{61316, "a last entry applied twice told as data ahead of the index, with auth tables that were not"},
 }
