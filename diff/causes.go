@@ -67,8 +67,8 @@ func (c *comparison) findCauses() {
 				}
 				return
 			}
-			if s.Outcome == align.Unread {
-				return // an entry that no log holds made it
+			if s.Outcome == align.Unread || begin == 0 && t.first() > 1 && c.partedAt(s.Revision) {
+				return // an entry that no log holds made it, or may have: no other is known to have made one before
 			}
 			extras = append(extras, &cause{layer: LayerStorage, revision: s.Revision, outcome: s.Outcome, odd: []int{i}, entries: []uint64{prev}})
 		})
@@ -481,6 +481,11 @@ func (c *comparison) begunBefore(k *cause, first uint64) *cause {
 }
 
 // extraCauses keeps the revisions without an entry that not all members have.
+// partedAt tells whether members parted in their rows at a revision.
+func (c *comparison) partedAt(revision int64) bool {
+	return slices.ContainsFunc(c.parts, func(p parting) bool { return p.revision == revision })
+}
+
 func (c *comparison) extraCauses(extras []*cause) {
 	for n, k := range extras {
 		i := k.odd[0]
