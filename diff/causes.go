@@ -106,7 +106,7 @@ func (c *comparison) findCauses() {
 			for _, k := range c.causesAt(index, same, es) {
 				if c.sameOtherwise(k) {
 					c.misread = append(c.misread, k)
-				} else {
+				case !c.madeOtherwise(k):
 					all = append(all, k)
 				}
 			}

@@ -251,6 +251,57 @@ func (c *comparison) sameOtherwise(k *cause) bool {
 	return false
 }
 
+// madeOtherwise tells whether all members that made a revision with a cause's entry, which permissions that are not known may
+// refuse, may have made it with a neighbour with which the odd members made theirs: then none let the entry pass.
+func (c *comparison) madeOtherwise(k *cause) bool {
+	if k.outcome != align.Refused || k.again || slices.ContainsFunc(k.odd, func(i int) bool { return !c.doubted(i, k.index) }) {
+		return false
+	}
+	for _, j := range slices.Concat(k.groups...) {
+		if !slices.Contains(k.odd, j) && c.ms[j].DB.Tables.ConsistentIndex >= k.index && !c.madeBeside(k, j) {
+			return false
+		}
+	}
+	return true
+}
+
+// doubted tells whether an entry had no effect on a member, and it is not known whether it was refused.
+func (c *comparison) doubted(i int, index uint64) bool {
+	return slices.ContainsFunc(c.stepsAt(i, index), func(s *align.Step) bool { return s.Outcome == align.Refused && s.Doubtful })
+}
+
+// madeBeside tells whether member j may have made the revision of a cause's entry with a neighbour, which had one on the odd
+// members.
+func (c *comparison) madeBeside(k *cause, j int) bool {
+	var steps []*align.Step
+	at := -1
+	c.traces[j].steps(func(s *align.Step) {
+		if s.Index == k.index && s.Outcome == align.Applied && s.Revision > 0 && !s.Again {
+			at = len(steps)
+		}
+		steps = append(steps, s)
+	})
+	if at < 0 {
+		return false
+	}
+	in := &c.inputs[j]
+	may := func(s *align.Step) bool {
+		e := find(c.views[j].entries, s.Index)
+		return e != nil && s.Outcome == align.Refused && s.Doubtful && align.Same(in.Predict(e, steps[at].Revision-1), in.Table.Group(steps[at].Revision)) &&
+			!slices.ContainsFunc(k.odd, func(i int) bool {
+				return !slices.ContainsFunc(c.stepsAt(i, s.Index), func(o *align.Step) bool { return o.Revision > 0 })
+			})
+	}
+	for _, dir := range []int{-1, 1} {
+		for n := at + dir; n >= 0 && n < len(steps) && steps[n].Revision == 0; n += dir {
+			if may(steps[n]) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // joins tells whether a cause is only a matter of reading because of another one, of the same members: they made the
 // revision with this entry, and it is a neighbour that writes the same which had no effect, as the rule of the other
 // cause demands, or in a row with its entries. That cause begins with it then, if it comes first.
