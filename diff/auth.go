@@ -511,12 +511,20 @@ func (c *comparison) followAuth(k *cause) {
 	}
 }
 
-// authSettled tells whether it is known what the auth stores of the odd members refuse: then what was refused besides is no
-// matter of auth.
+// authSettled tells whether it is known what the auth stores of the odd members refuse, if one of several writes had no effect
+// or was applied again: then what was refused besides is no matter of auth.
 func (c *comparison) authSettled(x *cause) bool {
 	return x.outcome == align.Refused && !slices.ContainsFunc(x.odd, func(i int) bool {
 		a := c.auths[i]
-		return a.timeline == nil || a.timeline.Odd == 0 || len(a.others) > 0
+		return a.timeline == nil || a.timeline.Odd == 0 || slices.ContainsFunc(a.others, func(t *authz.Timeline) bool { return c.refuses(t, i, x) })
+	})
+}
+
+// refuses tells whether an auth store refuses all entries of a cause on member i.
+func (c *comparison) refuses(t *authz.Timeline, i int, x *cause) bool {
+	return !slices.ContainsFunc(append([]uint64{x.index}, x.entries...), func(index uint64) bool {
+		r, at := c.request(i, index), c.revisionAt(i, index)
+		return r == nil || !t.At(index).Denies(r, func(lease int64) []string { return c.inputs[i].Index.Attached(lease, at) })
 	})
 }
 

@@ -104,7 +104,8 @@ func (c *comparison) findCauses() {
 				continue
 			}
 			for _, k := range c.causesAt(index, same, es) {
-				if c.sameOtherwise(k) {
+				switch {
+				case c.sameOtherwise(k):
 					c.misread = append(c.misread, k)
 				case !c.madeOtherwise(k):
 					all = append(all, k)
@@ -480,12 +481,12 @@ func (c *comparison) begunBefore(k *cause, first uint64) *cause {
 	return k
 }
 
-// extraCauses keeps the revisions without an entry that not all members have.
 // partedAt tells whether members parted in their rows at a revision.
 func (c *comparison) partedAt(revision int64) bool {
 	return slices.ContainsFunc(c.parts, func(p parting) bool { return p.revision == revision })
 }
 
+// extraCauses keeps the revisions without an entry that not all members have.
 func (c *comparison) extraCauses(extras []*cause) {
 	for n, k := range extras {
 		i := k.odd[0]

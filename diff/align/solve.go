@@ -881,7 +881,11 @@ func (g *grid) ends() []source {
 	}
 	all := []source{{node{at, len(g.groups)}, 0}}
 	for i := at + 1; i <= len(g.entries); i++ {
-		all = append(all, source{node{i, len(g.groups)}, costAnchor})
+		cost := costAnchor
+		if x := g.in.Torn; x > 0 && g.entries[i-1].Index >= x {
+			cost = costTorn
+		}
+		all = append(all, source{node{i, len(g.groups)}, cost})
 	}
 	return all
 }

@@ -257,7 +257,7 @@ func (m *maker) mark(f *Fault) error {
 		switch {
 		case err != nil:
 			return err
-		case base.dump.same(x.hist.clean):
+		case base.like(x.hist):
 			f.spared = append(f.spared, i)
 		case f.marked == nil || x.hist.compact < f.marked.hist.compact:
 			f.marked = x
@@ -556,7 +556,7 @@ func (m *maker) traced(f *Fault, i int, base *history, index uint64) (uint64, er
 			if err != nil {
 				return index, err
 			}
-			same = same || h.dump.same(m.c.Members[i].hist.clean)
+			same = same || h.like(m.c.Members[i].hist)
 		}
 		if same {
 			index = e.Index
