@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"etcd-autopsy/diff/align"
+	"etcd-autopsy/diff/authz"
 )
 
 // replayed is a replay by one member, with what it applied before and behind it.
@@ -101,7 +102,6 @@ func (c *comparison) replay(i int, index uint64) *replayed {
 // row were applied twice, the rows are the same. It is empty if no row of entries leaves them.
 func (r *replayed) begins() (first, last uint64) {
 	first = math.MaxUint64
-	odd := r.auth()
 	joined := false
 	at := r.at
 	for v := range r.steps {
@@ -113,8 +113,8 @@ func (r *replayed) begins() (first, last uint64) {
 			if index == 0 || r.counts(u, v) {
 				continue
 			}
-			// An auth entry that the tables show to have been applied again was so in one go with these, if it can have been.
-			switch join := r.steps[u].Index <= odd && odd <= r.steps[v].Index; {
+			// Auth entries that the tables show to have been applied again were so in one go with these, if they can have been.
+			switch join := r.joins(u, v); {
 			case join && !joined:
 				joined, first, last = true, index, index
 			case join == joined:
@@ -224,12 +224,21 @@ func (r *replayed) apply(n int, time uint64, at *int64, again bool) (made, ok bo
 	return false, w.doubted
 }
 
-// auth is the auth entry that the auth tables show to have been applied again, 0 if there is none.
-func (r *replayed) auth() uint64 {
-	if t := r.c.auths[r.i].timeline; t != nil && t.Again {
-		return t.Odd
+// joins tells whether the auth tables show that of all auth entries those from u to v were applied again.
+func (r *replayed) joins(u, v int) bool {
+	a := r.c.auths[r.i]
+	if a.timeline == nil {
+		return false
 	}
-	return 0
+	return slices.ContainsFunc(append([]*authz.Timeline{a.timeline}, a.others...), func(t *authz.Timeline) bool {
+		last := max(t.Odd, t.Last)
+		for n := u; n <= v; n++ {
+			if x := r.steps[n].Index; r.kinds[n].counts && (x < t.Odd || x > last) {
+				return false
+			}
+		}
+		return t.Again && r.steps[u].Index <= t.Odd && last <= r.steps[v].Index
+	})
 }
 
 // counts tells whether the entries from u to v include one that raises the auth revision each time it is applied,
