@@ -338,23 +338,30 @@ func (m *maker) lost(p *Parting, f *Fault, base *history, try func(*Fault) (bool
 func (m *maker) repeated(p *Parting, f *Fault, base *history, try func(*Fault) (bool, error)) error {
 	x := m.struck(f)
 	all, due := x.hist.made(), base.made()
-	more := len(all) - len(due)
+	more, end := 0, 0 // revisions that were made again, and those up to the last of them
+	seen := map[uint64]bool{}
+	for n, e := range all {
+		if seen[e.Index] {
+			more, end = more+1, n+1
+		}
+		seen[e.Index] = true
+	}
 	for at := range len(due) + 1 {
-		if more <= 0 || at > 0 && !sameContent(all[at-1].Rows, due[at-1].Rows) {
+		if more == 0 || at > len(all) || at > 0 && !sameContent(all[at-1].Rows, due[at-1].Rows) {
 			return nil
 		}
-		// What comes behind is the same, or what the same entries made of it.
-		if !slices.EqualFunc(all[at+more:], due[at:], func(a, b Effect) bool { return a.Index == b.Index || sameContent(a.Rows, b.Rows) }) {
+		// What was made again comes here if all up to the end of that is the same.
+		if at+more < end && (end-more > len(due) || !slices.EqualFunc(all[at+more:end], due[at:end-more], func(a, b Effect) bool { return sameContent(a.Rows, b.Rows) })) {
 			continue
 		}
-		first, end := uint64(1), x.sc.upTo+1
+		first, next := uint64(1), x.sc.upTo+1
 		if at > 0 {
 			first = max(due[at-1].Index, 1)
 		}
 		if at < len(due) {
-			end = due[at].Index
+			next = due[at].Index
 		}
-		for v := first; v < end; v++ {
+		for v := first; v < next; v++ {
 			for u := v; u > 0 && v-u < farthest; u-- {
 				if p.Lo <= u && u <= p.Hi || distance(v, f.Index) >= farthest || !mayWrite(&m.w.log[u-1], all[at].Rows) {
 					continue

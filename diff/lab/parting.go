@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"bytes"
 	"fmt"
 	"math"
 	"path/filepath"
@@ -488,6 +489,9 @@ func (m *maker) appliedParting(p *Parting) (*Parting, error) {
 		if slices.Equal(tables, []string{"meta"}) {
 			p.Required = false
 		}
+		if !m.stands(f, x.hist.clean, base.dump) {
+			p.Required, p.why = false, "another fault did the same to the others"
+		}
 		return p, m.alternatives(p, base)
 	}
 	switch f.Kind {
@@ -535,6 +539,30 @@ func (m *maker) appliedParting(p *Parting) (*Parting, error) {
 		}
 	}
 	return p, nil
+}
+
+// stands tells whether what a fault changed in the small tables tells its member from another one that it did not befall.
+func (m *maker) stands(f *Fault, with, without dump) bool {
+	for name := range family {
+		row := func(d dump, key []byte) []byte {
+			if n := slices.IndexFunc(d[name], func(r Row) bool { return bytes.Equal(r.Key, key) }); n >= 0 {
+				return append([]byte{1}, d[name][n].Value...)
+			}
+			return nil
+		}
+		for _, r := range slices.Concat(with[name], without[name]) {
+			own := row(with, r.Key)
+			if bytes.Equal(own, row(without, r.Key)) {
+				continue
+			}
+			for j, o := range m.c.Members {
+				if !f.on(j) && !bytes.Equal(own, row(o.hist.dump, r.Key)) {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }
 
 // traced is the first lost entry of a tail that left a trace: what those before it did to a small table others of the tail

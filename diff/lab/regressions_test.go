@@ -169,4 +169,8 @@ var regressions = []struct {
 	{19290, "a lost tail told as a lease that was not granted, and as entries in a row that may have begun before it"},
 	{32115, "the oracle took two changes of the auth tables, whose sums happened to be the same, for none"},
 	{61316, "a last entry applied twice told as data ahead of the index, with auth tables that were not"},
+	{10875, "a flipped version on one member that is right on another, which had applied an entry twice, told as the same"},
+	{14574, "the oracle asked for a lease that was not granted on one member, nor on the other for another reason"},
+	{26158, "the oracle did not look for a replay by what it led to if fewer revisions were made behind it"},
+	{61963, "the oracle asked for one cause of a revision that was lost as the last one of a member, and in the middle of another"},
 }
