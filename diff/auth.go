@@ -35,8 +35,36 @@ func (c *comparison) compareAuth() {
 	if x := c.authParted(k); x != nil {
 		c.followAuth(x)
 	}
-	for _, x := range c.authApart(k) {
+	apart := c.authApart(k)
+	for _, x := range apart {
 		c.explainAuth(x)
+	}
+	c.uniteAuth(apart)
+}
+
+// uniteAuth makes one cause of those of several groups that come to the same: the tables of one group may differ in more.
+func (c *comparison) uniteAuth(all []*cause) {
+	for n, k := range all {
+		for _, x := range all[n+1:] {
+			if k.index == 0 || x.index != k.index || x.again != k.again || k.interval != nil || x.interval != nil {
+				continue
+			}
+			odd := slices.Sorted(slices.Values(slices.Concat(k.odd, x.odd)))
+			rest := slices.DeleteFunc(slices.Sorted(slices.Values(slices.Concat(k.groups...))), func(i int) bool { return slices.Contains(odd, i) })
+			if len(rest) == 0 {
+				continue
+			}
+			for _, o := range c.causes {
+				if o.of == x {
+					o.of = k
+				}
+			}
+			each := &cause{groups: [][]int{rest, k.odd, x.odd}, odd: odd}
+			c.describeAuth(each)
+			k.odd, k.groups, k.effects, k.what = odd, [][]int{odd, rest}, each.effects, each.what+c.oddAuth(odd, k.again)
+			sortGroups(k.groups)
+			c.causes = slices.DeleteFunc(c.causes, func(o *cause) bool { return o == x })
+		}
 	}
 }
 
@@ -184,17 +212,22 @@ func (c *comparison) authOdd(k *cause) bool {
 		c.inRun(k, a)
 		c.withoutKeys(k, a)
 		k.index = a.timeline.Odd
-		how := "had no effect"
-		if k.again {
-			how = "was applied more than once"
-		}
-		k.what += fmt.Sprintf(": the entry %s on %s", how, strings.Join(c.labels(g), ", "))
+		k.what += c.oddAuth(g, k.again)
 		if n := len(a.others); n > 0 {
 			k.interval = &Interval{First: a.timeline.Odd, Last: a.others[n-1].Odd}
 		}
 		return true
 	}
 	return false
+}
+
+// oddAuth says what became of an auth entry on some members.
+func (c *comparison) oddAuth(odd []int, again bool) string {
+	how := "had no effect"
+	if again {
+		how = "was applied more than once"
+	}
+	return fmt.Sprintf(": the entry %s on %s", how, strings.Join(c.labels(odd), ", "))
 }
 
 // inRun takes of several auth entries that one group may have left out the one in a row with others that it left out, or
@@ -504,7 +537,8 @@ const sameProcess = 500
 // than the member's are refused there, or are not.
 func (c *comparison) followAuth(k *cause) {
 	for _, x := range c.causes {
-		if x.layer == LayerApply && (x.outcome == align.Refused || x.outcome == align.Permitted) && !c.authSettled(x) && c.byUser(x) && slices.EqualFunc(x.groups, k.groups, slices.Equal[[]int]) &&
+		if x.layer == LayerApply && (x.outcome == align.Refused || x.outcome == align.Permitted) && !c.authSettled(x) && c.byUser(x) &&
+			(slices.EqualFunc(x.groups, k.groups, slices.Equal[[]int]) || slices.Equal(x.odd, k.odd) && separates(x.groups, k.groups)) &&
 			(k.index > 0 && k.index < x.index || k.index == 0 && x.rule != nil && x.rule.byAuthRevision) {
 			x.of = k
 		}

@@ -173,4 +173,5 @@ var regressions = []struct {
 	{14574, "the oracle asked for a lease that was not granted on one member, nor on the other for another reason"},
 	{26158, "the oracle did not look for a replay by what it led to if fewer revisions were made behind it"},
 	{61963, "the oracle asked for one cause of a revision that was lost as the last one of a member, and in the middle of another"},
+	{20567, "an auth entry applied twice on two members, of which one lacks a user besides, told as two causes, and as refusals of its own"},
 }
