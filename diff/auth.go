@@ -78,9 +78,9 @@ func (c *comparison) explainAuth(k *cause) {
 		c.authReplay(k)
 	}
 	switch {
-	case k.index > 0, c.authOdd(k), len(rest) > 0 && c.authMissing(k):
+	case k.index > 0, c.authOdd(k), c.authMissing(k, len(rest) == 0):
 	case !c.authReplay(k):
-		c.authMissing(k)
+		c.authMissing(k, false)
 	case len(rest) > 0:
 		c.causes = append(c.causes, &cause{layer: LayerAuth, groups: k.groups, odd: k.odd, effects: k.effects, what: authDiffers(rest)})
 	}
@@ -314,8 +314,8 @@ func (c *comparison) followRuns() {
 }
 
 // authMissing names the auth entries that had no effect on one group where the log does not reach back to the beginning:
-// those that make the tables of the other group out of its own.
-func (c *comparison) authMissing(k *cause) bool {
+// those that make the tables of the other group out of its own. If asked to, only those that are in a row with others.
+func (c *comparison) authMissing(k *cause, inRow bool) bool {
 	if len(k.groups) != 2 {
 		return false
 	}
@@ -341,6 +341,8 @@ func (c *comparison) authMissing(k *cause) bool {
 		}
 		if n := slices.IndexFunc(one, func(x uint64) bool { return c.leftOut(g, x) != nil }); n >= 0 {
 			one = one[n : n+1]
+		} else if inRow {
+			continue
 		}
 		k.odd, k.index, k.outcome = g, one[0], align.Refused
 		k.what += fmt.Sprintf(": %s had no effect on %s", what, strings.Join(c.labels(g), ", "))
