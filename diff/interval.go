@@ -24,8 +24,13 @@ func (c *comparison) spread(k *cause) {
 		lo, hi := c.reading(k, i)
 		first, last = min(first, lo), max(last, hi)
 	}
+	begun := c.opens(k, first)
+	if begun {
+		x, ended := c.alikeBefore(k, first)
+		first, begun = x, !ended
+	}
 	switch {
-	case c.opens(k, first):
+	case begun:
 		// What was written before the log begins is the same, too: as well may one of its entries be meant.
 		k.between = &RevisionInterval{First: c.firstAlike(k.revision), Last: k.revision}
 		k.interval, k.entries = &Interval{First: min(uint64(max(k.between.First-1, 1)), first), Last: last}, nil
@@ -57,6 +62,28 @@ func (c *comparison) opens(k *cause, first uint64) bool {
 		a, b := m.DB.Rows.Group(t.startRevision()), m.DB.Rows.Group(k.revision)
 		return len(a) > 0 && slices.EqualFunc(a, b, sameWrite)
 	})
+}
+
+// alikeBefore is the first of an entry and those before the ones of which the effect is known that may have written the same
+// as a cause's, and whether one before them wrote something else.
+func (c *comparison) alikeBefore(k *cause, entry uint64) (first uint64, ended bool) {
+	i := k.odd[0]
+	es, want := c.views[i].entries, c.request(i, k.index)
+	first = entry
+	at, _ := slices.BinarySearchFunc(es, c.traces[i].first(), func(e align.Entry, x uint64) int { return cmp.Compare(e.Index, x) })
+	for _, e := range slices.Backward(es[:at]) {
+		r := e.Request()
+		alarm, told := c.views[i].alarmAt(e.Index)
+		switch p := r.Internal.GetPut(); {
+		case want == nil:
+			return first, false
+		case sameContent(r.Internal, want.Internal):
+			first = e.Index
+		case p != nil && p.Lease == 0 && !p.IgnoreValue && !p.IgnoreLease && !c.auths[i].on(e.Index) && !(told && alarm.on):
+			return first, true
+		}
+	}
+	return first, false
 }
 
 // numbered tells whether an entry is behind one that compacted member i at the revision with which what is known of it

@@ -174,4 +174,6 @@ var regressions = []struct {
 	{26158, "the oracle did not look for a replay by what it led to if fewer revisions were made behind it"},
 	{61963, "the oracle asked for one cause of a revision that was lost as the last one of a member, and in the middle of another"},
 	{20567, "an auth entry applied twice on two members, of which one lacks a user besides, told as two causes, and as refusals of its own"},
+	{201209, "an entry applied twice told as one that two other members left out, because a compaction was taken to have come one entry earlier"},
+	{201308, "a lost tail with an auth entry in it told as auth entries that were applied again on the others"},
 }
