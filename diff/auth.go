@@ -36,8 +36,36 @@ func (c *comparison) compareAuth() {
 	if x := c.authParted(k); x != nil {
 		c.followAuth(x)
 	}
-	for _, x := range c.authApart(k) {
+	apart := c.authApart(k)
+	for _, x := range apart {
 		c.explainAuth(x)
+	}
+	c.uniteAuth(apart)
+}
+
+// uniteAuth makes one cause of those of several groups that come to the same: the tables of one group may differ in more.
+func (c *comparison) uniteAuth(all []*cause) {
+	for n, k := range all {
+		for _, x := range all[n+1:] {
+			if k.index == 0 || x.index != k.index || x.again != k.again || k.interval != nil || x.interval != nil {
+				continue
+			}
+			odd := slices.Sorted(slices.Values(slices.Concat(k.odd, x.odd)))
+			rest := slices.DeleteFunc(slices.Sorted(slices.Values(slices.Concat(k.groups...))), func(i int) bool { return slices.Contains(odd, i) })
+			if len(rest) == 0 {
+				continue
+			}
+			for _, o := range c.causes {
+				if o.of == x {
+					o.of = k
+				}
+			}
+			each := &cause{groups: [][]int{rest, k.odd, x.odd}, odd: odd}
+			c.describeAuth(each)
+			k.odd, k.groups, k.effects, k.what = odd, [][]int{odd, rest}, each.effects, each.what+c.oddAuth(odd, k.again)
+			sortGroups(k.groups)
+			c.causes = slices.DeleteFunc(c.causes, func(o *cause) bool { return o == x })
+		}
 	}
 }
 
@@ -51,9 +79,9 @@ func (c *comparison) explainAuth(k *cause) {
 		c.authReplay(k)
 	}
 	switch {
-	case k.index > 0, c.authOdd(k), len(rest) > 0 && c.authMissing(k):
+	case k.index > 0, c.authOdd(k), c.authMissing(k, len(rest) == 0):
 	case !c.authReplay(k):
-		c.authMissing(k)
+		c.authMissing(k, false)
 	case len(rest) > 0:
 		c.causes = append(c.causes, &cause{layer: LayerAuth, groups: k.groups, odd: k.odd, effects: k.effects, what: authDiffers(rest)})
 	}
@@ -216,17 +244,22 @@ func (c *comparison) authOdd(k *cause) bool {
 		c.inRun(k, a)
 		c.withoutKeys(k, a)
 		k.index = a.timeline.Odd
-		how := "had no effect"
-		if k.again {
-			how = "was applied more than once"
-		}
-		k.what += fmt.Sprintf(": the entry %s on %s", how, strings.Join(c.labels(g), ", "))
+		k.what += c.oddAuth(g, k.again)
 		if n := len(a.others); n > 0 {
 			k.interval = &Interval{First: a.timeline.Odd, Last: a.others[n-1].Odd}
 		}
 		return true
 	}
 	return false
+}
+
+// oddAuth says what became of an auth entry on some members.
+func (c *comparison) oddAuth(odd []int, again bool) string {
+	how := "had no effect"
+	if again {
+		how = "was applied more than once"
+	}
+	return fmt.Sprintf(": the entry %s on %s", how, strings.Join(c.labels(odd), ", "))
 }
 
 // inRun takes of several auth entries that one group may have left out the one in a row with others that it left out, or
@@ -314,8 +347,8 @@ func (c *comparison) followRuns() {
 }
 
 // authMissing names the auth entries that had no effect on one group where the log does not reach back to the beginning:
-// those that make the tables of the other group out of its own.
-func (c *comparison) authMissing(k *cause) bool {
+// those that make the tables of the other group out of its own. If asked to, only those that are in a row with others.
+func (c *comparison) authMissing(k *cause, inRow bool) bool {
 	if len(k.groups) != 2 {
 		return false
 	}
@@ -341,6 +374,8 @@ func (c *comparison) authMissing(k *cause) bool {
 		}
 		if n := slices.IndexFunc(one, func(x uint64) bool { return c.leftOut(g, x) != nil }); n >= 0 {
 			one = one[n : n+1]
+		} else if inRow {
+			continue
 		}
 		k.odd, k.index, k.outcome = g, one[0], align.Refused
 		k.what += fmt.Sprintf(": %s had no effect on %s", what, strings.Join(c.labels(g), ", "))
@@ -587,19 +622,28 @@ const sameProcess = 500
 // than the member's are refused there, or are not.
 func (c *comparison) followAuth(k *cause) {
 	for _, x := range c.causes {
-		if x.layer == LayerApply && (x.outcome == align.Refused || x.outcome == align.Permitted) && !c.authSettled(x) && c.byUser(x) && slices.EqualFunc(x.groups, k.groups, slices.Equal[[]int]) &&
+		if x.layer == LayerApply && (x.outcome == align.Refused || x.outcome == align.Permitted) && !c.authSettled(x) && c.byUser(x) &&
+			(slices.EqualFunc(x.groups, k.groups, slices.Equal[[]int]) || slices.Equal(x.odd, k.odd) && separates(x.groups, k.groups)) &&
 			(k.index > 0 && k.index < x.index || k.index == 0 && x.rule != nil && x.rule.byAuthRevision) {
 			x.of = k
 		}
 	}
 }
 
-// authSettled tells whether it is known what the auth stores of the odd members refuse: then what was refused besides is no
-// matter of auth.
+// authSettled tells whether it is known what the auth stores of the odd members refuse, if one of several writes had no effect
+// or was applied again: then what was refused besides is no matter of auth.
 func (c *comparison) authSettled(x *cause) bool {
 	return x.outcome == align.Refused && !slices.ContainsFunc(x.odd, func(i int) bool {
 		a := c.auths[i]
-		return a.timeline == nil || a.timeline.Odd == 0 || len(a.others) > 0
+		return a.timeline == nil || a.timeline.Odd == 0 || slices.ContainsFunc(a.others, func(t *authz.Timeline) bool { return c.refuses(t, i, x) })
+	})
+}
+
+// refuses tells whether an auth store refuses all entries of a cause on member i.
+func (c *comparison) refuses(t *authz.Timeline, i int, x *cause) bool {
+	return !slices.ContainsFunc(append([]uint64{x.index}, x.entries...), func(index uint64) bool {
+		r, at := c.request(i, index), c.revisionAt(i, index)
+		return r == nil || !t.At(index).Denies(r, func(lease int64) []string { return c.inputs[i].Index.Attached(lease, at) })
 	})
 }
 

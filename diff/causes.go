@@ -67,8 +67,8 @@ func (c *comparison) findCauses() {
 				}
 				return
 			}
-			if s.Outcome == align.Unread {
-				return // an entry that no log holds made it
+			if s.Outcome == align.Unread || begin == 0 && t.first() > 1 && c.partedAt(s.Revision) {
+				return // an entry that no log holds made it, or may have: no other is known to have made one before
 			}
 			extras = append(extras, &cause{layer: LayerStorage, revision: s.Revision, outcome: s.Outcome, odd: []int{i}, entries: []uint64{prev}})
 		})
@@ -104,9 +104,10 @@ func (c *comparison) findCauses() {
 				continue
 			}
 			for _, k := range c.causesAt(index, same, es) {
-				if c.sameOtherwise(k) {
+				switch {
+				case c.sameOtherwise(k):
 					c.misread = append(c.misread, k)
-				} else {
+				case !c.madeOtherwise(k):
 					all = append(all, k)
 				}
 			}
@@ -399,6 +400,10 @@ func sameEffects(a, b *effects) bool {
 		if !bytes.Equal(kv.Key, ov.Key) || !r.Tombstone && (!bytes.Equal(kv.Value, ov.Value) || kv.Lease != ov.Lease) {
 			return false
 		}
+		// Where members have come to different revisions their versions may differ by right, and be the same by mistake.
+		if altered(x) != altered(y) && r.Rev.Main != o.Rev.Main {
+			return false
+		}
 		// A row that was changed afterwards makes the next one of its key look wrong, too, although that one counts on from
 		// what the row was: it is like the other member's.
 		if versions && (kv.Version != ov.Version || kv.Mod-r.Rev.Main != ov.Mod-o.Rev.Main || kv.Create != ov.Create && r.Rev == o.Rev) {
@@ -478,6 +483,11 @@ func (c *comparison) begunBefore(k *cause, first uint64) *cause {
 	k.between = &RevisionInterval{First: k.revision, Last: k.revision}
 	k.interval = &Interval{First: 1, Last: first - 1}
 	return k
+}
+
+// partedAt tells whether members parted in their rows at a revision.
+func (c *comparison) partedAt(revision int64) bool {
+	return slices.ContainsFunc(c.parts, func(p parting) bool { return p.revision == revision })
 }
 
 // extraCauses keeps the revisions without an entry that not all members have.

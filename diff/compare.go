@@ -851,7 +851,7 @@ func (c *comparison) input(i int, index *mvcc.Index) align.Input {
 		Log: h.log, Table: m.DB.Rows, Index: index,
 		Compact: m.DB.CompactRevision(), ConsistentIndex: m.DB.Tables.ConsistentIndex,
 		Whole: whole,
-		Judge: c.judge(i), Witnesses: c.witnesses(i),
+		Judge: c.judge(i), Torn: c.torn(i), Witnesses: c.witnesses(i),
 	}
 }
 

@@ -1,6 +1,8 @@
 package diff
 
 import (
+	"math"
+
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
 	"etcd-autopsy/diff/align"
@@ -128,7 +130,8 @@ func (h *history) whole() bool {
 	return n > 0 && h.entries[0].Index == 1 && h.entries[n-1].Index == uint64(n)
 }
 
-// nextOfAlarm is the next entry about the same alarm as an entry's, 0 if there is none.
+// nextOfAlarm is the next entry about the same alarm as an entry's, the highest index there is if none: the alarm stays as
+// it is to the end, whatever others do.
 func (h *history) nextOfAlarm(index uint64) uint64 {
 	var first *pb.AlarmRequest
 	for _, x := range h.alarms {
@@ -143,5 +146,5 @@ func (h *history) nextOfAlarm(index uint64) uint64 {
 			return x
 		}
 	}
-	return 0
+	return math.MaxUint64
 }

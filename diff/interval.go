@@ -31,8 +31,13 @@ func (c *comparison) spread(k *cause) {
 		lo, hi := c.reading(k, i)
 		first, last = min(first, lo), max(last, hi)
 	}
+	begun := c.opens(k, first)
+	if begun {
+		x, ended := c.alikeBefore(k, first)
+		first, begun = x, !ended
+	}
 	switch {
-	case c.opens(k, first):
+	case begun:
 		// What was written before the log begins is the same, too: as well may one of its entries be meant.
 		k.between = &RevisionInterval{First: c.firstAlike(k.revision), Last: k.revision}
 		k.interval, k.entries = &Interval{First: min(uint64(max(k.between.First-1, 1)), first), Last: last}, nil
@@ -102,6 +107,28 @@ func (c *comparison) opens(k *cause, first uint64) bool {
 		a, b := m.DB.Rows.Group(t.startRevision()), m.DB.Rows.Group(k.revision)
 		return len(a) > 0 && slices.EqualFunc(a, b, sameWrite)
 	})
+}
+
+// alikeBefore is the first of an entry and those before the ones of which the effect is known that may have written the same
+// as a cause's, and whether one before them wrote something else.
+func (c *comparison) alikeBefore(k *cause, entry uint64) (first uint64, ended bool) {
+	i := k.odd[0]
+	es, want := c.views[i].entries, c.request(i, k.index)
+	first = entry
+	at, _ := slices.BinarySearchFunc(es, c.traces[i].first(), func(e align.Entry, x uint64) int { return cmp.Compare(e.Index, x) })
+	for _, e := range slices.Backward(es[:at]) {
+		r := e.Request()
+		alarm, told := c.views[i].alarmAt(e.Index)
+		switch p := r.Internal.GetPut(); {
+		case want == nil:
+			return first, false
+		case sameContent(r.Internal, want.Internal):
+			first = e.Index
+		case p != nil && p.Lease == 0 && !p.IgnoreValue && !p.IgnoreLease && !c.auths[i].on(e.Index) && !(told && alarm.on):
+			return first, true
+		}
+	}
+	return first, false
 }
 
 // numbered tells whether an entry is behind one that compacted member i at the revision with which what is known of it
@@ -314,6 +341,57 @@ func (c *comparison) sameOtherwise(k *cause) bool {
 	if n := slices.IndexFunc(all, func(x uint64) bool { return c.idleAt(k, x) }); n >= 0 {
 		k.instead = all[n : n+1]
 		return true
+	}
+	return false
+}
+
+// madeOtherwise tells whether all members that made a revision with a cause's entry, which permissions that are not known may
+// refuse, may have made it with a neighbour with which the odd members made theirs: then none let the entry pass.
+func (c *comparison) madeOtherwise(k *cause) bool {
+	if k.outcome != align.Refused || k.again || slices.ContainsFunc(k.odd, func(i int) bool { return !c.doubted(i, k.index) }) {
+		return false
+	}
+	for _, j := range slices.Concat(k.groups...) {
+		if !slices.Contains(k.odd, j) && c.ms[j].DB.Tables.ConsistentIndex >= k.index && !c.madeBeside(k, j) {
+			return false
+		}
+	}
+	return true
+}
+
+// doubted tells whether an entry had no effect on a member, and it is not known whether it was refused.
+func (c *comparison) doubted(i int, index uint64) bool {
+	return slices.ContainsFunc(c.stepsAt(i, index), func(s *align.Step) bool { return s.Outcome == align.Refused && s.Doubtful })
+}
+
+// madeBeside tells whether member j may have made the revision of a cause's entry with a neighbour, which had one on the odd
+// members.
+func (c *comparison) madeBeside(k *cause, j int) bool {
+	var steps []*align.Step
+	at := -1
+	c.traces[j].steps(func(s *align.Step) {
+		if s.Index == k.index && s.Outcome == align.Applied && s.Revision > 0 && !s.Again {
+			at = len(steps)
+		}
+		steps = append(steps, s)
+	})
+	if at < 0 {
+		return false
+	}
+	in := &c.inputs[j]
+	may := func(s *align.Step) bool {
+		e := find(c.views[j].entries, s.Index)
+		return e != nil && s.Outcome == align.Refused && s.Doubtful && align.Same(in.Predict(e, steps[at].Revision-1), in.Table.Group(steps[at].Revision)) &&
+			!slices.ContainsFunc(k.odd, func(i int) bool {
+				return !slices.ContainsFunc(c.stepsAt(i, s.Index), func(o *align.Step) bool { return o.Revision > 0 })
+			})
+	}
+	for _, dir := range []int{-1, 1} {
+		for n := at + dir; n >= 0 && n < len(steps) && steps[n].Revision == 0; n += dir {
+			if may(steps[n]) {
+				return true
+			}
+		}
 	}
 	return false
 }

@@ -227,12 +227,12 @@ func (c *comparison) origins(k *cause, index uint64) (all []*origin) {
 		if t.index == 0 || t.index > index || index > end || t.on != (k.outcome == align.Permitted) {
 			continue
 		}
-		tables := &tableLog{h: h, tables: c.ms[i].DB.Tables, whole: c.whole(i), from: t.index}
-		kept := tables.alarmsAfter(tables.tables.ConsistentIndex)
+		tables := &tableLog{h: h, tables: c.ms[i].DB.Tables, whole: c.whole(i), from: t.index, to: c.ms[i].DB.Tables.ConsistentIndex}
+		kept := tables.alarmsWithout(loss{})
 		switch {
-		case end <= tables.tables.ConsistentIndex && !kept:
+		case end <= tables.to && !kept:
 			continue // what ended it has not had its effect either
-		case end > tables.tables.ConsistentIndex && (kept || !tables.alarmsAfter(t.index-1) || c.alarmsComparable(i)):
+		case end > tables.to && (kept || !tables.alarmsWithout(loss{t.index, tables.to}) || c.alarmsComparable(i)):
 			continue // its own table does not show that it had none, or those of others show it
 		}
 		o := &origin{index: t.index, end: end, refuses: t}

@@ -1,6 +1,7 @@
 package diff
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -13,48 +14,60 @@ import (
 
 // findTails looks for members that lost all entries from one on, although their consistent index moved on: what is missing
 // of keys and what is missing in small tables is one cause then, and it begins with the first entry that is missing in any.
+// Where entries that write the same may have made what seems to be an earlier one's, it may begin with another one.
 func (c *comparison) findTails() {
 	for _, k := range c.causes {
-		if k.layer != LayerApply || k.outcome != align.Refused || k.again || k.index == 0 || k.of != nil || k.interval != nil {
+		if k.layer != LayerApply || k.outcome != align.Refused || k.again || k.index == 0 || k.of != nil {
 			continue
 		}
-		first := uint64(0)
+		var begins []uint64
 		for n, i := range k.odd {
-			x := c.lostFrom(i, k.index)
-			if x == 0 || n > 0 && x != first {
-				first = 0
-				break
+			own := map[uint64]bool{}
+			for _, l := range c.losses(i, k.index) {
+				own[l.first] = true
 			}
-			first = x
+			if n == 0 {
+				begins = slices.Sorted(maps.Keys(own))
+			}
+			begins = slices.DeleteFunc(begins, func(x uint64) bool { return !own[x] })
 		}
-		if first > 0 {
-			c.tail(k, first)
+		if len(begins) > 0 {
+			c.tail(k, begins)
 		}
 	}
 }
 
-// tail makes a cause one of all entries from first on.
-func (c *comparison) tail(k *cause, first uint64) {
+// tail makes a cause one of all entries from one on, which may be any of some.
+func (c *comparison) tail(k *cause, begins []uint64) {
+	first, last := begins[0], begins[len(begins)-1]
 	for _, x := range c.causes {
 		switch {
 		case x == k || x.of != nil || x.layer == LayerLog || x.layer == LayerStorage:
-		case x.index >= first && slices.EqualFunc(x.groups, k.groups, slices.Equal[[]int]):
-			x.of = k
+		case (x.index >= first || x.layer != LayerApply) && slices.EqualFunc(x.groups, k.groups, slices.Equal[[]int]):
+			x.of = k // that alone leads to the tables, too
 		}
 	}
-	k.rule, k.what = nil, "nothing from this entry on had an effect on "+strings.Join(c.labels(k.odd), ", ")
+	k.rule, k.interval, k.what = nil, nil, "nothing from this entry on had an effect on "+strings.Join(c.labels(k.odd), ", ")
+	if first < last {
+		k.interval, k.what = &Interval{First: first, Last: last}, "entries in a row had no effect on "+strings.Join(c.labels(k.odd), ", ")
+	}
 	if first == k.index {
 		return
+	}
+	if len(k.entries) == 0 {
+		k.entries = []uint64{k.index}
+	}
+	k.index, k.entries = first, append([]uint64{first}, k.entries...)
+	layer := c.tableOf(k.odd[0], first)
+	if layer == "" {
+		return // it changes keys, and what is known of another one that writes the same holds for it
 	}
 	for _, e := range k.effects {
 		for _, ch := range e.Changes {
 			k.keys = append(k.keys, string(ch.Key))
 		}
 	}
-	if len(k.entries) == 0 {
-		k.entries = []uint64{k.index}
-	}
-	k.layer, k.index, k.entries, k.effects = c.tableOf(k.odd[0], first), first, append([]uint64{first}, k.entries...), nil
+	k.layer, k.effects = layer, nil
 	for _, g := range k.groups {
 		e := Effect{Members: c.labels(g), Note: "the entry had its effect"}
 		if slices.Contains(k.odd, g[0]) {
@@ -64,39 +77,17 @@ func (c *comparison) tail(k *cause, first uint64) {
 	}
 }
 
-// tableOf is the layer of the table that an entry changes.
+// tableOf is the layer of the table that an entry changes, empty if it changes none.
 func (c *comparison) tableOf(i int, index uint64) Layer {
 	switch r := c.request(i, index); {
 	case isAuthWrite(r.Type):
 		return LayerAuth
 	case r.Internal.GetAlarm() != nil:
 		return LayerAlarm
+	case r.Internal.GetLeaseGrant() != nil || r.Internal.GetLeaseRevoke() != nil:
+		return LayerLease
 	}
-	return LayerLease
-}
-
-// lostFrom is the first entry that changes anything from which on all are missing on member i, if those that change keys
-// are missing from index on. 0 if its tables show that others are not.
-func (c *comparison) lostFrom(i int, index uint64) uint64 {
-	var made uint64 // the last entry that made a revision
-	c.traces[i].steps(func(s *align.Step) {
-		if s.Revision > 0 {
-			made = max(made, s.Index)
-		}
-	})
-	t := &tableLog{h: c.views[i], tables: c.ms[i].DB.Tables, auth: c.auths[i], whole: c.whole(i), from: made + 1}
-	if made == 0 || made > index || t.after(t.tables.ConsistentIndex) {
-		return 0
-	}
-	if t.after(index - 1) {
-		return index
-	}
-	for _, x := range slices.Backward(t.entries()) {
-		if x < index && t.after(x-1) {
-			return x
-		}
-	}
-	return 0
+	return ""
 }
 
 // tableLog is what a log asks for of the small tables from an entry on, and what they hold in the end.
@@ -106,6 +97,7 @@ type tableLog struct {
 	auth   *auth
 	whole  bool
 	from   uint64
+	to     uint64 // the last entry that was to be applied
 }
 
 // entries are those that change a table and were to be applied, in order.
@@ -124,33 +116,36 @@ func (t *tableLog) entries() []uint64 {
 }
 
 // open tells whether an entry is one that may be missing.
-func (t *tableLog) open(x uint64) bool { return t.from <= x && x <= t.tables.ConsistentIndex }
+func (t *tableLog) open(x uint64) bool { return t.from <= x && x <= t.to }
 
-// after tells whether the tables can be as the entries up to one left them, with none applied behind it.
-func (t *tableLog) after(last uint64) bool {
-	return t.leasesAfter(last) && t.alarmsAfter(last) && t.authAfter(last)
+// without tells whether the tables can be as the entries left them but for those that were lost.
+func (t *tableLog) without(l loss) bool {
+	return t.leasesWithout(l) && t.alarmsWithout(l) && t.authWithout(l)
 }
 
-func (t *tableLog) leasesAfter(last uint64) bool {
+func (t *tableLog) leasesWithout(l loss) bool {
 	for id, evs := range t.h.leases {
 		if !slices.ContainsFunc(evs, func(ev leaseEvent) bool { return t.open(ev.index) }) {
 			continue
 		}
-		there := slices.ContainsFunc(t.tables.Leases, func(l schema.LeaseRecord) bool { return l.ID == id })
-		if want, known := t.leaseAfter(evs, last); known && want != there {
+		there := slices.ContainsFunc(t.tables.Leases, func(r schema.LeaseRecord) bool { return r.ID == id })
+		if want, known := t.leaseWithout(evs, l); known && want != there {
 			return false
 		}
 	}
 	return true
 }
 
-// leaseAfter tells whether a lease is there behind an entry, by what happened to it. It is not known where something may
-// have refused to grant or to revoke it.
-func (t *tableLog) leaseAfter(evs []leaseEvent, last uint64) (there, known bool) {
+// leaseWithout tells whether a lease is there in the end, by what happened to it. It is not known where something may have
+// refused to grant or to revoke it.
+func (t *tableLog) leaseWithout(evs []leaseEvent, l loss) (there, known bool) {
 	known = t.whole || evs[0].grant
 	for _, ev := range evs {
-		if ev.index > last {
+		if ev.index > t.to {
 			break
+		}
+		if l.holds(ev.index) {
+			continue
 		}
 		alarm, told := t.h.alarmAt(ev.index)
 		there = ev.grant
@@ -162,7 +157,7 @@ func (t *tableLog) leaseAfter(evs []leaseEvent, last uint64) (there, known bool)
 	return there, known
 }
 
-func (t *tableLog) alarmsAfter(last uint64) bool {
+func (t *tableLog) alarmsWithout(l loss) bool {
 	state := map[schema.AlarmMember]bool{}
 	may := map[schema.AlarmMember]bool{}
 	for _, x := range t.h.alarms {
@@ -172,7 +167,7 @@ func (t *tableLog) alarmsAfter(last uint64) bool {
 		}
 		r := e.Request().Internal.GetAlarm()
 		a := schema.AlarmMember{Member: r.GetMemberID(), Type: r.GetAlarm().String()}
-		if x <= last {
+		if x <= t.to && !l.holds(x) {
 			state[a] = r.GetAction() == pb.AlarmRequest_ACTIVATE
 		}
 		may[a] = may[a] || t.open(x)
@@ -186,13 +181,13 @@ func (t *tableLog) alarmsAfter(last uint64) bool {
 	return true
 }
 
-func (t *tableLog) authAfter(last uint64) bool {
+func (t *tableLog) authWithout(l loss) bool {
 	if !t.whole || !slices.ContainsFunc(t.h.authWrites, func(w authz.Write) bool { return t.open(w.Index) }) {
 		return true
 	}
 	s := authz.New()
 	for _, w := range t.h.authWrites {
-		if w.Index <= last {
+		if w.Index <= t.to && !l.holds(w.Index) {
 			s.Apply(w.Request)
 		}
 	}

@@ -42,6 +42,7 @@ const (
 	costExtra        = 25
 	costUnread       = 1
 	costAnchor       = 15 // the end of the data is not at the consistent index
+	costTorn         = 30 // and the small tables are not of that moment
 )
 
 // match tells what it costs to say that a request made g on the state after main revision at.

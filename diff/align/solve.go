@@ -881,7 +881,11 @@ func (g *grid) ends() []source {
 	}
 	all := []source{{node{at, len(g.groups)}, 0}}
 	for i := at + 1; i <= len(g.entries); i++ {
-		all = append(all, source{node{i, len(g.groups)}, costAnchor})
+		cost := costAnchor
+		if x := g.in.Torn; x > 0 && g.entries[i-1].Index >= x {
+			cost = costTorn
+		}
+		all = append(all, source{node{i, len(g.groups)}, cost})
 	}
 	return all
 }
@@ -1012,16 +1016,32 @@ func (g *grid) existed(i int) bool {
 }
 
 // showsLast tells whether the state before the first group can be what the first i entries left: the last of them that
-// could write shows in it.
+// could write shows in it, and one that made its last revision, if that is left, comes behind all that must have made one.
 func (g *grid) showsLast(i int) bool {
+	var last []mvcc.Row
+	if at := g.mainBefore(0); at == g.in.Compact && !g.in.Table.Unknown(at) {
+		last = g.in.Table.Group(at)
+	}
+	if slices.ContainsFunc(last, func(r mvcc.Row) bool { return r.Tombstone }) {
+		last = nil // which entry deleted something does not show
+	}
 	for ; i > 0; i-- {
 		in := g.request(i - 1).Internal
 		switch {
 		case g.entries[i-1].Raw == nil || in.GetTxn() != nil:
 			return true
 		case in.GetPut() != nil || in.GetDeleteRange() != nil || in.GetLeaseRevoke() != nil:
-			want := g.predict(i-1, 0)
-			return !slices.ContainsFunc(want, g.missing) || g.judge(i-1, 0) != Allowed
+			want, judged := g.predict(i-1, 0), g.judge(i-1, 0)
+			switch {
+			case judged != Allowed:
+				return true
+			case slices.ContainsFunc(want, g.missing):
+				return false
+			case len(last) == 0 || len(want) == 1 && len(last) == 1 && want[0].Key == string(last[0].Key()):
+				return true
+			case in.GetPut() != nil && !in.Put.IgnoreValue && !in.Put.IgnoreLease:
+				return false // what it wrote came before
+			}
 		}
 	}
 	return true

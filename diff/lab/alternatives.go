@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"go.etcd.io/etcd/server/v3/storage/mvcc"
 )
 
 // alternatives runs the fault at other entries that may come to the same: where the db comes out the same, nothing tells
@@ -26,7 +28,7 @@ func (m *maker) alternatives(p *Parting, base *history) error {
 			return fs
 		}
 		h, err := m.rerun(i, instead)
-		if err != nil || !h.dump.same(x.hist.clean) {
+		if err != nil || !h.like(x.hist) {
 			return false, err
 		}
 		// What one member cannot tell another may, if it stopped between the two entries or is compacted less.
@@ -35,7 +37,7 @@ func (m *maker) alternatives(p *Parting, base *history) error {
 			if j == i || o.hist.index < f.Index {
 				continue
 			}
-			if h, err := m.rerun(j, instead); err != nil || !h.dump.same(o.hist.clean) {
+			if h, err := m.rerun(j, instead); err != nil || !h.like(o.hist) {
 				return false, err
 			}
 		}
@@ -61,9 +63,12 @@ func (m *maker) alternatives(p *Parting, base *history) error {
 			return err
 		}
 		p.widest, p.Lo = p.Lo, p.Index // entries in a row are the simpler reading
-		return m.windows(f, base, try)
+		return m.lost(p, f, base, try)
 	case Replay:
 		if err := m.windows(f, base, try); err != nil {
+			return err
+		}
+		if err := m.repeated(p, f, base, try); err != nil {
 			return err
 		}
 		c := canonical(f, x.hist, base)
@@ -102,6 +107,9 @@ func (m *maker) alternatives(p *Parting, base *history) error {
 		r := g // and as a replay
 		if r.Kind, r.Count = Replay, 1; f.Kind == Twice {
 			if err := m.windows(&r, base, try); err != nil {
+				return err
+			}
+			if err := m.repeated(p, &r, base, try); err != nil {
 				return err
 			}
 		}
@@ -247,10 +255,7 @@ func attaches(h *history, index uint64, lease int64) bool {
 // led tries to skip the first entry that did not write what it should, or to apply one twice that writes what was
 // written too much, with those that write the same: that may as well have gone wrong by itself.
 func (m *maker) led(f *Fault, h, base *history, try func(*Fault) (bool, error)) error {
-	made := func(h *history) []Effect {
-		return slices.DeleteFunc(slices.Clone(h.effects), func(e Effect) bool { return e.After == e.Before })
-	}
-	a, b := made(h), made(base)
+	a, b := h.made(), base.made()
 	n := 0
 	for n < min(len(a), len(b)) && a[n].Index == b[n].Index && sameContent(a[n].Rows, b[n].Rows) {
 		n++
@@ -332,42 +337,36 @@ func (m *maker) windows(f *Fault, base *history, try func(*Fault) (bool, error))
 			all = append(all, g)
 		}
 	}
-	if f.Kind == LostTail {
-		for d := uint64(1); d <= 8 && d < f.Index; d++ {
-			add(f.Index-d, f.Count)
-		}
-	} else {
-		for d := uint64(1); d <= uint64(f.Count); d++ {
-			add(f.Index+d, f.Count)
-			add(f.Index-min(d, f.Index), f.Count)
-		}
-		// Ending at the same entry, beginning earlier.
-		add(f.Index, f.Count)
-		for d := uint64(1); d <= 8 && d < f.Index; d++ {
-			add(f.Index-d, f.Count+int(d))
-		}
-		// As many entries with an effect, or with one the second time, beginning at other ones.
-		h := m.struck(f).hist
-		for _, begin := range []uint64{f.Index, canonical(f, h, base)} {
-			var at []uint64
-			first, n := 0, 0
-			for _, e := range base.effects {
-				if e.Index > 0 && e.After > e.Before {
-					if e.Index < begin {
-						first++
-					} else if e.Index < f.Index+uint64(f.Count) {
-						n++
-					}
-					at = append(at, e.Index)
+	for d := uint64(1); d <= uint64(f.Count); d++ {
+		add(f.Index+d, f.Count)
+		add(f.Index-min(d, f.Index), f.Count)
+	}
+	// Ending at the same entry, beginning earlier.
+	add(f.Index, f.Count)
+	for d := uint64(1); d <= 8 && d < f.Index; d++ {
+		add(f.Index-d, f.Count+int(d))
+	}
+	// As many entries with an effect, or with one the second time, beginning at other ones.
+	h := m.struck(f).hist
+	for _, begin := range []uint64{f.Index, canonical(f, h, base)} {
+		var at []uint64
+		first, n := 0, 0
+		for _, e := range base.effects {
+			if e.Index > 0 && e.After > e.Before {
+				if e.Index < begin {
+					first++
+				} else if e.Index < f.Index+uint64(f.Count) {
+					n++
 				}
+				at = append(at, e.Index)
 			}
-			for s := max(first-3, 0); s <= first+3; s++ {
-				if s < len(at) && at[s] < f.Index {
-					add(at[s], int(f.Index-at[s])+f.Count) // ending at the same entry
-				}
-				for k := max(n-1, 1); k <= n && s+k <= len(at); k++ {
-					add(at[s], int(at[s+k-1]-at[s])+1)
-				}
+		}
+		for s := max(first-3, 0); s <= first+3; s++ {
+			if s < len(at) && at[s] < f.Index {
+				add(at[s], int(f.Index-at[s])+f.Count) // ending at the same entry
+			}
+			for k := max(n-1, 1); k <= n && s+k <= len(at); k++ {
+				add(at[s], int(at[s+k-1]-at[s])+1)
 			}
 		}
 	}
@@ -377,7 +376,7 @@ func (m *maker) windows(f *Fault, base *history, try func(*Fault) (bool, error))
 			return err
 		}
 		// Ending at the same entry, beginning later.
-		for d := 1; same && f.Kind == Replay && d <= 8 && d < g.Count; d++ {
+		for d := 1; same && d <= 8 && d < g.Count; d++ {
 			o := g.at(g.Index + uint64(d))
 			o.Count = g.Count - d
 			if _, err := try(o); err != nil {
@@ -385,10 +384,108 @@ func (m *maker) windows(f *Fault, base *history, try func(*Fault) (bool, error))
 			}
 		}
 	}
-	if f.Kind == Replay {
-		return m.shifted(f, base, try)
+	return m.shifted(f, base, try)
+}
+
+// lost tries all other runs of entries that may have had no effect instead of the tail: behind one of them later entries may
+// have written the same, or have wanted what it was to bring about.
+func (m *maker) lost(p *Parting, f *Fault, base *history, try func(*Fault) (bool, error)) error {
+	all, due := m.struck(f).hist.made(), base.made()
+	for _, e := range base.effects {
+		u := e.Index
+		if p.Lo <= u && u <= p.Hi || u == 0 || !e.traced() || distance(u, f.Index) >= farthest {
+			continue
+		}
+		before := slices.IndexFunc(due, func(e Effect) bool { return e.Index >= u })
+		if before < 0 {
+			before = len(due)
+		}
+		if before > len(all) || !slices.EqualFunc(all[:before], due[:before], func(a, b Effect) bool { return sameContent(a.Rows, b.Rows) }) {
+			continue
+		}
+		for v := u; v < f.Index+uint64(f.Count); v++ {
+			wrote := func(e Entry) bool { return mayWrite(&e, all[before].Rows) }
+			if before < len(all) && !slices.ContainsFunc(m.w.log[v:f.Index+uint64(f.Count)-1], wrote) {
+				continue
+			}
+			g := f.at(u)
+			g.Count = int(v-u) + 1
+			if same, err := try(g); err != nil || same {
+				if err != nil {
+					return err
+				}
+				break
+			}
+		}
 	}
 	return nil
+}
+
+// repeated tries all runs of entries that may have made the revisions which the member has too many, whatever became of
+// those in between: what is known already is left out.
+func (m *maker) repeated(p *Parting, f *Fault, base *history, try func(*Fault) (bool, error)) error {
+	x := m.struck(f)
+	all, due := x.hist.made(), base.made()
+	more, end := 0, 0 // revisions that were made again, and those up to the last of them
+	seen := map[uint64]bool{}
+	for n, e := range all {
+		if seen[e.Index] {
+			more, end = more+1, n+1
+		}
+		seen[e.Index] = true
+	}
+	for at := range len(due) + 1 {
+		if more == 0 || at > len(all) || at > 0 && !sameContent(all[at-1].Rows, due[at-1].Rows) {
+			return nil
+		}
+		// What was made again comes here if all up to the end of that is the same.
+		if at+more < end && (end-more > len(due) || !slices.EqualFunc(all[at+more:end], due[at:end-more], func(a, b Effect) bool { return sameContent(a.Rows, b.Rows) })) {
+			continue
+		}
+		first, next := uint64(1), x.sc.upTo+1
+		if at > 0 {
+			first = max(due[at-1].Index, 1)
+		}
+		if at < len(due) {
+			next = due[at].Index
+		}
+		for v := first; v < next; v++ {
+			for u := v; u > 0 && v-u < farthest; u-- {
+				if p.Lo <= u && u <= p.Hi || distance(v, f.Index) >= farthest || !mayWrite(&m.w.log[u-1], all[at].Rows) {
+					continue
+				}
+				g := f.at(u)
+				g.Kind, g.Count = Replay, int(v-u)+1
+				if _, err := try(g); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// farthest is how far away a run of entries is looked for.
+const farthest = 64
+
+// made are the effects that made a revision.
+func (h *history) made() []Effect {
+	return slices.DeleteFunc(slices.Clone(h.effects), func(e Effect) bool { return e.After == e.Before })
+}
+
+// mayWrite tells whether an entry may have written some rows, by their keys and, where it fixes it, by their content.
+func mayWrite(e *Entry, rows []Row) bool {
+	switch {
+	case e.Request.GetPut() != nil:
+		r := e.Request.Put
+		if r.IgnoreLease || r.IgnoreValue {
+			return len(rows) == 1 && keyOf(rows[0]) == string(r.Key)
+		}
+		return len(rows) == 1 && content(rows[0]) == fmt.Sprintf("put %q=%q lease %d\n", r.Key, r.Value, r.Lease)
+	case e.Request.GetDeleteRange() != nil, e.Request.GetLeaseRevoke() != nil:
+		return !slices.ContainsFunc(rows, func(r Row) bool { return !mvcc.IsTombstone(r.Key) })
+	}
+	return e.Request.GetTxn() != nil
 }
 
 // shifted tries replays of as many entries with an effect as a replay's, further and further away as long as they come to
@@ -462,6 +559,11 @@ func (m *maker) sameTable(f *Fault, base *history, try func(*Fault) (bool, error
 }
 
 func distance(a, b uint64) uint64 { return max(a, b) - min(a, b) }
+
+// like tells whether another run left the same as a member's, before that was edited.
+func (h *history) like(member *history) bool {
+	return h.compact == member.compact && h.dump.same(member.clean)
+}
 
 func (d dump) same(o dump) bool {
 	if !sameRows(d["key"], o["key"]) {

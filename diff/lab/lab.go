@@ -309,6 +309,9 @@ func (m *maker) fits(f *Fault) bool {
 	if int(f.Index) <= m.n || slices.ContainsFunc(m.c.Faults, func(o *Fault) bool { return o.Index == f.Index }) {
 		return false // a member that does not know the others stops at once
 	}
+	if m.banned(f) {
+		return false
+	}
 	switch f.Kind {
 	case Skip, Twice:
 		return writes || eff.Tables && r.IntN(2) == 0 || r.IntN(10) == 0
@@ -316,7 +319,7 @@ func (m *maker) fits(f *Fault) bool {
 		return writes && m.authOn(f.Index)
 	case Banned:
 		f.User = e.Request.GetHeader().GetUsername()
-		return writes && f.User != "" && e.Request.GetAlarm() == nil && !strings.HasPrefix(e.Kind, "Auth")
+		return writes && f.User != "" && e.Request.GetAlarm() == nil && !strings.HasPrefix(e.Kind, "Auth") && !m.banned(f)
 	case Half:
 		f.Count = 1 + r.IntN(2)
 		return writes && e.Request.GetTxn() != nil && len(eff.Rows) > 1
@@ -362,6 +365,14 @@ func (m *maker) fits(f *Fault) bool {
 		return e.Request.GetPut() != nil && !e.Request.Put.IgnoreValue && writes
 	}
 	return false
+}
+
+// banned tells whether one of two faults is a ban that refuses the entry of the other one on the same member: nothing else can
+// befall that entry.
+func (m *maker) banned(f *Fault) bool {
+	return slices.ContainsFunc(m.c.Faults, func(o *Fault) bool {
+		return slices.ContainsFunc(o.Members, f.on) && (o.Kind == Banned && m.covers(o, f.Index) || f.Kind == Banned && m.covers(f, o.Index))
+	})
 }
 
 func (m *maker) anyKey(r *rand.Rand) string {

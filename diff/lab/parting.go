@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"bytes"
 	"fmt"
 	"math"
 	"path/filepath"
@@ -257,7 +258,7 @@ func (m *maker) mark(f *Fault) error {
 		switch {
 		case err != nil:
 			return err
-		case base.dump.same(x.hist.clean):
+		case base.like(x.hist):
 			f.spared = append(f.spared, i)
 		case f.marked == nil || x.hist.compact < f.marked.hist.compact:
 			f.marked = x
@@ -493,6 +494,9 @@ func (m *maker) appliedParting(p *Parting) (*Parting, error) {
 		if slices.Equal(tables, []string{"meta"}) {
 			p.Required = false
 		}
+		if !m.stands(f, x.hist.clean, base.dump) {
+			p.Required, p.why = false, "another fault did the same to the others"
+		}
 		return p, m.alternatives(p, base)
 	}
 	switch f.Kind {
@@ -542,6 +546,30 @@ func (m *maker) appliedParting(p *Parting) (*Parting, error) {
 	return p, nil
 }
 
+// stands tells whether what a fault changed in the small tables tells its member from another one that it did not befall.
+func (m *maker) stands(f *Fault, with, without dump) bool {
+	for name := range family {
+		row := func(d dump, key []byte) []byte {
+			if n := slices.IndexFunc(d[name], func(r Row) bool { return bytes.Equal(r.Key, key) }); n >= 0 {
+				return append([]byte{1}, d[name][n].Value...)
+			}
+			return nil
+		}
+		for _, r := range slices.Concat(with[name], without[name]) {
+			own := row(with, r.Key)
+			if bytes.Equal(own, row(without, r.Key)) {
+				continue
+			}
+			for j, o := range m.c.Members {
+				if !f.on(j) && !bytes.Equal(own, row(o.hist.dump, r.Key)) {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
 // traced is the first lost entry of a tail that left a trace: what those before it did to a small table others of the tail
 // may have undone, so that it makes no difference whether they were lost, alone or together.
 func (m *maker) traced(f *Fault, i int, base *history, index uint64) (uint64, error) {
@@ -561,7 +589,7 @@ func (m *maker) traced(f *Fault, i int, base *history, index uint64) (uint64, er
 			if err != nil {
 				return index, err
 			}
-			same = same || h.dump.same(m.c.Members[i].hist.clean)
+			same = same || h.like(m.c.Members[i].hist)
 		}
 		if same {
 			index = e.Index

@@ -2,6 +2,8 @@ package lab
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -246,27 +248,18 @@ var smallTables = []backend.Bucket{
 
 // tables is a hash of the small tables.
 func (r *replica) tables() uint64 {
-	h := uint64(14695981039346656037)
-	mix := func(b []byte) {
-		for _, x := range b {
-			h = (h ^ uint64(x)) * 1099511628211
-		}
-		h = (h ^ 0xff) * 1099511628211
-	}
+	var h uint64
 	tx := r.be.ReadTx()
 	tx.RLock()
 	defer tx.RUnlock()
 	for _, b := range smallTables {
 		_ = tx.UnsafeForEach(b, func(k, v []byte) error {
-			// The order is not that of the keys: what was not committed yet comes first.
-			old := h
-			h = 14695981039346656037
-			mix(k)
-			mix(v)
-			h = old + h
+			// The order is not that of the keys: what was not committed yet comes first. So the rows are summed up, each hashed
+			// well enough for a change of one not to be made up for by that of another.
+			sum := sha256.Sum256(slices.Concat([]byte(b.String()), []byte{0}, k, []byte{0}, v))
+			h += binary.BigEndian.Uint64(sum[:])
 			return nil
 		})
-		h = h*31 + 1
 	}
 	return h
 }

@@ -74,6 +74,9 @@ func (m *maker) truth() error {
 		t.Behind = t.Behind || f.Kind == Behind
 	}
 	m.merge(t)
+	if err := m.begunInTables(t); err != nil {
+		return err
+	}
 	m.parted(t)
 	m.overlaid(t)
 	for _, p := range t.Partings {
@@ -208,6 +211,40 @@ func (m *maker) served(p *Parting) bool {
 			return e.Index >= p.Index && e.After > e.Before && m.fromUser(e.Index)
 		})
 	})
+}
+
+// begunInTables leaves open whether a lost tail began with the entry before it whose row was taken out of a table afterwards:
+// then one thing went wrong rather than two.
+func (m *maker) begunInTables(t *Truth) error {
+	for _, p := range t.Partings {
+		f := p.Fault
+		for _, o := range t.Partings {
+			if f.Kind != LostTail || !o.Fault.Kind.table() || !slices.Equal(o.Fault.Members, f.Members) {
+				continue
+			}
+			i := slices.Index(m.c.Members, m.struck(f))
+			x := m.c.Members[i].hist
+			for u := p.Index - 1; u > uint64(m.n) && distance(u, p.Index) < 8; u-- {
+				if m.layerAt(u) != o.Fault.layer() || !m.effect(u).Tables {
+					continue
+				}
+				h, err := m.rerun(i, func(fs []*Fault) []*Fault {
+					g := f.at(u)
+					g.Count += int(f.Index - min(u, f.Index))
+					fs[slices.Index(fs, f)] = g
+					return fs
+				})
+				if err != nil {
+					return err
+				}
+				if sameRows(h.dump["key"], x.clean["key"]) && len(tablesDiffer(h.dump, x.dump)) == 0 {
+					o.Required, o.why = false, "as if the tail had begun there"
+					p.Lo, p.Named, p.why = u, false, "as if it began with what was edited"
+				}
+			}
+		}
+	}
+	return nil
 }
 
 // blurTail leaves open whether the first entries of a lost tail are named that change a table which was edited besides:
