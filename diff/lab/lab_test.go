@@ -23,6 +23,7 @@ var (
 	from    = flag.Uint64("lab.from", 1, "first seed")
 	only    = flag.Uint64("lab.seed", 0, "this seed alone")
 	verbose = flag.Bool("lab.v", false, "print every plan")
+	faults  = flag.Int("lab.faults", -1, "seeds with as many faults only, however many if negative")
 	failing = flag.Int("lab.show", 20, "how many failing cases to print")
 )
 
@@ -57,7 +58,8 @@ func try(root string, seed uint64) (o outcome) {
 			_ = os.RemoveAll(dir)
 		}
 	}()
-	if o.c, o.err = Make(dir, seed); o.err != nil {
+	wanted := func(fs []*Fault) bool { return *faults < 0 || len(fs) == *faults || seed == *only }
+	if o.c, o.err = MakeIf(dir, seed, wanted); o.err != nil || o.c == nil {
 		return o
 	}
 	o.d, o.err = compare(o.c)
@@ -106,6 +108,9 @@ func TestLab(t *testing.T) {
 		wg.Go(func() {
 			for s := range seeds {
 				o := try(root, s)
+				if o.c == nil && o.err == nil {
+					continue
+				}
 				mu.Lock()
 				st.add(t, s, o)
 				mu.Unlock()
