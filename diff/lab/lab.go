@@ -577,7 +577,7 @@ func (x *Member) Log() string {
 		fmt.Fprintf(&b, "%4d/%d %s", e.Index, e.Term, e.Kind)
 		if e.Request != nil {
 			s := e.Request.String()
-			fmt.Fprintf(&b, " %.400s", s)
+			fmt.Fprintf(&b, " %.1400s", s)
 		}
 		for _, f := range by[e.Index] {
 			if f.After > f.Before {

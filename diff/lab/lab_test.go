@@ -24,6 +24,7 @@ var (
 	only    = flag.Uint64("lab.seed", 0, "this seed alone")
 	verbose = flag.Bool("lab.v", false, "print every plan")
 	faults  = flag.Int("lab.faults", -1, "seeds with as many faults only, however many if negative")
+	keep    = flag.String("lab.keep", "", "where to leave the data directories of -lab.seed")
 	failing = flag.Int("lab.show", 20, "how many failing cases to print")
 )
 
@@ -33,6 +34,9 @@ var open = map[uint64]string{}
 
 // scratch is a directory in memory if there is one: the members of thousands of cases need not last.
 func scratch(t testing.TB) string {
+	if *keep != "" {
+		return *keep
+	}
 	if dir, err := os.MkdirTemp("/dev/shm", "lab"); err == nil {
 		t.Cleanup(func() { _ = os.RemoveAll(dir) })
 		return dir
