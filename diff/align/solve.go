@@ -403,25 +403,54 @@ func (g *grid) adopt(steps []Step) {
 				break
 			}
 		}
-		if s.Outcome == Extra && k+1 < len(steps) && steps[k+1].Index <= high {
-			g.begin(s, steps[k+1].Index, high)
+		if s.Outcome == Extra {
+			g.begin(steps[k:], high)
 		}
 	}
 }
 
-// begin gives a revision without an entry, behind which the log was applied again from one on, to the entry before that
-// which writes just this: the replay began there, if all in between have no effect once those up to high were applied.
-func (g *grid) begin(s *Step, from, high uint64) {
-	i, _ := slices.BinarySearchFunc(g.entries, from, func(e Entry, x uint64) int { return cmp.Compare(e.Index, x) })
-	for n := i - 1; n >= max(i-maxApart, 0); n-- {
-		if Same(g.p.predict(g.request(n), s.Revision-1), g.in.Table.Group(s.Revision)) {
-			s.Index, s.Outcome = g.entries[n].Index, Applied
+// begin gives a revision without an entry, the first of some steps, to the entry before that which writes just this: a
+// replay began there, if all in between have no effect once those up to high, or some more that have none, were applied.
+func (g *grid) begin(steps []Step, high uint64) {
+	s := steps[0]
+	from := high + 1 // if it is all that was done again
+	if len(steps) > 1 {
+		from = min(from, steps[1].Index)
+	}
+	for n := 0; ; n++ {
+		if index := g.begun(s.Revision, from, high); index > 0 {
+			copy(steps, steps[1:n+1])
+			steps[n] = Step{Index: index, Revision: s.Revision}
 			return
 		}
-		if want, judged := g.in.demands(g.entries[n].Index, high+1, s.Revision); len(want) > 0 && judged != Denied {
+		// What comes behind may have come before, if it has no effect either way.
+		if n+1 == len(steps) || n == maxApart || steps[n+1].Outcome != NoEffect || steps[n+1].Index <= high {
 			return
+		}
+		high = steps[n+1].Index
+		if want, judged := g.in.demands(high, high, s.Revision-1); len(want) > 0 && judged != Denied {
+			return
+		}
+		from = high + 1
+		if n+2 < len(steps) {
+			from = min(from, steps[n+2].Index)
 		}
 	}
+}
+
+// begun is the last entry before one that writes just what a revision holds, if all in between have no effect once those
+// up to high were applied, 0 if there is none.
+func (g *grid) begun(revision int64, from, high uint64) uint64 {
+	i, _ := slices.BinarySearchFunc(g.entries, from, func(e Entry, x uint64) int { return cmp.Compare(e.Index, x) })
+	for n := i - 1; n >= max(i-maxApart, 0); n-- {
+		if Same(g.p.predict(g.request(n), revision-1), g.in.Table.Group(revision)) {
+			return g.entries[n].Index
+		}
+		if want, judged := g.in.demands(g.entries[n].Index, high+1, revision); len(want) > 0 && judged != Denied {
+			return 0
+		}
+	}
+	return 0
 }
 
 // done is the last entry before the alignment begins.
