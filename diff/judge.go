@@ -10,6 +10,7 @@ import (
 	"etcd-autopsy/diff/align"
 	"etcd-autopsy/diff/authz"
 	"etcd-autopsy/inspect/raftlog"
+	"etcd-autopsy/inspect/schema"
 )
 
 // auth is what is known of one member's auth store through time.
@@ -228,12 +229,11 @@ func (c *comparison) judge(i int) align.Judge {
 		default:
 			verdict = align.Doubtful
 		}
-		alarm, known := h.alarmAt(index)
-		switch {
-		case !known && (len(m.DB.Tables.Alarms) > 0 && len(h.alarms) == 0):
+		switch alarm, known := h.alarmAt(index); {
+		case !known && !whole && h.mayBeAlarmed(r.Internal, m.DB.Tables.Alarms):
 			return align.Doubtful
 		case alarm.on && refusedBy(alarm, r.Internal):
-			if !whole {
+			if alarm.index == 0 { // by what comes behind
 				return align.Doubtful
 			}
 			return align.Denied
@@ -260,6 +260,15 @@ func (h *history) alarmAt(index uint64) (turn, bool) {
 		}
 	}
 	return turn{}, false
+}
+
+// mayBeAlarmed tells whether a request before the first entry about alarms may be refused by one from before the log begins: one
+// that is on in the end, or that is raised again first.
+func (h *history) mayBeAlarmed(in *pb.InternalRaftRequest, left []schema.AlarmMember) bool {
+	if len(h.alarms) == 0 {
+		return len(left) > 0
+	}
+	return refusedBy(h.refusing[0], in)
 }
 
 // refusedBy tells whether an alarm refuses a request: CORRUPT every one, NOSPACE those that put something or grant a lease
