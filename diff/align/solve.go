@@ -283,15 +283,21 @@ func (in *Input) replaced(a *Alignment) map[int64][]mvcc.Row {
 
 // fill adds what was predicted as the rows of a revision.
 func (s *Step) fill(groups map[int64][]mvcc.Row, revision int64) {
+	groups[revision] = append(groups[revision], s.Rows(revision)...)
+}
+
+// Rows are what was predicted as the rows of a revision.
+func (s *Step) Rows(revision int64) (rows []mvcc.Row) {
 	for sub, c := range s.Predicted {
 		kv := mvcc.KeyValue{Key: []byte(c.Key)}
 		if !c.Delete {
 			kv = mvcc.KeyValue{Key: kv.Key, Value: c.Value, Create: c.Create, Mod: revision, Version: c.Version, Lease: c.Lease}
 		}
-		groups[revision] = append(groups[revision], mvcc.Row{
+		rows = append(rows, mvcc.Row{
 			Rev: mvcc.Revision{Main: revision, Sub: int64(sub)}, Tombstone: c.Delete, Value: kv.Encode(),
 		})
 	}
+	return rows
 }
 
 // Made tells what an entry did that is known to have made a revision, on the state in which Held is what was there, and what
@@ -307,7 +313,7 @@ func (in Input) Made(index uint64, revision int64) (s Step, cost int, ok bool) {
 	g := group{main: revision, rows: in.Table.Group(revision), unread: in.Table.Unknown(revision)}
 	cost, out, detail := p.match(r, want, &g, revision-1)
 	if out == Altered && cost >= 0 {
-		cost += in.Log.foreign(newHasher().ofGroup(&g), i, detail)
+		cost += in.Log.foreign(newHasher().ofGroup(&g), i, detail, Flipped(want, g.rows))
 	}
 	s = Step{Index: index, Revision: revision, Outcome: out, Detail: detail, HistoryOnly: out == Altered && historyOnly(detail)}
 	if out != Applied {
@@ -777,7 +783,7 @@ func (g *grid) match(i, n int) (int, Outcome, string) {
 		return -1, out, detail // the state is known to be what another entry made
 	}
 	if out == Altered && c >= 0 {
-		c += g.in.Log.foreign(g.groupSigs[n], i, detail)
+		c += g.in.Log.foreign(g.groupSigs[n], i, detail, Flipped(g.predict(i, n), g.groups[n].rows))
 	}
 	if c >= 0 && g.bans(i) {
 		c += costPermit

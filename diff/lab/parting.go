@@ -41,7 +41,7 @@ func (m *maker) parting(f *Fault) (*Parting, error) {
 		return nil, nil
 	case slices.Contains(edited, f.Kind):
 		m.storedParting(p)
-		return p, nil
+		return p, m.repeatedInstead(p)
 	}
 	return m.appliedParting(p)
 }
