@@ -928,6 +928,7 @@ const (
 	begin   kind = iota // not an edge: the search began here
 	made                // the entry made the group
 	nothing             // the entry made no group
+	idle                // likewise, though it may as well have made one
 	orphan              // the group has no entry
 	replay              // neither: the log was applied again from here
 	hidden              // what the entry made lies in a hole
@@ -941,6 +942,7 @@ const (
 type move struct {
 	to, from node
 	kind     kind
+	idle     uint8 // how many entries had no effect on the way that may as well have made a revision, at most maxIdle
 }
 
 // span is where a path begins and ends in the grid.
@@ -964,7 +966,7 @@ func (g *grid) search(from []source, to node) ([]Step, span, int) {
 		if m.kind == probe {
 			g.repeats(m.to, func(next node) {
 				if _, done := seen[next]; !done {
-					q.push(cost, move{to: next, from: m.to, kind: replay})
+					q.push(cost, move{to: next, from: m.to, kind: replay, idle: m.idle})
 				}
 			})
 			continue
@@ -979,11 +981,15 @@ func (g *grid) search(from []source, to node) ([]Step, span, int) {
 		}
 		if to.g == m.to.g && to.i > m.to.i {
 			// Behind the place asked for with nothing left to explain: the log was replayed from here.
-			q.push(cost+costReplay, move{to: to, from: m.to, kind: replay})
+			q.push(cost+costReplay, move{to: to, from: m.to, kind: replay, idle: m.idle})
 		}
 		g.expand(m.to, max(to.g, 0), func(extra int, next node, k kind) {
 			if _, done := seen[next]; !done || k == probe {
-				q.push(cost+extra, move{to: next, from: m.to, kind: k})
+				v := move{to: next, from: m.to, kind: k, idle: m.idle}
+				if k == idle {
+					v.idle = min(v.idle+1, maxIdle)
+				}
+				q.push(cost+extra, v)
 			}
 		})
 	}
@@ -1005,7 +1011,7 @@ func (g *grid) walk(seen map[node]move, at node) ([]Step, node) {
 				s.Predicted = g.predict(at.i, at.g)
 			}
 			steps = append(steps, s)
-		case nothing:
+		case nothing, idle:
 			s := g.step(at.i, -1, NoEffect, "")
 			if want := g.predict(at.i, at.g); len(want) > 0 {
 				if j := g.judge(at.i, at.g); j != Denied {
@@ -1122,11 +1128,17 @@ func (g *grid) expand(at node, lowG int, visit func(cost int, next node, k kind)
 			cost = min(cost, costBanned)
 		}
 	}
-	visit(cost, node{i - 1, n}, nothing)
+	makes := -1
 	if n > lowG {
-		if c, _, _ := g.match(i-1, n-1); c >= 0 {
-			visit(c, node{i - 1, n - 1}, made)
-		}
+		makes, _, _ = g.match(i-1, n-1)
+	}
+	if makes == 0 {
+		visit(cost, node{i - 1, n}, idle)
+	} else {
+		visit(cost, node{i - 1, n}, nothing)
+	}
+	if makes >= 0 {
+		visit(makes, node{i - 1, n - 1}, made)
 	}
 }
 
@@ -1192,27 +1204,34 @@ func markRepeats(steps []Step, high uint64) {
 	}
 }
 
-// queue is a bucket queue: costs are small integers, and among equals the last one in is the first one out, which
-// keeps the search on one path while that is free.
+// queue is a bucket queue: costs are small integers. Among equals those come first on the way to which the fewest entries
+// had no effect that may as well have had one, and of these the last one in, which keeps the search on one path while that
+// is free.
 type queue struct {
-	buckets [][]move
+	buckets [][maxIdle + 1][]move
 	low     int
 }
 
+// maxIdle bounds how far that is counted.
+const maxIdle = 3
+
 func (q *queue) push(cost int, m move) {
 	for len(q.buckets) <= cost {
-		q.buckets = append(q.buckets, nil)
+		q.buckets = append(q.buckets, [maxIdle + 1][]move{})
 	}
-	q.buckets[cost] = append(q.buckets[cost], m)
+	b := &q.buckets[cost][m.idle]
+	*b = append(*b, m)
 	q.low = min(q.low, cost)
 }
 
 func (q *queue) pop() (int, move, bool) {
 	for ; q.low < len(q.buckets); q.low++ {
-		if b := q.buckets[q.low]; len(b) > 0 {
-			m := b[len(b)-1]
-			q.buckets[q.low] = b[:len(b)-1]
-			return q.low, m, true
+		for n := range q.buckets[q.low] {
+			if b := &q.buckets[q.low][n]; len(*b) > 0 {
+				m := (*b)[len(*b)-1]
+				*b = (*b)[:len(*b)-1]
+				return q.low, m, true
+			}
 		}
 	}
 	return 0, move{}, false
