@@ -122,6 +122,18 @@ func (m *maker) compact() int64 {
 	return c
 }
 
+// shown is the revision above which some member that a fault did not befall still shows all that one shows which it befell: a
+// third one that has compacted more hides nothing from these two.
+func (m *maker) shown(f *Fault, x *Member) int64 {
+	least := m.compact()
+	for i, o := range m.c.Members {
+		if !f.on(i) && o.hist.index >= f.Index {
+			least = min(least, max(x.hist.compact, o.hist.compact))
+		}
+	}
+	return least
+}
+
 func (m *maker) storedParting(p *Parting) {
 	f := p.Fault
 	p.Lo, p.Hi, p.Revision = p.Index, p.Index, f.revision
@@ -476,7 +488,7 @@ func (m *maker) appliedParting(p *Parting) (*Parting, error) {
 			p.Others[e.Index] = true
 		}
 	}
-	c := m.compact()
+	c := m.shown(f, x)
 	rows := !sameRows(kept(x.hist.clean["key"], c, x.hist.rev), kept(base.dump["key"], c, base.rev))
 	tables := tablesDiffer(x.hist.clean, base.dump)
 	if !rows && x.hist.rev == base.rev && len(tables) == 0 {

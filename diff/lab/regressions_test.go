@@ -161,4 +161,9 @@ var regressions = []struct {
 	{34752, "a member whose log ends before a fork is seen, put on both sides of it"},
 	{35018, "a revision without an entry on two members, told as an entry without effect on the third"},
 	{35675, "a request that wants a lease which was revoked while auth was on told as refused without reason"},
+	{70843, "a replay of which only the first entry, a deletion that had nothing to delete the first time, had an effect again"},
+	{71202, "a purged entry applied twice told as a revision that no entry made, without where it may have been"},
+	{72975, "a member behind a fork, read as one that applied its log again, because what an alarm refused behind the beginning of its log was taken for doubtful"},
+	{73003, "the oracle took a wrong lease for one that nobody shows, because a third member had compacted it"},
+	{71313, "a flipped bit that makes of a row what the entry before would have written again"},
 }
