@@ -289,7 +289,7 @@ func (m *maker) led(f *Fault, h, base *history, try func(*Fault) (bool, error)) 
 		n++
 	}
 	missing := len(a) < len(b)
-	if missing == (len(a) > len(b)) || n == 0 {
+	if missing == (len(a) > len(b)) || n == 0 && !missing {
 		return nil
 	}
 	g := *f
