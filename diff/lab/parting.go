@@ -535,6 +535,9 @@ func (m *maker) appliedParting(p *Parting) (*Parting, error) {
 	if (f.Kind == Twice || f.Kind == Replay) && p.Named && m.afterPurged(p) {
 		p.Named, p.why = false, "as if a purged entry was left out elsewhere"
 	}
+	if p.Lo < p.Hi && m.unheard(p.Lo) {
+		p.widest = 1 // no log tells which purged entry it may be
+	}
 	if n := x.hist.note.index; p.Lo <= n && n < p.Hi {
 		m.c.Truth.torn = true // which keys differ at the common index depends on which entry it was
 	}
