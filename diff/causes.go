@@ -70,7 +70,13 @@ func (c *comparison) findCauses() {
 			if s.Outcome == align.Unread || begin == 0 && t.first() > 1 && c.partedAt(s.Revision) {
 				return // an entry that no log holds made it, or may have: no other is known to have made one before
 			}
-			extras = append(extras, &cause{layer: LayerStorage, revision: s.Revision, outcome: s.Outcome, odd: []int{i}, entries: []uint64{prev}})
+			k := &cause{layer: LayerStorage, revision: s.Revision, outcome: s.Outcome, odd: []int{i}, entries: []uint64{prev}}
+			if begin == 0 && c.purged(i, t.first()) {
+				// An entry that the log does not hold any more may have made it.
+				k.between = &RevisionInterval{First: c.firstAlike(s.Revision), Last: s.Revision}
+				k.interval = &Interval{First: min(uint64(max(k.between.First-1, 1)), t.first()-1), Last: max(prev, t.first()-1)}
+			}
+			extras = append(extras, k)
 		})
 		if f := t.first(); f > 0 && (first == 0 || f < first) {
 			first = f
@@ -490,6 +496,12 @@ func (c *comparison) partedAt(revision int64) bool {
 	return slices.ContainsFunc(c.parts, func(p parting) bool { return p.revision == revision })
 }
 
+// purged tells whether member i's log begins with an entry that is not the cluster's first one.
+func (c *comparison) purged(i int, first uint64) bool {
+	es := c.views[i].entries
+	return len(es) > 0 && es[0].Index == first && first > 1
+}
+
 // extraCauses keeps the revisions without an entry that not all members have.
 func (c *comparison) extraCauses(extras []*cause) {
 	for n, k := range extras {
@@ -516,8 +528,11 @@ func (c *comparison) extraCauses(extras []*cause) {
 		x.odd, x.groups = have, [][]int{have, rest}
 		sortGroups(x.groups)
 		x.what = "a revision that no entry of the log made"
-		if k.again {
+		switch {
+		case k.again:
 			x.entries, x.what = nil, "entries from before the log begins were applied again"
+		case k.interval != nil:
+			x.what = "a revision that no entry left in the log made"
 		}
 		x.effects = []Effect{{Members: c.labels(have), Revision: k.revision, Changes: changes(c.ms[i].DB.Rows.Group(k.revision))}, {Members: c.labels(rest)}}
 		c.causes = append(c.causes, &x)

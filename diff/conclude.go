@@ -435,11 +435,13 @@ func (c *comparison) explains(k *cause, p *parting) bool {
 	return !c.precedes(p, k)
 }
 
-// single tells whether all members that parted in their rows hold the same again behind them.
+// single tells whether all members that parted in their rows hold the same again behind them. Several revisions in a row that
+// differ are no such: those of members that have parted may be the same by chance now and then.
 func (c *comparison) single(p *parting) bool {
 	for n, g := range p.groups {
 		for _, h := range p.groups[n+1:] {
-			if !slices.Contains(c.isolated(g[0], h[0]), p.revision) {
+			apart := c.isolated(g[0], h[0])
+			if !slices.Contains(apart, p.revision) || slices.Contains(apart, p.revision+1) {
 				return false
 			}
 		}

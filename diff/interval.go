@@ -13,6 +13,7 @@ import (
 	"etcd-autopsy/diff/align"
 	"etcd-autopsy/diff/authz"
 	"etcd-autopsy/inspect"
+	"etcd-autopsy/inspect/mvcc"
 )
 
 // spread finds the entries that could stand in for a cause's: neighbours that write the same, so that the rows are the
@@ -197,17 +198,12 @@ func (c *comparison) absorb(k, r *cause) bool {
 func (c *comparison) reading(k *cause, i int) (first, last uint64) {
 	switch first, last = k.index, k.index; {
 	case k.again:
-		again := func(s *align.Step) bool { return s.Again && s.Revision > 0 && s.Index == k.index }
-		if m := c.modelOf(i, again); m != nil {
-			if lo, hi := m.interval(); hi > 0 {
-				return lo, hi
-			}
+		first, last = c.repeated(k, i)
+		if x := c.flipped(i, k.index); x > 0 {
+			first, last = min(first, x), max(last, x)
+			k.what = fmt.Sprintf("applied more than once, or one bit of what entry %d wrote was changed", x)
 		}
-		if len(k.entries) > 1 {
-			return first, last
-		}
-		// Something else came between the two applications.
-		return c.alikeTwice(i, k.index)
+		return first, last
 	case k.outcome == align.OtherBranch:
 		return c.branched(i, k.index)
 	case len(k.entries) > 1:
@@ -238,6 +234,79 @@ func (c *comparison) bannedFrom(i int, index uint64) bool {
 		served = served || index < s.Index && s.Index < a.timeline.Odd && s.Revision > 0 && user(s.Index)
 	})
 	return user(a.timeline.Odd) && !served
+}
+
+// repeated is the range of entries that may have been the first to be applied again.
+func (c *comparison) repeated(k *cause, i int) (first, last uint64) {
+	again := func(s *align.Step) bool { return s.Again && s.Revision > 0 && s.Index == k.index }
+	if m := c.modelOf(i, again); m != nil {
+		if lo, hi := m.interval(); hi > 0 {
+			return lo, hi
+		}
+	}
+	if len(k.entries) > 1 {
+		return k.index, k.index
+	}
+	// Something else came between the two applications.
+	return c.alikeTwice(i, k.index)
+}
+
+// flipped is the entry behind one that was applied again which may have made its revision instead, so that one bit of it was
+// changed afterwards: it had no effect on what the second application left. 0 if there is none.
+func (c *comparison) flipped(i int, index uint64) uint64 {
+	var steps []*align.Step
+	at := -1
+	c.traces[i].steps(func(s *align.Step) {
+		if s.Index == index && s.Again && s.Revision > 0 {
+			at = len(steps)
+		}
+		steps = append(steps, s)
+	})
+	if at < 0 || at+1 < len(steps) && steps[at+1].Again {
+		return 0
+	}
+	in, revision := c.inputs[i], steps[at].Revision
+	rows := in.Table.Group(revision)
+	for n, s := range steps[at+1:] {
+		if s.Revision > 0 || s.Index == 0 {
+			return 0
+		}
+		want, judged := in.Demands(s.Index, revision-1)
+		switch {
+		case len(want) == 0 || judged == align.Denied:
+		case judged == align.Allowed && align.Flipped(want, rows):
+			// What came behind met what it had written.
+			meant := align.Step{Predicted: want}
+			in.Index = in.Index.Replace(map[int64][]mvcc.Row{revision: meant.Rows(revision)})
+			if c.follow(&in, steps[at+n+2:], revision) {
+				return s.Index
+			}
+			return 0
+		default:
+			return 0
+		}
+	}
+	return 0
+}
+
+// follow tells whether etcd's rules demand of some entries, from the state after main revision at on, what they did.
+func (c *comparison) follow(in *align.Input, steps []*align.Step, at int64) bool {
+	for _, s := range steps[:min(len(steps), maxBegun)] {
+		want, judged := in.Demands(s.Index, at)
+		switch {
+		case s.Index == 0 || s.Anomalous():
+			return true // as odd either way
+		case s.Revision == 0:
+			if len(want) > 0 && judged == align.Allowed {
+				return false
+			}
+		case judged == align.Denied || !align.Same(want, in.Table.Group(s.Revision)):
+			return false
+		default:
+			at = s.Revision
+		}
+	}
+	return true
 }
 
 // branched is the range of transactions that may have taken the other branch instead of one, so that all others did what

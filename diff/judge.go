@@ -10,6 +10,7 @@ import (
 	"etcd-autopsy/diff/align"
 	"etcd-autopsy/diff/authz"
 	"etcd-autopsy/inspect/raftlog"
+	"etcd-autopsy/inspect/schema"
 )
 
 // auth is what is known of one member's auth store through time.
@@ -279,13 +280,13 @@ type lived struct {
 	auth   *auth
 	leases *leaseLog
 	whole  bool
-	alarms bool // some are on in the end
+	alarms []schema.AlarmMember // that are on in the end
 }
 
 func (c *comparison) lived(i int) lived {
 	h, t := c.views[i], c.ms[i].DB.Tables
 	whole := c.whole(i)
-	return lived{h, c.auths[i], newLeaseLog(h.leases, t.Leases, whole), whole, len(t.Alarms) > 0}
+	return lived{h, c.auths[i], newLeaseLog(h.leases, t.Leases, whole), whole, t.Alarms}
 }
 
 func (l *lived) lease(id int64, index uint64) align.Judgement {
@@ -325,12 +326,11 @@ func (l *lived) judge(m moment, index uint64, r *raftlog.Request, want []align.C
 	default:
 		verdict = align.Doubtful
 	}
-	alarm, known := m.alarm(index)
-	switch {
-	case !known && l.alarms && len(l.h.alarms) == 0:
+	switch alarm, known := m.alarm(index); {
+	case !known && !l.whole && l.h.mayBeAlarmed(r.Internal, l.alarms):
 		return align.Doubtful
 	case alarm.on && refusedBy(alarm, r.Internal):
-		if !l.whole {
+		if alarm.index == 0 { // by what comes behind
 			return align.Doubtful
 		}
 		return align.Denied
@@ -356,6 +356,15 @@ func (h *history) alarmAt(index uint64) (turn, bool) {
 		}
 	}
 	return turn{}, false
+}
+
+// mayBeAlarmed tells whether a request before the first entry about alarms may be refused by one from before the log begins: one
+// that is on in the end, or that is raised again first.
+func (h *history) mayBeAlarmed(in *pb.InternalRaftRequest, left []schema.AlarmMember) bool {
+	if len(h.alarms) == 0 {
+		return len(left) > 0
+	}
+	return refusedBy(h.refusing[0], in)
 }
 
 // refusedBy tells whether an alarm refuses a request: CORRUPT every one, NOSPACE those that put something or grant a lease

@@ -457,6 +457,9 @@ func (r *course) alarm(index uint64) (turn, bool) {
 		return r.lived.alarm(index)
 	}
 	t := turn{on: len(r.alarms) > 0}
+	if r.whole {
+		t.index = index // it is known which these are
+	}
 	for id := range r.alarms {
 		t.corrupt = t.corrupt || id.typ == pb.AlarmType_CORRUPT
 	}

@@ -68,16 +68,16 @@ func fixed(txn *pb.TxnRequest, signatures int) bool {
 func (l *Log) isLoose(i int) bool { return i < len(l.loose) && l.loose[i] }
 
 // foreign is what it costs more that rows of which some fields were changed hold just what another entry than entry i
-// writes: they were hardly changed to that by chance, and least of all if that is another value. Where only versions or
-// revisions were changed, that is what the entry itself writes.
-func (l *Log) foreign(s signature, i int, changed string) int {
+// writes: they were hardly changed to that by chance, and least of all if that is another value by more than one bit. Where
+// only versions or revisions were changed, that is what the entry itself writes.
+func (l *Log) foreign(s signature, i int, changed string, flipped bool) int {
 	at := l.byContent[s]
 	switch {
 	case len(at) == 0 || slices.Contains(at, int32(i)):
 		return 0
-	case strings.Contains(changed, "value"):
+	case strings.Contains(changed, "value") && !flipped:
 		return costForeign + costForeignValue
-	case strings.Contains(changed, "lease"):
+	case strings.Contains(changed, "value"), strings.Contains(changed, "lease"):
 		return costForeign
 	}
 	return 0

@@ -35,7 +35,7 @@ const (
 	costPartial      = 22
 	costAltered      = 23 // and 1 for every further field that differs
 	costForeign      = 10 // more, if the rows are what another entry writes
-	costForeignValue = 10 // and as much again, if that is another value
+	costForeignValue = 10 // and as much again, if that is another value by more than one bit
 	costUnlike       = 3  // more, if a value has nothing in common with the entry's: damage changes some bits of it
 	costLost         = 22
 	costReplay       = 23
@@ -107,17 +107,45 @@ func alike(a, b []byte) bool {
 	if len(a) > len(b) {
 		a, b = b, a
 	}
-	head, tail, flips := 0, 0, 0
+	head, tail := 0, 0
 	for head < len(a) && a[head] == b[head] {
 		head++
 	}
 	for tail < len(a)-head && a[len(a)-1-tail] == b[len(b)-1-tail] {
 		tail++
 	}
-	for i := range a {
-		flips += bits.OnesCount8(a[i] ^ b[i])
+	return 2*(head+tail) >= len(b) || len(a) == len(b) && bitsApart(a, b) == 1
+}
+
+// Flipped tells whether rows are what was predicted, but for one bit of one value or lease.
+func Flipped(want []Change, rows []mvcc.Row) bool {
+	if len(want) != len(rows) {
+		return false
 	}
-	return 2*(head+tail) >= len(b) || len(a) == len(b) && flips == 1
+	flips := 0
+	var kv mvcc.KeyValue
+	for i := range want {
+		c, r := &want[i], &rows[i]
+		if kv.Decode(r.Value) != nil || c.Key != string(kv.Key) || c.Delete != r.Tombstone || int(r.Rev.Sub) != i {
+			return false
+		}
+		if c.Delete {
+			continue
+		}
+		if len(c.Value) != len(kv.Value) || kv.Mod != r.Rev.Main || c.Create != kv.Create || c.Version != kv.Version {
+			return false
+		}
+		flips += bits.OnesCount64(uint64(c.Lease^kv.Lease)) + bitsApart(c.Value, kv.Value)
+	}
+	return flips == 1
+}
+
+// bitsApart counts the bits in which as many bytes of two values differ as the shorter one has.
+func bitsApart(a, b []byte) (n int) {
+	for i := range min(len(a), len(b)) {
+		n += bits.OnesCount8(a[i] ^ b[i])
+	}
+	return n
 }
 
 // differences names the fields in which rows differ from changes, nil if in none.

@@ -283,15 +283,21 @@ func (in *Input) replaced(a *Alignment) map[int64][]mvcc.Row {
 
 // fill adds what was predicted as the rows of a revision.
 func (s *Step) fill(groups map[int64][]mvcc.Row, revision int64) {
+	groups[revision] = append(groups[revision], s.Rows(revision)...)
+}
+
+// Rows are what was predicted as the rows of a revision.
+func (s *Step) Rows(revision int64) (rows []mvcc.Row) {
 	for sub, c := range s.Predicted {
 		kv := mvcc.KeyValue{Key: []byte(c.Key)}
 		if !c.Delete {
 			kv = mvcc.KeyValue{Key: kv.Key, Value: c.Value, Create: c.Create, Mod: revision, Version: c.Version, Lease: c.Lease}
 		}
-		groups[revision] = append(groups[revision], mvcc.Row{
+		rows = append(rows, mvcc.Row{
 			Rev: mvcc.Revision{Main: revision, Sub: int64(sub)}, Tombstone: c.Delete, Value: kv.Encode(),
 		})
 	}
+	return rows
 }
 
 // Made tells what an entry did that is known to have made a revision, on the state in which Held is what was there, and what
@@ -307,7 +313,7 @@ func (in Input) Made(index uint64, revision int64) (s Step, cost int, ok bool) {
 	g := group{main: revision, rows: in.Table.Group(revision), unread: in.Table.Unknown(revision)}
 	cost, out, detail := p.match(r, want, &g, revision-1)
 	if out == Altered && cost >= 0 {
-		cost += in.Log.foreign(newHasher().ofGroup(&g), i, detail)
+		cost += in.Log.foreign(newHasher().ofGroup(&g), i, detail, Flipped(want, g.rows))
 	}
 	s = Step{Index: index, Revision: revision, Outcome: out, Detail: detail, HistoryOnly: out == Altered && historyOnly(detail)}
 	if out != Applied {
@@ -403,25 +409,54 @@ func (g *grid) adopt(steps []Step) {
 				break
 			}
 		}
-		if s.Outcome == Extra && k+1 < len(steps) && steps[k+1].Index <= high {
-			g.begin(s, steps[k+1].Index, high)
+		if s.Outcome == Extra {
+			g.begin(steps[k:], high)
 		}
 	}
 }
 
-// begin gives a revision without an entry, behind which the log was applied again from one on, to the entry before that
-// which writes just this: the replay began there, if all in between have no effect once those up to high were applied.
-func (g *grid) begin(s *Step, from, high uint64) {
-	i, _ := slices.BinarySearchFunc(g.entries, from, func(e Entry, x uint64) int { return cmp.Compare(e.Index, x) })
-	for n := i - 1; n >= max(i-maxApart, 0); n-- {
-		if Same(g.p.predict(g.request(n), s.Revision-1), g.in.Table.Group(s.Revision)) {
-			s.Index, s.Outcome = g.entries[n].Index, Applied
+// begin gives a revision without an entry, the first of some steps, to the entry before that which writes just this: a
+// replay began there, if all in between have no effect once those up to high, or some more that have none, were applied.
+func (g *grid) begin(steps []Step, high uint64) {
+	s := steps[0]
+	from := high + 1 // if it is all that was done again
+	if len(steps) > 1 {
+		from = min(from, steps[1].Index)
+	}
+	for n := 0; ; n++ {
+		if index := g.begun(s.Revision, from, high); index > 0 {
+			copy(steps, steps[1:n+1])
+			steps[n] = Step{Index: index, Revision: s.Revision}
 			return
 		}
-		if want, judged := g.in.demands(g.entries[n].Index, high+1, s.Revision); len(want) > 0 && judged != Denied {
+		// What comes behind may have come before, if it has no effect either way.
+		if n+1 == len(steps) || n == maxApart || steps[n+1].Outcome != NoEffect || steps[n+1].Index <= high {
 			return
+		}
+		high = steps[n+1].Index
+		if want, judged := g.in.demands(high, high, s.Revision-1); len(want) > 0 && judged != Denied {
+			return
+		}
+		from = high + 1
+		if n+2 < len(steps) {
+			from = min(from, steps[n+2].Index)
 		}
 	}
+}
+
+// begun is the last entry before one that writes just what a revision holds, if all in between have no effect once those
+// up to high were applied, 0 if there is none.
+func (g *grid) begun(revision int64, from, high uint64) uint64 {
+	i, _ := slices.BinarySearchFunc(g.entries, from, func(e Entry, x uint64) int { return cmp.Compare(e.Index, x) })
+	for n := i - 1; n >= max(i-maxApart, 0); n-- {
+		if Same(g.p.predict(g.request(n), revision-1), g.in.Table.Group(revision)) {
+			return g.entries[n].Index
+		}
+		if want, judged := g.in.demands(g.entries[n].Index, high+1, revision); len(want) > 0 && judged != Denied {
+			return 0
+		}
+	}
+	return 0
 }
 
 // done is the last entry before the alignment begins.
@@ -748,7 +783,7 @@ func (g *grid) match(i, n int) (int, Outcome, string) {
 		return -1, out, detail // the state is known to be what another entry made
 	}
 	if out == Altered && c >= 0 {
-		c += g.in.Log.foreign(g.groupSigs[n], i, detail)
+		c += g.in.Log.foreign(g.groupSigs[n], i, detail, Flipped(g.predict(i, n), g.groups[n].rows))
 	}
 	if c >= 0 && g.bans(i) {
 		c += costPermit
@@ -897,6 +932,7 @@ const (
 	begin   kind = iota // not an edge: the search began here
 	made                // the entry made the group
 	nothing             // the entry made no group
+	idle                // likewise, though it may as well have made one
 	orphan              // the group has no entry
 	replay              // neither: the log was applied again from here
 	hidden              // what the entry made lies in a hole
@@ -910,6 +946,7 @@ const (
 type move struct {
 	to, from node
 	kind     kind
+	idle     uint8 // how many entries had no effect on the way that may as well have made a revision, at most maxIdle
 }
 
 // span is where a path begins and ends in the grid.
@@ -933,7 +970,7 @@ func (g *grid) search(from []source, to node) ([]Step, span, int) {
 		if m.kind == probe {
 			g.repeats(m.to, func(next node) {
 				if _, done := seen[next]; !done {
-					q.push(cost, move{to: next, from: m.to, kind: replay})
+					q.push(cost, move{to: next, from: m.to, kind: replay, idle: m.idle})
 				}
 			})
 			continue
@@ -948,11 +985,15 @@ func (g *grid) search(from []source, to node) ([]Step, span, int) {
 		}
 		if to.g == m.to.g && to.i > m.to.i {
 			// Behind the place asked for with nothing left to explain: the log was replayed from here.
-			q.push(cost+costReplay, move{to: to, from: m.to, kind: replay})
+			q.push(cost+costReplay, move{to: to, from: m.to, kind: replay, idle: m.idle})
 		}
 		g.expand(m.to, max(to.g, 0), func(extra int, next node, k kind) {
 			if _, done := seen[next]; !done || k == probe {
-				q.push(cost+extra, move{to: next, from: m.to, kind: k})
+				v := move{to: next, from: m.to, kind: k, idle: m.idle}
+				if k == idle {
+					v.idle = min(v.idle+1, maxIdle)
+				}
+				q.push(cost+extra, v)
 			}
 		})
 	}
@@ -974,7 +1015,7 @@ func (g *grid) walk(seen map[node]move, at node) ([]Step, node) {
 				s.Predicted = g.predict(at.i, at.g)
 			}
 			steps = append(steps, s)
-		case nothing:
+		case nothing, idle:
 			s := g.step(at.i, -1, NoEffect, "")
 			if want := g.predict(at.i, at.g); len(want) > 0 {
 				if j := g.judge(at.i, at.g); j != Denied {
@@ -1107,11 +1148,17 @@ func (g *grid) expand(at node, lowG int, visit func(cost int, next node, k kind)
 			cost = min(cost, costBanned)
 		}
 	}
-	visit(cost, node{i - 1, n}, nothing)
+	makes := -1
 	if n > lowG {
-		if c, _, _ := g.match(i-1, n-1); c >= 0 {
-			visit(c, node{i - 1, n - 1}, made)
-		}
+		makes, _, _ = g.match(i-1, n-1)
+	}
+	if makes == 0 {
+		visit(cost, node{i - 1, n}, idle)
+	} else {
+		visit(cost, node{i - 1, n}, nothing)
+	}
+	if makes >= 0 {
+		visit(makes, node{i - 1, n - 1}, made)
 	}
 }
 
@@ -1177,27 +1224,34 @@ func markRepeats(steps []Step, high uint64) {
 	}
 }
 
-// queue is a bucket queue: costs are small integers, and among equals the last one in is the first one out, which
-// keeps the search on one path while that is free.
+// queue is a bucket queue: costs are small integers. Among equals those come first on the way to which the fewest entries
+// had no effect that may as well have had one, and of these the last one in, which keeps the search on one path while that
+// is free.
 type queue struct {
-	buckets [][]move
+	buckets [][maxIdle + 1][]move
 	low     int
 }
 
+// maxIdle bounds how far that is counted.
+const maxIdle = 3
+
 func (q *queue) push(cost int, m move) {
 	for len(q.buckets) <= cost {
-		q.buckets = append(q.buckets, nil)
+		q.buckets = append(q.buckets, [maxIdle + 1][]move{})
 	}
-	q.buckets[cost] = append(q.buckets[cost], m)
+	b := &q.buckets[cost][m.idle]
+	*b = append(*b, m)
 	q.low = min(q.low, cost)
 }
 
 func (q *queue) pop() (int, move, bool) {
 	for ; q.low < len(q.buckets); q.low++ {
-		if b := q.buckets[q.low]; len(b) > 0 {
-			m := b[len(b)-1]
-			q.buckets[q.low] = b[:len(b)-1]
-			return q.low, m, true
+		for n := range q.buckets[q.low] {
+			if b := &q.buckets[q.low][n]; len(*b) > 0 {
+				m := (*b)[len(*b)-1]
+				*b = (*b)[:len(*b)-1]
+				return q.low, m, true
+			}
 		}
 	}
 	return 0, move{}, false

@@ -1,11 +1,15 @@
 package lab
 
 import (
+	"bytes"
 	"fmt"
+	"math/bits"
 	"slices"
 	"strings"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/server/v3/storage/mvcc"
+	"google.golang.org/protobuf/proto"
 )
 
 // alternatives runs the fault at other entries that may come to the same: where the db comes out the same, nothing tells
@@ -65,6 +69,7 @@ func (m *maker) alternatives(p *Parting, base *history) error {
 		p.widest, p.Lo = p.Lo, p.Index // entries in a row are the simpler reading
 		return m.lost(p, f, base, try)
 	case Replay:
+		m.flippedInstead(p, base)
 		if err := m.windows(f, base, try); err != nil {
 			return err
 		}
@@ -104,6 +109,7 @@ func (m *maker) alternatives(p *Parting, base *history) error {
 		return nil
 	}
 	if g.Kind == Twice {
+		m.flippedInstead(p, base)
 		r := g // and as a replay
 		if r.Kind, r.Count = Replay, 1; f.Kind == Twice {
 			if err := m.windows(&r, base, try); err != nil {
@@ -154,6 +160,85 @@ func (m *maker) inRow(index uint64, h, base *history, f *Fault, try func(*Fault)
 		return err
 	}
 	return m.windows(g, base, try)
+}
+
+// maxRepeated is how many entries before a changed row are tried.
+const maxRepeated = 3
+
+// repeatedInstead tries to apply an entry twice instead of changing a row: where the next one has no effect then, and the
+// other db comes out as the changed one is, nothing tells which it was.
+func (m *maker) repeatedInstead(p *Parting) error {
+	f := p.Fault
+	if f.Kind != FlipValue && f.Kind != FlipLease || len(m.c.Faults) > 1 {
+		return nil
+	}
+	effs, runs := m.struck(f).hist.effects, 0
+	for _, e := range slices.Backward(effs) {
+		if e.Index >= f.Index || e.After == e.Before || runs == maxRepeated {
+			continue
+		}
+		runs++
+		same := true
+		for _, i := range f.Members {
+			g := f.at(e.Index)
+			g.Kind = Twice
+			h, err := m.rerun(i, func(fs []*Fault) []*Fault {
+				fs[slices.Index(fs, f)] = g
+				return fs
+			})
+			if err != nil {
+				return err
+			}
+			x := m.c.Members[i].hist
+			same = same && (h.dump.same(x.dump) || x.index < f.Index)
+		}
+		if same {
+			p.Lo = min(p.Lo, e.Index)
+		}
+	}
+	return nil
+}
+
+// flippedInstead looks whether the rows are those that an entry applied once leaves, but for a bit of one: that may have been
+// changed afterwards instead.
+func (m *maker) flippedInstead(p *Parting, base *history) {
+	x := m.struck(p.Fault)
+	a, b := x.hist.clean["key"], base.dump["key"]
+	if len(a) != len(b) || len(tablesDiffer(x.hist.clean, base.dump)) > 0 {
+		return
+	}
+	var at int64
+	for n := range a {
+		switch {
+		case !bytes.Equal(a[n].Key, b[n].Key):
+			return
+		case bytes.Equal(a[n].Value, b[n].Value):
+		case at > 0 || !oneBit(a[n], b[n]):
+			return
+		default:
+			at = mvcc.BytesToRev(a[n].Key).Main
+		}
+	}
+	for _, e := range base.effects {
+		if e.After == at && e.Before < at {
+			p.Lo, p.Hi = min(p.Lo, e.Index), max(p.Hi, e.Index)
+			p.Layers = append(p.Layers, "storage")
+		}
+	}
+}
+
+// oneBit tells whether two rows differ in one bit of the value or the lease.
+func oneBit(a, b Row) bool {
+	var x, y mvccpb.KeyValue
+	if proto.Unmarshal(a.Value, &x) != nil || proto.Unmarshal(b.Value, &y) != nil || len(x.Value) != len(y.Value) {
+		return false
+	}
+	n := bits.OnesCount64(uint64(x.Lease ^ y.Lease))
+	for i := range x.Value {
+		n += bits.OnesCount8(x.Value[i] ^ y.Value[i])
+	}
+	x.Value, x.Lease = y.Value, y.Lease
+	return n == 1 && proto.Equal(&x, &y)
 }
 
 // neighbours tries entries next to the fault's, as long as they write the same.
@@ -266,7 +351,7 @@ func (m *maker) led(f *Fault, h, base *history, try func(*Fault) (bool, error)) 
 			return err
 		}
 	}
-	if missing == (len(a) > len(b)) || n == 0 {
+	if missing == (len(a) > len(b)) || n == 0 && !missing {
 		return nil
 	}
 	g := *f

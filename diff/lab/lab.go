@@ -70,6 +70,11 @@ func stream(seed uint64, name string) *rand.Rand {
 
 // Make writes the data directories of the case of a seed below dir.
 func Make(dir string, seed uint64) (*Case, error) {
+	return MakeIf(dir, seed, func([]*Fault) bool { return true })
+}
+
+// MakeIf does so if the faults are such as are wanted; otherwise the case is nil.
+func MakeIf(dir string, seed uint64, wanted func(faults []*Fault) bool) (*Case, error) {
 	m := &maker{dir: dir, seed: seed, shape: stream(seed, "shape"), faults: stream(seed, "faults"), disk: stream(seed, "disk"), c: &Case{Seed: seed}}
 	if err := m.workload(); err != nil {
 		return nil, err
@@ -87,6 +92,9 @@ func Make(dir string, seed uint64) (*Case, error) {
 		if ok {
 			break
 		}
+	}
+	if !wanted(m.c.Faults) {
+		return nil, nil
 	}
 	if err := m.write(); err != nil {
 		return nil, err
@@ -580,7 +588,7 @@ func (x *Member) Log() string {
 		fmt.Fprintf(&b, "%4d/%d %s", e.Index, e.Term, e.Kind)
 		if e.Request != nil {
 			s := e.Request.String()
-			fmt.Fprintf(&b, " %.400s", s)
+			fmt.Fprintf(&b, " %.1400s", s)
 		}
 		for _, f := range by[e.Index] {
 			if f.After > f.Before {

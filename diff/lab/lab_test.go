@@ -23,6 +23,8 @@ var (
 	from    = flag.Uint64("lab.from", 1, "first seed")
 	only    = flag.Uint64("lab.seed", 0, "this seed alone")
 	verbose = flag.Bool("lab.v", false, "print every plan")
+	faults  = flag.Int("lab.faults", -1, "seeds with as many faults only, however many if negative")
+	keep    = flag.String("lab.keep", "", "where to leave the data directories of -lab.seed")
 	failing = flag.Int("lab.show", 20, "how many failing cases to print")
 )
 
@@ -32,6 +34,9 @@ var open = map[uint64]string{}
 
 // scratch is a directory in memory if there is one: the members of thousands of cases need not last.
 func scratch(t testing.TB) string {
+	if *keep != "" {
+		return *keep
+	}
 	if dir, err := os.MkdirTemp("/dev/shm", "lab"); err == nil {
 		t.Cleanup(func() { _ = os.RemoveAll(dir) })
 		return dir
@@ -57,7 +62,8 @@ func try(root string, seed uint64) (o outcome) {
 			_ = os.RemoveAll(dir)
 		}
 	}()
-	if o.c, o.err = Make(dir, seed); o.err != nil {
+	wanted := func(fs []*Fault) bool { return *faults < 0 || len(fs) == *faults || seed == *only }
+	if o.c, o.err = MakeIf(dir, seed, wanted); o.err != nil || o.c == nil {
 		return o
 	}
 	o.d, o.err = compare(o.c)
@@ -106,6 +112,9 @@ func TestLab(t *testing.T) {
 		wg.Go(func() {
 			for s := range seeds {
 				o := try(root, s)
+				if o.c == nil && o.err == nil {
+					continue
+				}
 				mu.Lock()
 				st.add(t, s, o)
 				mu.Unlock()

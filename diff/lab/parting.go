@@ -42,7 +42,7 @@ func (m *maker) parting(f *Fault) (*Parting, error) {
 		return nil, nil
 	case slices.Contains(edited, f.Kind):
 		m.storedParting(p)
-		return p, nil
+		return p, m.repeatedInstead(p)
 	}
 	return m.appliedParting(p)
 }
@@ -121,6 +121,18 @@ func (m *maker) compact() int64 {
 		c = max(c, x.hist.compact)
 	}
 	return c
+}
+
+// shown is the revision above which some member that a fault did not befall still shows all that one shows which it befell: a
+// third one that has compacted more hides nothing from these two.
+func (m *maker) shown(f *Fault, x *Member) int64 {
+	least := m.compact()
+	for i, o := range m.c.Members {
+		if !f.on(i) && o.hist.index >= f.Index {
+			least = min(least, max(x.hist.compact, o.hist.compact))
+		}
+	}
+	return least
 }
 
 func (m *maker) storedParting(p *Parting) {
@@ -482,7 +494,7 @@ func (m *maker) appliedParting(p *Parting) (*Parting, error) {
 			p.Others[e.Index] = true
 		}
 	}
-	c := m.compact()
+	c := m.shown(f, x)
 	rows := !sameRows(kept(x.hist.clean["key"], c, x.hist.rev), kept(base.dump["key"], c, base.rev))
 	tables := tablesDiffer(x.hist.clean, base.dump)
 	if !rows && x.hist.rev == base.rev && len(tables) == 0 {
@@ -531,6 +543,9 @@ func (m *maker) appliedParting(p *Parting) (*Parting, error) {
 	}
 	if (f.Kind == Twice || f.Kind == Replay) && p.Named && m.afterPurged(p) {
 		p.Named, p.why = false, "as if a purged entry was left out elsewhere"
+	}
+	if p.Lo < p.Hi && m.unheard(p.Lo) {
+		p.widest = 1 // no log tells which purged entry it may be
 	}
 	if n := x.hist.note.index; p.Lo <= n && n < p.Hi {
 		m.c.Truth.torn = true // which keys differ at the common index depends on which entry it was

@@ -184,4 +184,9 @@ var regressions = []struct {
 	{20567, "an auth entry applied twice on two members, of which one lacks a user besides, told as two causes, and as refusals of its own"},
 	{201209, "an entry applied twice told as one that two other members left out, because a compaction was taken to have come one entry earlier"},
 	{201308, "a lost tail with an auth entry in it told as auth entries that were applied again on the others"},
+	{70843, "a replay of which only the first entry, a deletion that had nothing to delete the first time, had an effect again"},
+	{71202, "a purged entry applied twice told as a revision that no entry made, without where it may have been"},
+	{72975, "a member behind a fork, read as one that applied its log again, because what an alarm refused behind the beginning of its log was taken for doubtful"},
+	{73003, "the oracle took a wrong lease for one that nobody shows, because a third member had compacted it"},
+	{71313, "a flipped bit that makes of a row what the entry before would have written again"},
 }

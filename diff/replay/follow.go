@@ -2,7 +2,10 @@ package replay
 
 import (
 	"context"
+	"errors"
 	"fmt"
+
+	etcdserver "go.etcd.io/etcd/server/v3/etcdserver/errors"
 
 	"etcd-autopsy/diff/align"
 	"etcd-autopsy/inspect/mvcc"
@@ -188,7 +191,8 @@ func (f *follower) aligned(ctx context.Context, entries []align.Entry, tick func
 		permitted[f.refuted.Index] = true
 	}
 	for index, fx := range f.since {
-		if fx.Err != nil {
+		// What asks to keep a value that is not there is permitted: another branch of the transaction may be fine.
+		if fx.Err != nil && !errors.Is(fx.Err, etcdserver.ErrKeyNotFound) {
 			permitted[index] = false
 		}
 	}
