@@ -32,13 +32,31 @@ func (c *comparison) compareAuth() {
 		}
 		return
 	}
-	if x := c.authParted(k); x != nil {
+	x := c.authParted(k)
+	if x != nil {
 		c.followAuth(x)
 	}
-	for _, x := range c.authApart(k) {
-		c.explainAuth(x)
+	for _, y := range c.authApart(k) {
+		if c.explainAuth(y); x != nil && y.index > 0 && y.index == x.index && y.again == x.again {
+			c.uniteAuth(x, y)
+		}
 	}
 }
+
+// uniteAuth makes one cause of two that name the same auth entry: x, that of members whose tables are of different moments, too,
+// and y, that of tables which were compared.
+func (c *comparison) uniteAuth(x, y *cause) {
+	differs, _, _ := strings.Cut(y.what, ": ")
+	x.what, x.effects = differs+strings.TrimPrefix(x.what, authShows), y.effects
+	c.causes = slices.DeleteFunc(c.causes, func(k *cause) bool { return k == y })
+	for _, k := range c.causes {
+		if k.of == y {
+			k.of = x
+		}
+	}
+}
+
+const authShows = "the auth tables show it"
 
 // explainAuth names the entry that made auth tables differ, and marks what that led to.
 func (c *comparison) explainAuth(k *cause) {
@@ -131,7 +149,7 @@ func (c *comparison) authParted(other *cause) *cause {
 	if len(groups) < 2 || c.doc.Counts.Consequences == 0 && !c.ms[left[0]].DB.Tables.HasTerm {
 		return nil
 	}
-	k := &cause{layer: LayerAuth, groups: groups, what: "the auth tables show it"}
+	k := &cause{layer: LayerAuth, groups: groups, what: authShows}
 	if !c.authOdd(k) {
 		return nil
 	}

@@ -178,6 +178,7 @@ func (c *comparison) run() {
 	c.readRows(func() { c.counted = c.start(c.count) })
 	c.relate()
 	c.forgotten = c.start(c.forget)
+	c.debugTraces()
 	c.findCauses()
 	if len(c.all) == 1 {
 		c.causes = append(c.causes, c.merge(c.ownCauses(0))...)
@@ -380,6 +381,7 @@ func (c *comparison) align() {
 		c.inputs[i] = c.input(i, index(i))
 		c.auths[i].settle(func() int { return align.Align(c.inputs[i]).Cost })
 	})
+	c.settleBases()
 	cost, alone := make([]int, len(c.ms)), make([]*align.Alignment, len(c.ms))
 	if c.disagree() {
 		c.twin = c.twinned()

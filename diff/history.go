@@ -19,11 +19,8 @@ type history struct {
 	authWrites          []authz.Write
 	alarmed             map[alarmID]bool // those that are on as far as the log is read
 	refusing            []turn           // when alarms that refuse writes came on and went off
-	checked             []checked        // requests with a higher auth revision than all before
+	checked             []authz.Check    // auth revisions that requests were checked at, each higher than all before
 }
-
-// checked is the auth revision at which the request of an entry was checked before it was proposed.
-type checked struct{ index, revision uint64 }
 
 // turn is a change of the alarms: behind the entry some are on, or none.
 type turn struct {
@@ -46,8 +43,13 @@ func (h *history) visit(e *align.Entry, r *raftlog.Request) {
 	case isAuthWrite(r.Type):
 		h.authWrites = append(h.authWrites, authz.Write{Index: e.Index, Request: r})
 	}
-	if n := len(h.checked); r.User != "" && (n == 0 || r.AuthRevision > h.checked[n-1].revision) {
-		h.checked = append(h.checked, checked{e.Index, r.AuthRevision})
+	if n := len(h.checked); r.User != "" {
+		switch {
+		case n == 0 || r.AuthRevision > h.checked[n-1].Revision:
+			h.checked = append(h.checked, authz.Check{Index: e.Index, Last: e.Index, Revision: r.AuthRevision})
+		case r.AuthRevision == h.checked[n-1].Revision:
+			h.checked[n-1].Last = e.Index
+		}
 	}
 	in := r.Internal
 	switch {

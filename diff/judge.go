@@ -57,10 +57,10 @@ func (c *comparison) authOf(i int) *auth {
 		}
 	}
 	if c.whole(i) {
-		all := authz.Follow(applied, m.DB.Tables)
+		all := authz.New().Follow(applied, m.DB.Tables)
 		if len(all) == 0 && len(applied) < len(h.authWrites) {
 			// Up to 3.4 the auth tables are not tied to the consistent index.
-			all = authz.Follow(h.authWrites, m.DB.Tables)
+			all = authz.New().Follow(h.authWrites, m.DB.Tables)
 		}
 		if len(all) > 0 {
 			a.timeline, a.others = all[0], all[1:]
@@ -219,7 +219,11 @@ func (c *comparison) judge(i int) align.Judge {
 		}
 		switch {
 		case a.state(index) != nil:
-			if a.denies(index, r, attached) {
+			switch s := a.state(index); {
+			case !s.Denies(r, attached):
+			case s.Unsure(r.User) && r.AuthRevision >= s.Revision:
+				verdict = align.Doubtful
+			default:
 				return align.Denied
 			}
 		case !a.on(index):
@@ -248,8 +252,8 @@ func (h *history) outdated(index uint64, r *raftlog.Request) bool {
 	if r.User == "" {
 		return true
 	}
-	n, _ := slices.BinarySearchFunc(h.checked, index, func(t checked, x uint64) int { return cmp.Compare(t.index, x) })
-	return n > 0 && r.AuthRevision < h.checked[n-1].revision
+	n, _ := slices.BinarySearchFunc(h.checked, index, func(t authz.Check, x uint64) int { return cmp.Compare(t.Index, x) })
+	return n > 0 && r.AuthRevision < h.checked[n-1].Revision
 }
 
 // alarmAt is the state of the alarms that an entry meets, known if the log tells.

@@ -32,18 +32,18 @@ func (t *Timeline) At(index uint64) *State {
 	return t.states[i]
 }
 
-// Follow applies the writes of a log that begins with the cluster, and returns the timeline if it ends with the tables of
-// the member. If it does not, it looks for one write which, left out or applied twice, explains the difference: there is
+// Follow applies the writes of a log to what was before it, New if it begins with the cluster, and returns the timeline if it
+// ends with the tables of the member. If it does not, it looks for one write which, left out or applied twice, explains the difference: there is
 // a timeline for each such write. Otherwise several in a row may have been applied again, or all writes of one user from
 // some entry on may have been refused, the first of which is the odd one. None, if that does not explain it either.
-func Follow(writes []Write, tables *schema.Tables) []*Timeline {
-	if t := Plain(writes); t.last().Equal(tables) {
+func (s *State) Follow(writes []Write, tables *schema.Tables) []*Timeline {
+	if t := s.run(writes, once); t.last().Equal(tables) {
 		return []*Timeline{t}
 	}
 	for _, times := range []int{0, 2} {
 		var all []*Timeline
 		for _, w := range writes {
-			if t := run(writes, only(w.Index, times)); t.last().Equal(tables) {
+			if t := s.run(writes, only(w.Index, times)); t.last().Equal(tables) {
 				t.Odd, t.Again = w.Index, times > 1
 				all = append(all, t)
 			}
@@ -52,13 +52,13 @@ func Follow(writes []Write, tables *schema.Tables) []*Timeline {
 			return all
 		}
 	}
-	if all := replays(writes, tables); len(all) > 0 {
+	if all := s.replays(writes, tables); len(all) > 0 {
 		return all
 	}
 	// The last entry from which on this explains it leaves out the fewest writes, none of them without effect.
 	for i := range slices.Backward(writes) {
 		from := &writes[i]
-		t := run(writes, func(w *Write) int {
+		t := s.run(writes, func(w *Write) int {
 			if w.Index >= from.Index && w.Request.User == from.Request.User {
 				return 0
 			}
@@ -73,7 +73,9 @@ func Follow(writes []Write, tables *schema.Tables) []*Timeline {
 }
 
 // Plain is the timeline of a log that begins with the cluster, whatever the member's tables say in the end.
-func Plain(writes []Write) *Timeline { return run(writes, func(*Write) int { return 1 }) }
+func Plain(writes []Write) *Timeline { return New().run(writes, once) }
+
+func once(*Write) int { return 1 }
 
 // maxDetours is how many writes there may be for leaving out each of them to be tried.
 const maxDetours = 256
@@ -102,7 +104,7 @@ func Detours(writes []Write, tables *schema.Tables) (all []*Timeline) {
 const maxReplayed = 40
 
 // replays are the timelines in which a row of writes was applied again. The odd write is the first one that counted twice.
-func replays(writes []Write, tables *schema.Tables) []*Timeline {
+func (s *State) replays(writes []Write, tables *schema.Tables) []*Timeline {
 	if len(writes) > maxReplayed {
 		return nil
 	}
@@ -110,13 +112,13 @@ func replays(writes []Write, tables *schema.Tables) []*Timeline {
 	seen := map[row]bool{}
 	var all []*Timeline
 	for j := range writes {
-		t := run(writes[:j+1], func(*Write) int { return 1 })
+		t := s.run(writes[:j+1], once)
 		for i := range j {
-			s := t.last().Clone()
+			o := t.last().Clone()
 			var r row
 			for _, w := range writes[i : j+1] {
-				before := s.Revision
-				if s.Apply(w.Request); s.Revision > before {
+				before := o.Revision
+				if o.Apply(w.Request); o.Revision > before {
 					r.last = w.Index
 					if r.first == 0 {
 						r.first = w.Index
@@ -128,7 +130,7 @@ func replays(writes []Write, tables *schema.Tables) []*Timeline {
 			}
 			seen[r] = true
 			x := &Timeline{indexes: slices.Clone(t.indexes), states: slices.Clone(t.states), Odd: r.first, Again: true, Row: true, Last: r.last}
-			x.states[j+1] = s
+			x.states[j+1] = o
 			if x.then(writes[j+1:]); x.last().Equal(tables) {
 				all = append(all, x)
 			}
@@ -187,8 +189,7 @@ func Missing(writes []Write, lacks, has *schema.Tables) (one []uint64, from uint
 func (t *Timeline) last() *State { return t.states[len(t.states)-1] }
 
 // run applies each write as often as times says.
-func run(writes []Write, times func(*Write) int) *Timeline {
-	s := New()
+func (s *State) run(writes []Write, times func(*Write) int) *Timeline {
 	t := &Timeline{states: []*State{s}}
 	for i := range writes {
 		w := &writes[i]
