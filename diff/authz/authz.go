@@ -59,6 +59,11 @@ func (s *State) Clone() *State {
 // same tells whether no write came between two states that changed anything.
 func (s *State) same(o *State) bool { return s.Enabled == o.Enabled && s.Revision == o.Revision }
 
+// As tells whether two states are the same.
+func (s *State) As(o *State) bool {
+	return s.same(o) && maps.EqualFunc(s.users, o.users, slices.Equal[[]string]) && maps.EqualFunc(s.roles, o.roles, slices.Equal[[]schema.Permission])
+}
+
 // Equal tells whether the tables of a db are those of this state.
 func (s *State) Equal(t *schema.Tables) bool {
 	if s.Enabled != t.AuthEnabled || s.Revision != max(t.AuthRevision, 1) || len(s.users) != len(t.Users) || len(s.roles) != len(t.Roles) {
