@@ -216,7 +216,7 @@ func (c *comparison) followRules() {
 func (c *comparison) followAlarms() {
 	for _, k := range c.causes {
 		o := k.origin
-		if o == nil || k.layer != LayerAlarm {
+		if o == nil || o.lease != 0 {
 			continue
 		}
 		for _, x := range c.causes {

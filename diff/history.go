@@ -100,6 +100,30 @@ type alarmID struct {
 	typ    pb.AlarmType
 }
 
+// alarmsAt are the alarms that are on when an entry is applied, as far as the log tells.
+func (h *history) alarmsAt(index uint64) map[alarmID]bool {
+	on := map[alarmID]bool{}
+	for n, x := range h.alarms {
+		e := find(h.entries, x)
+		if e == nil {
+			continue
+		}
+		r := e.Request().Internal.GetAlarm()
+		id := alarmID{r.GetMemberID(), r.GetAlarm()}
+		active := r.GetAction() == pb.AlarmRequest_ACTIVATE
+		switch {
+		case x >= index && n == 0 && !active:
+			on[id] = true // it was on when the log begins
+		case x >= index:
+		case active:
+			on[id] = true
+		default:
+			delete(on, id)
+		}
+	}
+	return on
+}
+
 // whole tells whether the log reaches back to the cluster's first entry without a gap.
 func (h *history) whole() bool {
 	n := len(h.entries)

@@ -2,8 +2,10 @@ package diff
 
 import (
 	"cmp"
+	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/protobuf/proto"
@@ -15,6 +17,10 @@ import (
 // spread finds the entries that could stand in for a cause's: neighbours that write the same, so that the rows are the
 // same whichever of them was left out, or applied again. The interval between the outermost two contains the truth.
 func (c *comparison) spread(k *cause) {
+	if k.outcome == align.Permitted && k.rule == nil || k.origin != nil && k.origin.lease == 0 && k.origin.let != nil {
+		c.spreadPermitted(k)
+		return
+	}
 	if k.index == 0 || len(k.odd) == 0 || !k.again && (k.rule != nil || k.outcome != align.Refused && k.outcome != align.OtherBranch) ||
 		slices.ContainsFunc(k.odd, func(i int) bool { return c.wrote(i, k.index) }) {
 		return
@@ -34,6 +40,44 @@ func (c *comparison) spread(k *cause) {
 	case first != k.index:
 		k.index, k.entries = first, nil
 	}
+}
+
+// spreadPermitted finds the entries that could stand in for one that turned an alarm on, or for those that it should have
+// refused: such a revision is made as well if entries are applied again behind what lifted that.
+func (c *comparison) spreadPermitted(k *cause) {
+	let := k.entries
+	switch {
+	case k.origin != nil && c.leftOut(k.odd, k.index) != nil:
+		return // with others
+	case k.origin != nil:
+		let = k.origin.let
+	case len(let) == 0:
+		let = []uint64{k.index}
+	}
+	first, last := uint64(math.MaxUint64), uint64(0)
+	for _, i := range k.odd {
+		m := c.modelOf(i, func(s *align.Step) bool {
+			return s.Outcome == align.Permitted && !s.Again && slices.Contains(let, s.Index)
+		})
+		if m == nil {
+			return
+		}
+		lo, hi := m.interval()
+		if hi == 0 {
+			return
+		}
+		first, last = min(first, lo), max(last, hi)
+	}
+	if k.origin != nil {
+		first, last = min(first, k.index), max(last, k.index)
+	}
+	if first == last {
+		return
+	}
+	k.layer, k.interval, k.entries = LayerApply, &Interval{First: first, Last: last}, nil
+	k.index = max(first, min(k.index, last))
+	k.what = fmt.Sprintf("what permissions or an alarm refuse had an effect on %s: entries were applied again behind what lifted that, or the one that turned it on had no effect",
+		strings.Join(c.labels(k.odd), ", "))
 }
 
 // wrote tells whether the rows that an entry made on a member, or the gap that they left, are not what it should have made:
@@ -125,8 +169,9 @@ func (c *comparison) absorb(k, r *cause) bool {
 func (c *comparison) reading(k *cause, i int) (first, last uint64) {
 	switch first, last = k.index, k.index; {
 	case k.again:
-		if r := c.replay(i, k.index); r != nil {
-			if lo, hi := r.begins(); hi > 0 {
+		again := func(s *align.Step) bool { return s.Again && s.Revision > 0 && s.Index == k.index }
+		if m := c.modelOf(i, again); m != nil {
+			if lo, hi := m.interval(); hi > 0 {
 				return lo, hi
 			}
 		}

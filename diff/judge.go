@@ -35,6 +35,25 @@ func (a *auth) state(index uint64) *authz.State {
 	return nil
 }
 
+// all are the timelines that explain the tables.
+func (a *auth) all() []*authz.Timeline {
+	if a.timeline == nil {
+		return nil
+	}
+	return append([]*authz.Timeline{a.timeline}, a.others...)
+}
+
+// may tells whether an entry may have met a state.
+func (a *auth) may(index uint64, s *authz.State) bool {
+	if a.timeline == nil {
+		was := a.state(index)
+		return was != nil && was.Alike(s)
+	}
+	return slices.ContainsFunc(a.all(), func(t *authz.Timeline) bool {
+		return !(t.Again && index <= max(t.Odd, t.Last)) && t.At(index).Alike(s)
+	})
+}
+
 // denies tells whether permissions are known to refuse a request at an entry.
 func (a *auth) denies(index uint64, r *raftlog.Request, attached func(lease int64) []string) bool {
 	s := a.state(index)
@@ -142,7 +161,7 @@ func (a *auth) settle(cost func() int) {
 	}
 	least := math.MaxInt
 	var best []*authz.Timeline
-	for _, t := range append([]*authz.Timeline{a.timeline}, a.others...) {
+	for _, t := range a.all() {
 		a.timeline = t
 		switch n := cost(); {
 		case n < least:
@@ -202,48 +221,79 @@ func (a *auth) on(index uint64) bool {
 	return a.before
 }
 
+// moment is what an entry meets besides the keyspace.
+type moment interface {
+	lease(id int64, index uint64) align.Judgement
+	permissions(index uint64) *authz.State // nil if they are not known
+	authOn(index uint64) bool
+	alarm(index uint64) (t turn, known bool)
+}
+
+// lived is what the entries of a member met in fact.
+type lived struct {
+	h      *history
+	auth   *auth
+	leases *leaseLog
+	whole  bool
+	alarms bool // some are on in the end
+}
+
+func (c *comparison) lived(i int) lived {
+	h, t := c.views[i], c.ms[i].DB.Tables
+	whole := c.whole(i)
+	return lived{h, c.auths[i], newLeaseLog(h.leases, t.Leases, whole), whole, len(t.Alarms) > 0}
+}
+
+func (l *lived) lease(id int64, index uint64) align.Judgement {
+	return l.leases.state(id, index, l.auth.on)
+}
+func (l *lived) permissions(index uint64) *authz.State { return l.auth.state(index) }
+func (l *lived) authOn(index uint64) bool              { return l.auth.on(index) }
+func (l *lived) alarm(index uint64) (turn, bool)       { return l.h.alarmAt(index) }
+
 // judge returns what permissions and alarms say of the entries of member i.
 func (c *comparison) judge(i int) align.Judge {
-	a, h, m := c.auths[i], c.views[i], c.ms[i]
-	whole := c.whole(i)
-	leases := newLeaseLog(h.leases, m.DB.Tables.Leases, whole)
+	l := c.lived(i)
 	return func(index uint64, r *raftlog.Request, want []align.Change, attached func(lease int64) []string) align.Judgement {
-		verdict := align.Allowed
-		for _, id := range leasesNeeded(r.Internal, want) {
-			switch leases.state(id, index, a.on) {
-			case align.Denied:
-				return align.Denied
-			case align.Doubtful:
-				verdict = align.Doubtful
-			}
-		}
-		switch {
-		case a.state(index) != nil:
-			switch s := a.state(index); {
-			case !s.Denies(r, attached):
-			case s.Unsure(r.User) && r.AuthRevision >= s.Revision:
-				verdict = align.Doubtful
-			default:
-				return align.Denied
-			}
-		case !a.on(index):
-		case h.outdated(index, r) && authz.Closed().Denies(r, attached):
+		return l.judge(&l, index, r, want, attached)
+	}
+}
+
+// judge tells what may refuse a request at the time of an entry, if that meets what a moment says.
+func (l *lived) judge(m moment, index uint64, r *raftlog.Request, want []align.Change, attached func(lease int64) []string) align.Judgement {
+	verdict := align.Allowed
+	for _, id := range leasesNeeded(r.Internal, want) {
+		switch m.lease(id, index) {
+		case align.Denied:
 			return align.Denied
-		default:
+		case align.Doubtful:
 			verdict = align.Doubtful
 		}
-		alarm, known := h.alarmAt(index)
-		switch {
-		case !known && (len(m.DB.Tables.Alarms) > 0 && len(h.alarms) == 0):
-			return align.Doubtful
-		case alarm.on && refusedBy(alarm, r.Internal):
-			if !whole {
-				return align.Doubtful
-			}
+	}
+	switch s := m.permissions(index); {
+	case s != nil && s.Unsure(r.User) && r.AuthRevision >= s.Revision:
+		verdict = align.Doubtful
+	case s != nil:
+		if s.Denies(r, attached) {
 			return align.Denied
 		}
-		return verdict
+	case !m.authOn(index):
+	case l.h.outdated(index, r) && authz.Closed().Denies(r, attached):
+		return align.Denied
+	default:
+		verdict = align.Doubtful
 	}
+	alarm, known := m.alarm(index)
+	switch {
+	case !known && l.alarms && len(l.h.alarms) == 0:
+		return align.Doubtful
+	case alarm.on && refusedBy(alarm, r.Internal):
+		if !l.whole {
+			return align.Doubtful
+		}
+		return align.Denied
+	}
+	return verdict
 }
 
 // outdated tells whether a request is refused while auth is on, whatever it asks for: it names no user, or was checked at

@@ -26,9 +26,10 @@ type rule struct {
 
 // origin is an entry that granted a lease, or turned alarms on or off, and with that decided what became of later ones.
 type origin struct {
-	index, end uint64 // the entry, and the one that ended what it did
-	lease      int64  // 0 for alarms
-	refuses    turn   // the alarms that are on behind the entry, or before it
+	index, end uint64   // the entry, and the one that ended what it did
+	lease      int64    // 0 for alarms
+	refuses    turn     // the alarms that are on behind the entry, or before it
+	let        []uint64 // entries that had an effect because of that
 }
 
 // rule is that of the entries which depend on it.
@@ -252,7 +253,7 @@ func (c *comparison) alarmsComparable(i int) bool {
 // mayOriginate finds earlier entries that may have been left out instead of a cause's only one, which led to what became of
 // that: with nothing else to show for it neither is likelier.
 func (c *comparison) mayOriginate(k *cause) {
-	if k.layer != LayerApply || k.index == 0 || len(k.entries) > 1 || k.rule != nil || k.of != nil {
+	if k.layer != LayerApply || k.index == 0 || len(k.entries) > 1 || k.rule != nil || k.origin != nil || k.of != nil {
 		return
 	}
 	for n, i := range k.odd {
@@ -342,6 +343,9 @@ func (c *comparison) originate(k *cause) {
 		k.what = fmt.Sprintf("the lease was not granted on %s: all %d entries that attach keys to it had no effect there", odd, len(k.entries))
 	case k.outcome == align.Permitted:
 		k.what = fmt.Sprintf("the entry had no effect on %s: %s, which the alarm refuses, had one there", odd, later(len(k.entries)))
+	}
+	if k.outcome == align.Permitted {
+		o.let = k.entries
 	}
 	for _, e := range k.effects {
 		for _, ch := range e.Changes {

@@ -226,12 +226,11 @@ func (u *unsure) clone() unsure { return unsure{maps.Clone(u.users), maps.Clone(
 
 // Unsure tells whether it is not known what a user may do.
 func (s *State) Unsure(user string) bool {
-	if s.unsure.users[user] {
-		return true
-	}
-	roles := s.users[user]
-	if slices.Contains(roles, root) {
+	switch {
+	case !s.Enabled || slices.Contains(s.users[user], root):
 		return false
+	case s.unsure.users[user]:
+		return true
 	}
 	for role := range s.unsure.roles {
 		if _, held := s.roles[role]; held {
@@ -241,7 +240,7 @@ func (s *State) Unsure(user string) bool {
 	return false
 }
 
-// Alike tells whether two states are the same as far as they are known.
+// Alike tells whether two states are the same, as far as they are known.
 func (s *State) Alike(o *State) bool {
 	return s.Enabled == o.Enabled && s.Revision == o.Revision && maps.EqualFunc(s.users, o.users, slices.Equal) &&
 		maps.EqualFunc(s.roles, o.roles, func(a, b []schema.Permission) bool {

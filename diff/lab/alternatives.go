@@ -45,6 +45,9 @@ func (m *maker) alternatives(p *Parting, base *history) error {
 			c = p.Index // what was lost before left no trace
 		}
 		p.Lo, p.Hi = min(p.Lo, c), max(p.Hi, c)
+		if layer := layerOf(m.w.log[g.Index-1].Kind); g.Kind == Skip && (layer == "auth" || layer == "alarm") {
+			p.Layers = append(p.Layers, layer)
+		}
 		return true, nil
 	}
 	switch f.Kind {
@@ -60,7 +63,10 @@ func (m *maker) alternatives(p *Parting, base *history) error {
 		}
 		c := canonical(f, x.hist, base)
 		if slices.ContainsFunc(base.effects, func(e Effect) bool { return e.Index == c && e.After > e.Before }) {
-			return nil
+			return m.letting(f, base, try)
+		}
+		if slices.ContainsFunc(x.hist.effects, func(e Effect) bool { return e.Index == c && e.After > e.Before }) {
+			return m.letting(f, base, try) // behind what had refused it
 		}
 		g := f.at(c) // alone
 		g.Count = 1
@@ -165,19 +171,37 @@ func (m *maker) leading(g *Fault, base *history, try func(*Fault) (bool, error))
 	return nil
 }
 
-// letting tries to skip the changes of auth and alarms next behind an entry that was applied twice: a later one that writes
-// the same may have been let through because of that.
+// letting tries to skip the changes of auth and alarms around entries that were applied again: what these wrote may have been
+// let through because of that, be it themselves the first time or later ones that write the same.
 func (m *maker) letting(g *Fault, base *history, try func(*Fault) (bool, error)) error {
-	runs := 0
-	for _, e := range base.effects {
-		if g.Kind != Twice || e.Index <= g.Index || !e.Tables || runs == 4 || !slices.Contains([]string{"auth", "alarm"}, layerOf(m.w.log[e.Index-1].Kind)) {
-			continue
-		}
-		runs++
+	if g.Kind != Twice && g.Kind != Replay {
+		return nil
+	}
+	turns := func(e *Effect) bool {
+		return e.Index > 0 && e.Tables && slices.Contains([]string{"auth", "alarm"}, layerOf(m.w.log[e.Index-1].Kind))
+	}
+	skip := func(e *Effect) error {
 		s := g.at(e.Index)
 		s.Kind, s.Count = Skip, 0
-		if _, err := try(s); err != nil {
-			return err
+		_, err := try(s)
+		return err
+	}
+	runs := 0
+	for n := range base.effects {
+		if e := &base.effects[n]; e.Index > g.Index && turns(e) && runs < 4 {
+			runs++
+			if err := skip(e); err != nil {
+				return err
+			}
+		}
+	}
+	runs = 0
+	for _, e := range slices.Backward(base.effects) {
+		if e.Index <= g.Index && turns(&e) && runs < 4 {
+			runs++
+			if err := skip(&e); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -202,6 +226,11 @@ func (m *maker) led(f *Fault, h, base *history, try func(*Fault) (bool, error)) 
 		n++
 	}
 	missing := len(a) < len(b)
+	if len(a) > len(b) {
+		if err := m.letThrough(f, a, b, try); err != nil {
+			return err
+		}
+	}
 	if missing == (len(a) > len(b)) || n == 0 {
 		return nil
 	}
@@ -214,6 +243,35 @@ func (m *maker) led(f *Fault, h, base *history, try func(*Fault) (bool, error)) 
 		return err
 	}
 	return m.neighbours(&g, base, try)
+}
+
+// letThrough tries to apply entries again which had an effect on a member only because one was left out: behind what would
+// have lifted that, they have one as well.
+func (m *maker) letThrough(f *Fault, made, base []Effect, try func(*Fault) (bool, error)) error {
+	var first, last uint64
+	for _, e := range made {
+		if !slices.ContainsFunc(base, func(o Effect) bool { return o.Index == e.Index }) {
+			if first == 0 {
+				first = e.Index
+			}
+			if e.Index < first+64 { // those further on are what these led to
+				last = e.Index
+			}
+		}
+	}
+	if first == 0 {
+		return nil
+	}
+	for end := last; end <= min(last+16, uint64(len(m.w.log))); end++ {
+		for d := range uint64(4) {
+			g := f.at(first - min(d, first-1))
+			g.Kind, g.Count = Replay, int(end-g.Index)+1
+			if _, err := try(g); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // otherBranches tries the transactions around: one that should have had no effect may have taken the other branch, too.

@@ -157,6 +157,8 @@ var regressions = []struct {
 	{16943, "a replay that ends an alarm told as an alarm without effect, though it refused an entry in between"},
 	{19165, "an alarm left out by a member that stopped right behind the entry which it should have refused"},
 	{3839, "an entry applied twice told as any of several, of which some were let pass and others of the same user on the same key not"},
+	{13722, "an alarm that was left out, or a replay behind it of what it had refused, of which one was named"},
+	{15293, "what an alarm refuses told of one entry, though others let pass by it, or applied again, write the same"},
 	{8403, "the oracle took what is told of another fault's revision for that of a purged entry"},
 	{34752, "a member whose log ends before a fork is seen, put on both sides of it"},
 	{35018, "a revision without an entry on two members, told as an entry without effect on the third"},
