@@ -11,6 +11,7 @@ import (
 // authBase is what the auth store of some members was before their log begins, and what each of them made of it.
 type authBase struct {
 	state *authz.State
+	off   int                 // by how much requests were checked at lower auth revisions
 	of    [][]*authz.Timeline // of each member in question
 }
 
@@ -18,13 +19,15 @@ type authBase struct {
 const (
 	maxAuthBases     = 4
 	maxAuthTimelines = 16
+	maxAuthOff       = 8
 )
 
-// What it costs to say that a member left out an auth write or applied it again, and that its tables are not what any base
-// leads to.
+// What it costs to say that a member left out an auth write or applied it again, that its tables are not what a base leads to,
+// and that requests were checked at an auth revision that is lower by one than what a base leads to.
 const (
 	costAuthOdd    = 20
 	costAuthParted = 40
+	costAuthOff    = 8
 )
 
 // settleBases follows the auth stores of members whose logs do not begin with the cluster. What was before is what the
@@ -71,11 +74,11 @@ func (c *comparison) settleBase(members []int) {
 // authBases are the bases that the tables of some members lead to, each by its own.
 func (c *comparison) authBases(members []int) (bases []authBase) {
 	for _, i := range members {
-		s := authz.Base(c.appliedAuth(i), c.views[i].checked, c.ms[i].DB.Tables)
+		s, off := authz.Base(c.appliedAuth(i), c.views[i].checked, c.ms[i].DB.Tables)
 		if s == nil || slices.ContainsFunc(bases, func(b authBase) bool { return b.state.Alike(s) }) {
 			continue
 		}
-		b := authBase{state: s}
+		b := authBase{state: s, off: min(off, maxAuthOff)}
 		for _, j := range members {
 			all := s.Follow(c.appliedAuth(j), c.ms[j].DB.Tables)
 			b.of = append(b.of, all[:min(len(all), maxAuthTimelines)])
@@ -88,7 +91,7 @@ func (c *comparison) authBases(members []int) (bases []authBase) {
 // costOf is what a base leaves to be explained of some members, and the timelines of each that leave the least. unknown is
 // what is left of each if nothing is known.
 func (c *comparison) costOf(b authBase, members, unknown []int) (total int, kept [][]*authz.Timeline) {
-	kept = make([][]*authz.Timeline, len(members))
+	kept, total = make([][]*authz.Timeline, len(members)), b.off*costAuthOff
 	for n, i := range members {
 		cost := costAuthParted + unknown[n]
 		for _, t := range b.of[n] {

@@ -178,7 +178,6 @@ func (c *comparison) run() {
 	c.readRows(func() { c.counted = c.start(c.count) })
 	c.relate()
 	c.forgotten = c.start(c.forget)
-	c.debugTraces()
 	c.findCauses()
 	if len(c.all) == 1 {
 		c.causes = append(c.causes, c.merge(c.ownCauses(0))...)

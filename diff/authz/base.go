@@ -30,22 +30,20 @@ const (
 // Base is the auth store before the first of some writes, for a log that does not begin with the cluster. What they do not
 // touch is as the tables behind them say, and the first write about anything is taken for one that had an effect, unless the
 // auth revisions that requests were checked at say otherwise. It is nil if applying the writes does not lead to the tables, or
-// requests were checked at a revision that was still to come.
-func Base(writes []Write, checks []Check, tables *schema.Tables) *State {
+// requests were checked at a revision that was still to come. off counts by how much requests were checked at lower ones than
+// there were.
+func Base(writes []Write, checks []Check, tables *schema.Tables) (s *State, off int) {
 	idle := map[uint64]bool{}
-	s, least := base(writes, checks, idle, tables)
-	if len(writes) > maxRolledBack {
-		return s.unless(least >= costAhead)
-	}
+	s, off = base(writes, checks, idle, tables)
 	for range maxIdle {
 		var better uint64
 		for _, w := range writes {
-			if least == 0 {
+			if off == 0 || len(writes) > maxRolledBack {
 				break
 			}
 			idle[w.Index] = !idle[w.Index]
-			if o, n := base(writes, checks, idle, tables); n < least {
-				s, least, better = o, n, w.Index
+			if o, n := base(writes, checks, idle, tables); n < off {
+				s, off, better = o, n, w.Index
 			}
 			idle[w.Index] = !idle[w.Index]
 		}
@@ -54,14 +52,10 @@ func Base(writes []Write, checks []Check, tables *schema.Tables) *State {
 		}
 		idle[better] = !idle[better]
 	}
-	return s.unless(least >= costAhead)
-}
-
-func (s *State) unless(wrong bool) *State {
-	if wrong {
-		return nil
+	if off >= costAhead {
+		return nil, off
 	}
-	return s
+	return s, off
 }
 
 // costAhead is what a request counts that was checked at a higher revision than there was; one at a lower revision, which may
@@ -89,7 +83,7 @@ func base(writes []Write, checks []Check, idle map[uint64]bool, tables *schema.T
 	var refused map[uint64]bool
 	// Who may change the store depends on what it was.
 	for range 2 {
-		s = before(writes, refused, idle, Of(tables))
+		s = before(writes, checks, refused, idle, Of(tables))
 		refused = s.refuses(writes)
 	}
 	end, last := s.run(writes, once).last(), max(tables.AuthRevision, 1)
@@ -118,7 +112,7 @@ func (s *State) refuses(writes []Write) map[uint64]bool {
 }
 
 // before takes back what the first of some writes about anything did to s, the state behind all of them.
-func before(writes []Write, refused, idle map[uint64]bool, s *State) *State {
+func before(writes []Write, checks []Check, refused, idle map[uint64]bool, s *State) *State {
 	s = s.Clone()
 	s.Revision = 1
 	s.unsure = unsure{users: map[string]bool{}, roles: map[string]bool{}}
@@ -133,19 +127,22 @@ func before(writes []Write, refused, idle map[uint64]bool, s *State) *State {
 			return !was
 		}
 		if !refused[w.Index] {
-			s.takeBack(w.Request.Internal, idle[w.Index], first)
+			// A request names its user while auth is on.
+			on := len(checks) > 0 && checks[0].Index <= w.Index
+			s.takeBack(w.Request.Internal, idle[w.Index], on, first)
 		}
 	}
 	return s
 }
 
 // takeBack makes s what it was before a write, if that is the first about its item. One that was idle found what it asked for.
-func (s *State) takeBack(in *pb.InternalRaftRequest, idle bool, first func(item ...string) bool) {
+// on is true if auth is known to have been on.
+func (s *State) takeBack(in *pb.InternalRaftRequest, idle, on bool, first func(item ...string) bool) {
 	switch {
 	case in == nil:
 	case in.AuthEnable != nil:
 		if first("enabled") {
-			s.Enabled = idle
+			s.Enabled = idle || on
 		}
 	case in.AuthDisable != nil:
 		if first("enabled") {

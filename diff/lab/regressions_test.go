@@ -163,4 +163,7 @@ var regressions = []struct {
 	{34752, "a member whose log ends before a fork is seen, put on both sides of it"},
 	{35018, "a revision without an entry on two members, told as an entry without effect on the third"},
 	{35675, "a request that wants a lease which was revoked while auth was on told as refused without reason"},
+	{35414, "what a user's refused request to turn auth off led to told as another cause, where the log is purged"},
+	{36877, "an auth entry applied twice told as requests refused without reason, where the log is purged"},
+	{34930, "auth taken for off before an entry that turned it on once more"},
 }
