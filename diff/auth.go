@@ -363,7 +363,8 @@ func (c *comparison) authMissing(k *cause, inRow bool) bool {
 				applied = append(applied, w)
 			}
 		}
-		one, from := authz.Missing(c.views[g[0]].authBefore(applied, has), applied, lacks, has)
+		before, _ := authz.Base(applied, c.views[g[0]].checkedUpTo(min(lacks.ConsistentIndex, has.ConsistentIndex)), has)
+		one, from := authz.Missing(before, applied, lacks, has)
 		what := "the entry"
 		switch {
 		case from > 0:
@@ -385,56 +386,6 @@ func (c *comparison) authMissing(k *cause, inRow bool) bool {
 		return true
 	}
 	return false
-}
-
-// authBefore is the auth store before the first of some auth entries, which are all that a db has applied since. nil if that is
-// not to be told, or requests were checked at higher auth revisions than it had then.
-func (h *history) authBefore(writes []authz.Write, t *schema.Tables) *authz.State {
-	if len(writes) == 0 {
-		return nil
-	}
-	s := authz.Before(writes, t, func(n int) bool {
-		next := t.ConsistentIndex
-		if n+1 < len(writes) {
-			next = writes[n+1].Index - 1
-		}
-		return !h.uncounted(writes[n].Index, next)
-	})
-	if s == nil || s.Revision < h.checkedAt(writes[0].Index) {
-		return nil
-	}
-	end := s.Clone()
-	for n, w := range writes {
-		if end.Apply(w.Request); n+1 < len(writes) && end.Revision < h.checkedAt(writes[n+1].Index) {
-			return nil
-		}
-	}
-	return s
-}
-
-// uncounted tells whether the requests behind an auth entry, up to another entry, were checked at no higher auth revision than
-// those before.
-func (h *history) uncounted(index, last uint64) bool {
-	was := h.checkedAt(index)
-	if was == 0 || h.checkedAt(last) > was {
-		return false
-	}
-	n, _ := slices.BinarySearchFunc(h.entries, index+1, func(e align.Entry, x uint64) int { return cmp.Compare(e.Index, x) })
-	for ; n < len(h.entries) && h.entries[n].Index <= last; n++ {
-		if r := h.entries[n].Request(); r.User != "" && r.AuthRevision == was {
-			return true
-		}
-	}
-	return false
-}
-
-// checkedAt is the highest auth revision that a request up to an entry was checked at.
-func (h *history) checkedAt(index uint64) uint64 {
-	n, _ := slices.BinarySearchFunc(h.checked, index+1, func(t checked, x uint64) int { return cmp.Compare(t.index, x) })
-	if n == 0 {
-		return 0
-	}
-	return h.checked[n-1].revision
 }
 
 // isAuthWrite tells whether a request changes the auth tables.

@@ -380,6 +380,7 @@ func (c *comparison) align() {
 		c.inputs[i] = c.input(i, index(i))
 		c.auths[i].settle(func() *align.Alignment { return align.Align(c.inputs[i]) })
 	})
+	c.settleBases()
 	cost, alone := make([]int, len(c.ms)), make([]*align.Alignment, len(c.ms))
 	if c.disagree() {
 		c.twin = c.twinned()

@@ -1,7 +1,9 @@
 package diff
 
 import (
+	"cmp"
 	"math"
+	"slices"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
@@ -21,11 +23,8 @@ type history struct {
 	authWrites          []authz.Write
 	alarmed             map[alarmID]bool // those that are on as far as the log is read
 	refusing            []turn           // when alarms that refuse writes came on and went off
-	checked             []checked        // requests with a higher auth revision than all before
+	checked             []authz.Check    // auth revisions that requests were checked at, each higher than all before
 }
-
-// checked is the auth revision at which the request of an entry was checked before it was proposed.
-type checked struct{ index, revision uint64 }
 
 // turn is a change of the alarms: behind the entry some are on, or none.
 type turn struct {
@@ -48,8 +47,13 @@ func (h *history) visit(e *align.Entry, r *raftlog.Request) {
 	case isAuthWrite(r.Type):
 		h.authWrites = append(h.authWrites, authz.Write{Index: e.Index, Request: r})
 	}
-	if n := len(h.checked); r.User != "" && (n == 0 || r.AuthRevision > h.checked[n-1].revision) {
-		h.checked = append(h.checked, checked{e.Index, r.AuthRevision})
+	if n := len(h.checked); r.User != "" {
+		switch {
+		case n == 0 || r.AuthRevision > h.checked[n-1].Revision:
+			h.checked = append(h.checked, authz.Check{Index: e.Index, Last: e.Index, Revision: r.AuthRevision})
+		case r.AuthRevision == h.checked[n-1].Revision:
+			h.checked[n-1].Last = e.Index
+		}
 	}
 	in := r.Internal
 	switch {
@@ -62,6 +66,16 @@ func (h *history) visit(e *align.Entry, r *raftlog.Request) {
 		h.alarm(e.Index, in.Alarm)
 	}
 	h.touched.Add(in)
+}
+
+// checkedUpTo are the auth revisions that requests up to an entry were checked at.
+func (h *history) checkedUpTo(index uint64) []authz.Check {
+	n, _ := slices.BinarySearchFunc(h.checked, index+1, func(t authz.Check, x uint64) int { return cmp.Compare(t.Index, x) })
+	all := slices.Clone(h.checked[:n])
+	if n > 0 {
+		all[n-1].Last = min(all[n-1].Last, index)
+	}
+	return all
 }
 
 func (h *history) lease(id int64, ev leaseEvent) { h.leases[id] = append(h.leases[id], ev) }

@@ -228,7 +228,7 @@ func (c *comparison) bannedFrom(i int, index uint64) bool {
 	}
 	user := func(x uint64) bool { r := c.request(i, x); return r != nil && r.User == q.User }
 	served := slices.ContainsFunc(c.views[i].authWrites, func(w authz.Write) bool {
-		return index < w.Index && w.Index < a.timeline.Odd && w.Request.User == q.User && !a.timeline.At(w.Index).As(a.timeline.At(w.Index+1))
+		return index < w.Index && w.Index < a.timeline.Odd && w.Request.User == q.User && !a.timeline.At(w.Index).Alike(a.timeline.At(w.Index+1))
 	})
 	c.traces[i].steps(func(s *align.Step) {
 		served = served || index < s.Index && s.Index < a.timeline.Odd && s.Revision > 0 && user(s.Index)

@@ -57,10 +57,10 @@ func (a *auth) keep(only []*authz.Timeline) {
 func (a *auth) may(index uint64, s *authz.State) bool {
 	if a.timeline == nil {
 		was := a.state(index)
-		return was != nil && was.As(s)
+		return was != nil && was.Alike(s)
 	}
 	return slices.ContainsFunc(a.all(), func(t *authz.Timeline) bool {
-		return !(t.Again && index <= max(t.Odd, t.Last)) && t.At(index).As(s)
+		return !(t.Again && index <= max(t.Odd, t.Last)) && t.At(index).Alike(s)
 	})
 }
 
@@ -86,10 +86,10 @@ func (c *comparison) authOf(i int) *auth {
 		}
 	}
 	if c.whole(i) {
-		all := authz.Follow(applied, m.DB.Tables)
+		all := authz.New().Follow(applied, m.DB.Tables)
 		if len(all) == 0 && len(applied) < len(h.authWrites) {
 			// Up to 3.4 the auth tables are not tied to the consistent index.
-			all = authz.Follow(h.authWrites, m.DB.Tables)
+			all = authz.New().Follow(h.authWrites, m.DB.Tables)
 		}
 		if len(all) > 0 {
 			a.timeline, a.others = all[0], all[1:]
@@ -316,6 +316,8 @@ func (l *lived) judge(m moment, index uint64, r *raftlog.Request, want []align.C
 		}
 	}
 	switch s := m.permissions(index); {
+	case s != nil && s.Unsure(r.User) && r.AuthRevision >= s.Revision:
+		verdict = align.Doubtful
 	case s != nil:
 		if s.Denies(r, attached) {
 			return align.Denied
@@ -344,8 +346,8 @@ func (h *history) outdated(index uint64, r *raftlog.Request) bool {
 	if r.User == "" {
 		return true
 	}
-	n, _ := slices.BinarySearchFunc(h.checked, index, func(t checked, x uint64) int { return cmp.Compare(t.index, x) })
-	return n > 0 && r.AuthRevision < h.checked[n-1].revision
+	n, _ := slices.BinarySearchFunc(h.checked, index, func(t authz.Check, x uint64) int { return cmp.Compare(t.Index, x) })
+	return n > 0 && r.AuthRevision < h.checked[n-1].Revision
 }
 
 // alarmAt is the state of the alarms that an entry meets, known if the log tells.

@@ -394,7 +394,7 @@ func (r *course) rejoins(index uint64) (ok, joined bool) {
 // permitted tells whether permissions are what an entry met, and whether they were changed again then.
 func (r *course) permitted(index uint64) (ok, joined bool) {
 	joined = r.apart && r.auth.may(index, r.state)
-	return joined || r.state == nil || r.apart && r.auth.plain.At(index).As(r.state) || !r.apart && r.auth.may(index, r.state), joined
+	return joined || r.state == nil || r.apart && r.auth.plain.At(index).Alike(r.state) || !r.apart && r.auth.may(index, r.state), joined
 }
 
 // ends tells whether they are what the tables say, or what they were in fact.

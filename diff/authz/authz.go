@@ -22,6 +22,7 @@ type State struct {
 	Revision uint64
 	users    map[string][]string // roles, sorted
 	roles    map[string][]schema.Permission
+	unsure   unsure
 }
 
 // New is the auth store of a new cluster.
@@ -52,17 +53,12 @@ func Of(t *schema.Tables) *State {
 // Clone returns a copy. Lists of roles and permissions are never changed in place, and shared.
 func (s *State) Clone() *State {
 	c := *s
-	c.users, c.roles = maps.Clone(s.users), maps.Clone(s.roles)
+	c.users, c.roles, c.unsure = maps.Clone(s.users), maps.Clone(s.roles), s.unsure.clone()
 	return &c
 }
 
 // same tells whether no write came between two states that changed anything.
 func (s *State) same(o *State) bool { return s.Enabled == o.Enabled && s.Revision == o.Revision }
-
-// As tells whether two states are the same.
-func (s *State) As(o *State) bool {
-	return s.same(o) && maps.EqualFunc(s.users, o.users, slices.Equal[[]string]) && maps.EqualFunc(s.roles, o.roles, slices.Equal[[]schema.Permission])
-}
 
 // Equal tells whether the tables of a db are those of this state.
 func (s *State) Equal(t *schema.Tables) bool {
@@ -124,6 +120,7 @@ func (s *State) change(in *pb.InternalRaftRequest) bool {
 	case in.AuthUserAdd != nil:
 		return add(s.users, in.AuthUserAdd.Name)
 	case in.AuthUserDelete != nil:
+		delete(s.unsure.users, in.AuthUserDelete.Name)
 		return (!s.Enabled || in.AuthUserDelete.Name != root) && remove(s.users, in.AuthUserDelete.Name)
 	case in.AuthUserChangePassword != nil:
 		_, ok := s.users[in.AuthUserChangePassword.Name]
@@ -184,6 +181,7 @@ func (s *State) deleteRole(role string) bool {
 	if s.Enabled && role == root || !remove(s.roles, role) {
 		return false
 	}
+	delete(s.unsure.roles, role)
 	for user, roles := range s.users {
 		if slices.Contains(roles, role) {
 			s.users[user] = without(roles, role)

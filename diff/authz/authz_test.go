@@ -254,14 +254,14 @@ func TestFollowFindsTheOddWrite(t *testing.T) {
 		if again {
 			times = 2
 		}
-		end := run(writes, only(odd, times)).last()
-		all := Follow(writes, asTables(end))
+		end := New().run(writes, only(odd, times)).last()
+		all := New().Follow(writes, asTables(end))
 		var candidates []uint64
 		for _, t := range all {
 			candidates = append(candidates, t.Odd)
 		}
 		switch {
-		case run(writes, func(*Write) int { return 1 }).last().Equal(asTables(end)):
+		case Plain(writes).last().Equal(asTables(end)):
 			if !slices.Equal(candidates, []uint64{0}) {
 				t.Errorf("seed %d: write %d makes no difference, but %v is blamed", seed, odd, candidates)
 			}
@@ -290,13 +290,13 @@ func TestFollowFindsTheRefusedUser(t *testing.T) {
 			writes = append(writes, Write{Index: 10 + i, Request: &raftlog.Request{Internal: randomWrite(r), User: pick(r, "root", "ann", "bob")}})
 		}
 		from := writes[r.IntN(len(writes))]
-		end := run(writes, func(w *Write) int {
+		end := New().run(writes, func(w *Write) int {
 			if w.Index >= from.Index && w.Request.User == from.Request.User {
 				return 0
 			}
 			return 1
 		}).last()
-		all := Follow(writes, asTables(end))
+		all := New().Follow(writes, asTables(end))
 		if len(all) == 0 || !all[0].last().Equal(asTables(end)) {
 			t.Errorf("seed %d: writes of %s from %d on left out: not explained", seed, from.Request.User, from.Index)
 		}

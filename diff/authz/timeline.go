@@ -4,9 +4,6 @@ import (
 	"cmp"
 	"slices"
 
-	"go.etcd.io/etcd/api/v3/authpb"
-	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
-
 	"etcd-autopsy/inspect/raftlog"
 	"etcd-autopsy/inspect/schema"
 )
@@ -40,18 +37,18 @@ func (t *Timeline) SameOdd(o *Timeline) bool {
 	return t.Odd == o.Odd && t.Again == o.Again && t.Last == o.Last
 }
 
-// Follow applies the writes of a log that begins with the cluster, and returns the timeline if it ends with the tables of
-// the member. If it does not, it looks for one write which, left out or applied twice, explains the difference: there is
+// Follow applies the writes of a log to what was before it, New if it begins with the cluster, and returns the timeline if
+// it ends with the tables of the member. If it does not, it looks for one write which, left out or applied twice, explains the difference: there is
 // a timeline for each such write. Otherwise several in a row may have been applied again, or all writes of one user from
 // some entry on may have been refused, the first of which is the odd one. None, if that does not explain it either.
-func Follow(writes []Write, tables *schema.Tables) []*Timeline {
-	if t := Plain(writes); t.last().Equal(tables) {
+func (s *State) Follow(writes []Write, tables *schema.Tables) []*Timeline {
+	if t := s.run(writes, once); t.last().Equal(tables) {
 		return []*Timeline{t}
 	}
 	for _, times := range []int{0, 2} {
 		var all []*Timeline
 		for _, w := range writes {
-			if t := run(writes, only(w.Index, times)); t.last().Equal(tables) {
+			if t := s.run(writes, only(w.Index, times)); t.last().Equal(tables) {
 				t.Odd, t.Again = w.Index, times > 1
 				all = append(all, t)
 			}
@@ -60,13 +57,13 @@ func Follow(writes []Write, tables *schema.Tables) []*Timeline {
 			return all
 		}
 	}
-	if all := replays(writes, tables); len(all) > 0 {
+	if all := s.replays(writes, tables); len(all) > 0 {
 		return all
 	}
 	// The last entry from which on this explains it leaves out the fewest writes, none of them without effect.
 	for i := range slices.Backward(writes) {
 		from := &writes[i]
-		t := run(writes, func(w *Write) int {
+		t := s.run(writes, func(w *Write) int {
 			if w.Index >= from.Index && w.Request.User == from.Request.User {
 				return 0
 			}
@@ -81,7 +78,9 @@ func Follow(writes []Write, tables *schema.Tables) []*Timeline {
 }
 
 // Plain is the timeline of a log that begins with the cluster, whatever the member's tables say in the end.
-func Plain(writes []Write) *Timeline { return run(writes, func(*Write) int { return 1 }) }
+func Plain(writes []Write) *Timeline { return New().run(writes, once) }
+
+func once(*Write) int { return 1 }
 
 // maxDetours is how many writes there may be for leaving out each of them to be tried.
 const maxDetours = 256
@@ -110,7 +109,7 @@ func Detours(writes []Write, tables *schema.Tables) (all []*Timeline) {
 const maxReplayed = 40
 
 // replays are the timelines in which a row of writes was applied again. The odd write is the first one that counted twice.
-func replays(writes []Write, tables *schema.Tables) []*Timeline {
+func (s *State) replays(writes []Write, tables *schema.Tables) []*Timeline {
 	if len(writes) > maxReplayed {
 		return nil
 	}
@@ -118,13 +117,13 @@ func replays(writes []Write, tables *schema.Tables) []*Timeline {
 	seen := map[row]bool{}
 	var all []*Timeline
 	for j := range writes {
-		t := run(writes[:j+1], func(*Write) int { return 1 })
+		t := s.run(writes[:j+1], once)
 		for i := range j {
-			s := t.last().Clone()
+			o := t.last().Clone()
 			var r row
 			for _, w := range writes[i : j+1] {
-				before := s.Revision
-				if s.Apply(w.Request); s.Revision > before {
+				before := o.Revision
+				if o.Apply(w.Request); o.Revision > before {
 					r.last = w.Index
 					if r.first == 0 {
 						r.first = w.Index
@@ -136,7 +135,7 @@ func replays(writes []Write, tables *schema.Tables) []*Timeline {
 			}
 			seen[r] = true
 			x := &Timeline{indexes: slices.Clone(t.indexes), states: slices.Clone(t.states), Odd: r.first, Again: true, Row: true, Last: r.last}
-			x.states[j+1] = s
+			x.states[j+1] = o
 			if x.then(writes[j+1:]); x.last().Equal(tables) {
 				all = append(all, x)
 			}
@@ -249,76 +248,10 @@ func onlyCounted(a, b *schema.Tables) bool {
 	return s.Equal(b)
 }
 
-// Before is the state before the writes of a log that ends with the tables of a db, nil if that cannot be told. counted tells
-// whether a write raised the auth revision, if what users' requests were checked at shows that it did not. Of what a write
-// has removed only the name is known; it does not matter unless it is asked for.
-func Before(writes []Write, tables *schema.Tables, counted func(n int) bool) *State {
-	s := Of(tables)
-	for n, w := range slices.Backward(writes) {
-		if counted(n) {
-			s.undo(w.Request)
-		}
-	}
-	end := s.Clone()
-	for _, w := range writes {
-		end.Apply(w.Request)
-	}
-	made := end.Revision - s.Revision
-	if max(tables.AuthRevision, 1) <= made {
-		return nil
-	}
-	s.Revision = max(tables.AuthRevision, 1) - made
-	if end.Revision = s.Revision + made; !end.Equal(tables) {
-		return nil
-	}
-	return s
-}
-
-// undo takes back what a request made of a state, if it did change it.
-func (s *State) undo(r *raftlog.Request) {
-	switch in := r.Internal; {
-	case in.GetAuthEnable() != nil:
-		s.Enabled = false
-	case in.GetAuthDisable() != nil:
-		s.Enabled = true
-	case in.GetAuthUserAdd() != nil:
-		delete(s.users, in.AuthUserAdd.Name)
-	case in.GetAuthUserDelete() != nil:
-		add(s.users, in.AuthUserDelete.Name)
-	case in.GetAuthUserGrantRole() != nil:
-		s.setRole(in.AuthUserGrantRole.User, in.AuthUserGrantRole.Role, false)
-	case in.GetAuthUserRevokeRole() != nil:
-		s.setRole(in.AuthUserRevokeRole.Name, in.AuthUserRevokeRole.Role, true)
-	case in.GetAuthRoleAdd() != nil:
-		delete(s.roles, in.AuthRoleAdd.Name)
-	case in.GetAuthRoleDelete() != nil:
-		add(s.roles, in.AuthRoleDelete.Role)
-	case in.GetAuthRoleGrantPermission() != nil:
-		p := in.AuthRoleGrantPermission
-		s.revokePermission(&pb.AuthRoleRevokePermissionRequest{Role: p.Name, Key: p.GetPerm().GetKey(), RangeEnd: p.GetPerm().GetRangeEnd()})
-	case in.GetAuthRoleRevokePermission() != nil:
-		p := in.AuthRoleRevokePermission
-		s.grantPermission(&pb.AuthRoleGrantPermissionRequest{Name: p.Role, Perm: &authpb.Permission{Key: p.Key, RangeEnd: p.RangeEnd}})
-	}
-}
-
-// setRole gives a role to a user, or takes it away.
-func (s *State) setRole(user, role string, has bool) {
-	roles, ok := s.users[user]
-	if !ok {
-		return
-	}
-	if roles = without(roles, role); has {
-		roles = slices.Sorted(slices.Values(append(roles, role)))
-	}
-	s.users[user] = roles
-}
-
 func (t *Timeline) last() *State { return t.states[len(t.states)-1] }
 
 // run applies each write as often as times says.
-func run(writes []Write, times func(*Write) int) *Timeline {
-	s := New()
+func (s *State) run(writes []Write, times func(*Write) int) *Timeline {
 	t := &Timeline{states: []*State{s}}
 	for i := range writes {
 		w := &writes[i]

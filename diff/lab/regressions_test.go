@@ -189,4 +189,7 @@ var regressions = []struct {
 	{72975, "a member behind a fork, read as one that applied its log again, because what an alarm refused behind the beginning of its log was taken for doubtful"},
 	{73003, "the oracle took a wrong lease for one that nobody shows, because a third member had compacted it"},
 	{71313, "a flipped bit that makes of a row what the entry before would have written again"},
+	{35414, "what a user's refused request to turn auth off led to told as another cause, where the log is purged"},
+	{36877, "an auth entry applied twice told as requests refused without reason, where the log is purged"},
+	{34930, "auth taken for off before an entry that turned it on once more"},
 }

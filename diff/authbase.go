@@ -1,0 +1,134 @@
+package diff
+
+import (
+	"cmp"
+	"slices"
+
+	"etcd-autopsy/diff/align"
+	"etcd-autopsy/diff/authz"
+)
+
+// authBase is what the auth store of some members was before their log begins, and what each of them made of it.
+type authBase struct {
+	state *authz.State
+	off   int                 // by how much requests were checked at lower auth revisions
+	of    [][]*authz.Timeline // of each member in question
+}
+
+// maxAuthBases bounds how many are compared, maxAuthTimelines how many timelines of one member, because each takes an alignment.
+const (
+	maxAuthBases     = 4
+	maxAuthTimelines = 16
+	maxAuthOff       = 8
+)
+
+// What it costs to say that a member left out an auth write or applied it again, that its tables are not what a base leads to,
+// and that requests were checked at an auth revision that is lower by one than what a base leads to.
+const (
+	costAuthOdd    = 20
+	costAuthParted = 40
+	costAuthOff    = 8
+)
+
+// settleBases follows the auth stores of members whose logs do not begin with the cluster. What was before is what the
+// tables behind it demand, by each member's own; it was the same for all that follow one log, unless they had parted
+// already. What leaves the least to be explained is taken, which may be that nothing of it is known.
+func (c *comparison) settleBases() {
+	byHistory := map[int][]int{}
+	for i, a := range c.auths {
+		if a.timeline == nil && !c.whole(i) && len(c.views[i].entries) > 0 && c.ms[i].DB.Tables.HasTerm {
+			h := c.logs.history[i]
+			byHistory[h] = append(byHistory[h], i)
+		}
+	}
+	for _, members := range byHistory {
+		c.settleBase(members)
+	}
+}
+
+func (c *comparison) settleBase(members []int) {
+	bases := c.authBases(members)
+	if len(bases) == 0 || len(bases) > maxAuthBases || !slices.ContainsFunc(members, c.authMatters) {
+		return
+	}
+	// Without any, requests are refused or not for reasons that are not known.
+	least, unknown := costAuthOdd*(len(bases)-1), make([]int, len(members))
+	for n, i := range members {
+		unknown[n] = c.costWith(i, nil)
+		least += unknown[n]
+	}
+	var best [][]*authz.Timeline
+	for _, b := range bases {
+		// Of two that explain as much, what is known is worth more than what is not.
+		if total, kept := c.costOf(b, members, unknown); total < least || total == least && best == nil {
+			least, best = total, kept
+		}
+	}
+	for n := range best {
+		if a := c.auths[members[n]]; len(best[n]) > 0 {
+			a.timeline, a.others = best[n][0], best[n][1:]
+		}
+	}
+}
+
+// authBases are the bases that the tables of some members lead to, each by its own.
+func (c *comparison) authBases(members []int) (bases []authBase) {
+	for _, i := range members {
+		s, off := authz.Base(c.appliedAuth(i), c.views[i].checkedUpTo(c.ms[i].DB.Tables.ConsistentIndex), c.ms[i].DB.Tables)
+		if s == nil || slices.ContainsFunc(bases, func(b authBase) bool { return b.state.Alike(s) }) {
+			continue
+		}
+		b := authBase{state: s, off: min(off, maxAuthOff)}
+		for _, j := range members {
+			all := s.Follow(c.appliedAuth(j), c.ms[j].DB.Tables)
+			b.of = append(b.of, all[:min(len(all), maxAuthTimelines)])
+		}
+		bases = append(bases, b)
+	}
+	return bases
+}
+
+// costOf is what a base leaves to be explained of some members, and the timelines of each that leave the least. unknown is
+// what is left of each if nothing is known.
+func (c *comparison) costOf(b authBase, members, unknown []int) (total int, kept [][]*authz.Timeline) {
+	kept, total = make([][]*authz.Timeline, len(members)), b.off*costAuthOff
+	for n, i := range members {
+		cost := costAuthParted + unknown[n]
+		for _, t := range b.of[n] {
+			own := c.costWith(i, t)
+			if t.Odd > 0 {
+				own += costAuthOdd
+			}
+			switch {
+			case own < cost:
+				cost, kept[n] = own, []*authz.Timeline{t}
+			case own == cost && len(kept[n]) > 0 && kept[n][0].Odd > 0:
+				kept[n] = append(kept[n], t)
+			}
+		}
+		total += cost
+	}
+	return total, kept
+}
+
+// appliedAuth are the auth writes that member i has applied, as its index says.
+func (c *comparison) appliedAuth(i int) []authz.Write {
+	all := c.views[i].authWrites
+	n, _ := slices.BinarySearchFunc(all, c.ms[i].DB.Tables.ConsistentIndex+1, func(w authz.Write, x uint64) int { return cmp.Compare(w.Index, x) })
+	return all[:n]
+}
+
+// authMatters tells whether auth is or was on while member i applied what its log holds.
+func (c *comparison) authMatters(i int) bool {
+	return c.ms[i].DB.Tables.AuthEnabled || slices.ContainsFunc(c.views[i].authWrites, func(w authz.Write) bool {
+		return w.Request.Type == "AuthEnable" || w.Request.Type == "AuthDisable"
+	})
+}
+
+// costWith is what the alignment of member i by itself costs with a timeline of its auth store.
+func (c *comparison) costWith(i int, t *authz.Timeline) int {
+	a := c.auths[i]
+	defer func(t *authz.Timeline) { a.timeline = t }(a.timeline)
+	a.timeline = t
+	return align.Align(c.inputs[i]).Cost
+}
