@@ -122,6 +122,18 @@ func (m *maker) compact() int64 {
 	return c
 }
 
+// compactBy is the lowest revision above which a member that a fault befell can be compared with one that it did not befall:
+// what a third one has compacted does not keep these from being compared.
+func (m *maker) compactBy(f *Fault, x *Member) int64 {
+	low := int64(math.MaxInt64)
+	for j, o := range m.c.Members {
+		if !f.on(j) {
+			low = min(low, max(x.hist.compact, o.hist.compact))
+		}
+	}
+	return min(low, m.compact())
+}
+
 func (m *maker) storedParting(p *Parting) {
 	f := p.Fault
 	p.Lo, p.Hi, p.Revision = p.Index, p.Index, f.revision
@@ -481,7 +493,7 @@ func (m *maker) appliedParting(p *Parting) (*Parting, error) {
 			p.Others[e.Index] = true
 		}
 	}
-	c := m.compact()
+	c := m.compactBy(f, x)
 	rows := !sameRows(kept(x.hist.clean["key"], c, x.hist.rev), kept(base.dump["key"], c, base.rev))
 	tables := tablesDiffer(x.hist.clean, base.dump)
 	if !rows && x.hist.rev == base.rev && len(tables) == 0 {
