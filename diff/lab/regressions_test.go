@@ -165,6 +165,8 @@ var regressions = []struct {
 	{20256, "an auth entry applied again with others behind it, told as a later one that was applied twice"},
 	{14699, "all requests of a user refused, told as one that may have been any of those before that write the same"},
 	{16378, "two requests of a refused user, which may as well be two entries in a row"},
+	{80478, "the oracle did not compare two members above what a third one has compacted"},
+	{80664, "an auth entry that may have been applied again with others behind it, which the oracle did not try"},
 	{8403, "the oracle took what is told of another fault's revision for that of a purged entry"},
 	{34752, "a member whose log ends before a fork is seen, put on both sides of it"},
 	{35018, "a revision without an entry on two members, told as an entry without effect on the third"},
