@@ -474,7 +474,57 @@ func (g *grid) forbid(steps []Step) []Step {
 	if n := k + 1 + slices.IndexFunc(steps[k+1:], made); n > k && steps[n].Outcome == Applied && writes(steps[n].Index) {
 		return again(n, steps[n].Index)
 	}
+	return g.rerun(steps, k)
+}
+
+// rerun gives a revision that permissions or an alarm refuse, and those behind it, to entries before that were applied again,
+// if they made just these and what comes behind had no effect then.
+func (g *grid) rerun(steps []Step, k int) []Step {
+	before := steps[k].Revision - 1
+	entries := slices.Concat(g.shared(), steps) // that may have been applied again
+	own := len(entries) - len(steps)
+	for v := own + k - 1; v >= max(own-1, 0) && own+k-v <= maxApart; v-- {
+		for u := v; u >= 0 && v-u <= maxApart; u-- {
+			more := g.in.again(entries[u:v+1], before)
+			if len(more) == 0 {
+				continue
+			}
+			at := more[len(more)-1].Revision
+			end := slices.IndexFunc(steps, func(s Step) bool { return s.Revision == at })
+			if end < k || !g.in.idle(entries[v+1:own+end+1], at) {
+				continue
+			}
+			out := append(slices.Clone(steps[:v+1-own]), more...)
+			for _, s := range entries[v+1 : own+end+1] {
+				out = append(out, Step{Index: s.Index, Outcome: NoEffect})
+			}
+			return append(out, steps[end+1:]...)
+		}
+		if v >= own && entries[v].Revision > 0 {
+			break
+		}
+	}
 	return steps
+}
+
+// shared are the last entries before the alignment begins.
+func (g *grid) shared() (all []Step) {
+	if g.in.From == nil {
+		return nil
+	}
+	i := g.start().i
+	for _, e := range g.entries[max(i-maxApart, 0):i] {
+		all = append(all, Step{Index: e.Index})
+	}
+	return all
+}
+
+// idle tells whether none of some entries has an effect on the state after main revision at.
+func (in *Input) idle(steps []Step, at int64) bool {
+	return !slices.ContainsFunc(steps, func(s Step) bool {
+		want, judged := in.demands(s.Index, s.Index, at)
+		return s.Index == 0 || s.Again || len(want) > 0 && judged != Denied
+	})
 }
 
 // lift gives revisions that permissions or an alarm refuse, although they did refuse other entries among those, to the same
