@@ -176,4 +176,7 @@ var regressions = []struct {
 	{20567, "an auth entry applied twice on two members, of which one lacks a user besides, told as two causes, and as refusals of its own"},
 	{201209, "an entry applied twice told as one that two other members left out, because a compaction was taken to have come one entry earlier"},
 	{201308, "a lost tail with an auth entry in it told as auth entries that were applied again on the others"},
+	{26050, "a replay told as a request that got through an alarm, and a later one that nothing refused"},
+	{11553, "the oracle looked for a replay of several auth entries among single ones only"},
+	{6452, "the oracle had entries applied again where the ids of requests say that the member did not restart"},
 }

@@ -44,6 +44,7 @@ type Parting struct {
 	widest        uint64   // where an interval may begin, 0 for Lo
 	also          []*Fault // at the same entry
 	shifted       bool     // not the same revision on all members that it befell
+	restarted     bool     // only that of its entries with which entries were applied again behind a restart
 	compacted     bool     // its revision is at or below the highest compact revision
 }
 
