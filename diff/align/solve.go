@@ -364,6 +364,7 @@ func align(in Input) *Alignment {
 	}
 	slices.Reverse(steps)
 	g.adopt(steps)
+	steps = g.repeat(steps)
 	g.rejudge(steps)
 	steps, cost := g.lift(g.forbid(steps))
 	a.Cost = max(a.Cost+cost, 0)
@@ -407,6 +408,48 @@ func (g *grid) adopt(steps []Step) {
 			g.begin(s, steps[k+1].Index, high)
 		}
 	}
+}
+
+// repeat gives revisions without an entry to earlier entries that were applied again, others among them without effect because
+// of what has been turned on or off since: the search asks what they met the first time.
+func (g *grid) repeat(steps []Step) []Step {
+	for k := 0; k < len(steps); k++ {
+		if steps[k].Outcome != Extra {
+			continue
+		}
+		end := k + 1
+		for end < len(steps) && steps[end].Outcome == Extra {
+			end++
+		}
+		if out := g.repeated(steps, k, end); out != nil {
+			steps = out
+		}
+	}
+	return steps
+}
+
+// repeated is repeat for the steps from k to below end. It returns nil if there are no such entries.
+func (g *grid) repeated(steps []Step, k, end int) []Step {
+	before, after := steps[k].Revision-1, steps[end-1].Revision
+	entries := slices.Concat(g.shared(), steps[:k])
+	own, rows := len(entries), g.in.Table.Group(before+1)
+	for n := end; n < len(steps) && n-end <= maxApart && steps[n].Revision == 0 && steps[n].Index > 0; n++ {
+		entries = append(entries, steps[n])
+	}
+	for u := own - 1; u >= max(own-maxApart, 0); u-- {
+		if want, _ := g.in.demands(entries[u].Index, entries[u].Index, before); entries[u].Again || !Same(want, rows) {
+			continue
+		}
+		for v := own - 1; v < len(entries); v++ {
+			more := g.in.again(entries[u:v+1], before)
+			if len(more) == 0 || more[len(more)-1].Revision != after || !g.in.idle(entries[own:v+1], before) {
+				continue
+			}
+			out := append(slices.Clone(steps[:k]), steps[end:end+v+1-own]...)
+			return append(append(out, more...), steps[end+v+1-own:]...)
+		}
+	}
+	return nil
 }
 
 // begin gives a revision without an entry, behind which the log was applied again from one on, to the entry before that
