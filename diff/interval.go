@@ -35,7 +35,7 @@ func (c *comparison) spread(k *cause) {
 	begun := c.opens(k, first)
 	if begun {
 		x, ended := c.alikeBefore(k, first)
-		first, begun = x, !ended
+		first, begun = x, !ended && !c.whole(k.odd[0])
 	}
 	switch {
 	case begun:
@@ -99,7 +99,7 @@ func (c *comparison) wrote(i int, index uint64) bool {
 // it, and the last revision before.
 func (c *comparison) opens(k *cause, first uint64) bool {
 	t := c.traces[k.odd[0]]
-	if k.revision == 0 || t.first() <= 1 || c.whole(k.odd[0]) || c.numbered(k.odd[0], k.index) {
+	if k.revision == 0 || t.first() <= 1 || !k.again && (c.whole(k.odd[0]) || c.numbered(k.odd[0], k.index)) {
 		return false
 	}
 	earlier := false

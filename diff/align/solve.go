@@ -370,6 +370,7 @@ func align(in Input) *Alignment {
 	}
 	slices.Reverse(steps)
 	g.adopt(steps)
+	steps = g.repeat(steps)
 	g.rejudge(steps)
 	steps, cost := g.lift(g.forbid(steps))
 	a.Cost = max(a.Cost+cost, 0)
@@ -413,6 +414,48 @@ func (g *grid) adopt(steps []Step) {
 			g.begin(steps[k:], high)
 		}
 	}
+}
+
+// repeat gives revisions without an entry to earlier entries that were applied again, others among them without effect because
+// of what has been turned on or off since: the search asks what they met the first time.
+func (g *grid) repeat(steps []Step) []Step {
+	for k := 0; k < len(steps); k++ {
+		if steps[k].Outcome != Extra {
+			continue
+		}
+		end := k + 1
+		for end < len(steps) && steps[end].Outcome == Extra {
+			end++
+		}
+		if out := g.repeated(steps, k, end); out != nil {
+			steps = out
+		}
+	}
+	return steps
+}
+
+// repeated is repeat for the steps from k to below end. It returns nil if there are no such entries.
+func (g *grid) repeated(steps []Step, k, end int) []Step {
+	before, after := steps[k].Revision-1, steps[end-1].Revision
+	entries := slices.Concat(g.shared(), steps[:k])
+	own, rows := len(entries), g.in.Table.Group(before+1)
+	for n := end; n < len(steps) && n-end <= maxApart && steps[n].Revision == 0 && steps[n].Index > 0; n++ {
+		entries = append(entries, steps[n])
+	}
+	for u := own - 1; u >= max(own-maxApart, 0); u-- {
+		if want, _ := g.in.demands(entries[u].Index, entries[u].Index, before); entries[u].Again || !Same(want, rows) {
+			continue
+		}
+		for v := own - 1; v < len(entries); v++ {
+			more := g.in.again(entries[u:v+1], before)
+			if len(more) == 0 || more[len(more)-1].Revision != after || !g.in.idle(entries[own:v+1], before) {
+				continue
+			}
+			out := append(slices.Clone(steps[:k]), steps[end:end+v+1-own]...)
+			return append(append(out, more...), steps[end+v+1-own:]...)
+		}
+	}
+	return nil
 }
 
 // begin gives a revision without an entry, the first of some steps, to the entry before that which writes just this: a
@@ -509,7 +552,57 @@ func (g *grid) forbid(steps []Step) []Step {
 	if n := k + 1 + slices.IndexFunc(steps[k+1:], made); n > k && steps[n].Outcome == Applied && writes(steps[n].Index) {
 		return again(n, steps[n].Index)
 	}
+	return g.rerun(steps, k)
+}
+
+// rerun gives a revision that permissions or an alarm refuse, and those behind it, to entries before that were applied again,
+// if they made just these and what comes behind had no effect then.
+func (g *grid) rerun(steps []Step, k int) []Step {
+	before := steps[k].Revision - 1
+	entries := slices.Concat(g.shared(), steps) // that may have been applied again
+	own := len(entries) - len(steps)
+	for v := own + k - 1; v >= max(own-1, 0) && own+k-v <= maxApart; v-- {
+		for u := v; u >= 0 && v-u <= maxApart; u-- {
+			more := g.in.again(entries[u:v+1], before)
+			if len(more) == 0 {
+				continue
+			}
+			at := more[len(more)-1].Revision
+			end := slices.IndexFunc(steps, func(s Step) bool { return s.Revision == at })
+			if end < k || !g.in.idle(entries[v+1:own+end+1], at) {
+				continue
+			}
+			out := append(slices.Clone(steps[:v+1-own]), more...)
+			for _, s := range entries[v+1 : own+end+1] {
+				out = append(out, Step{Index: s.Index, Outcome: NoEffect})
+			}
+			return append(out, steps[end+1:]...)
+		}
+		if v >= own && entries[v].Revision > 0 {
+			break
+		}
+	}
 	return steps
+}
+
+// shared are the last entries before the alignment begins.
+func (g *grid) shared() (all []Step) {
+	if g.in.From == nil {
+		return nil
+	}
+	i := g.start().i
+	for _, e := range g.entries[max(i-maxApart, 0):i] {
+		all = append(all, Step{Index: e.Index})
+	}
+	return all
+}
+
+// idle tells whether none of some entries has an effect on the state after main revision at.
+func (in *Input) idle(steps []Step, at int64) bool {
+	return !slices.ContainsFunc(steps, func(s Step) bool {
+		want, judged := in.demands(s.Index, s.Index, at)
+		return s.Index == 0 || s.Again || len(want) > 0 && judged != Denied
+	})
 }
 
 // lift gives revisions that permissions or an alarm refuse, although they did refuse other entries among those, to the same

@@ -18,6 +18,7 @@ func (m *maker) alternatives(p *Parting, base *history) error {
 	f := p.Fault
 	x := m.struck(f)
 	i := slices.Index(m.c.Members, x)
+	p.restarted = f.Kind == Replay
 	// try runs g instead of f.
 	try := func(g *Fault) (bool, error) {
 		last := g.Index + uint64(max(g.Count, 1)) - 1
@@ -59,6 +60,9 @@ func (m *maker) alternatives(p *Parting, base *history) error {
 		if layer := layerOf(m.w.log[g.Index-1].Kind); g.Kind == Skip && (layer == "auth" || layer == "alarm") {
 			p.Layers = append(p.Layers, layer)
 		}
+		if c != p.Index && !slices.ContainsFunc(f.Members, func(j int) bool { return g.Kind == Replay && !m.mayRestart(j, last) }) {
+			p.restarted = false
+		}
 		return true, nil
 	}
 	switch f.Kind {
@@ -83,9 +87,7 @@ func (m *maker) alternatives(p *Parting, base *history) error {
 		if slices.ContainsFunc(x.hist.effects, func(e Effect) bool { return e.Index == c && e.After > e.Before }) {
 			return m.letting(f, base, try) // behind what had refused it
 		}
-		g := f.at(c) // alone
-		g.Count = 1
-		return m.sameTable(g, base, try)
+		return m.repeatedTables(p, f.at(c), base, try)
 	case Extra:
 		return nil
 	}
@@ -549,6 +551,43 @@ func (m *maker) repeated(p *Parting, f *Fault, base *history, try func(*Fault) (
 	}
 	return nil
 }
+
+// repeatedTables tries all runs of entries that change the same table, as many as may have changed it once more.
+func (m *maker) repeatedTables(p *Parting, f *Fault, base *history, try func(*Fault) (bool, error)) error {
+	layer, more := m.layerAt(f.Index), 0
+	seen := map[uint64]bool{}
+	for _, e := range m.struck(f).hist.effects {
+		if seen[e.Index] && e.Tables && m.layerAt(e.Index) == layer {
+			more++
+		}
+		seen[e.Index] = true
+	}
+	var at []uint64
+	for _, e := range base.effects {
+		if e.Index > 0 && e.Tables && m.layerAt(e.Index) == layer {
+			at = append(at, e.Index)
+		}
+	}
+	for n, u := range at {
+		if p.Lo <= u && u <= p.Hi {
+			continue
+		}
+		for _, v := range at[min(n+more-1, len(at)):min(n+more+maxIdle, len(at))] {
+			g := f.at(u)
+			g.Count = int(v-u) + 1
+			if same, err := try(g); err != nil || same {
+				if err != nil {
+					return err
+				}
+				break
+			}
+		}
+	}
+	return nil
+}
+
+// maxIdle is how many entries of a run may change nothing when they are applied again.
+const maxIdle = 6
 
 // farthest is how far away a run of entries is looked for.
 const farthest = 64

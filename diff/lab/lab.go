@@ -52,11 +52,13 @@ type maker struct {
 	faults *rand.Rand
 	disk   *rand.Rand
 	w      *workload
-	n      int
-	steps  int
-	common uint64
-	c      *Case
-	runs   int
+	// planned is the log before any fault was drawn.
+	planned []Entry
+	n       int
+	steps   int
+	common  uint64
+	c       *Case
+	runs    int
 }
 
 // stream is a source of random numbers of its own, so that a change to one part of a case leaves the others as they are.
@@ -134,6 +136,7 @@ func (m *maker) workload() error {
 	for range m.steps {
 		w.step()
 	}
+	m.planned = w.log
 	return nil
 }
 
@@ -194,10 +197,7 @@ func (m *maker) effect(index uint64) *Effect { return &m.w.ref.effects[index-1] 
 
 // plan draws the faults.
 func (m *maker) plan(try int) error {
-	m.c.Faults = nil
-	for _, x := range m.c.Members {
-		x.log = m.w.log
-	}
+	m.c.Faults, m.w.log = nil, m.planned
 	r := m.faults
 	n := [...]int{0, 1, 1, 1, 1, 1, 1, 1, 2, 2}[r.IntN(10)]
 	if try > 20 {
@@ -215,12 +215,68 @@ func (m *maker) plan(try int) error {
 			}
 		}
 	}
+	if err := m.restart(); err != nil {
+		return err
+	}
+	for _, x := range m.c.Members {
+		x.log = m.w.log
+	}
 	for _, f := range m.c.Faults {
 		if err := m.rewriteLog(f); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// restart has members that apply entries again do so because they restarted: the ids of what they propose afterwards show it.
+func (m *maker) restart() error {
+	for _, f := range m.c.Faults {
+		if f.Kind != Replay && f.Kind != Twice {
+			continue
+		}
+		m.w.log = slices.Clone(m.w.log)
+		for n := int(f.Index) + max(f.Count, 1) - 1; n < len(m.w.log); n++ {
+			e := &m.w.log[n]
+			if h := e.Request.GetHeader(); h.GetID() == 0 || !slices.ContainsFunc(f.Members, func(i int) bool { return m.proposed(i, e) }) {
+				continue
+			}
+			e.Request = proto.Clone(e.Request).(*pb.InternalRaftRequest)
+			h := e.Request.Header
+			h.ID = h.ID>>48<<48 | (h.ID+downtime<<8)&(1<<48-1)
+			data, err := proto.Marshal(e.Request)
+			if err != nil {
+				return err
+			}
+			e.Data = data
+		}
+	}
+	return nil
+}
+
+// downtime is how many milliseconds a restart takes.
+const downtime = 60_000
+
+// proposed tells whether a member proposed an entry.
+func (m *maker) proposed(i int, e *Entry) bool {
+	id := e.Request.GetHeader().GetID()
+	return id != 0 && uint16(id>>48) == uint16(m.w.ids[i])
+}
+
+// mayRestart tells whether a member may have restarted right behind an entry, as the ids of its proposals show.
+func (m *maker) mayRestart(i int, index uint64) bool {
+	var before, after uint64
+	for n := range m.w.log {
+		e := &m.w.log[n]
+		switch start := e.Request.GetHeader().GetID() >> 8 & (1<<40 - 1); {
+		case !m.proposed(i, e):
+		case e.Index <= index:
+			before = start
+		case after == 0:
+			after = start
+		}
+	}
+	return before == 0 || after == 0 || after > before+downtime/2
 }
 
 // differently draws faults that befall the same entry, on every member another one.

@@ -194,4 +194,10 @@ var regressions = []struct {
 	{35414, "what a user's refused request to turn auth off led to told as another cause, where the log is purged"},
 	{36877, "an auth entry applied twice told as requests refused without reason, where the log is purged"},
 	{34930, "auth taken for off before an entry that turned it on once more"},
+	{26050, "a replay told as a request that got through an alarm, and a later one that nothing refused"},
+	{11553, "the oracle looked for a replay of several auth entries among single ones only"},
+	{6452, "the oracle had entries applied again where the ids of requests say that the member did not restart"},
+	{19679, "the oracle put a member whose log may have parted at any entry on one side of an earlier fault"},
+	{202121, "an entry that made the revision at which a member is compacted, not told as one that may have been applied again"},
+	{202469, "a replay of a deletion, with an alarm behind it that refused the rest, told as a revision without an entry"},
 }

@@ -44,6 +44,7 @@ type Parting struct {
 	widest        uint64   // where an interval may begin, 0 for Lo
 	also          []*Fault // at the same entry
 	shifted       bool     // not the same revision on all members that it befell
+	restarted     bool     // only that of its entries with which entries were applied again behind a restart
 	compacted     bool     // its revision is at or below the highest compact revision
 }
 
@@ -134,7 +135,8 @@ func sameTable(a, b *Fault) bool {
 func (m *maker) parted(t *Truth) {
 	for _, p := range t.Partings {
 		for _, f := range m.c.Faults {
-			if f.Kind != Fork && f.Kind != Tamper || p.Fault == f || p.Index <= f.Index {
+			// Where no log shows what came just before a fork, it may have been before anything else.
+			if f.Kind != Fork && f.Kind != Tamper || p.Fault == f || p.Index <= f.Index && (f.Kind == Tamper || m.meet(f)) {
 				continue
 			}
 			for i, x := range m.c.Members {
@@ -142,7 +144,7 @@ func (m *maker) parted(t *Truth) {
 					p.Unknown = append(p.Unknown, x.Label)
 				}
 			}
-			if f.Kind == Fork && p.Index > 0 && !slices.ContainsFunc(m.c.Members, func(x *Member) bool {
+			if f.Kind == Fork && p.Index > f.Index && !slices.ContainsFunc(m.c.Members, func(x *Member) bool {
 				return f.on(slices.Index(m.c.Members, x)) == f.on(p.Fault.Members[0]) && x.holds(p.Index)
 			}) {
 				// The other side's log does not say what this side's entry asked for.
