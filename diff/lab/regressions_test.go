@@ -166,4 +166,8 @@ var regressions = []struct {
 	{72975, "a member behind a fork, read as one that applied its log again, because what an alarm refused behind the beginning of its log was taken for doubtful"},
 	{73003, "the oracle took a wrong lease for one that nobody shows, because a third member had compacted it"},
 	{71313, "a flipped bit that makes of a row what the entry before would have written again"},
+	{78163, "a request that all but one member refused, for permissions that are not known, taken for one that this one let pass, and a replay for another"},
+	{78061, "a lease that was not revoked, because half a transaction had left a key attached that the user may not write, told as a second cause"},
+	{77266, "the oracle took a lost revision for an earlier one that writes the same, though a compaction counts them"},
+	{77452, "the oracle knew no replay of which all but the first entry had no effect again"},
 }
