@@ -472,7 +472,10 @@ func (c *comparison) alignFrom(order []int, alone []*align.Alignment) (cost int)
 		again, cost = false, 0
 		doubted := map[int]map[uint64]bool{} // of each history
 		for k, i := range order {
-			c.inputs[i].Doubted = doubted[c.logs.history[i]]
+			c.inputs[i].Doubted, c.inputs[i].Passed = doubted[c.logs.history[i]], nil
+			if k > 0 {
+				c.inputs[i].Passed = c.passed(i, order[:k])
+			}
 			c.traces[i] = c.traceAfter(i, order[:k], alone[i])
 			c.doubt(i, doubted)
 			again = again || c.lower(i)
@@ -487,6 +490,24 @@ func (c *comparison) alignFrom(order []int, alone []*align.Alignment) (cost int)
 		}
 	}
 	return cost
+}
+
+// passed returns what tells whether an entry made a revision on one of those aligned before member i.
+func (c *comparison) passed(i int, others []int) func(index uint64) bool {
+	made := sync.OnceValue(func() map[uint64]bool {
+		all := map[uint64]bool{}
+		for _, j := range others {
+			if c.logs.history[j] == c.logs.history[i] {
+				c.traces[j].steps(func(s *align.Step) {
+					if s.Revision > 0 {
+						all[s.Index] = true
+					}
+				})
+			}
+		}
+		return all
+	})
+	return func(index uint64) bool { return made()[index] }
 }
 
 // doubt notes the entries without effect on member i of which it is not known whether they were refused. Those that are
@@ -692,7 +713,7 @@ func (c *comparison) traceAfter(i int, others []int, alone *align.Alignment) *tr
 	if from, ok := c.begins[i]; ok {
 		in.From = &from
 	}
-	if alone == nil || in.From != nil || len(in.Doubted) > 0 && alone.Cost > 0 {
+	if alone == nil || in.From != nil || in.Passed != nil && alone.Cost > 0 {
 		alone = align.Align(in)
 	}
 	own := &trace{Alignment: *alone}

@@ -41,6 +41,7 @@ func (c *comparison) conclude() {
 	c.followPartings()
 	c.followLeases()
 	c.followGrants()
+	c.followRevokes()
 	c.followRules()
 	c.followAlarms()
 	c.followReplays()

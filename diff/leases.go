@@ -139,6 +139,41 @@ func (c *comparison) followGrants() {
 	}
 }
 
+// followRevokes makes consequences of leases that were revoked on those members only on which the user may write all keys of
+// the lease: others, which had parted before, had attached more to it.
+func (c *comparison) followRevokes() {
+	for _, k := range c.causes {
+		if k.layer != LayerLease || k.of != nil || len(k.leases) != 1 || !c.revokedByKeys(k) {
+			continue
+		}
+		for _, x := range c.causes {
+			if x.of == nil && x.own() && x.index < k.index && separates(k.groups, x.groups) {
+				k.of = x
+				break
+			}
+		}
+	}
+}
+
+// revokedByKeys tells whether permissions refuse the entry of a cause, which revokes a lease, because of the keys that were
+// attached to it on just those members that have the lease still.
+func (c *comparison) revokedByKeys(k *cause) bool {
+	for _, i := range slices.Concat(k.groups...) {
+		r, at := c.request(i, k.index), c.revisionAt(i, k.index-1)
+		if r == nil || r.Internal.GetLeaseRevoke() == nil || at < c.ms[i].DB.CompactRevision() {
+			return false
+		}
+		in := &c.inputs[i]
+		keys := in.Index.Attached(k.leases[0], at)
+		judged := c.auths[i].denies(k.index, r, func(int64) []string { return keys })
+		left := slices.ContainsFunc(c.ms[i].DB.Tables.Leases, func(l schema.LeaseRecord) bool { return l.ID == k.leases[0] })
+		if left != judged {
+			return false
+		}
+	}
+	return true
+}
+
 // grantFor is the entry that granted the lease which a cause's entry wants, 0 if it wants none.
 func (c *comparison) grantFor(k *cause) (grant uint64) {
 	if len(k.odd) == 0 {

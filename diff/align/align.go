@@ -154,6 +154,8 @@ type Input struct {
 	Witnesses []map[int64][]mvcc.Row
 	// Doubted are entries that had no effect on another member either, although it is not known that they are refused.
 	Doubted map[uint64]bool
+	// Passed tells whether an entry made a revision on another member.
+	Passed func(index uint64) bool
 	// Held are the rows of some main revisions before From as they must have been.
 	Held map[int64][]mvcc.Row
 	// repaired holds the rows of some main revisions as they must have been, where those in the table are wrong.

@@ -28,6 +28,7 @@ const (
 	costRefused      = 20
 	costDoubted      = 6  // where permissions or an alarm may have refused it
 	costDoubtedToo   = 1  // and as it was on another member, too
+	costLetPass      = 6  // more, if another member let it pass; and so much if it had an effect, though it had none there
 	costBan          = 40 // all requests of a user from some entry on
 	costBanned       = 2  // each of them
 	costPermit       = 8  // applied, although they refuse it

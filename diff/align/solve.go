@@ -881,13 +881,21 @@ func (g *grid) match(i, n int) (int, Outcome, string) {
 	if c >= 0 && g.bans(i) {
 		c += costPermit
 	}
-	if c < 0 || out == Unread || g.judge(i, n) != Denied {
+	if c < 0 || out == Unread {
 		return c, out, detail
 	}
-	if out == Applied {
-		out = Permitted
+	switch g.judge(i, n) {
+	case Denied:
+		if out == Applied {
+			out = Permitted
+		}
+		return c + costPermit, out, detail
+	case Doubtful:
+		if g.in.From != nil && g.in.Doubted[g.entries[i].Index] {
+			c += costLetPass
+		}
 	}
-	return c + costPermit, out, detail
+	return c, out, detail
 }
 
 // judge asks whether entry i is refused after the first n groups.
@@ -1234,8 +1242,13 @@ func (g *grid) expand(at node, lowG int, visit func(cost int, next node, k kind)
 	cost := 0
 	if len(g.predict(i-1, n)) > 0 {
 		cost = [...]int{Allowed: costRefused, Doubtful: costDoubted, Denied: 0}[g.judge(i-1, n)]
-		if cost == costDoubted && g.in.Doubted[g.entries[i-1].Index] {
-			cost = costDoubtedToo
+		if index := g.entries[i-1].Index; cost == costDoubted {
+			switch {
+			case g.in.Doubted[index]:
+				cost = costDoubtedToo
+			case g.in.Passed != nil && g.in.Passed(index):
+				cost += costLetPass
+			}
 		}
 		if g.mayBan(i - 1) {
 			cost = min(cost, costBanned)

@@ -3,6 +3,7 @@ package lab
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"math/bits"
 	"slices"
 	"strings"
@@ -164,41 +165,69 @@ func (m *maker) inRow(index uint64, h, base *history, f *Fault, try func(*Fault)
 	return m.windows(g, base, try)
 }
 
-// maxRepeated is how many entries before a changed row are tried.
-const maxRepeated = 3
+// maxOtherwise is how many entries before an edited row are tried.
+const maxOtherwise = 12
 
-// repeatedInstead tries to apply an entry twice instead of changing a row: where the next one has no effect then, and the
-// other db comes out as the changed one is, nothing tells which it was.
-func (m *maker) repeatedInstead(p *Parting) error {
-	f := p.Fault
-	if f.Kind != FlipValue && f.Kind != FlipLease || len(m.c.Faults) > 1 {
+// otherwise tries what may have befallen entries instead of an edit of a row: where the db comes out the same, nothing tells
+// which it was. Where a row was changed, the entry before may have been applied twice, if the next one has no effect then.
+// Where the last revision is lost, the numbering does not show that there was one: as well may it, or an earlier one that
+// writes the same, never have been made.
+func (m *maker) otherwise(p *Parting) error {
+	f, kind := p.Fault, Twice
+	switch {
+	case f.Kind == LostRevision && !slices.ContainsFunc(f.Members, func(i int) bool { return !m.atEnd(f, i) }):
+		kind = Skip
+	case (f.Kind == FlipValue || f.Kind == FlipLease) && len(m.c.Faults) == 1:
+	default:
 		return nil
 	}
-	effs, runs := m.struck(f).hist.effects, 0
-	for _, e := range slices.Backward(effs) {
-		if e.Index >= f.Index || e.After == e.Before || runs == maxRepeated {
+	runs := 0
+	for _, e := range slices.Backward(m.struck(f).hist.effects) {
+		if e.Index == 0 || e.Index >= f.Index || e.After == e.Before {
 			continue
 		}
-		runs++
-		same := true
-		for _, i := range f.Members {
-			g := f.at(e.Index)
-			g.Kind = Twice
-			h, err := m.rerun(i, func(fs []*Fault) []*Fault {
-				fs[slices.Index(fs, f)] = g
-				return fs
-			})
-			if err != nil {
-				return err
-			}
-			x := m.c.Members[i].hist
-			same = same && (h.dump.same(x.dump) || x.index < f.Index)
+		if runs++; runs > maxOtherwise {
+			return nil
+		}
+		g := f.at(e.Index)
+		g.Kind = kind
+		same, err := m.instead(f, g)
+		if err != nil {
+			return err
 		}
 		if same {
 			p.Lo = min(p.Lo, e.Index)
+		} else if kind == Skip {
+			return nil
 		}
 	}
 	return nil
+}
+
+// instead tells whether the dbs of all members that an edit befell come out the same by another fault.
+func (m *maker) instead(f, g *Fault) (bool, error) {
+	for _, i := range f.Members {
+		x := m.c.Members[i].hist
+		if x.index < f.Index {
+			continue
+		}
+		h, err := m.rerun(i, func(fs []*Fault) []*Fault {
+			fs[slices.Index(fs, f)] = g
+			return fs
+		})
+		if err != nil {
+			return false, err
+		}
+		rows := x.dump["key"]
+		if f.Kind == LostRevision { // whatever else was edited
+			rows = slices.DeleteFunc(slices.Clone(x.clean["key"]), func(r Row) bool { return mvcc.BytesToRev(r.Key).Main == f.revision })
+		}
+		all := func(rows []Row) []Row { return kept(rows, x.compact, math.MaxInt64) }
+		if h.compact != x.compact || !sameRows(all(h.dump["key"]), all(rows)) || len(tablesDiffer(h.dump, x.clean)) > 0 {
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 // flippedInstead looks whether the rows are those that an entry applied once leaves, but for a bit of one: that may have been
@@ -433,7 +462,12 @@ func (m *maker) windows(f *Fault, base *history, try func(*Fault) (bool, error))
 	for d := uint64(1); d <= 8 && d < f.Index; d++ {
 		add(f.Index-d, f.Count+int(d))
 	}
-	// As many entries with an effect, or with one the second time, beginning at other ones.
+	// Beginning at the same entry, ending at another.
+	for d := 1; d <= 2; d++ {
+		add(f.Index, f.Count-d)
+		add(f.Index, f.Count+d)
+	}
+	// As many entries with an effect, or with one the second time, or one more that has none then, beginning at other ones.
 	h := m.struck(f).hist
 	for _, begin := range []uint64{f.Index, canonical(f, h, base)} {
 		var at []uint64
@@ -452,7 +486,7 @@ func (m *maker) windows(f *Fault, base *history, try func(*Fault) (bool, error))
 			if s < len(at) && at[s] < f.Index {
 				add(at[s], int(f.Index-at[s])+f.Count) // ending at the same entry
 			}
-			for k := max(n-1, 1); k <= n && s+k <= len(at); k++ {
+			for k := max(n-1, 1); k <= n+1 && s+k <= len(at); k++ {
 				add(at[s], int(at[s+k-1]-at[s])+1)
 			}
 		}

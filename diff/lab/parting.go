@@ -42,7 +42,7 @@ func (m *maker) parting(f *Fault) (*Parting, error) {
 		return nil, nil
 	case slices.Contains(edited, f.Kind):
 		m.storedParting(p)
-		return p, m.repeatedInstead(p)
+		return p, m.otherwise(p)
 	}
 	return m.appliedParting(p)
 }
@@ -163,10 +163,6 @@ func (m *maker) storedParting(p *Parting) {
 	if f.revision <= m.compact() {
 		p.Named, p.Layers = false, nil
 		p.why = "compacted"
-	}
-	if f.Kind == LostRevision && !slices.ContainsFunc(f.Members, func(i int) bool { return !atEnd(i) }) {
-		// The numbering does not show that there was a revision: it may as well never have been made.
-		p.Lo, p.Hi = m.equals(p)
 	}
 }
 
@@ -291,28 +287,6 @@ func (m *maker) afterPurged(p *Parting) bool {
 	return first > 1 && !slices.ContainsFunc(h.effects, func(e Effect) bool {
 		return first <= e.Index && e.Index < p.Lo && e.After > e.Before
 	})
-}
-
-// equals is the range of entries next to the parting's that wrote the same.
-func (m *maker) equals(p *Parting) (lo, hi uint64) {
-	effs := m.struck(p.Fault).hist.effects
-	at := slices.IndexFunc(effs, func(e Effect) bool { return e.Index == p.Index && e.After > e.Before })
-	lo, hi = p.Index, p.Index
-	if at < 0 {
-		return lo, hi
-	}
-	for _, dir := range []int{-1, 1} {
-		for n := at + dir; n >= 0 && n < len(effs); n += dir {
-			if effs[n].After == effs[n].Before {
-				continue
-			}
-			if !sameContent(effs[n].Rows, effs[at].Rows) {
-				break
-			}
-			lo, hi = min(lo, effs[n].Index), max(hi, effs[n].Index)
-		}
-	}
-	return lo, hi
 }
 
 // witness fills in who saw what of the parting, and whether the entry can be named.

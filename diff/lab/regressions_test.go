@@ -200,4 +200,8 @@ var regressions = []struct {
 	{19679, "the oracle put a member whose log may have parted at any entry on one side of an earlier fault"},
 	{202121, "an entry that made the revision at which a member is compacted, not told as one that may have been applied again"},
 	{202469, "a replay of a deletion, with an alarm behind it that refused the rest, told as a revision without an entry"},
+	{78163, "a request that all but one member refused, for permissions that are not known, taken for one that this one let pass, and a replay for another"},
+	{78061, "a lease that was not revoked, because half a transaction had left a key attached that the user may not write, told as a second cause"},
+	{77266, "the oracle took a lost revision for an earlier one that writes the same, though a compaction counts them"},
+	{77452, "the oracle knew no replay of which all but the first entry had no effect again"},
 }
