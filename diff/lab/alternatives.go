@@ -33,8 +33,8 @@ func (m *maker) alternatives(p *Parting, base *history) error {
 			fs[slices.Index(fs, f)] = g
 			return fs
 		}
-		h, err := m.rerun(i, instead)
-		if err != nil || !h.like(x.hist) {
+		h, err := m.comesTo(i, instead)
+		if err != nil || h == nil {
 			return false, err
 		}
 		// What one member cannot tell another may, if it stopped between the two entries or is compacted less.
@@ -43,7 +43,7 @@ func (m *maker) alternatives(p *Parting, base *history) error {
 			if j == i || o.hist.index < f.Index {
 				continue
 			}
-			if h, err := m.rerun(j, instead); err != nil || !h.like(o.hist) {
+			if h, err := m.comesTo(j, instead); err != nil || h == nil {
 				return false, err
 			}
 		}

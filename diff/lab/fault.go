@@ -1,6 +1,9 @@
 package lab
 
 import (
+	"bytes"
+	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -150,7 +153,11 @@ type script struct {
 	note   uint64
 	snap   uint64
 	faults []*Fault
+	goal   *history // what it should come to, nil for anything
 }
+
+// errStrayed says that a run made a revision that the one it should come to did not make, and that shows in the end.
+var errStrayed = errors.New("strayed")
 
 // run applies the log to a new db with all faults that happen meanwhile, and closes it.
 func (s *script) run() (*history, error) {
@@ -165,7 +172,11 @@ func (s *script) run() (*history, error) {
 		if e.Index > s.upTo {
 			break
 		}
+		done := len(r.effects)
 		s.step(r, e)
+		if s.goal != nil && slices.ContainsFunc(r.effects[done:], s.goal.without) {
+			return nil, cmp.Or(r.close(), errStrayed)
+		}
 		if e.Index == s.note {
 			h.note = note{index: e.Index, rev: r.kv.Rev(), live: r.live(), leases: r.leases(), tables: r.raw()}
 		}
@@ -182,6 +193,16 @@ func (s *script) run() (*history, error) {
 	}
 	h.effects, h.index, h.rev, h.compact = r.effects, r.index, r.kv.Rev(), max(r.compacted, 0)
 	return h, r.close()
+}
+
+// without tells whether this history lacks the revision that an entry made, and would show it.
+func (h *history) without(e Effect) bool {
+	if e.After == e.Before || e.After <= h.compact {
+		return false
+	}
+	return !slices.ContainsFunc(h.effects, func(o Effect) bool {
+		return o.Before < e.After && e.After <= o.After && slices.EqualFunc(o.Rows, e.Rows, func(a, b Row) bool { return bytes.Equal(a.Key, b.Key) && bytes.Equal(a.Value, b.Value) })
+	})
 }
 
 func (s *script) step(r *replica, e *Entry) {

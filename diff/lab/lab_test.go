@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -27,6 +28,12 @@ var (
 	keep    = flag.String("lab.keep", "", "where to leave the data directories of -lab.seed")
 	failing = flag.Int("lab.show", 20, "how many failing cases to print")
 )
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	debug.SetGCPercent(400) // thousands of small stores come and go
+	os.Exit(m.Run())
+}
 
 // open lists seeds that are known to give less than the oracle asks for, by kind of problem. Verdicts are never excused,
 // and a seed that has been mended must leave the list.

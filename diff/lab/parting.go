@@ -2,8 +2,10 @@ package lab
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -19,16 +21,35 @@ func (m *maker) without(i int, f *Fault) (*history, error) {
 }
 
 func (m *maker) rerun(i int, change func([]*Fault) []*Fault) (*history, error) {
+	return m.rerunTo(i, nil, change)
+}
+
+// rerunTo is rerun, which gives up with errStrayed where it cannot come to the same as another history any more.
+func (m *maker) rerunTo(i int, goal *history, change func([]*Fault) []*Fault) (*history, error) {
 	m.runs++
 	s := m.c.Members[i].sc
+	s.goal = goal
 	s.db = filepath.Join(m.dir, "reference", fmt.Sprint(m.runs))
 	s.faults = change(slices.Clone(s.faults))
 	h, err := s.run()
-	if err != nil {
+	if err == nil {
+		h.dump, err = readDump(s.db)
+	}
+	_ = os.Remove(s.db)
+	return h, err
+}
+
+// comesTo runs member i with other faults. It returns nil if that does not leave the same as what befell the member did.
+func (m *maker) comesTo(i int, change func([]*Fault) []*Fault) (*history, error) {
+	goal := m.c.Members[i].hist
+	h, err := m.rerunTo(i, goal, change)
+	switch {
+	case errors.Is(err, errStrayed):
+		return nil, nil
+	case err != nil || !h.like(goal):
 		return nil, err
 	}
-	h.dump, err = readDump(s.db)
-	return h, err
+	return h, nil
 }
 
 // parting works out how a fault should be told, nil if it left no trace.

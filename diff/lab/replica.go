@@ -83,6 +83,8 @@ type replica struct {
 	compacted   int64
 	lazy        uint64 // compactions from this entry on are scheduled only, 0 for none
 	effects     []Effect
+	sum         uint64 // of the small tables, if it is known
+	summed      bool
 }
 
 func newReplica(db string, id uint64) (*replica, error) {
@@ -149,11 +151,11 @@ func (r *replica) moveTo(e *Entry) {
 // execute does what the entry asks, and notes what came of it.
 func (r *replica) execute(e *Entry) {
 	eff := Effect{Index: e.Index, Before: r.kv.Rev()}
-	var before uint64
 	small := e.Request == nil || e.Request.Put == nil && e.Request.DeleteRange == nil && e.Request.Txn == nil
-	if small {
-		before = r.tables()
+	if small && !r.summed {
+		r.sum, r.summed = r.tables(), true
 	}
+	before := r.sum
 	switch {
 	case e.Change != nil:
 		r.change(e.Change)
@@ -170,7 +172,10 @@ func (r *replica) execute(e *Entry) {
 	if eff.After > eff.Before {
 		eff.Rows = r.rows(eff.After)
 	}
-	eff.Tables = small && r.tables() != before
+	if small {
+		r.sum = r.tables() // nothing else changes them
+	}
+	eff.Tables = r.sum != before
 	eff.Aside = e.Request.GetLeaseCheckpoint() != nil || layerOf(e.Kind) == "meta"
 	r.effects = append(r.effects, eff)
 }
