@@ -222,7 +222,7 @@ func (c *comparison) origins(k *cause, index uint64) (all []*origin) {
 			end = h.refusing[n+1].index
 		}
 		if !t.on {
-			end = max(end, h.nextOfAlarm(t.index)) // others may go on and off meanwhile
+			end = max(end, cmp.Or(h.nextOfAlarm(t.index), math.MaxUint64)) // others may go on and off meanwhile
 		}
 		if t.index == 0 || t.index > index || index > end || t.on != (k.outcome == align.Permitted) {
 			continue
