@@ -534,9 +534,23 @@ func (c *comparison) extraCauses(extras []*cause) {
 		case k.interval != nil:
 			x.what = "a revision that no entry left in the log made"
 		}
+		if !k.again && c.openedBy(i, k.revision) {
+			x.layer, x.what = LayerApply, unexplained
+			x.between = &RevisionInterval{First: c.firstAlike(k.revision), Last: k.revision}
+			x.interval = c.before(*x.between)
+		}
 		x.effects = []Effect{{Members: c.labels(have), Revision: k.revision, Changes: changes(c.ms[i].DB.Rows.Group(k.revision))}, {Members: c.labels(rest)}}
 		c.causes = append(c.causes, &x)
 	}
+}
+
+// openedBy tells whether no entry of the log made a revision on member i before one without an entry: those that were purged may
+// as well have made it.
+func (c *comparison) openedBy(i int, revision int64) bool {
+	t := c.traces[i]
+	made := t.first() <= 1
+	t.steps(func(s *align.Step) { made = made || s.Index > 0 && 0 < s.Revision && s.Revision < revision })
+	return !made
 }
 
 // sameOdd tells whether the odd members of a later cause are those of an earlier one that have come so far.

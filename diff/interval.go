@@ -23,6 +23,12 @@ func (c *comparison) spread(k *cause) {
 		c.spreadPermitted(k)
 		return
 	}
+	if c.alarmedBefore(k) {
+		k.interval, k.entries = &Interval{First: 1, Last: k.index}, nil
+		k.what = fmt.Sprintf("an alarm that was on before the log begins refused entries on %s, and did not on others: an entry that the log does not hold had no effect there",
+			strings.Join(c.labels(k.odd), ", "))
+		return
+	}
 	if k.index == 0 || len(k.odd) == 0 || !k.again && (k.rule != nil || k.outcome != align.Refused && k.outcome != align.OtherBranch) ||
 		slices.ContainsFunc(k.odd, func(i int) bool { return c.wrote(i, k.index) }) {
 		return
@@ -47,6 +53,20 @@ func (c *comparison) spread(k *cause) {
 	case first != k.index:
 		k.index, k.entries = first, nil
 	}
+}
+
+// alarmedBefore tells whether all entries of a cause are refused by an alarm that was on before the log begins: then those are
+// odd that let them pass.
+func (c *comparison) alarmedBefore(k *cause) bool {
+	if k.index == 0 || k.layer != LayerApply || k.outcome != align.Refused || k.again {
+		return false
+	}
+	i := k.odd[0]
+	return !slices.ContainsFunc(append([]uint64{k.index}, k.entries...), func(x uint64) bool {
+		t, known := c.views[i].alarmAt(x)
+		q := c.request(i, x)
+		return q == nil || !known || t.index > 0 || !t.on || !refusedBy(t, q.Internal)
+	})
 }
 
 // spreadPermitted finds the entries that could stand in for one that turned an alarm on, or for those that it should have

@@ -9,6 +9,7 @@ import (
 
 	"etcd-autopsy/diff/align"
 	"etcd-autopsy/inspect/raftlog"
+	"etcd-autopsy/inspect/schema"
 )
 
 // minRule is how many entries a rule must explain. Fewer may be a coincidence.
@@ -210,7 +211,7 @@ func (c *comparison) origins(k *cause, index uint64) (all []*origin) {
 						o.index = 0
 					}
 				}
-				if o.index > 0 && o.end <= c.ms[i].DB.Tables.ConsistentIndex {
+				if o.index > 0 && o.end <= c.ms[i].DB.Tables.ConsistentIndex && !c.outlived(i, id, o.end) {
 					all = append(all, o) // otherwise the table shows it
 				}
 			}
@@ -222,7 +223,7 @@ func (c *comparison) origins(k *cause, index uint64) (all []*origin) {
 			end = h.refusing[n+1].index
 		}
 		if !t.on {
-			end = max(end, h.nextOfAlarm(t.index)) // others may go on and off meanwhile
+			end = max(end, cmp.Or(h.nextOfAlarm(t.index), math.MaxUint64)) // others may go on and off meanwhile
 		}
 		if t.index == 0 || t.index > index || index > end || t.on != (k.outcome == align.Permitted) {
 			continue
@@ -242,6 +243,19 @@ func (c *comparison) origins(k *cause, index uint64) (all []*origin) {
 		all = append(all, o)
 	}
 	return all
+}
+
+// outlived tells whether an entry was to grant a lease that was there already: the table has another time to live than it asked
+// for, and no entry about the lease came behind it.
+func (c *comparison) outlived(i int, lease int64, index uint64) bool {
+	t := c.ms[i].DB.Tables
+	q := c.request(i, index)
+	if q == nil || q.Internal.GetLeaseGrant() == nil || slices.ContainsFunc(c.views[i].leases[lease], func(ev leaseEvent) bool {
+		return index < ev.index && ev.index <= t.ConsistentIndex
+	}) {
+		return false
+	}
+	return slices.ContainsFunc(t.Leases, func(l schema.LeaseRecord) bool { return l.ID == lease && l.TTL != q.Internal.LeaseGrant.TTL })
 }
 
 // alarmsComparable tells whether the alarms of a member are compared with those of others.
