@@ -396,7 +396,7 @@ func (m *maker) repeatedTables(p *Parting, f *Fault, base *history, try func(*Fa
 		}
 	}
 	for n, u := range at {
-		if p.Lo <= u && u <= p.Hi {
+		if more == 0 || p.Lo <= u && u <= p.Hi {
 			continue
 		}
 		for _, v := range at[min(n+more-1, len(at)):min(n+more+maxIdle, len(at))] {
