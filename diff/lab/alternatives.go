@@ -556,7 +556,7 @@ func (m *maker) repeated(p *Parting, f *Fault, base *history, try func(*Fault) (
 		seen[e.Index] = true
 	}
 	for at := range len(due) + 1 {
-		if more == 0 || at > len(all) || at > 0 && !sameContent(all[at-1].Rows, due[at-1].Rows) {
+		if more == 0 || at >= len(all) || at > 0 && !sameContent(all[at-1].Rows, due[at-1].Rows) {
 			return nil
 		}
 		// What was made again comes here if all up to the end of that is the same.
@@ -603,7 +603,7 @@ func (m *maker) repeatedTables(p *Parting, f *Fault, base *history, try func(*Fa
 		}
 	}
 	for n, u := range at {
-		if p.Lo <= u && u <= p.Hi {
+		if more == 0 || p.Lo <= u && u <= p.Hi {
 			continue
 		}
 		for _, v := range at[min(n+more-1, len(at)):min(n+more+maxIdle, len(at))] {

@@ -110,13 +110,17 @@ func tellAll(d *diff.Document) string {
 func (c *Case) parting(r *Result, d *diff.Document, n int, p *Parting, used []bool) {
 	told := func(v diff.Divergence) bool { return p.toldBy(&v) }
 	best := -1
-	// By what is told of an entry rather than without one, and in a layer of its own rather than in another.
-	for _, at := range []bool{true, false} {
-		for _, own := range []bool{true, false} {
-			if best < 0 {
-				best = unused(d.Divergences, used, func(v diff.Divergence) bool {
-					return told(v) && (!at || v.Entry != nil || v.EntryInterval != nil) && (!own || slices.Contains(p.Layers, string(v.Layer)))
-				})
+	// By what may be its revision, by what is told of an entry rather than without one, and in a layer of its own rather than
+	// in another.
+	for _, held := range []bool{true, false} {
+		for _, at := range []bool{true, false} {
+			for _, own := range []bool{true, false} {
+				if best < 0 {
+					best = unused(d.Divergences, used, func(v diff.Divergence) bool {
+						return told(v) && (!held || v.RevisionInterval == nil || p.Revision == 0 || p.within(&v)) &&
+							(!at || v.Entry != nil || v.EntryInterval != nil) && (!own || slices.Contains(p.Layers, string(v.Layer)))
+					})
+				}
 			}
 		}
 	}
