@@ -209,4 +209,5 @@ var regressions = []struct {
 	{78061, "a lease that was not revoked, because half a transaction had left a key attached that the user may not write, told as a second cause"},
 	{77266, "the oracle took a lost revision for an earlier one that writes the same, though a compaction counts them"},
 	{77452, "the oracle knew no replay of which all but the first entry had no effect again"},
+	{80045, "a lost tombstone told as what is left of it by a refused entry, though others show what the revision was"},
 }
