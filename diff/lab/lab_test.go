@@ -141,8 +141,24 @@ func TestLab(t *testing.T) {
 
 func TestRegressions(t *testing.T) {
 	root := scratch(t)
+	seeds := make(chan uint64)
+	outcomes := sync.Map{}
+	var wg sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		wg.Go(func() {
+			for s := range seeds {
+				outcomes.Store(s, try(root, s))
+			}
+		})
+	}
 	for _, r := range regressions {
-		o := try(root, r.seed)
+		seeds <- r.seed
+	}
+	close(seeds)
+	wg.Wait()
+	for _, r := range regressions {
+		v, _ := outcomes.Load(r.seed)
+		o := v.(outcome)
 		if o.err != nil {
 			t.Errorf("seed %d (%s): %v", r.seed, r.caught, o.err)
 			continue
