@@ -524,9 +524,15 @@ func (m *maker) lost(p *Parting, f *Fault, base *history, try func(*Fault) (bool
 		if before > len(all) || !slices.EqualFunc(all[:before], due[:before], func(a, b Effect) bool { return sameContent(a.Rows, b.Rows) }) {
 			continue
 		}
+		gone := 0 // revisions that are lost with the run
 		for v := u; v < f.Index+uint64(f.Count); v++ {
-			wrote := func(e Entry) bool { return mayWrite(&e, all[before].Rows) }
-			if before < len(all) && !slices.ContainsFunc(m.w.log[v:f.Index+uint64(f.Count)-1], wrote) {
+			if before+gone < len(due) && due[before+gone].Index == v {
+				gone++
+			}
+			if gone > len(due)-len(all)+1 {
+				break
+			}
+			if !mayFollow(m.w.log[v:f.Index+uint64(f.Count)-1], all[before:]) {
 				continue
 			}
 			g := f.at(u)
@@ -540,6 +546,18 @@ func (m *maker) lost(p *Parting, f *Fault, base *history, try func(*Fault) (bool
 		}
 	}
 	return nil
+}
+
+// mayFollow tells whether some entries may have made some revisions, one each, in order.
+func mayFollow(entries []Entry, made []Effect) bool {
+	for _, e := range made {
+		n := slices.IndexFunc(entries, func(o Entry) bool { return mayWrite(&o, e.Rows) })
+		if n < 0 {
+			return false
+		}
+		entries = entries[n+1:]
+	}
+	return true
 }
 
 // repeated tries all runs of entries that may have made the revisions which the member has too many, whatever became of
