@@ -624,13 +624,23 @@ func (m *maker) repeatedTables(p *Parting, f *Fault, base *history, try func(*Fa
 		if more == 0 || p.Lo <= u && u <= p.Hi {
 			continue
 		}
-		for _, v := range at[min(n+more-1, len(at)):min(n+more+maxIdle, len(at))] {
-			g := f.at(u)
-			g.Count = int(v-u) + 1
-			if same, err := try(g); err != nil || same {
+		for k := n + more - 1; k < min(n+more+maxIdle, len(at)); k++ {
+			// Up to the last of them, or to just before the next: requests in between may have been let pass before.
+			ends := []uint64{at[k], m.struck(f).sc.upTo}
+			if k+1 < len(at) {
+				ends[1] = at[k+1] - 1
+			}
+			same := false
+			for _, v := range ends {
+				g := f.at(u)
+				g.Count = int(v-u) + 1
+				ok, err := try(g)
 				if err != nil {
 					return err
 				}
+				same = same || ok
+			}
+			if same {
 				break
 			}
 		}
