@@ -47,7 +47,7 @@ func (c *comparison) compareAuth() {
 func (c *comparison) uniteAuth(all []*cause) {
 	for n, k := range all {
 		for _, x := range all[n+1:] {
-			if k.index == 0 || x.index != k.index || x.again != k.again || k.interval != nil || x.interval != nil {
+			if k.index == 0 || x.index == 0 || x.again != k.again || !k.within(x) && !x.within(k) {
 				continue
 			}
 			odd := slices.Sorted(slices.Values(slices.Concat(k.odd, x.odd)))
@@ -59,6 +59,9 @@ func (c *comparison) uniteAuth(all []*cause) {
 				if o.of == x {
 					o.of = k
 				}
+			}
+			if !k.within(x) {
+				k.index, k.interval, k.entries = x.index, x.interval, x.entries
 			}
 			each := &cause{groups: [][]int{rest, k.odd, x.odd}, odd: odd}
 			c.describeAuth(each)

@@ -432,6 +432,22 @@ func (c *comparison) align() {
 			best, traces = n, c.traces
 		}
 	}
+	// Data that seems to have come further than a member's index may as well hold what others hold, too, and explain that.
+	for _, i := range order {
+		at := c.ms[i].DB.Tables.ConsistentIndex
+		if torn := c.inputs[i].Torn; len(order) > 2 && traces[i].Cost > 0 && traces[i].Through > at && torn != at+1 {
+			c.inputs[i].Torn = at + 1
+			rest := slices.DeleteFunc(slices.Clone(order), func(j int) bool { return j == i })
+			c.traces = make([]*trace, len(c.ms))
+			own := slices.Clone(alone)
+			own[i] = nil
+			if n := c.alignInOrder(slices.Insert(rest, 1, i), own, floors); n < best {
+				best, traces = n, c.traces
+			} else {
+				c.inputs[i].Torn = torn
+			}
+		}
+	}
 	c.traces = traces
 	for i := range c.ms {
 		c.inputs[i].Index = c.traces[i].Index

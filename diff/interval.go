@@ -34,9 +34,14 @@ func (c *comparison) spread(k *cause) {
 		return
 	}
 	first, last := uint64(math.MaxUint64), uint64(0)
+	low, high := uint64(0), uint64(math.MaxUint64) // what all of them have in common
 	for _, i := range k.odd {
 		lo, hi := c.reading(k, i)
 		first, last = min(first, lo), max(last, hi)
+		low, high = max(low, lo), min(high, hi)
+	}
+	if k.again && low <= high {
+		first, last = low, high // one that stopped earlier tells more
 	}
 	begun := c.opens(k, first)
 	if begun {

@@ -524,9 +524,15 @@ func (m *maker) lost(p *Parting, f *Fault, base *history, try func(*Fault) (bool
 		if before > len(all) || !slices.EqualFunc(all[:before], due[:before], func(a, b Effect) bool { return sameContent(a.Rows, b.Rows) }) {
 			continue
 		}
+		gone := 0 // revisions that are lost with the run
 		for v := u; v < f.Index+uint64(f.Count); v++ {
-			wrote := func(e Entry) bool { return mayWrite(&e, all[before].Rows) }
-			if before < len(all) && !slices.ContainsFunc(m.w.log[v:f.Index+uint64(f.Count)-1], wrote) {
+			if before+gone < len(due) && due[before+gone].Index == v {
+				gone++
+			}
+			if gone > len(due)-len(all)+1 {
+				break
+			}
+			if !mayFollow(m.w.log[v:f.Index+uint64(f.Count)-1], all[before:]) {
 				continue
 			}
 			g := f.at(u)
@@ -540,6 +546,18 @@ func (m *maker) lost(p *Parting, f *Fault, base *history, try func(*Fault) (bool
 		}
 	}
 	return nil
+}
+
+// mayFollow tells whether some entries may have made some revisions, one each, in order.
+func mayFollow(entries []Entry, made []Effect) bool {
+	for _, e := range made {
+		n := slices.IndexFunc(entries, func(o Entry) bool { return mayWrite(&o, e.Rows) })
+		if n < 0 {
+			return false
+		}
+		entries = entries[n+1:]
+	}
+	return true
 }
 
 // repeated tries all runs of entries that may have made the revisions which the member has too many, whatever became of
@@ -606,13 +624,23 @@ func (m *maker) repeatedTables(p *Parting, f *Fault, base *history, try func(*Fa
 		if more == 0 || p.Lo <= u && u <= p.Hi {
 			continue
 		}
-		for _, v := range at[min(n+more-1, len(at)):min(n+more+maxIdle, len(at))] {
-			g := f.at(u)
-			g.Count = int(v-u) + 1
-			if same, err := try(g); err != nil || same {
+		for k := n + more - 1; k < min(n+more+maxIdle, len(at)); k++ {
+			// Up to the last of them, or to just before the next: requests in between may have been let pass before.
+			ends := []uint64{at[k], m.struck(f).sc.upTo}
+			if k+1 < len(at) {
+				ends[1] = at[k+1] - 1
+			}
+			same := false
+			for _, v := range ends {
+				g := f.at(u)
+				g.Count = int(v-u) + 1
+				ok, err := try(g)
 				if err != nil {
 					return err
 				}
+				same = same || ok
+			}
+			if same {
 				break
 			}
 		}
