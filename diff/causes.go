@@ -313,7 +313,34 @@ func (c *comparison) causeAt(index uint64, members, odd []int, es []effects) *ca
 		}
 	}
 	k.effects = c.describe(k, es)
+	if k.layer == LayerStorage {
+		c.joinByRows(k)
+	}
 	return k
+}
+
+// joinByRows adds the members that nobody shares the entry with, because the logs had forked by then or may have, to those
+// with which they hold the same rows up to what was stored: the rows had not parted yet.
+func (c *comparison) joinByRows(k *cause) {
+	for j, m := range c.ms {
+		if slices.ContainsFunc(k.groups, func(g []int) bool { return slices.Contains(g, j) }) || k.revision <= m.DB.CompactRevision() || k.revision > c.last[j] {
+			continue
+		}
+		n := slices.IndexFunc(k.groups, func(g []int) bool {
+			return slices.ContainsFunc(g, func(i int) bool { return !c.apart(i, j, k.revision) })
+		})
+		if n >= 0 && !slices.Contains(k.odd, k.groups[n][0]) {
+			k.groups[n] = append(k.groups[n], j)
+			k.effects[n].Members = c.labels(k.groups[n])
+		}
+	}
+	sortGroups(k.groups)
+	slices.SortStableFunc(k.effects, func(a, b Effect) int { return cmp.Compare(len(b.Members), len(a.Members)) })
+}
+
+// apart tells whether two members are not known to hold the same up to a revision.
+func (c *comparison) apart(i, j int, revision int64) bool {
+	return max(c.ms[i].DB.CompactRevision(), c.ms[j].DB.CompactRevision()) >= revision || c.agreed(i, j) < revision
 }
 
 // followed tells whether nothing is odd about an entry but that some members, which could not be told to refuse it, did:

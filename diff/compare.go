@@ -677,7 +677,7 @@ func (c *comparison) traceAfter(i int, others []int, alone *align.Alignment) *tr
 			continue
 		case places[0].shared == 0 && places[0].Revision > 1:
 			// Nothing shared but the beginning, which may be another entry for each.
-			if begun == nil && places[0].Revision > c.ms[i].DB.CompactRevision() && places[0].Revision <= c.agreed(i, j) {
+			if begun == nil && places[0].Revision > c.ms[i].DB.CompactRevision() && c.alikeAt(i, j, places[0].Revision) {
 				begun = c.resumed(i, j, places[0])
 			}
 			continue
@@ -733,7 +733,7 @@ func (c *comparison) traceAfter(i int, others []int, alone *align.Alignment) *tr
 		alone = align.Align(in)
 	}
 	own := &trace{Alignment: *alone}
-	if best != nil && (best.total() <= own.Cost || best.startRevision() != own.Revision) {
+	if best != nil && (best.total() <= own.Cost || best.startRevision() != own.Revision && best.total() < own.Cost+costParted) {
 		return best
 	}
 	if numbered != nil && numbered.Cost <= own.Cost {
@@ -847,6 +847,15 @@ func (c *comparison) resumedBehind(i, j int) *trace {
 	a := *align.Align(in)
 	a.Steps, a.Cost = append(steps[:kept:kept], a.Steps...), a.Cost+cost
 	return &trace{base: t, shared: shared, adopted: adopted, Alignment: a}
+}
+
+// alikeAt tells whether two members hold the same up to a revision, but for a few before that were changed afterwards.
+func (c *comparison) alikeAt(i, j int, revision int64) bool {
+	if revision <= c.agreed(i, j) {
+		return true
+	}
+	single := c.isolated(i, j)
+	return revision <= c.agreedBut(i, j, single) && !slices.Contains(single, revision)
 }
 
 // agreedBut is agreed, if some revisions are left out.

@@ -165,8 +165,8 @@ func (c *comparison) numbered(i int, index uint64) bool {
 	return x > 0 && x < index && c.traces[i].startRevision() == in.Compact
 }
 
-// unite makes one cause of two that are read differently only: some members left out an entry, others a neighbour of it
-// that writes the same. What can be told of some of them holds for all.
+// unite makes one cause of two that are read differently only: some members left out an entry, or applied it again, others a
+// neighbour of it that writes the same. What can be told of some of them holds for all.
 func (c *comparison) unite() {
 	for n := 0; n < len(c.causes); n++ {
 		k := c.causes[n]
@@ -176,9 +176,9 @@ func (c *comparison) unite() {
 
 func (c *comparison) sameReading(k, r *cause) bool {
 	one := func(x *cause) bool {
-		return x.layer == LayerApply && x.outcome == align.Refused && !x.again && len(x.entries) < 2 && len(x.groups) == 2 && len(x.effects) == 2
+		return x.layer == LayerApply && (x.again || x.outcome == align.Refused) && len(x.entries) < 2 && len(x.groups) == 2 && len(x.effects) == 2
 	}
-	return one(k) && one(r) && k.index < r.index && (r.within(k) || k.within(r)) &&
+	return one(k) && one(r) && k.again == r.again && k.index < r.index && (r.within(k) || k.within(r)) &&
 		!slices.ContainsFunc(r.odd, func(i int) bool { return slices.Contains(k.odd, i) })
 }
 

@@ -210,4 +210,8 @@ var regressions = []struct {
 	{77266, "the oracle took a lost revision for an earlier one that writes the same, though a compaction counts them"},
 	{77452, "the oracle knew no replay of which all but the first entry had no effect again"},
 	{80045, "a lost tombstone told as what is left of it by a refused entry, though others show what the revision was"},
+	{79170, "a flipped row on one of two sides, because the third member's log begins behind a fork: nobody in the minority"},
+	{79336, "an entry applied twice on two members, told of each by itself, and of one as several rows that were changed"},
+	{79076, "an entry applied twice on two members, one of which had made another revision before, told of each by itself"},
+	{83470, "the oracle asked for a lease of a copy that may be torn"},
 }

@@ -22,6 +22,7 @@ type Truth struct {
 	KeysKnown bool
 	Leases    map[int64]bool // true if it must be listed, false if it may
 	torn      bool
+	copied    bool // some copy may be of several moments
 	Behind    bool // a member's consistent index is not that of its data
 }
 
@@ -78,6 +79,7 @@ func (m *maker) truth() error {
 	if err := m.begunInTables(t); err != nil {
 		return err
 	}
+	m.torn(t)
 	m.parted(t)
 	m.overlaid(t)
 	for _, p := range t.Partings {
@@ -129,6 +131,18 @@ func (m *maker) merge(t *Truth) {
 // sameTable tells whether two faults edit the same table of the same members: that is one difference of tables.
 func sameTable(a, b *Fault) bool {
 	return a.Kind.table() && b.Kind.table() && a.layer() == b.layer() && slices.Equal(a.Members, b.Members)
+}
+
+// torn leaves open what tables show of a copy that may be of several moments.
+func (m *maker) torn(t *Truth) {
+	t.copied = slices.ContainsFunc(t.Partings, func(p *Parting) bool { return p.why == "torn" })
+	if t.copied {
+		for _, p := range t.Partings {
+			if p.Fault.Kind.table() {
+				p.Required, p.why = false, "of a copy that may be torn"
+			}
+		}
+	}
 }
 
 // parted leaves open whether members on the other side of an earlier fork are grouped with those on the faulty one's.
@@ -474,7 +488,7 @@ func (m *maker) leases(t *Truth) {
 	}
 	for id, n := range m.leased() {
 		if n != len(m.c.Members) {
-			t.Leases[id] = !touched[id] && !unheard
+			t.Leases[id] = !touched[id] && !unheard && !t.copied
 		}
 	}
 }

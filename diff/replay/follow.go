@@ -279,6 +279,9 @@ func (f *follower) step(s *align.Step, e *align.Entry) error {
 		f.tr.Entries--
 	}
 	f.tr.depart(Departure{Index: s.Index, Revision: made, Ran: *fx, Again: s.Again})
+	if made == fx.Revision && len(rows) == 0 && made > 0 {
+		return nil // they were lost afterwards: what came next met what they held
+	}
 	if made == 0 {
 		// A member that refused to revoke a lease has it still.
 		return f.undo(fx, before, held)
