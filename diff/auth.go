@@ -3,6 +3,7 @@ package diff
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"reflect"
 	"slices"
 	"strings"
@@ -75,6 +76,10 @@ func (c *comparison) uniteAuth(all []*cause) {
 // explainAuth names the entry that made auth tables differ, and marks what that led to.
 func (c *comparison) explainAuth(k *cause) {
 	differ := c.describeAuth(k)
+	if c.auths[k.odd[0]].edited {
+		c.followAuth(k)
+		return
+	}
 	// What may differ besides the auth revision, which alone a replay explains.
 	rest := slices.DeleteFunc(differ, func(name string) bool { return name == authRevision })
 	// Where several were applied again, a restart tells which.
@@ -123,7 +128,7 @@ func (c *comparison) authApart(k *cause) []*cause {
 // by their own logs: what can be told of some of them holds for all.
 func (c *comparison) joinAstray(k *cause) {
 	for i, a := range c.auths {
-		if !c.authAstray(i) || slices.Contains(slices.Concat(k.groups...), i) {
+		if !c.authAstray(i) || a.edited || slices.Contains(slices.Concat(k.groups...), i) {
 			continue
 		}
 		for n, g := range k.groups {
@@ -150,10 +155,11 @@ func (c *comparison) joinAstray(k *cause) {
 	sortGroups(k.groups)
 }
 
-// authAstray tells whether the auth tables of a member are those that its log leads to with one thing gone wrong.
+// authAstray tells whether the auth tables of a member are those that its log leads to with one thing gone wrong, or with
+// something that no entry did.
 func (c *comparison) authAstray(i int) bool {
 	t := c.auths[i].timeline
-	return t != nil && t.Odd > 0
+	return t != nil && t.Odd > 0 || c.auths[i].edited
 }
 
 // spokesman is the member that stands for a group as regards its auth tables: one whose own log leads to them, if there is.
@@ -607,10 +613,31 @@ func (c *comparison) followReplay(k *cause) {
 		return
 	}
 	for _, x := range c.causes {
-		if x != k && x.layer == LayerApply && x.again && slices.Equal(x.odd, k.odd) && k.of == nil {
+		if x != k && x.layer == LayerApply && x.again && slices.Equal(x.odd, k.odd) && k.of == nil && c.inReplay(k, x) {
 			k.of = x
 		}
 	}
+}
+
+// inReplay tells whether auth entries that were applied again may have been so in one go with others: they lie behind the last
+// entry before those that would have made a revision again, and before the replay.
+func (c *comparison) inReplay(k, x *cause) bool {
+	i := k.odd[0]
+	first, last := uint64(1), uint64(math.MaxUint64)
+	high := uint64(0)
+	c.traces[i].steps(func(s *align.Step) {
+		if at := x.at(); s.Again && last == math.MaxUint64 && at.First <= s.Index && s.Index <= at.Last {
+			last = high
+		}
+		if s.Revision > 0 && s.Index < x.at().First && !s.Again {
+			first = s.Index
+		}
+		high = max(high, s.Index)
+	})
+	if t := c.auths[i].timeline; t != nil && t.Again {
+		return slices.ContainsFunc(c.auths[i].all(), func(t *authz.Timeline) bool { return first < t.Odd && t.Odd <= last })
+	}
+	return first <= k.at().Last && k.at().First <= last
 }
 
 // byUser tells whether all entries of a cause come from a user.

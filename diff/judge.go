@@ -20,6 +20,7 @@ type auth struct {
 	plain    *authz.Timeline   // if entries seem to have been applied again: the tables may as well have been changed in the end
 	detours  []*authz.Timeline // those in which one write was left out that the tables do not show
 	turns    []authTurn        // where only that is known: when auth came on and went off
+	edited   bool              // the tables are not what the log leads to, and were rather changed otherwise than by an entry
 	before   bool
 	settled  *authz.State // the tables, nil if they do not tell what held behind the last write
 	last     uint64       // write
@@ -170,10 +171,21 @@ const maxTimelines = 64
 // costEdited is what it costs to say that the tables were changed otherwise than by an entry.
 const costEdited = 40
 
+// costSpared is what it costs more that a request was let pass which the tables say was refused: nothing explains that.
+const costSpared = 30
+
 // settle takes those of several timelines that explain the rows best: an odd write that should have led to requests that
 // are refused, or are not, is none. Where the rows are better explained without any, the tables were changed otherwise.
 func (a *auth) settle(run func() *align.Alignment) {
 	cost := func() int { return run().Cost }
+	spared := func() (n int) {
+		for _, s := range run().Steps {
+			if s.Outcome == align.Permitted && !s.Again {
+				n += costSpared
+			}
+		}
+		return n
+	}
 	a.detour(cost)
 	a.delay(run)
 	if a.plain == nil && len(a.others) == 0 || len(a.others) >= maxTimelines {
@@ -193,9 +205,9 @@ func (a *auth) settle(run func() *align.Alignment) {
 	slices.SortStableFunc(best, func(t, o *authz.Timeline) int { return cmp.Compare(t.Odd, o.Odd) })
 	a.timeline, a.others = best[0], best[1:]
 	if a.plain != nil && least > 0 {
-		t := a.timeline
-		if a.timeline = a.plain; cost()+costEdited < least {
-			a.others = nil
+		t, odd := a.timeline, least+spared()
+		if a.timeline = a.plain; cost()+spared()+costEdited < odd {
+			a.others, a.edited = nil, true
 			return
 		}
 		a.timeline = t

@@ -884,7 +884,7 @@ func (g *grid) match(i, n int) (int, Outcome, string) {
 	if c < 0 || out == Unread {
 		return c, out, detail
 	}
-	switch g.judge(i, n) {
+	switch g.judgeOf(i, n, out) {
 	case Denied:
 		if out == Applied {
 			out = Permitted
@@ -898,12 +898,27 @@ func (g *grid) match(i, n int) (int, Outcome, string) {
 	return c, out, detail
 }
 
+// judgeOf asks whether entry i is refused which made group n with an outcome: of a transaction that took the other branch,
+// what that needs counts.
+func (g *grid) judgeOf(i, n int, out Outcome) Judgement {
+	if out == OtherBranch {
+		for _, other := range g.p.branches(g.request(i), g.mainBefore(n)) {
+			if Same(other, g.groups[n].rows) {
+				return g.judged(i, n, other)
+			}
+		}
+	}
+	return g.judge(i, n)
+}
+
 // judge asks whether entry i is refused after the first n groups.
-func (g *grid) judge(i, n int) Judgement {
+func (g *grid) judge(i, n int) Judgement { return g.judged(i, n, g.predict(i, n)) }
+
+func (g *grid) judged(i, n int, want []Change) Judgement {
 	if g.in.Judge == nil {
 		return Allowed
 	}
-	return g.in.Judge(g.entries[i].Index, g.request(i), g.predict(i, n), func(lease int64) []string {
+	return g.in.Judge(g.entries[i].Index, g.request(i), want, func(lease int64) []string {
 		return g.in.Index.Attached(lease, g.mainBefore(n))
 	})
 }
