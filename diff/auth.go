@@ -428,6 +428,12 @@ func (c *comparison) authReplay(k *cause) bool {
 	if x := c.outdatedFrom(high); x > 0 {
 		begun = c.countedBefore(high[0], x, extra)
 	}
+	if a := c.auths[high[0]]; a.timeline != nil && a.timeline.Row {
+		// It is known which rows of them explain the tables, and what was refused since.
+		begun = slices.DeleteFunc(begun, func(x uint64) bool {
+			return !slices.ContainsFunc(a.all(), func(t *authz.Timeline) bool { return t.Odd == x })
+		})
+	}
 	for _, s := range begun {
 		if first == 0 || s < first {
 			first = s

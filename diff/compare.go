@@ -15,6 +15,7 @@ import (
 	"etcd-autopsy/inspect"
 	"etcd-autopsy/inspect/evidence"
 	"etcd-autopsy/inspect/mvcc"
+	"etcd-autopsy/inspect/raftlog"
 )
 
 // Compare compares the members of one cluster, or a single member with its own log.
@@ -378,7 +379,8 @@ func (c *comparison) align() {
 	index := c.indexer()
 	c.each(func(i int) {
 		c.inputs[i] = c.input(i, index(i))
-		c.auths[i].settle(func() *align.Alignment { return align.Align(c.inputs[i]) })
+		c.auths[i].settle(func() *align.Alignment { return align.Align(c.inputs[i]) },
+			func(index uint64) *raftlog.Request { return c.request(i, index) })
 	})
 	c.settleBases()
 	cost, alone := make([]int, len(c.ms)), make([]*align.Alignment, len(c.ms))

@@ -176,7 +176,7 @@ const costSpared = 30
 
 // settle takes those of several timelines that explain the rows best: an odd write that should have led to requests that
 // are refused, or are not, is none. Where the rows are better explained without any, the tables were changed otherwise.
-func (a *auth) settle(run func() *align.Alignment) {
+func (a *auth) settle(run func() *align.Alignment, request func(index uint64) *raftlog.Request) {
 	cost := func() int { return run().Cost }
 	spared := func() (n int) {
 		for _, s := range run().Steps {
@@ -188,6 +188,9 @@ func (a *auth) settle(run func() *align.Alignment) {
 	}
 	a.detour(cost)
 	a.delay(run)
+	if a.plain != nil && len(a.others) >= maxTimelines {
+		a.narrow(run, request)
+	}
 	if a.plain == nil && len(a.others) == 0 || len(a.others) >= maxTimelines {
 		return
 	}
@@ -212,6 +215,37 @@ func (a *auth) settle(run func() *align.Alignment) {
 		}
 		a.timeline = t
 	}
+}
+
+// maxNarrowed is how many timelines are told apart by an alignment each.
+const maxNarrowed = 16
+
+// narrow leaves those of many timelines that agree best with which requests were refused, as it looks without any of them, by
+// the auth revision that they were checked at.
+func (a *auth) narrow(run func() *align.Alignment, request func(index uint64) *raftlog.Request) {
+	all := a.all()
+	a.timeline = a.plain
+	off := make([]int, len(all))
+	for _, s := range run().Steps {
+		r := request(s.Index)
+		if r == nil || s.Again || s.Revision == 0 && s.Outcome != align.Refused {
+			continue
+		}
+		for n, t := range all {
+			o := t.At(s.Index)
+			if denied := o.Enabled && (r.User == "" || r.AuthRevision < o.Revision); denied != (s.Revision == 0) {
+				off[n]++
+			}
+		}
+	}
+	least := slices.Min(off)
+	var best []*authz.Timeline
+	for n, t := range all {
+		if off[n] <= least+2 && len(best) < maxNarrowed {
+			best = append(best, t)
+		}
+	}
+	a.timeline, a.others = best[0], best[1:]
 }
 
 // maxDelayed bounds before how many refused requests auth entries may have been applied again.

@@ -105,21 +105,25 @@ func Detours(writes []Write, tables *schema.Tables) (all []*Timeline) {
 	return all
 }
 
-// maxReplayed is how many writes there may be for every row of them to be tried.
-const maxReplayed = 40
+// maxReplayed is how many writes a row may hold, maxRows how many there may be for every row of them to be tried.
+const (
+	maxReplayed = 40
+	maxRows     = 1000
+)
 
 // replays are the timelines in which a row of writes was applied again. The odd write is the first one that counted twice.
 func (s *State) replays(writes []Write, tables *schema.Tables) []*Timeline {
-	if len(writes) > maxReplayed {
+	if len(writes) > maxRows {
 		return nil
 	}
 	type row struct{ first, last uint64 }
 	seen := map[row]bool{}
 	var all []*Timeline
+	straight := s.run(writes, once)
 	for j := range writes {
-		t := s.run(writes[:j+1], once)
-		for i := range j {
-			o := t.last().Clone()
+		behind := straight.states[j+1]
+		for i := max(j-maxReplayed, 0); i < j; i++ {
+			o := behind.Clone()
 			var r row
 			for _, w := range writes[i : j+1] {
 				before := o.Revision
@@ -134,8 +138,15 @@ func (s *State) replays(writes []Write, tables *schema.Tables) []*Timeline {
 				continue
 			}
 			seen[r] = true
-			x := &Timeline{indexes: slices.Clone(t.indexes), states: slices.Clone(t.states), Odd: r.first, Again: true, Row: true, Last: r.last}
-			x.states[j+1] = o
+			counted := o.Clone()
+			counted.Revision = behind.Revision
+			if counted.Alike(behind) && straight.last().Revision+o.Revision-behind.Revision != max(tables.AuthRevision, 1) {
+				continue // it counts only, and not as often as it should
+			}
+			x := &Timeline{
+				indexes: slices.Clone(straight.indexes[:j+1]), states: append(slices.Clone(straight.states[:j+1]), o),
+				Odd: r.first, Again: true, Row: true, Last: r.last,
+			}
 			if x.then(writes[j+1:]); x.last().Equal(tables) {
 				all = append(all, x)
 			}
