@@ -342,6 +342,11 @@ func (l *lived) permissions(index uint64) *authz.State { return l.auth.state(ind
 func (l *lived) authOn(index uint64) bool              { return l.auth.on(index) }
 func (l *lived) alarm(index uint64) (turn, bool)       { return l.h.alarmAt(index) }
 
+// calm is what the entries of a member met, if no alarm was on.
+type calm struct{ *lived }
+
+func (calm) alarm(uint64) (turn, bool) { return turn{}, true }
+
 // judge returns what permissions and alarms say of the entries of member i.
 func (c *comparison) judge(i int) align.Judge {
 	l := c.lived(i)

@@ -319,10 +319,16 @@ func (c *comparison) holds(i int, k *cause, entries []uint64, o *origin) bool {
 		case o.lease != 0:
 			ok = !c.leased(i, s, o.lease)
 		case r.hits(e.Request()):
-			ok = made == (k.outcome == align.Permitted) || !made && c.auths[i].on(s.Index) // permissions may refuse it
+			ok = made == (k.outcome == align.Permitted) || !made && c.mayBeRefused(i, e, rev)
 		}
 	})
 	return ok
+}
+
+// mayBeRefused tells whether something else than an alarm may refuse an entry on member i, at a revision.
+func (c *comparison) mayBeRefused(i int, e *align.Entry, at int64) bool {
+	in, l := &c.inputs[i], c.lived(i)
+	return l.judge(calm{&l}, e.Index, e.Request(), in.Predict(e, at), func(lease int64) []string { return in.Index.Attached(lease, at) }) != align.Allowed
 }
 
 // detours are the auth entries that may have been left out on member i instead of a cause's entry.
