@@ -108,6 +108,9 @@ func (c *comparison) extent(like []*cause) []uint64 {
 		return best
 	}
 	for _, r := range rulesFor(first, highest) {
+		if r.byAuthRevision && !slices.ContainsFunc(k.odd, c.mayOutdate) {
+			continue
+		}
 		if all := c.ruleExtent(odd, k.index, departs, r); len(all) >= minRule && len(all) > len(best) {
 			best, k.rule = all, &r
 			k.what = r.says(len(all), c.without(k))
@@ -127,6 +130,13 @@ func (c *comparison) extent(like []*cause) []uint64 {
 		k.what = k.rule.says(n, c.without(k))
 	}
 	return best
+}
+
+// mayOutdate tells whether a member's auth revision may have been higher than its log demands, so that it refused what was
+// checked at that.
+func (c *comparison) mayOutdate(i int) bool {
+	a := c.auths[i]
+	return a.timeline == nil || a.timeline.Odd > 0 || a.plain != nil
 }
 
 // without names the members on which the entries of a cause had no effect.
