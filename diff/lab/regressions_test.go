@@ -214,4 +214,5 @@ var regressions = []struct {
 	{79336, "an entry applied twice on two members, told of each by itself, and of one as several rows that were changed"},
 	{79076, "an entry applied twice on two members, one of which had made another revision before, told of each by itself"},
 	{83470, "the oracle asked for a lease of a copy that may be torn"},
+	{83113, "a member whose log ends before a fork taken for one of the other side, whose rows contradict its own"},
 }
