@@ -216,8 +216,8 @@ func (l *logs) latecomers(ms []*inspect.Member, history int, index uint64, group
 	return out
 }
 
-// early adds members whose log ends before a fork to the side whose entries they share, if the sides may have parted
-// before that entry.
+// early adds members whose log ends before a fork to the side whose entries they share, or whose rows theirs alone do not
+// contradict, if the sides may have parted before that entry.
 func (l *logs) early(ms []*inspect.Member, history int, f *fork) [][]int {
 	out := make([][]int, len(f.groups))
 	for k, g := range f.groups {
@@ -230,12 +230,35 @@ func (l *logs) early(ms []*inspect.Member, history int, f *fork) [][]int {
 		k := slices.IndexFunc(f.groups, func(g []int) bool {
 			return slices.ContainsFunc(g, func(j int) bool { return l.shared(ms, i, j, f.index) >= f.first })
 		})
+		if k < 0 {
+			k = l.onlySide(ms, i, f)
+		}
 		if k >= 0 {
 			out[k] = append(out[k], i)
 			slices.Sort(out[k])
 		}
 	}
 	return out
+}
+
+// onlySide is the side of a fork whose rows member i holds, too, while it contradicts all others, for a log that ends where
+// the sides may have parted but shares no entry with any: -1 if there is none.
+func (l *logs) onlySide(ms []*inspect.Member, i int, f *fork) int {
+	es := ms[i].Log.Entries
+	if len(es) == 0 || es[len(es)-1].Index < f.first || es[len(es)-1].Index >= f.index {
+		return -1
+	}
+	side := -1
+	for k, g := range f.groups {
+		switch {
+		case slices.ContainsFunc(g, func(j int) bool { return ms[j].DB == nil || len(contradictions(ms[i], ms[j])) > 0 }):
+		case side >= 0:
+			return -1
+		default:
+			side = k
+		}
+	}
+	return side
 }
 
 // likest is the side of a fork whose rows contradict a member's own least, for logs that are the same again behind one

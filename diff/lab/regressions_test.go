@@ -221,4 +221,5 @@ var regressions = []struct {
 	{79076, "an entry applied twice on two members, one of which had made another revision before, told of each by itself"},
 	{83470, "the oracle asked for a lease of a copy that may be torn"},
 	{203007, "a lost tail told as requests of an old auth revision, although the auth tables show that it was not raised"},
+	{83113, "a member whose log ends before a fork taken for one of the other side, whose rows contradict its own"},
 }
