@@ -222,4 +222,6 @@ var regressions = []struct {
 	{83470, "the oracle asked for a lease of a copy that may be torn"},
 	{203007, "a lost tail told as requests of an old auth revision, although the auth tables show that it was not raised"},
 	{83113, "a member whose log ends before a fork taken for one of the other side, whose rows contradict its own"},
+	{91004, "the oracle asked for keys that differ at an index between an entry that was left out and one that made up for it"},
+	{91952, "an alarm that had no effect told as requests in a row that had none elsewhere, because one of them wants a lease that is not there"},
 }
