@@ -1,6 +1,7 @@
 package diff
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -10,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
 	"etcd-autopsy/diff/align"
 	"etcd-autopsy/inspect"
@@ -1121,6 +1124,9 @@ func (c *comparison) revisionAt(i int, index uint64) int64 {
 		return c.last[i]
 	}
 	if t.first() == 0 || index+1 < t.first() {
+		if c.stood(i, index) {
+			return m.DB.CompactRevision()
+		}
 		return -1
 	}
 	rev := t.startRevision()
@@ -1132,6 +1138,40 @@ func (c *comparison) revisionAt(i int, index uint64) int64 {
 		}
 	})
 	return rev
+}
+
+// stood tells whether member i had come to its compact revision with an entry, because none behind it, up to the first whose
+// effect is known, can have made that.
+func (c *comparison) stood(i int, index uint64) bool {
+	m, t := c.ms[i], c.traces[i]
+	rows := m.DB.Rows.Group(m.DB.CompactRevision())
+	if t.first() == 0 || t.startRevision() != m.DB.CompactRevision() || len(rows) == 0 || rows[0].Tombstone {
+		return false
+	}
+	var kv mvcc.KeyValue
+	if kv.Decode(rows[0].Value) != nil {
+		return false
+	}
+	next := index + 1
+	for n := range c.views[i].entries {
+		e := &c.views[i].entries[n]
+		if e.Index <= index || e.Index >= t.first() {
+			continue
+		}
+		if e.Index != next || mayPut(e.Request().Internal, &kv) {
+			return false
+		}
+		next++
+	}
+	return next == t.first()
+}
+
+// mayPut tells whether a request may have written a row.
+func mayPut(in *pb.InternalRaftRequest, kv *mvcc.KeyValue) bool {
+	if r := in.GetPut(); r != nil {
+		return bytes.Equal(r.Key, kv.Key) && (r.IgnoreValue || bytes.Equal(r.Value, kv.Value)) && (r.IgnoreLease || r.Lease == kv.Lease)
+	}
+	return in.GetTxn() != nil
 }
 
 // incomparable says in a sentence why members are not of one cluster, or is empty.
