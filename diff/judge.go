@@ -92,10 +92,14 @@ func (c *comparison) authOf(i int) *auth {
 			// Up to 3.4 the auth tables are not tied to the consistent index.
 			all = authz.New().Follow(h.authWrites, m.DB.Tables)
 		}
+		again := len(all) > 0 && all[0].Again
+		if again {
+			all = append(c.further(i, len(applied)), all...)
+		}
 		if len(all) > 0 {
 			a.timeline, a.others = all[0], all[1:]
 		}
-		if len(all) > 0 && all[0].Again {
+		if again {
 			a.plain = authz.Plain(applied)
 			a.late = func(made, refused uint64) (all []*authz.Timeline) {
 				for _, w := range applied {
@@ -106,7 +110,7 @@ func (c *comparison) authOf(i int) *auth {
 				return append(all, authz.Late(applied, m.DB.Tables, refused)...)
 			}
 		}
-		if len(all) == 1 && all[0].Odd == 0 {
+		if len(all) == 1 && all[0].Odd == 0 && !again {
 			a.detours = authz.Detours(applied, m.DB.Tables)
 		}
 	}
@@ -128,6 +132,18 @@ func (c *comparison) authOf(i int) *auth {
 		}
 	}
 	return a
+}
+
+// further is the timeline that has member i's auth tables in the end if its data has come to more auth entries than its
+// consistent index says. There is none if they are not what that leads to.
+func (c *comparison) further(i, applied int) []*authz.Timeline {
+	all := c.views[i].authWrites
+	for n := applied + 1; n <= len(all) && all[n-1].Index <= committed(c.ms[i]); n++ {
+		if ts := authz.New().Follow(all[:n], c.ms[i].DB.Tables); len(ts) == 1 && ts[0].Odd == 0 {
+			return ts
+		}
+	}
+	return nil
 }
 
 // ahead is the entry behind those auth entries that member i's index says are applied which made its tables say whether auth
@@ -203,7 +219,10 @@ func (a *auth) settle(run func() *align.Alignment) {
 		}
 	}
 	slices.SortStableFunc(best, func(t, o *authz.Timeline) int { return cmp.Compare(t.Odd, o.Odd) })
-	a.timeline, a.others = best[0], best[1:]
+	if a.timeline, a.others = best[0], best[1:]; a.timeline.Odd == 0 {
+		a.others = nil
+		return // nothing is odd, but that the index was left behind
+	}
 	if a.plain != nil && least > 0 {
 		t, odd := a.timeline, least+spared()
 		if a.timeline = a.plain; cost()+spared()+costEdited < odd {

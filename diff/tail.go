@@ -1,6 +1,7 @@
 package diff
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strings"
@@ -98,6 +99,10 @@ type tableLog struct {
 	whole  bool
 	from   uint64
 	to     uint64 // the last entry that was to be applied
+	// compact is the revision that the member is compacted at, and revision its current one.
+	compact, revision int64
+	// attached lists the keys of a lease before an entry.
+	attached func(lease int64, index uint64) []string
 }
 
 // entries are those that change a table and were to be applied, in order.
@@ -120,7 +125,25 @@ func (t *tableLog) open(x uint64) bool { return t.from <= x && x <= t.to }
 
 // without tells whether the tables can be as the entries left them but for those that were lost.
 func (t *tableLog) without(l loss) bool {
-	return t.leasesWithout(l) && t.alarmsWithout(l) && t.authWithout(l)
+	return t.leasesWithout(l) && t.alarmsWithout(l) && t.authWithout(l) && t.compactedWithout(l)
+}
+
+// compactedWithout tells whether the db is compacted as the entries ask for but for those that were lost. An alarm may have
+// refused that.
+func (t *tableLog) compactedWithout(l loss) bool {
+	n, _ := slices.BinarySearchFunc(t.h.entries, t.from, func(e align.Entry, x uint64) int { return cmp.Compare(e.Index, x) })
+	for ; n < len(t.h.entries) && t.open(t.h.entries[n].Index); n++ {
+		e := &t.h.entries[n]
+		in := e.Request().Internal
+		alarm, told := t.h.alarmAt(e.Index)
+		if in.GetCompaction() == nil || l.holds(e.Index) || in.Compaction.Revision > t.revision || told && alarm.on && refusedBy(alarm, in) {
+			continue
+		}
+		if in.Compaction.Revision > t.compact {
+			return false
+		}
+	}
+	return true
 }
 
 func (t *tableLog) leasesWithout(l loss) bool {
@@ -144,15 +167,14 @@ func (t *tableLog) leaseWithout(evs []leaseEvent, l loss) (there, known bool) {
 		if ev.index > t.to {
 			break
 		}
-		if l.holds(ev.index) {
+		e := find(t.h.entries, ev.index)
+		denied := !ev.grant && e != nil && t.auth.denies(ev.index, e.Request(), func(lease int64) []string { return t.attached(lease, ev.index) })
+		if l.holds(ev.index) || denied {
 			continue
 		}
 		alarm, told := t.h.alarmAt(ev.index)
 		there = ev.grant
 		known = (!told || !alarm.on) && (ev.grant || !t.auth.on(ev.index) || t.auth.state(ev.index) != nil)
-		if e := find(t.h.entries, ev.index); known && !ev.grant && e != nil {
-			known = !t.auth.denies(ev.index, e.Request(), func(int64) []string { return nil })
-		}
 	}
 	return there, known
 }

@@ -145,6 +145,9 @@ func (s *State) replays(writes []Write, tables *schema.Tables) []*Timeline {
 	return all
 }
 
+// maxLate bounds how many entries may have been applied again with a write: the fewer the likelier.
+const maxLate = 16
+
 // Late are the timelines in which a row of writes was applied again just before an entry behind the last of them, and before
 // any further write.
 func Late(writes []Write, tables *schema.Tables, before uint64) (all []*Timeline) {
@@ -155,8 +158,8 @@ func Late(writes []Write, tables *schema.Tables, before uint64) (all []*Timeline
 	t := Plain(writes[:n])
 	for i := n - 1; i >= max(n-maxReplayed, 0); i-- {
 		s := t.last().Clone()
-		if writes[n-1].Index == before-1 || !s.counts(writes[i].Request) {
-			continue // that is a row by itself, or begins with the next one
+		if writes[n-1].Index == before-1 || before-writes[i].Index > maxLate || !s.counts(writes[i].Request) {
+			continue // that is a row by itself, or too long, or begins with the next one
 		}
 		for _, w := range writes[i:n] {
 			s.Apply(w.Request)
