@@ -254,7 +254,7 @@ func (c *comparison) authOdd(k *cause) bool {
 		c.withoutKeys(k, a)
 		k.index = a.timeline.Odd
 		k.what += c.oddAuth(g, k.again)
-		if n := len(a.others); n > 0 {
+		if n := len(a.others); n > 0 && a.others[n-1].Odd > a.timeline.Odd {
 			k.interval = &Interval{First: a.timeline.Odd, Last: a.others[n-1].Odd}
 		}
 		return true
