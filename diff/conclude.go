@@ -166,7 +166,7 @@ func (c *comparison) followPartings() {
 			continue
 		}
 		for _, x := range c.causes {
-			if x.between == nil && x.index > 0 && x.revision > 0 && x.revision <= k.newest() && (separates(k.groups, x.groups) || partly(k.groups, x.groups)) {
+			if x.between == nil && x.revision > 0 && x.revision <= k.newest() && (separates(k.groups, x.groups) || partly(k.groups, x.groups)) {
 				k.of = x
 				break
 			}
