@@ -446,7 +446,7 @@ func (c *comparison) align() {
 			c.traces = make([]*trace, len(c.ms))
 			own := slices.Clone(alone)
 			own[i] = nil
-			if n := c.alignInOrder(slices.Insert(rest, 1, i), own, floors); n < best {
+			if n := c.alignInOrder(slices.Insert(rest, 1, i), own, floors); n < best && orphans(c.traces) <= orphans(traces) {
 				best, traces = n, c.traces
 			} else {
 				c.inputs[i].Torn = torn
@@ -457,6 +457,18 @@ func (c *comparison) align() {
 	for i := range c.ms {
 		c.inputs[i].Index = c.traces[i].Index
 	}
+}
+
+// orphans is how many revisions of members no entry is said to have made.
+func orphans(traces []*trace) (n int) {
+	for _, t := range traces {
+		for i := range t.Steps {
+			if t.Steps[i].Outcome == align.Extra {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 // maxWitnesses bounds how many other members are tried as the first one.

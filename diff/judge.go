@@ -236,8 +236,9 @@ func (a *auth) settle(run func() *align.Alignment, request func(index uint64) *r
 	}
 }
 
-// maxNarrowed is how many timelines are told apart by an alignment each.
-const maxNarrowed = 16
+// maxOff is how many requests more than with the best may be refused, or not, without a reason, because the alignment without
+// any may be wrong.
+const maxOff = 2
 
 // narrow leaves those of many timelines that agree best with which requests were refused, as it looks without any of them, by
 // the auth revision that they were checked at.
@@ -260,7 +261,7 @@ func (a *auth) narrow(run func() *align.Alignment, request func(index uint64) *r
 	least := slices.Min(off)
 	var best []*authz.Timeline
 	for n, t := range all {
-		if off[n] <= least+2 && len(best) < maxNarrowed {
+		if off[n] <= least+maxOff {
 			best = append(best, t)
 		}
 	}

@@ -226,4 +226,5 @@ var regressions = []struct {
 	{91952, "an alarm that had no effect told as requests in a row that had none elsewhere, because one of them wants a lease that is not there"},
 	{2795, "keys of a member that stands at the revision it is compacted at not compared, though no entry behind can have made that"},
 	{207180, "a revision without an entry, and what it led to in rows that compaction left, told as three causes"},
+	{9136, "an index left behind on two members of three told as a revision that no entry made"},
 }
