@@ -162,7 +162,6 @@ var regressions = []struct {
 	{24162, "an auth entry left out, because of which a later one had no effect either, told as all from another one on"},
 	{18722, "a log that does not reach back: auth that was not enabled told of any entry that enables it, though later ones disabled it"},
 	{19047, "an auth entry applied twice on two members told as two causes, one for the member that lags"},
-	{20256, "an auth entry applied again with others behind it, told as a later one that was applied twice"},
 	{14699, "all requests of a user refused, told as one that may have been any of those before that write the same"},
 	{16378, "two requests of a refused user, which may as well be two entries in a row"},
 	{80478, "the oracle did not compare two members above what a third one has compacted"},
