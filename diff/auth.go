@@ -3,7 +3,6 @@ package diff
 import (
 	"cmp"
 	"fmt"
-	"math"
 	"reflect"
 	"slices"
 	"strings"
@@ -626,19 +625,22 @@ func (c *comparison) followReplay(k *cause) {
 }
 
 // inReplay tells whether auth entries that were applied again may have been so in one go with others: they lie behind the last
-// entry before those that would have made a revision again, and before the replay.
+// entry before those that would have made a revision again, and before the first one behind the replay that made one.
 func (c *comparison) inReplay(k, x *cause) bool {
 	i := k.odd[0]
-	first, last := uint64(1), uint64(math.MaxUint64)
-	high := uint64(0)
+	first, last := uint64(1), uint64(0)
+	begun, done := false, false
 	c.traces[i].steps(func(s *align.Step) {
-		if at := x.at(); s.Again && last == math.MaxUint64 && at.First <= s.Index && s.Index <= at.Last {
-			last = high
+		at := x.at()
+		begun = begun || s.Again && at.First <= s.Index && s.Index <= at.Last
+		// What made no revision may have come before the replay as well as behind it.
+		if done = done || begun && !s.Again && s.Revision > 0; done {
+			return
 		}
-		if s.Revision > 0 && s.Index < x.at().First && !s.Again {
+		if s.Revision > 0 && s.Index < at.First && !s.Again {
 			first = s.Index
 		}
-		high = max(high, s.Index)
+		last = max(last, s.Index)
 	})
 	if t := c.auths[i].timeline; t != nil && t.Again {
 		return slices.ContainsFunc(c.auths[i].all(), func(t *authz.Timeline) bool { return first < t.Odd && t.Odd <= last })

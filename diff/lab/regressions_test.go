@@ -226,4 +226,5 @@ var regressions = []struct {
 	{2795, "keys of a member that stands at the revision it is compacted at not compared, though no entry behind can have made that"},
 	{207180, "a revision without an entry, and what it led to in rows that compaction left, told as three causes"},
 	{9136, "an index left behind on two members of three told as a revision that no entry made"},
+	{6566, "an auth entry at the end of a replay, behind which nothing made a revision, told as applied again by itself"},
 }
