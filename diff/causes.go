@@ -87,7 +87,7 @@ func (c *comparison) findCauses() {
 		return
 	}
 	var all []*cause
-	alone := make([]map[uint64][]int, len(c.ms))
+	alone := make([]map[uint64]bystanders, len(c.ms))
 	for _, index := range c.indexes(first) {
 		es := make([]effects, len(c.ms))
 		var reached []int
@@ -100,12 +100,11 @@ func (c *comparison) findCauses() {
 		sides := c.histories(reached, index)
 		for _, same := range sides {
 			if len(same) < 2 {
-				if len(sides) > 1 {
-					i := same[0]
+				if i := same[0]; len(c.ms) > 1 && es[i].odd() != nil {
 					if alone[i] == nil {
-						alone[i] = map[uint64][]int{}
+						alone[i] = map[uint64]bystanders{}
 					}
-					alone[i][index] = reached
+					alone[i][index] = c.bystanders(i, index, reached)
 				}
 				continue
 			}
@@ -195,18 +194,44 @@ func (c *comparison) histories(members []int, index uint64) [][]int {
 	})
 }
 
-// aloneCauses are those of a member that nobody shares some entries with, because the logs had forked: what it did with
-// them that its own log does not demand. at holds the members that have come to such an entry.
-func (c *comparison) aloneCauses(i int, at map[uint64][]int) []*cause {
+// bystanders are the members that have come to an entry which one alone shows. hidden is true if they hold it, too, but not what
+// they made of it.
+type bystanders struct {
+	members []int
+	hidden  bool
+}
+
+// bystanders are those if member i alone shows an entry among those that were compared: behind a fork those that show another
+// one, otherwise all that have applied it.
+func (c *comparison) bystanders(i int, index uint64, compared []int) bystanders {
+	if rest := slices.DeleteFunc(slices.Clone(compared), func(j int) bool { return j == i }); len(rest) > 0 {
+		return bystanders{members: rest}
+	}
+	o := bystanders{hidden: true}
+	for j, m := range c.ms {
+		if j != i && index < c.logs.parted(i, j) && index <= m.DB.Tables.ConsistentIndex && c.vouched(j) {
+			o.members = append(o.members, j)
+		}
+	}
+	return o
+}
+
+// aloneCauses are those of a member that alone shows some entries, because the logs had forked, or because the others have
+// compacted what they made of them: what it did with these that its own log does not demand.
+func (c *comparison) aloneCauses(i int, at map[uint64]bystanders) []*cause {
 	var all []*cause
 	for _, k := range c.ownCauses(i) {
-		reached, ok := at[k.index]
+		o, ok := at[k.index]
 		if !ok {
 			continue
 		}
-		rest := slices.DeleteFunc(slices.Clone(reached), func(j int) bool { return j == i })
-		k.groups = [][]int{{i}, rest}
-		sortGroups(k.groups)
+		switch {
+		case !o.hidden:
+			k.groups = append(k.groups, o.members)
+			sortGroups(k.groups)
+		case len(o.members) > 0:
+			k.effects = append(k.effects, Effect{Members: c.labels(o.members), Note: "what it did there is compacted away"})
+		}
 		all = append(all, k)
 	}
 	return all

@@ -200,6 +200,7 @@ func (c *comparison) run() {
 	c.rowCauses()
 	c.sortCauses()
 	c.compareKeys()
+	c.strangers()
 	c.lag()
 }
 

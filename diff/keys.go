@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"etcd-autopsy/inspect/mvcc"
 )
@@ -100,6 +101,52 @@ func (c *comparison) compareKeys() {
 		}
 	}
 	c.doc.Keys = KeyDiffs{len(d.keys), c.keyDiff}
+}
+
+// strangers gives a reason for each member that shows no revision which another one still shows: those stopped before what the
+// others are compacted at, or it is the other way round. Only keys that nobody has written since can be compared then.
+func (c *comparison) strangers() {
+	if len(c.ms) < 2 {
+		return
+	}
+	sets := c.acquainted()
+	for _, set := range sets[1:] {
+		for _, i := range set {
+			m := c.ms[i]
+			c.reason("%s: it holds revisions %d to %d, of which no member of %s holds any that is not compacted: only keys not written since can be compared, and the rest of its keyspace is not known to be right",
+				m.Label, max(m.DB.CompactRevision(), 1), c.last[i], strings.Join(c.labels(sets[0]), ", "))
+		}
+	}
+}
+
+// acquainted splits members by who shows the keyspace at a revision at which another one shows it, too, directly or by way of
+// others; the largest set first, of two the one that has come further.
+func (c *comparison) acquainted() [][]int {
+	var sets [][]int
+	for i, m := range c.ms {
+		set := []int{i}
+		sets = slices.DeleteFunc(sets, func(o []int) bool {
+			meets := slices.ContainsFunc(o, func(j int) bool {
+				return max(m.DB.CompactRevision(), c.ms[j].DB.CompactRevision()) <= min(c.last[i], c.last[j])
+			})
+			if meets {
+				set = append(set, o...)
+			}
+			return meets
+		})
+		slices.Sort(set)
+		sets = append(sets, set)
+	}
+	furthest := func(set []int) (rev int64) {
+		for _, i := range set {
+			rev = max(rev, c.last[i])
+		}
+		return rev
+	}
+	slices.SortStableFunc(sets, func(a, b []int) int {
+		return cmp.Or(cmp.Compare(len(b), len(a)), cmp.Compare(furthest(b), furthest(a)))
+	})
+	return sets
 }
 
 // made are the main revisions behind one up to another of which some members hold rows.

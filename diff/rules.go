@@ -270,7 +270,7 @@ func (c *comparison) outlived(i int, lease int64, index uint64) bool {
 
 // alarmsComparable tells whether the alarms of a member are compared with those of others.
 func (c *comparison) alarmsComparable(i int) bool {
-	in := c.comparable("", func(h *history) []uint64 { return h.alarms })
+	in, _ := c.upToDate(func(h *history) []uint64 { return h.alarms })
 	return len(in) > 1 && slices.Contains(in, i)
 }
 

@@ -33,6 +33,14 @@ func (r *Result) fail(kind, format string, args ...any) {
 func (c *Case) Check(d *diff.Document) *Result {
 	r := &Result{}
 	t := c.Truth
+	switch {
+	case !t.Strangers || d.Verdict == diff.Diverged:
+	case d.Verdict != diff.Indeterminate:
+		r.fail("missed", "verdict %q, though some members show nothing that others show", d.Verdict)
+		return r
+	case !slices.ContainsFunc(t.Partings, func(p *Parting) bool { return p.Required && p.Named }):
+		return r
+	}
 	if t.Verdict != "" && string(d.Verdict) != t.Verdict {
 		kind := "missed"
 		if t.Verdict == "consistent" {
@@ -64,6 +72,12 @@ func (c *Case) Check(d *diff.Document) *Result {
 // excused tells whether a divergence that belongs to no parting is a true statement all the same.
 func (c *Case) excused(v *diff.Divergence) bool {
 	for _, p := range c.Truth.Partings {
+		if p.lonely {
+			if p.toldBy(v) {
+				return true
+			}
+			continue
+		}
 		if !p.Named && (v.Entry == nil || p.why != "") || !p.Required {
 			return true
 		}

@@ -493,7 +493,7 @@ func (m *maker) appliedParting(p *Parting) (*Parting, error) {
 	rows := !sameRows(kept(x.hist.clean["key"], c, x.hist.rev), kept(base.dump["key"], c, base.rev))
 	tables := tablesDiffer(x.hist.clean, base.dump)
 	if !rows && x.hist.rev == base.rev && len(tables) == 0 {
-		return nil, nil
+		return m.lonely(p, x, base), nil
 	}
 	if !rows && x.hist.rev == base.rev {
 		m.tableParting(p)
@@ -554,6 +554,17 @@ func (m *maker) appliedParting(p *Parting) (*Parting, error) {
 		}
 	}
 	return p, nil
+}
+
+// lonely is a parting that the rows of the member alone show which it befell, nil if they do not: the others have compacted
+// what they made of the entry.
+func (m *maker) lonely(p *Parting, x *Member, base *history) *Parting {
+	c := x.hist.compact
+	if sameRows(kept(x.hist.clean["key"], c, x.hist.rev), kept(base.dump["key"], c, base.rev)) {
+		return nil
+	}
+	p.lonely, p.why = true, "only its own member shows it"
+	return p
 }
 
 // stands tells whether what a fault changed in the small tables tells its member from another one that it did not befall.

@@ -227,4 +227,8 @@ var regressions = []struct {
 	{207180, "a revision without an entry, and what it led to in rows that compaction left, told as three causes"},
 	{9136, "an index left behind on two members of three told as a revision that no entry made"},
 	{6566, "an auth entry at the end of a replay, behind which nothing made a revision, told as applied again by itself"},
+	{95207, "applied twice where one member alone shows it: called consistent"},
+	{96762, "half a transaction where one member alone shows it: called consistent"},
+	{97092, "a member that shows nothing which others show: called consistent"},
+	{8004, "auth taken to be off before a second AuthEnable"},
 }

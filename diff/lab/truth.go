@@ -24,6 +24,8 @@ type Truth struct {
 	torn      bool
 	copied    bool // some copy may be of several moments
 	Behind    bool // a member's consistent index is not that of its data
+	// Strangers is true if what some member shows lies before all that others show, or behind it: little of it can be compared.
+	Strangers bool
 }
 
 // Parting is one planted fault as it should be told.
@@ -47,6 +49,7 @@ type Parting struct {
 	shifted       bool     // not the same revision on all members that it befell
 	restarted     bool     // only that of its entries with which entries were applied again behind a restart
 	compacted     bool     // its revision is at or below the highest compact revision
+	lonely        bool     // one member alone shows it
 }
 
 func (t *Truth) String() string {
@@ -97,12 +100,36 @@ func (m *maker) truth() error {
 	if t.Behind && t.Verdict == "consistent" {
 		t.Verdict = ""
 	}
+	t.Strangers = m.strangers()
 	m.keys(t)
 	if t.Verdict == "consistent" {
 		clear(t.Keys) // a later entry that writes the same made up for it: nothing tells that it was not the earlier one
 	}
 	m.leases(t)
 	return nil
+}
+
+// strangers tells whether the members fall into sets that show no revision in common.
+func (m *maker) strangers() bool {
+	first := func(x *Member) int64 { return x.hist.compact }
+	last := func(x *Member) int64 {
+		rows := x.hist.dump["key"]
+		if len(rows) == 0 {
+			return max(first(x), 1)
+		}
+		return max(first(x), mvcc.BytesToRev(rows[len(rows)-1].Key).Main)
+	}
+	met := map[*Member]bool{m.c.Members[0]: true}
+	for range m.c.Members {
+		for x := range maps.Clone(met) {
+			for _, o := range m.c.Members {
+				if max(first(x), first(o)) <= min(last(x), last(o)) {
+					met[o] = true
+				}
+			}
+		}
+	}
+	return len(met) < len(m.c.Members)
 }
 
 // merge makes one parting of those at the same entry, and of those in the same table.
