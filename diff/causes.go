@@ -67,16 +67,12 @@ func (c *comparison) findCauses() {
 				}
 				return
 			}
-			if s.Outcome == align.Unread || begin == 0 && t.first() > 1 && c.partedAt(s.Revision) {
-				return // an entry that no log holds made it, or may have: no other is known to have made one before
+			// Before any entry of the log has made one, those that the log does not hold any more may as well have made it.
+			opens := begin == 0 && t.first() > 1
+			if s.Outcome == align.Unread || opens && c.partedAt(s.Revision) {
+				return // told as a row that differs
 			}
-			k := &cause{layer: LayerStorage, revision: s.Revision, outcome: s.Outcome, odd: []int{i}, entries: []uint64{prev}}
-			if begin == 0 && c.purged(i, t.first()) {
-				// An entry that the log does not hold any more may have made it.
-				k.between = &RevisionInterval{First: c.firstAlike(s.Revision), Last: s.Revision}
-				k.interval = &Interval{First: min(uint64(max(k.between.First-1, 1)), t.first()-1), Last: max(prev, t.first()-1)}
-			}
-			extras = append(extras, k)
+			extras = append(extras, c.extra(i, s, prev, opens))
 		})
 		if f := t.first(); f > 0 && (first == 0 || f < first) {
 			first = f
@@ -534,10 +530,24 @@ func (c *comparison) stepsAt(i int, index uint64) []*align.Step {
 	return found
 }
 
+// extra is a revision of member i behind an entry which no entry that is left made; opens if none of these made one before.
+func (c *comparison) extra(i int, s *align.Step, prev uint64, opens bool) *cause {
+	k := &cause{
+		layer: LayerStorage, revision: s.Revision, outcome: s.Outcome, odd: []int{i}, entries: []uint64{prev},
+		what: "a revision that no entry of the log made",
+	}
+	if opens {
+		k.layer, k.what = LayerApply, unexplained
+		k.between = &RevisionInterval{First: c.firstAlike(s.Revision), Last: s.Revision}
+		k.interval = c.before(*k.between)
+	}
+	return k
+}
+
 // begunBefore makes of revisions without an entry, behind which a member applied its log again from the first entry on,
 // the beginning of that replay: entries made them that the log does not hold any more.
 func (c *comparison) begunBefore(k *cause, first uint64) *cause {
-	k.layer, k.again, k.outcome = LayerApply, true, align.Applied
+	k.layer, k.again, k.outcome, k.what = LayerApply, true, align.Applied, "entries from before the log begins were applied again"
 	k.between = &RevisionInterval{First: k.revision, Last: k.revision}
 	k.interval = &Interval{First: 1, Last: first - 1}
 	return k
@@ -546,12 +556,6 @@ func (c *comparison) begunBefore(k *cause, first uint64) *cause {
 // partedAt tells whether members parted in their rows at a revision.
 func (c *comparison) partedAt(revision int64) bool {
 	return slices.ContainsFunc(c.parts, func(p parting) bool { return p.revision == revision })
-}
-
-// purged tells whether member i's log begins with an entry that is not the cluster's first one.
-func (c *comparison) purged(i int, first uint64) bool {
-	es := c.views[i].entries
-	return len(es) > 0 && es[0].Index == first && first > 1
 }
 
 // extraCauses keeps the revisions without an entry that not all members have.
@@ -579,30 +583,12 @@ func (c *comparison) extraCauses(extras []*cause) {
 		x := *k
 		x.odd, x.groups = have, [][]int{have, rest}
 		sortGroups(x.groups)
-		x.what = "a revision that no entry of the log made"
-		switch {
-		case k.again:
-			x.entries, x.what = nil, "entries from before the log begins were applied again"
-		case k.interval != nil:
-			x.what = "a revision that no entry left in the log made"
-		}
-		if !k.again && c.openedBy(i, k.revision) {
-			x.layer, x.what = LayerApply, unexplained
-			x.between = &RevisionInterval{First: c.firstAlike(k.revision), Last: k.revision}
-			x.interval = c.before(*x.between)
+		if k.again {
+			x.entries = nil
 		}
 		x.effects = []Effect{{Members: c.labels(have), Revision: k.revision, Changes: changes(c.ms[i].DB.Rows.Group(k.revision))}, {Members: c.labels(rest)}}
 		c.causes = append(c.causes, &x)
 	}
-}
-
-// openedBy tells whether no entry of the log made a revision on member i before one without an entry: those that were purged may
-// as well have made it.
-func (c *comparison) openedBy(i int, revision int64) bool {
-	t := c.traces[i]
-	made := t.first() <= 1
-	t.steps(func(s *align.Step) { made = made || s.Index > 0 && 0 < s.Revision && s.Revision < revision })
-	return !made
 }
 
 // sameOdd tells whether the odd members of a later cause are those of an earlier one that have come so far.

@@ -121,8 +121,11 @@ func (c *comparison) authOf(i int) *auth {
 		a.settled = authz.Of(m.DB.Tables)
 	}
 	// Backwards from what the db says in the end: an entry that asked for something else had no effect.
-	for _, w := range slices.Backward(append(slices.Clip(applied), c.ahead(i, len(applied))...)) {
+	known := append(slices.Clip(applied), c.ahead(i, len(applied))...)
+	for n, w := range slices.Backward(known) {
 		switch typ := w.Request.Type; {
+		case typ == "AuthEnable" && a.before && w.Request.User != "" && !authz.Disabled(known[:n]):
+			// It comes from a user: auth was on already.
 		case typ == "AuthEnable" && a.before:
 			a.turns = append(a.turns, authTurn{w.Index, true})
 			a.before = false

@@ -14,6 +14,19 @@ type Write struct {
 	Request *raftlog.Request
 }
 
+// Disabled tells whether the last of some writes that turned auth on or off asked for it to be off.
+func Disabled(writes []Write) bool {
+	for _, w := range slices.Backward(writes) {
+		switch w.Request.Type {
+		case "AuthEnable":
+			return false
+		case "AuthDisable":
+			return true
+		}
+	}
+	return false
+}
+
 // Timeline is the auth store of one member after each of its writes.
 type Timeline struct {
 	indexes []uint64
