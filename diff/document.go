@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -338,4 +339,51 @@ type Counts struct {
 	EntriesSince int `json:"entries_since"`
 	// Consequences is how many later entries had different effects because of an earlier divergence.
 	Consequences int `json:"consequences"`
+}
+
+// filled makes empty lists of nil ones: JSON readers want [] for none.
+func (d *Document) filled() *Document {
+	notNil(&d.Reasons)
+	notNil(&d.Notes)
+	notNil(&d.NotCompared)
+	notNil(&d.NotComparedWhy)
+	notNil(&d.Members)
+	notNil(&d.Divergences)
+	notNil(&d.Leases)
+	notNil(&d.Lag)
+	notNil(&d.Consequences)
+	notNil(&d.KnownBugs)
+	notNil(&d.Reexecutions)
+	if p := d.Plan; p != nil {
+		notNil(&p.Copies)
+		notNil(&p.Rebuild)
+		notNil(&p.Why)
+		notNil(&p.Doubts)
+		notNil(&p.Commands)
+	}
+	for _, v := range slices.Concat(pointers(d.Divergences), pointers(d.Consequences)) {
+		notNil(&v.Groups)
+		notNil(&v.Effects)
+		notNil(&v.Keys)
+		notNil(&v.Leases)
+		notNil(&v.Explanations)
+		for k := range v.Effects {
+			notNil(&v.Effects[k].Changes)
+		}
+	}
+	return d
+}
+
+func pointers[T any](s []T) []*T {
+	ps := make([]*T, len(s))
+	for i := range s {
+		ps[i] = &s[i]
+	}
+	return ps
+}
+
+func notNil[T any](s *[]T) {
+	if *s == nil {
+		*s = []T{}
+	}
 }

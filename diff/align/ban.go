@@ -1,0 +1,132 @@
+package align
+
+import (
+	"slices"
+)
+
+// ban tries to read what is odd as all requests of one user having been refused from some entry on: that is one oddity,
+// however many entries it befell, where each refusal by itself costs more than a few revisions from nowhere.
+func (in *Input) ban(a *Alignment) *Alignment {
+	if n := a.lostTail(); n >= minBanned {
+		a.Cost = min(a.Cost, costBan+costBanned*n)
+		return a
+	}
+	best := a
+	for _, user := range in.refusedUsers(a) {
+		again := *in
+		again.banned = user
+		if again.bannedThroughout(a) && !again.oddBesides(a) {
+			a.Cost = min(a.Cost, costBan+costBanned*again.refusals(a))
+			continue
+		}
+		for _, from := range append(again.firstRefused(a), again.firstRefused(align(again))...) {
+			again.bannedFrom = from
+			b := align(again)
+			if b.Cost += costBan; b.Cost < best.Cost && again.bannedThroughout(b) {
+				b.Index, best = in.Index, b
+			}
+		}
+	}
+	return best
+}
+
+// lostTail is how many entries had no effect, if nothing else is odd and none had one behind the first of them: that is one
+// oddity, too.
+func (a *Alignment) lostTail() (n int) {
+	for i := range a.Steps {
+		switch s := &a.Steps[i]; {
+		case s.Outcome == Refused:
+			n++
+		case s.Anomalous() || n > 0 && s.Revision > 0:
+			return 0
+		}
+	}
+	return n
+}
+
+// firstRefused are the first of the banned user's entries in a row that were refused, the last ones of these if many are.
+func (in *Input) firstRefused(a *Alignment) (all []uint64) {
+	inRow := false
+	for i := range a.Steps {
+		s := &a.Steps[i]
+		if s.Outcome == NoEffect || s.Index == 0 || in.user(s.Index) != in.banned {
+			continue
+		}
+		if s.Outcome == Refused && !inRow {
+			all = append(all, s.Index)
+		}
+		inRow = s.Outcome == Refused
+	}
+	return all[max(len(all)-maxBans, 0):]
+}
+
+// refusals is how many of the banned user's requests were refused.
+func (in *Input) refusals(a *Alignment) (n int) {
+	for i := range a.Steps {
+		if s := &a.Steps[i]; s.Outcome == Refused && in.user(s.Index) == in.banned {
+			n++
+		}
+	}
+	return n
+}
+
+// oddBesides tells whether there is anything odd but that the banned user's requests were refused.
+func (in *Input) oddBesides(a *Alignment) bool {
+	return slices.ContainsFunc(a.Steps, func(s Step) bool {
+		return s.Anomalous() && (s.Outcome != Refused || in.user(s.Index) != in.banned)
+	})
+}
+
+// bans tells whether the banned user is known to be refused at an entry.
+func (g *grid) bans(i int) bool {
+	return g.in.bannedFrom > 0 && g.mayBan(i)
+}
+
+// mayBan tells whether an entry is one that the ban refuses.
+func (g *grid) mayBan(i int) bool {
+	return g.in.banned != "" && g.entries[i].Index >= g.in.bannedFrom && g.request(i).User == g.in.banned
+}
+
+// refusedUsers are those users whose requests make up some refusals.
+func (in *Input) refusedUsers(a *Alignment) (users []string) {
+	count := map[string]int{}
+	for i := range a.Steps {
+		if s := &a.Steps[i]; s.Outcome == Refused {
+			if u := in.user(s.Index); u != "" {
+				if count[u]++; count[u] == minBanned {
+					users = append(users, u)
+				}
+			}
+		}
+	}
+	return users
+}
+
+// user is who sent an entry.
+func (in *Input) user(index uint64) string {
+	if i, ok := in.Log.find(index); ok {
+		return in.Log.entries[i].Request().User
+	}
+	return ""
+}
+
+// bannedThroughout tells whether the banned user changed nothing from the first refusal on.
+func (in *Input) bannedThroughout(a *Alignment) bool {
+	n := 0
+	for i := range a.Steps {
+		switch s := &a.Steps[i]; {
+		case s.Outcome == NoEffect || s.Index == 0 || in.user(s.Index) != in.banned:
+		case s.Outcome == Refused:
+			n++
+		case n > 0:
+			return false
+		}
+	}
+	return n >= minBanned
+}
+
+// maxBans is how many entries from which on a user may have been refused are tried.
+const maxBans = 4
+
+// minBanned is how many refusals make a ban.
+const minBanned = 3

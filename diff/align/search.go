@@ -1,0 +1,375 @@
+package align
+
+import (
+	"bytes"
+	"cmp"
+	"slices"
+
+	"etcd-autopsy/inspect/mvcc"
+	"etcd-autopsy/inspect/raftlog"
+)
+
+type node struct{ i, g int }
+
+type source struct {
+	at   node
+	cost int
+}
+
+// start is the node of From.
+func (g *grid) start() node {
+	i, _ := slices.BinarySearchFunc(g.entries, g.in.From.Index+1, func(e Entry, x uint64) int { return cmp.Compare(e.Index, x) })
+	return node{i, 0}
+}
+
+// ends are the nodes at which the search may begin: the consistent index with the last revision, or, at a price, an
+// entry behind it whose effects are there already.
+func (g *grid) ends() []source {
+	at := len(g.entries)
+	for at > 0 && g.entries[at-1].Index > g.in.ConsistentIndex {
+		at--
+	}
+	all := []source{{node{at, len(g.groups)}, 0}}
+	for i := at + 1; i <= len(g.entries); i++ {
+		cost := costAnchor
+		if x := g.in.Torn; x > 0 && g.entries[i-1].Index >= x {
+			cost = costTorn
+		}
+		all = append(all, source{node{i, len(g.groups)}, cost})
+	}
+	return all
+}
+
+// kind is the kind of an edge of the grid.
+type kind uint8
+
+const (
+	begin   kind = iota // not an edge: the search began here
+	made                // the entry made the group
+	nothing             // the entry made no group
+	idle                // likewise, though it may as well have made one
+	orphan              // the group has no entry
+	replay              // neither: the log was applied again from here
+	hidden              // what the entry made lies in a hole
+	passed              // all revisions of a hole are done
+	foreign             // one of many missing entries made the group
+	unknown             // an entry that no log holds made the group
+	probe               // not an edge yet: which entries a replay may have followed is worked out when it comes to that
+)
+
+// move is an edge, walked backwards.
+type move struct {
+	to, from node
+	kind     kind
+	idle     uint8 // how many entries had no effect on the way that may as well have made a revision, at most maxIdle
+}
+
+// span is where a path begins and ends in the grid.
+type span struct{ start, end node }
+
+// search finds the cheapest path from one of the sources backwards to the node to, or, if to is (-1,-1), to the
+// beginning of what is known: the first group above the compact revision, or the first entry of the log. The steps come
+// last step first.
+func (g *grid) search(from []source, to node) ([]Step, span, int) {
+	var q queue
+	for _, s := range from {
+		q.push(s.cost, move{to: s.at})
+	}
+	seen := make(map[node]move)
+	for {
+		cost, m, ok := q.pop()
+		if !ok {
+			// The sources lie before the node asked for: there is nothing between them.
+			return nil, span{start: from[0].at, end: from[0].at}, 0
+		}
+		if m.kind == probe {
+			g.repeats(m.to, func(next node) {
+				if _, done := seen[next]; !done {
+					q.push(cost, move{to: next, from: m.to, kind: replay, idle: m.idle})
+				}
+			})
+			continue
+		}
+		if _, done := seen[m.to]; done {
+			continue
+		}
+		seen[m.to] = m
+		if g.arrived(m.to, to) {
+			steps, end := g.walk(seen, m.to)
+			return steps, span{start: m.to, end: end}, cost
+		}
+		if to.g == m.to.g && to.i > m.to.i {
+			// Behind the place asked for with nothing left to explain: the log was replayed from here.
+			q.push(cost+costReplay, move{to: to, from: m.to, kind: replay, idle: m.idle})
+		}
+		g.expand(m.to, max(to.g, 0), func(extra int, next node, k kind) {
+			if _, done := seen[next]; !done || k == probe {
+				v := move{to: next, from: m.to, kind: k, idle: m.idle}
+				if k == idle {
+					v.idle = min(v.idle+1, maxIdle)
+				}
+				q.push(cost+extra, v)
+			}
+		})
+	}
+}
+
+// walk turns the path that was found from its start to its source into steps.
+func (g *grid) walk(seen map[node]move, at node) ([]Step, node) {
+	var steps []Step
+	for {
+		m := seen[at]
+		switch m.kind {
+		case begin:
+			slices.Reverse(steps)
+			return steps, at
+		case made:
+			_, out, detail := g.match(at.i, at.g)
+			s := g.step(at.i, at.g, out, detail)
+			if out != Applied {
+				s.Predicted = g.predict(at.i, at.g)
+			}
+			steps = append(steps, s)
+		case nothing, idle:
+			s := g.step(at.i, -1, NoEffect, "")
+			if want := g.predict(at.i, at.g); len(want) > 0 {
+				if j := g.judge(at.i, at.g); j != Denied {
+					s.Outcome, s.Predicted, s.Doubtful = Refused, want, j == Doubtful
+				}
+			}
+			steps = append(steps, s)
+		case hidden:
+			steps = append(steps, g.step(at.i, -1, Unread, ""))
+		case unknown:
+			steps = append(steps, g.step(at.i, at.g, Unread, ""))
+		case foreign:
+			steps = append(steps, g.step(-1, at.g, Unread, ""))
+		case orphan:
+			steps = append(steps, g.step(-1, at.g, Extra, ""))
+		}
+		at = m.from
+	}
+}
+
+func (g *grid) arrived(at, to node) bool {
+	switch {
+	case to.i >= 0:
+		return at == to
+	case at.i == 0:
+		return at.g == 0 || !g.in.Whole
+	case at.g == 0:
+		// What was compacted away leaves the entries before it without a trace. Nothing was before revision 2.
+		return (g.in.Compact > 1 || !g.in.Whole) && g.existed(at.i) && g.showsLast(at.i)
+	}
+	return false
+}
+
+// existed tells whether the compact revision can have been the last one when i entries were done: before the entry that
+// asked for the compaction, because etcd refuses one at a revision that is still to come.
+func (g *grid) existed(i int) bool {
+	x, ok := g.in.Log.compactions[g.in.Compact]
+	return !ok || g.in.Compact == 0 || i == 0 || g.entries[i-1].Index < x
+}
+
+// showsLast tells whether the state before the first group can be what the first i entries left: the last of them that
+// could write shows in it, and one that made its last revision, if that is left, comes behind all that must have made one.
+func (g *grid) showsLast(i int) bool {
+	var last []mvcc.Row
+	if at := g.mainBefore(0); at == g.in.Compact && !g.in.Table.Unknown(at) {
+		last = g.in.Table.Group(at)
+	}
+	if slices.ContainsFunc(last, func(r mvcc.Row) bool { return r.Tombstone }) {
+		last = nil // which entry deleted something does not show
+	}
+	for ; i > 0; i-- {
+		in := g.request(i - 1).Internal
+		switch {
+		case g.entries[i-1].Raw == nil || in.GetTxn() != nil:
+			return true
+		case in.GetPut() != nil || in.GetDeleteRange() != nil || in.GetLeaseRevoke() != nil:
+			want, judged := g.predict(i-1, 0), g.judge(i-1, 0)
+			switch {
+			case judged != Allowed:
+				return true
+			case slices.ContainsFunc(want, g.missing):
+				return false
+			case len(last) == 0 || len(want) == 1 && len(last) == 1 && want[0].Key == string(last[0].Key()):
+				return true
+			case in.GetPut() != nil && !in.Put.IgnoreValue && !in.Put.IgnoreLease:
+				return false // what it wrote came before
+			}
+		}
+	}
+	return true
+}
+
+// missing tells whether a change does not show in the state before the first group.
+func (g *grid) missing(c Change) bool {
+	kv, _, live := g.in.Index.At(c.Key, g.mainBefore(0))
+	return live == c.Delete || live && (!bytes.Equal(kv.Value, c.Value) || kv.Lease != c.Lease)
+}
+
+func (g *grid) expand(at node, lowG int, visit func(cost int, next node, k kind)) {
+	i, n := at.i, at.g
+	if n > 0 && g.groups[n-1].hole {
+		if n > lowG {
+			visit(0, node{i, n - 1}, passed)
+		}
+		if i > 0 {
+			visit(0, node{i - 1, n}, hidden)
+		}
+		return
+	}
+	if i > 0 && g.entries[i-1].Raw == nil {
+		// A missing entry may have made a revision, or none.
+		visit(0, node{i - 1, n}, hidden)
+		switch {
+		case n == lowG:
+		case g.entries[i-1].many:
+			visit(0, node{i, n - 1}, foreign)
+		default:
+			visit(0, node{i - 1, n - 1}, unknown)
+		}
+		return
+	}
+	// Pushed last is popped first among equals: prefer an entry's revision to its having had no effect.
+	if n > lowG {
+		cost := costExtra
+		if g.groups[n-1].unread {
+			cost = costUnread
+		}
+		visit(cost, node{i, n - 1}, orphan)
+		told := false
+		for _, x := range g.in.Log.byContent[g.groupSigs[n-1]] {
+			if int(x) >= i && i > 0 && g.groupSigs[n-1] != 0 {
+				visit(costReplay, node{int(x) + 1, n}, replay)
+				told = true
+			}
+		}
+		if i > 0 && !told && len(g.groups[n-1].rows) > 0 {
+			visit(costReplay, at, probe)
+		}
+	}
+	if i == 0 {
+		return
+	}
+	cost := 0
+	if len(g.predict(i-1, n)) > 0 {
+		cost = [...]int{Allowed: costRefused, Doubtful: costDoubted, Denied: 0}[g.judge(i-1, n)]
+		if index := g.entries[i-1].Index; cost == costDoubted {
+			switch {
+			case g.in.Doubted[index]:
+				cost = costDoubtedToo
+			case g.in.Passed != nil && g.in.Passed(index):
+				cost += costLetPass
+			}
+		}
+		if g.mayBan(i - 1) {
+			cost = min(cost, costBanned)
+		}
+	}
+	makes := -1
+	if n > lowG {
+		makes, _, _ = g.match(i-1, n-1)
+	}
+	if makes == 0 {
+		visit(cost, node{i - 1, n}, idle)
+	} else {
+		visit(cost, node{i - 1, n}, nothing)
+	}
+	if makes >= 0 {
+		visit(makes, node{i - 1, n - 1}, made)
+	}
+}
+
+// repeats visits the nodes from which the log may have been applied again, the first entries of a node coming next: those
+// behind an entry that made the last group of the node, of which the content does not tell.
+func (g *grid) repeats(at node, visit func(next node)) {
+	for x := at.i; x < min(at.i+maxApart, len(g.entries)) && g.entries[x].Index <= g.in.ConsistentIndex; x++ {
+		if g.in.Log.isLoose(x) && g.makes(x, at.g-1) {
+			visit(node{x + 1, at.g})
+		}
+	}
+}
+
+// makes tells whether entry x would make group n. It is asked for the same ones from many nodes.
+func (g *grid) makes(x, n int) bool {
+	same, known := g.makers[node{x, n}]
+	if !known {
+		if len(g.makers) >= maxMakers {
+			return false
+		}
+		if g.makers == nil {
+			g.makers = map[node]bool{}
+		}
+		// What puts a key names it, so that most need not be decoded.
+		row := &g.groups[n].rows[0]
+		same = (row.Tombstone || bytes.Contains(g.entries[x].Raw.Data, row.Key())) &&
+			Same(g.p.predict(g.loose(x), g.mainBefore(n)), g.groups[n].rows)
+		g.makers[node{x, n}] = same
+	}
+	return same
+}
+
+// loose decodes an entry that may have made one of many groups next to each other.
+func (g *grid) loose(x int) *raftlog.Request {
+	r := g.requests[x]
+	if r == nil {
+		if g.requests == nil || len(g.requests) >= maxRequests {
+			g.requests = map[int]*raftlog.Request{}
+		}
+		r = g.entries[x].Request()
+		g.requests[x] = r
+	}
+	return r
+}
+
+// maxMakers bounds how often that is worked out.
+const maxMakers = 20_000
+
+// markRepeats sets Again on every step whose entry was applied before; those up to high were.
+func markRepeats(steps []Step, high uint64) {
+	for i := range steps {
+		s := &steps[i]
+		if s.Index == 0 {
+			continue
+		}
+		if s.Index <= high {
+			s.Again = true
+		}
+		high = max(high, s.Index)
+	}
+}
+
+// queue is a bucket queue: costs are small integers. Among equals those come first on the way to which the fewest entries
+// had no effect that may as well have had one, and of these the last one in, which keeps the search on one path while that
+// is free.
+type queue struct {
+	buckets [][maxIdle + 1][]move
+	low     int
+}
+
+// maxIdle bounds how far that is counted.
+const maxIdle = 3
+
+func (q *queue) push(cost int, m move) {
+	for len(q.buckets) <= cost {
+		q.buckets = append(q.buckets, [maxIdle + 1][]move{})
+	}
+	b := &q.buckets[cost][m.idle]
+	*b = append(*b, m)
+	q.low = min(q.low, cost)
+}
+
+func (q *queue) pop() (int, move, bool) {
+	for ; q.low < len(q.buckets); q.low++ {
+		for n := range q.buckets[q.low] {
+			if b := &q.buckets[q.low][n]; len(*b) > 0 {
+				m := (*b)[len(*b)-1]
+				*b = (*b)[:len(*b)-1]
+				return q.low, m, true
+			}
+		}
+	}
+	return 0, move{}, false
+}
