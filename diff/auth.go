@@ -29,12 +29,14 @@ func (c *comparison) compareAuth() {
 	if k == nil {
 		if k = c.authParted(nil); k != nil {
 			c.followAuth(k)
+			c.followReplay(k)
 		}
 		return
 	}
 	c.joinAstray(k)
 	if x := c.authParted(k); x != nil {
 		c.followAuth(x)
+		c.followReplay(x)
 	}
 	apart := c.authApart(k)
 	for _, x := range apart {

@@ -166,7 +166,7 @@ func (c *comparison) followPartings() {
 			continue
 		}
 		for _, x := range c.causes {
-			if x.between == nil && x.revision > 0 && x.revision <= k.newest() && (separates(k.groups, x.groups) || partly(k.groups, x.groups)) {
+			if x.between == nil && x.revision > 0 && x.revision <= k.newest() && (separates(k.groups, x.groups) || partly(k.groups, x.groups) || strange(k.groups, x.groups)) {
 				k.of = x
 				break
 			}
@@ -192,6 +192,13 @@ func partly(a, b [][]int) bool {
 		in, out = in+min(len(some), 1), out+len(g)-len(some)
 	}
 	return len(b) > 1 && in == 1 && out > 0
+}
+
+// strange tells whether a partition tells apart members alone of which another one knows none: what they did then is compacted
+// away, so that they may well have been on either side of it.
+func strange(a, b [][]int) bool {
+	known := slices.Concat(b...)
+	return len(b) > 1 && !slices.ContainsFunc(slices.Concat(a...), func(i int) bool { return slices.Contains(known, i) })
 }
 
 // followRules makes consequences of tables that differ because a rule kept the entry that changes them from having an

@@ -22,7 +22,7 @@ const (
 	Consistent Verdict = "consistent"
 	// Diverged means that members that applied the same entries hold different data, or applied different entries.
 	Diverged Verdict = "diverged"
-	// Indeterminate means that there is no difference in what could be read, but not everything could.
+	// Indeterminate means that there is no difference in what could be read and compared, but that was not everything.
 	Indeterminate Verdict = "indeterminate"
 	// NotComparable means that the members are not of one cluster.
 	NotComparable Verdict = "not_comparable"

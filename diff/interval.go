@@ -127,8 +127,17 @@ func (c *comparison) opens(k *cause, first uint64) bool {
 	if k.revision == 0 || t.first() <= 1 || !k.again && (c.whole(k.odd[0]) || c.numbered(k.odd[0], k.index)) {
 		return false
 	}
-	earlier := false
-	t.steps(func(s *align.Step) { earlier = earlier || s.Revision > 0 && s.Index < first })
+	earlier, rows := false, c.ms[k.odd[0]].DB.Rows
+	t.steps(func(s *align.Step) {
+		switch {
+		case s.Revision == 0:
+		case s.Index < first:
+			earlier = true
+		case k.again && s.Revision < k.revision:
+			// Had what is applied again begun before, what comes between would have been, too.
+			earlier = earlier || !slices.EqualFunc(rows.Group(s.Revision), rows.Group(k.revision), sameWrite)
+		}
+	})
 	return !earlier && slices.ContainsFunc(c.ms, func(m *inspect.Member) bool {
 		a, b := m.DB.Rows.Group(t.startRevision()), m.DB.Rows.Group(k.revision)
 		return len(a) > 0 && slices.EqualFunc(a, b, sameWrite)

@@ -38,6 +38,17 @@ func (a *auth) state(index uint64) *authz.State {
 	return nil
 }
 
+// begin is what was before the first write of the log, nil if that is not known. whole is true if the log begins with the cluster.
+func (a *auth) begin(whole bool) *authz.State {
+	switch {
+	case a.timeline != nil:
+		return a.timeline.Begin()
+	case whole:
+		return authz.New()
+	}
+	return nil
+}
+
 // all are the timelines that explain the tables.
 func (a *auth) all() []*authz.Timeline {
 	if a.timeline == nil {
@@ -282,14 +293,19 @@ func (a *auth) delay(run func() *align.Alignment) {
 	}
 	t := a.timeline
 	a.timeline = a.plain
-	made, tried := uint64(0), 0 // made is 0 behind a request that was refused
+	made, refused, tried := uint64(0), uint64(0), 0 // made is 0 behind a request that was refused, refused behind one that was not
 	for _, s := range run().Steps {
 		switch {
 		case s.Revision > 0:
-			made = s.Index
+			if refused > 0 && tried < maxDelayed {
+				// It may as well have been this one that was refused, if the two write the same.
+				a.others = append(a.others, a.late(refused, s.Index)...)
+				tried++
+			}
+			made, refused = s.Index, 0
 		case s.Outcome == align.Refused && made > 0 && tried < maxDelayed:
 			a.others = append(a.others, a.late(made, s.Index)...)
-			made, tried = 0, tried+1
+			made, refused, tried = 0, s.Index, tried+1
 		}
 	}
 	a.timeline = t

@@ -112,11 +112,21 @@ func (c *comparison) strangers() {
 	sets := c.acquainted()
 	for _, set := range sets[1:] {
 		for _, i := range set {
-			m := c.ms[i]
-			c.reason("%s: it holds revisions %d to %d, of which no member of %s holds any that is not compacted: only keys not written since can be compared, and the rest of its keyspace is not known to be right",
-				m.Label, max(m.DB.CompactRevision(), 1), c.last[i], strings.Join(c.labels(sets[0]), ", "))
+			c.reason("%s: %s; only keys that were not written since can be compared, and the others are not known to be right", c.ms[i].Label, c.beyond(i, sets[0]))
 		}
 	}
+}
+
+// beyond says where the revisions of member i lie that shows none which some others show.
+func (c *comparison) beyond(i int, others []int) string {
+	names, compact, last := strings.Join(c.labels(others), ", "), int64(math.MaxInt64), int64(0)
+	for _, j := range others {
+		compact, last = min(compact, c.ms[j].DB.CompactRevision()), max(last, c.last[j])
+	}
+	if c.last[i] < compact {
+		return fmt.Sprintf("it ends with revision %d, and the lowest compact revision of %s is %d", c.last[i], names, compact)
+	}
+	return fmt.Sprintf("its compact revision is %d, and the highest revision of %s is %d", c.ms[i].DB.CompactRevision(), names, last)
 }
 
 // acquainted splits members by who shows the keyspace at a revision at which another one shows it, too, directly or by way of

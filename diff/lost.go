@@ -91,7 +91,7 @@ func (r *lossReader) losses() (all []loss) {
 		// Of several that lead to the same the shortest: what is before it left no trace.
 		for u := min(v, len(at)-1); u >= 0; u-- {
 			l := loss{r.steps[u].Index, r.steps[v].Index}
-			if r.traced(u, at[u]) && r.follows(v+1, at[u], l) && r.log.without(l) {
+			if r.traced(u, at[u]) && r.follows(v+1, at[u], l) && r.log.without(loss{r.untraced(u, at), l.last}) {
 				all, tail = append(all, l), tail || v == len(r.steps)-1
 				break
 			}
@@ -123,7 +123,17 @@ func (r *lossReader) start() (at []int64) {
 
 // traced tells whether a step would have left something.
 func (r *lossReader) traced(n int, at int64) bool {
-	return slices.Contains(r.log.entries(), r.steps[n].Index) || len(r.demand(n, at).want) > 0
+	d := r.demand(n, at)
+	return slices.Contains(r.log.entries(), r.steps[n].Index) || len(d.want) > 0 && d.judged != align.Denied
+}
+
+// untraced is the first entry behind the last one before a step that would have left something: a compaction among those in
+// between may be lost with the step.
+func (r *lossReader) untraced(n int, at []int64) uint64 {
+	for n > 0 && !r.traced(n-1, at[n-1]) {
+		n--
+	}
+	return r.steps[n].Index
 }
 
 // follows tells whether the steps from one on, at a revision, did what they should if some before had no effect.

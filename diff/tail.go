@@ -204,10 +204,10 @@ func (t *tableLog) alarmsWithout(l loss) bool {
 }
 
 func (t *tableLog) authWithout(l loss) bool {
-	if !t.whole || !slices.ContainsFunc(t.h.authWrites, func(w authz.Write) bool { return t.open(w.Index) }) {
+	s := t.auth.begin(t.whole)
+	if s == nil || !slices.ContainsFunc(t.h.authWrites, func(w authz.Write) bool { return t.open(w.Index) }) {
 		return true
 	}
-	s := authz.New()
 	for _, w := range t.h.authWrites {
 		if w.Index <= t.to && !l.holds(w.Index) {
 			s.Apply(w.Request)

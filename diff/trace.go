@@ -12,24 +12,6 @@ import (
 	"etcd-autopsy/inspect/raftlog"
 )
 
-// agreed is the last main revision up to which members i and j hold the same rows, above the revision that one of them is
-// compacted at: what a third one has compacted does not keep them from being compared.
-func (c *comparison) agreed(i, j int) int64 {
-	x, y := c.ms[i].DB.Rows, c.ms[j].DB.Rows
-	last := min(c.last[i], c.last[j])
-	compact := max(c.ms[i].DB.CompactRevision(), c.ms[j].DB.CompactRevision())
-	from, _ := slices.BinarySearch(c.differing, compact+1)
-	for _, main := range c.differing[from:] {
-		if main > last {
-			break
-		}
-		if !x.Unknown(main) && !y.Unknown(main) && !sameRows(x.Group(main), y.Group(main)) {
-			return main - 1
-		}
-	}
-	return last
-}
-
 // trace is what each entry did on a member. Steps up to shared are those of the member it was aligned after.
 type trace struct {
 	base   *trace // nil if it was aligned by itself
@@ -79,6 +61,9 @@ func (t *trace) first() uint64 {
 	}
 	return t.First
 }
+
+// maxWitnesses bounds how many other members are tried as the first one.
+const maxWitnesses = 3
 
 // align aligns every member. The first one is aligned by itself, the others from where their rows depart from its: what
 // members share must not be explained in two ways.
@@ -183,9 +168,6 @@ func orphans(traces []*trace) (n int) {
 	}
 	return n
 }
-
-// maxWitnesses bounds how many other members are tried as the first one.
-const maxWitnesses = 3
 
 // asGood tells whether a member may as well be the first to be aligned: another one than it is, but as far as that.
 func (c *comparison) asGood(i, first int, alone []*align.Alignment) bool {
@@ -321,9 +303,6 @@ func (c *comparison) disagree() bool {
 	return len(c.parts) > 0
 }
 
-// floor is where alignments begin: the state that compaction left, which is that of several members, in one history.
-type floor struct{ history, base int }
-
 // compactedAlike tells of each member which one is the first of those compacted at the same revision that hold the same
 // there. Members that had parted before may have made that revision with different entries.
 func (c *comparison) compactedAlike() []int {
@@ -353,6 +332,9 @@ func (c *comparison) sameAt(i, j int, revision int64) bool {
 	}
 	return true
 }
+
+// floor is where alignments begin: the state that compaction left, which is that of several members, in one history.
+type floor struct{ history, base int }
 
 // lower notes the first entry behind the revision at which member i's alignment begins, and tells whether it is earlier
 // than what was known. One member alone cannot tell whether an entry before its first revision had no effect, or one that
@@ -423,4 +405,22 @@ func (t *trace) startRevision() int64 {
 		return t.base.startRevision()
 	}
 	return t.Revision
+}
+
+// agreed is the last main revision up to which members i and j hold the same rows, above the revision that one of them is
+// compacted at: what a third one has compacted does not keep them from being compared.
+func (c *comparison) agreed(i, j int) int64 {
+	x, y := c.ms[i].DB.Rows, c.ms[j].DB.Rows
+	last := min(c.last[i], c.last[j])
+	compact := max(c.ms[i].DB.CompactRevision(), c.ms[j].DB.CompactRevision())
+	from, _ := slices.BinarySearch(c.differing, compact+1)
+	for _, main := range c.differing[from:] {
+		if main > last {
+			break
+		}
+		if !x.Unknown(main) && !y.Unknown(main) && !sameRows(x.Group(main), y.Group(main)) {
+			return main - 1
+		}
+	}
+	return last
 }

@@ -74,6 +74,9 @@ func diffPage(d *diff.Document, hints []string) *page {
 	default:
 		p.verdict = "INDETERMINATE"
 		p.title = "no difference in what could be read, but not everything could be read"
+		if whole(d) {
+			p.title = "no difference in what can be compared, but not everything can"
+		}
 		compared(p, d)
 		reexecutions(p, d)
 		knownBugs(p, d)
@@ -94,11 +97,16 @@ func diffPage(d *diff.Document, hints []string) *page {
 	if hidden || d.Verdict == diff.Diverged {
 		p.hint("etcd-autopsy diff MEMBER... -w json lists every key, lease and cause")
 	}
-	if len(d.Reasons)+len(d.Notes) > 0 {
+	if len(d.Reasons)+len(d.Notes) > 0 && !(whole(d) && len(d.Notes) == 0) {
 		p.hint("etcd-autopsy check MEMBER... says what the damage means and what to do")
 	}
 	p.hint("etcd-autopsy inspect MEMBER... shows the tables, logs and damage of each member")
 	return p
+}
+
+// whole tells whether all of every member could be read.
+func whole(d *diff.Document) bool {
+	return !slices.ContainsFunc(d.Members, func(m diff.Member) bool { return !m.Complete })
 }
 
 // diverged explains the first cause, and names the others.
@@ -416,7 +424,11 @@ func compared(p *page, d *diff.Document) {
 				s += ", " + name
 			}
 		}
-		if d.Verdict == diff.Indeterminate {
+		switch {
+		case d.Verdict != diff.Indeterminate:
+		case whole(d):
+			s = fmt.Sprintf("of %s, as far as they can be: %s", list(labels), s)
+		default:
 			s = fmt.Sprintf("what could be read of %s: %s", list(labels), s)
 		}
 		p.line("compared", "%s", s)

@@ -33,7 +33,7 @@ Exit status:
   0  consistent
   1  diverged
   2  could not run: wrong usage, or nothing that can be read
-  3  indeterminate (no difference found, but not everything could be read), or not comparable`,
+  3  indeterminate (no difference found, but not all could be read or compared), or not comparable`,
 		Example: `  etcd-autopsy diff node1/ node2/ node3/
   etcd-autopsy diff a=/copies/10.0.0.1.tar.gz b=/copies/10.0.0.2.tar.gz
   etcd-autopsy diff incident.tar.zst -w json > diff.json

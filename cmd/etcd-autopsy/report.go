@@ -50,7 +50,7 @@ Exit status:
   0  consistent
   1  diverged
   2  could not run: wrong usage, nothing that can be read, or DIR holds a report already
-  3  indeterminate (no difference found, but not everything could be read), or not comparable`,
+  3  indeterminate (no difference found, but not all could be read or compared), or not comparable`,
 		Example: `  etcd-autopsy report node1/ node2/ node3/ -o report
   etcd-autopsy report incident.tar.zst -o report --redact-keys`,
 		Args: needMembers,

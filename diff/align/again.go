@@ -5,6 +5,9 @@ import (
 	"slices"
 )
 
+// maxApart is how many entries without effect may lie between the two applications.
+const maxApart = 64
+
 // adopt gives revisions without an entry to a neighbour that writes just that: it was applied twice. The search finds
 // this by itself only for content that does not depend on the state.
 func (g *grid) adopt(steps []Step) {
@@ -178,7 +181,30 @@ func (g *grid) forbid(steps []Step) []Step {
 	if n := k + 1 + slices.IndexFunc(steps[k+1:], made); n > k && steps[n].Outcome == Applied && writes(steps[n].Index) {
 		return again(n, steps[n].Index)
 	}
+	if g.altered(steps, k) {
+		return steps
+	}
 	return g.rerun(steps, k)
+}
+
+// altered gives a revision that permissions or an alarm refuse to an entry beside it that had no effect, if that writes the same
+// keys: one row was changed afterwards, rather than one entry let pass and another one left out.
+func (g *grid) altered(steps []Step, k int) bool {
+	at := steps[k].Revision
+	for _, dir := range []int{-1, +1} {
+		for n := k + dir; n >= 0 && n < len(steps) && steps[n].Revision == 0; n += dir {
+			if steps[n].Outcome != Refused || steps[n].Doubtful {
+				continue
+			}
+			s, _, ok := g.in.Made(steps[n].Index, at)
+			if _, judged := g.in.demands(steps[n].Index, steps[n].Index, at-1); !ok || s.Outcome != Altered || judged != Allowed {
+				break
+			}
+			steps[k], steps[n] = Step{Index: steps[k].Index, Outcome: NoEffect}, s
+			return true
+		}
+	}
+	return false
 }
 
 // rerun gives a revision that permissions or an alarm refuse, and those behind it, to entries before that were applied again,
@@ -398,6 +424,3 @@ func (in *Input) demands(index, time uint64, at int64) ([]Change, Judgement) {
 func (in *Input) Demands(index uint64, at int64) ([]Change, Judgement) {
 	return in.demands(index, index, at)
 }
-
-// maxApart is how many entries without effect may lie between the two applications.
-const maxApart = 64

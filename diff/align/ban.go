@@ -4,6 +4,12 @@ import (
 	"slices"
 )
 
+// maxBans is how many entries from which on a user may have been refused are tried.
+const maxBans = 4
+
+// minBanned is how many refusals make a ban.
+const minBanned = 3
+
 // ban tries to read what is odd as all requests of one user having been refused from some entry on: that is one oddity,
 // however many entries it befell, where each refusal by itself costs more than a few revisions from nowhere.
 func (in *Input) ban(a *Alignment) *Alignment {
@@ -124,9 +130,3 @@ func (in *Input) bannedThroughout(a *Alignment) bool {
 	}
 	return n >= minBanned
 }
-
-// maxBans is how many entries from which on a user may have been refused are tried.
-const maxBans = 4
-
-// minBanned is how many refusals make a ban.
-const minBanned = 3

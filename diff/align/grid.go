@@ -191,6 +191,9 @@ func (g *grid) step(i, n int, out Outcome, detail string) Step {
 // pin is an entry and a group whose content occurs nowhere else.
 type pin struct{ i, g int }
 
+// unpinned is how many pairs next to the beginning of a log that is not whole are left to the search.
+const unpinned = 8
+
 // pins returns the longest chain of unique pairs that ascends on both sides.
 func (g *grid) pins() []pin {
 	count := make(map[signature]int, len(g.groupSigs))
@@ -215,9 +218,6 @@ func (g *grid) pins() []pin {
 	}
 	return all
 }
-
-// unpinned is how many pairs next to the beginning of a log that is not whole are left to the search.
-const unpinned = 8
 
 // room tells whether the entries behind one are enough to have made the groups behind another. Where the log does not go
 // back to the first revision, what it holds once may have been written by purged entries before.
@@ -262,6 +262,3 @@ func ascending(all []pin) []pin {
 	slices.Reverse(chain)
 	return chain
 }
-
-// maxRequests bounds how many of them are held.
-const maxRequests = 4 * maxApart

@@ -57,6 +57,9 @@ const (
 	probe               // not an edge yet: which entries a replay may have followed is worked out when it comes to that
 )
 
+// maxIdle bounds how far steps without effect are counted.
+const maxIdle = 3
+
 // move is an edge, walked backwards.
 type move struct {
 	to, from node
@@ -292,6 +295,9 @@ func (g *grid) repeats(at node, visit func(next node)) {
 	}
 }
 
+// maxMakers bounds how often it is worked out whether an entry makes a group.
+const maxMakers = 20_000
+
 // makes tells whether entry x would make group n. It is asked for the same ones from many nodes.
 func (g *grid) makes(x, n int) bool {
 	same, known := g.makers[node{x, n}]
@@ -311,6 +317,9 @@ func (g *grid) makes(x, n int) bool {
 	return same
 }
 
+// maxRequests bounds how many decoded requests are held.
+const maxRequests = 4 * maxApart
+
 // loose decodes an entry that may have made one of many groups next to each other.
 func (g *grid) loose(x int) *raftlog.Request {
 	r := g.requests[x]
@@ -323,9 +332,6 @@ func (g *grid) loose(x int) *raftlog.Request {
 	}
 	return r
 }
-
-// maxMakers bounds how often that is worked out.
-const maxMakers = 20_000
 
 // markRepeats sets Again on every step whose entry was applied before; those up to high were.
 func markRepeats(steps []Step, high uint64) {
@@ -348,9 +354,6 @@ type queue struct {
 	buckets [][maxIdle + 1][]move
 	low     int
 }
-
-// maxIdle bounds how far that is counted.
-const maxIdle = 3
 
 func (q *queue) push(cost int, m move) {
 	for len(q.buckets) <= cost {

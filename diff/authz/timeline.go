@@ -45,6 +45,9 @@ func (t *Timeline) At(index uint64) *State {
 	return t.states[i]
 }
 
+// Begin is what was before all writes.
+func (t *Timeline) Begin() *State { return t.states[0].Clone() }
+
 // SameOdd tells whether the same was left out, or applied again, in another timeline.
 func (t *Timeline) SameOdd(o *Timeline) bool {
 	return t.Odd == o.Odd && t.Again == o.Again && t.Last == o.Last
@@ -170,7 +173,7 @@ func (s *State) replays(writes []Write, tables *schema.Tables) []*Timeline {
 }
 
 // maxLate bounds how many entries may have been applied again with a write: the fewer the likelier.
-const maxLate = 16
+const maxLate = 64
 
 // Late are the timelines in which a row of writes was applied again just before an entry behind the last of them, and before
 // any further write.

@@ -231,4 +231,12 @@ var regressions = []struct {
 	{96762, "half a transaction where one member alone shows it: called consistent"},
 	{97092, "a member that shows nothing which others show: called consistent"},
 	{8004, "auth taken to be off before a second AuthEnable"},
+	{301877, "a changed lease told as an entry that permissions refuse and one that was left out"},
+	{303528, "rows that compaction left told as a second cause, of members alone of which the first one knows nothing"},
+	{302451, "a lost tail told as two causes, because the log did not begin with the cluster"},
+	{300716, "an auth entry at the beginning of a replay told as a cause of its own"},
+	{301322, "a row of auth entries applied again late passed over, because it was long"},
+	{301841, "a lost tail told as a rule, because a compaction was lost with it"},
+	{300427, "a replay of several entries told as one that may have begun with an earlier one, which would have been applied again, too"},
+	{9473, "of two puts that write the same the first taken to be refused, so that the replay which raised the auth revision came too early"},
 }

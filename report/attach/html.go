@@ -258,7 +258,7 @@ func (v *view) answers() {
 		v.answer("What now", "known bugs show in the files, though the members agree: see below what to do")
 	case p == nil && d.Verdict == diff.Consistent:
 		v.answer("What now", "nothing has to be done")
-	case p == nil && d.Verdict == diff.Indeterminate:
+	case p == nil && d.Verdict == diff.Indeterminate && slices.ContainsFunc(d.Members, func(m diff.Member) bool { return !m.Complete }):
 		v.answer("What now", "see below what the damage means, and copy the damaged members again if they still exist")
 	case p == nil:
 	case p.Best == "":
