@@ -47,7 +47,7 @@ func (c *comparison) findCauses() {
 	c.logCauses()
 	byIndex := make([]map[uint64][]*align.Step, len(c.ms))
 	var extras []*cause
-	first := uint64(0)
+	var first, again uint64 // entry of which it is known what it did, and one that was applied again
 	for i, t := range c.traces {
 		byIndex[i] = map[uint64][]*align.Step{}
 		var prev, begin uint64 // the entry before, and the first one that made a revision
@@ -58,6 +58,9 @@ func (c *comparison) findCauses() {
 				prev = s.Index
 				if begin == 0 && s.Revision > 0 {
 					begin = s.Index
+				}
+				if s.Again && (again == 0 || s.Index < again) {
+					again = s.Index
 				}
 				if s.Again && s.Index == begin && s.Revision > 0 && run < len(extras) && t.first() > 1 {
 					extras = append(extras[:run], c.begunBefore(extras[run], t.first()))
@@ -84,11 +87,15 @@ func (c *comparison) findCauses() {
 	}
 	var all []*cause
 	alone := make([]map[uint64]bystanders, len(c.ms))
+	if again > 0 {
+		first = min(first, again)
+	}
 	for _, index := range c.indexes(first) {
 		es := make([]effects, len(c.ms))
 		var reached []int
 		for i := range c.ms {
 			es[i] = c.effectsOf(i, index, byIndex[i][index])
+			es[i].known = es[i].known || c.onlyOnce(i, index, byIndex)
 			if es[i].known && c.vouched(i) {
 				reached = append(reached, i)
 			}
@@ -231,6 +238,15 @@ func (c *comparison) aloneCauses(i int, at map[uint64]bystanders) []*cause {
 		all = append(all, k)
 	}
 	return all
+}
+
+// onlyOnce tells whether member i, of which it is not known what an entry did that came before what its rows tell, is known not to
+// have applied it again where another member did.
+func (c *comparison) onlyOnce(i int, index uint64, byIndex []map[uint64][]*align.Step) bool {
+	return index < c.traces[i].first() && slices.ContainsFunc(byIndex, func(of map[uint64][]*align.Step) bool {
+		steps := of[index]
+		return len(steps) > 0 && steps[0].Again && steps[0].Revision > c.ms[i].DB.CompactRevision()
+	})
 }
 
 func (c *comparison) effectsOf(i int, index uint64, steps []*align.Step) effects {
@@ -537,8 +553,14 @@ func (c *comparison) extra(i int, s *align.Step, prev uint64, opens bool) *cause
 		what: "a revision that no entry of the log made",
 	}
 	if opens {
+		var rest []int
+		for j := range c.ms {
+			if j != i {
+				rest = append(rest, j)
+			}
+		}
 		k.layer, k.what = LayerApply, unexplained
-		k.between = &RevisionInterval{First: c.firstAlike(s.Revision), Last: s.Revision}
+		k.between = &RevisionInterval{First: c.firstAlike(s.Revision, [][]int{{i}, rest}), Last: s.Revision}
 		k.interval = c.before(*k.between)
 	}
 	return k

@@ -9,6 +9,7 @@ import (
 	"etcd-autopsy/diff/authz"
 	"etcd-autopsy/inspect"
 	"etcd-autopsy/inspect/finding"
+	"etcd-autopsy/inspect/mvcc"
 )
 
 // lag lists what members have not applied yet.
@@ -401,7 +402,7 @@ func (c *comparison) rowCauses() {
 			continue
 		}
 		k := &cause{layer: LayerApply, revision: p.revision, groups: slices.Clone(p.groups), what: unexplained}
-		k.between = &RevisionInterval{First: c.firstAlike(p.revision), Last: p.revision}
+		k.between = &RevisionInterval{First: c.firstAlike(p.revision, p.groups), Last: p.revision}
 		k.interval = c.before(*k.between)
 		sortGroups(k.groups)
 		for _, g := range k.groups {
@@ -471,19 +472,56 @@ func (k *cause) forked() uint64 {
 }
 
 // firstAlike goes back from a revision over those that hold the same on some member: a write that is missing among
-// several of the same content shows at the last of them only. Where compaction has removed how far back they went, it may
-// have been any.
-func (c *comparison) firstAlike(revision int64) int64 {
+// several of the same content shows at the last of them only. Where compaction has removed how far back they went, or what
+// the groups that parted held before, it may have been any.
+func (c *comparison) firstAlike(revision int64, groups [][]int) int64 {
 	for revision > 1 && slices.ContainsFunc(c.ms, func(m *inspect.Member) bool {
 		a, b := m.DB.Rows.Group(revision-1), m.DB.Rows.Group(revision)
-		return len(a) > 0 && slices.EqualFunc(a, b, sameWrite)
+		return len(a) > 0 && repeats(a, b)
 	}) {
 		revision--
 	}
 	if revision <= c.compact {
 		return 1
 	}
-	return revision
+	return min(c.lastShared(revision, groups)+1, revision)
+}
+
+// repeats tells whether one revision may have been made by the same request as the one before: it writes the same, except for
+// what had been deleted by then.
+func repeats(before, after []mvcc.Row) bool {
+	kept := slices.DeleteFunc(slices.Clone(before), func(r mvcc.Row) bool {
+		return r.Tombstone && !slices.ContainsFunc(after, func(o mvcc.Row) bool { return sameWrite(r, o) })
+	})
+	return slices.EqualFunc(kept, after, sameWrite)
+}
+
+// maxShared bounds how many rows are gone back over for one that several members hold.
+const maxShared = 1000
+
+// lastShared is the last revision before one of which two of some groups of members hold the same row. A tombstone does not count:
+// it does not say what was deleted, so that those of two entries look the same.
+func (c *comparison) lastShared(revision int64, groups [][]int) (last int64) {
+	for n, g := range groups {
+		for _, i := range g {
+			for _, j := range slices.Concat(groups[n+1:]...) {
+				last = max(last, c.sharedBefore(i, j, revision))
+			}
+		}
+	}
+	return last
+}
+
+func (c *comparison) sharedBefore(i, j int, revision int64) int64 {
+	t, o := c.ms[i].DB.Rows, c.ms[j].DB.Rows
+	high := t.Lower(revision)
+	for n := high - 1; n >= max(high-maxShared, 0); n-- {
+		r := t.Row(n)
+		if !r.Tombstone && slices.ContainsFunc(o.Group(r.Rev.Main), func(x mvcc.Row) bool { return x.Rev == r.Rev && sameRow(&x, &r) }) {
+			return r.Rev.Main
+		}
+	}
+	return 0
 }
 
 // before bounds the entry that made one of some revisions, none of which a log that is left reaches: an entry makes one

@@ -103,7 +103,7 @@ func (c *comparison) describe(k *cause, es []effects) []Effect {
 				e.Revision = s.Revision // the last one, if it was applied again
 			}
 		}
-		if s := es[i].odd(); s != nil {
+		if s := es[i].odd(); s != nil && slices.Contains(k.odd, i) {
 			e.Note = note(s, es[i].steps)
 		}
 		if e.Revision == 0 && k.revision > 0 {

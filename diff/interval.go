@@ -51,13 +51,38 @@ func (c *comparison) spread(k *cause) {
 	switch {
 	case begun:
 		// What was written before the log begins is the same, too: as well may one of its entries be meant.
-		k.between = &RevisionInterval{First: c.firstAlike(k.revision), Last: k.revision}
+		k.between = &RevisionInterval{First: c.firstAlike(k.revision, k.groups), Last: k.revision}
 		k.interval, k.entries = &Interval{First: min(uint64(max(k.between.First-1, 1)), first), Last: last}, nil
 	case first != last:
 		k.interval, k.entries = &Interval{First: first, Last: last}, nil
+	case first != k.index && k.again && first < k.index:
+		c.beginBefore(k, first)
 	case first != k.index:
 		k.index, k.entries = first, nil
 	}
+}
+
+// beginBefore makes a replay begin with an earlier entry: what those from it on made then is what others hold there, too, so that
+// the rows parted later.
+func (c *comparison) beginBefore(k *cause, first uint64) {
+	es := make([]effects, len(c.ms))
+	made := int64(0)
+	c.traces[k.odd[0]].steps(func(s *align.Step) {
+		if first <= s.Index && s.Index < k.index && s.Revision > 0 && !s.Again {
+			made++
+		}
+	})
+	k.index, k.entries, k.revision = first, nil, k.revision-made
+	for _, g := range k.groups {
+		for _, i := range g {
+			es[i].steps = c.stepsAt(i, first)
+			if slices.Contains(k.odd, i) {
+				es[i].steps = append(es[i].steps, &align.Step{Index: first, Revision: k.revision, Again: true})
+			}
+			c.load(i, &es[i])
+		}
+	}
+	k.effects = c.describe(k, es)
 }
 
 // alarmedBefore tells whether all entries of a cause are refused by an alarm that was on before the log begins: then those are

@@ -71,13 +71,7 @@ func (c *comparison) newLossReader(i int, index uint64, refusals bool) *lossRead
 	for j, t := range c.traces {
 		t.steps(func(s *align.Step) { r.made[s.Index] = r.made[s.Index] || j != i && s.Revision > 0 })
 	}
-	r.log = &tableLog{
-		h: c.views[i], tables: c.ms[i].DB.Tables, auth: c.auths[i], whole: c.whole(i), from: r.steps[0].Index, to: c.ms[i].DB.Tables.ConsistentIndex,
-		compact: c.ms[i].DB.CompactRevision(), revision: c.last[i],
-		attached: func(lease int64, index uint64) []string {
-			return c.inputs[i].Index.Attached(lease, c.revisionAt(i, index-1))
-		},
-	}
+	r.log = c.tableLog(i, r.steps[0].Index)
 	return r
 }
 

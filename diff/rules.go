@@ -317,7 +317,7 @@ func (c *comparison) holds(i int, k *cause, entries []uint64, o *origin) bool {
 		return false
 	}
 	q := c.request(i, entries[0])
-	ok := q != nil && (o.lease != 0 || r.hits(q))
+	ok := q != nil && (o.lease != 0 && !c.attachedBefore(i, o) || o.lease == 0 && r.hits(q))
 	c.traces[i].steps(func(s *align.Step) {
 		rev = max(rev, s.Revision)
 		if !ok || s.Index <= o.index || s.Index >= o.end || slices.Contains(entries, s.Index) {
@@ -333,6 +333,31 @@ func (c *comparison) holds(i int, k *cause, entries []uint64, o *origin) bool {
 		}
 	})
 	return ok
+}
+
+// attachedBefore tells whether an entry attached a key to the lease of an origin on member i, of which compaction has left nothing:
+// one that nothing else refuses, if another member holds the same rows behind it.
+func (c *comparison) attachedBefore(i int, o *origin) bool {
+	first, start := c.traces[i].first(), c.traces[i].startRevision()
+	if !slices.ContainsFunc(c.traces, func(t *trace) bool { return t != c.traces[i] && t.first() == first && t.startRevision() == start }) {
+		return false
+	}
+	l := c.lived(i)
+	for n := range c.views[i].entries {
+		e := &c.views[i].entries[n]
+		if e.Index <= o.index || e.Index >= min(o.end, first) {
+			continue
+		}
+		r := e.Request()
+		if p := r.Internal.GetPut(); p == nil || p.Lease != o.lease || p.IgnoreValue {
+			continue
+		}
+		want := []align.Change{{Key: string(r.Internal.Put.Key), Lease: o.lease}}
+		if l.judge(&l, e.Index, r, want, func(int64) []string { return nil }) == align.Allowed {
+			return true
+		}
+	}
+	return false
 }
 
 // mayBeRefused tells whether something else than an alarm may refuse an entry on member i, at a revision.

@@ -43,7 +43,7 @@ func (c *comparison) tail(k *cause, begins []uint64) {
 	first, last := begins[0], begins[len(begins)-1]
 	for _, x := range c.causes {
 		switch {
-		case x == k || x.of != nil || x.layer == LayerLog || x.layer == LayerStorage:
+		case x == k || x.of != nil || x.layer == LayerLog || x.layer == LayerStorage || x.layer == LayerAuth && !c.authAsAsked(k):
 		case (x.index >= first || x.layer != LayerApply) && slices.EqualFunc(x.groups, k.groups, slices.Equal[[]int]):
 			x.of = k // that alone leads to the tables, too
 		}
@@ -78,6 +78,20 @@ func (c *comparison) tail(k *cause, begins []uint64) {
 	}
 }
 
+// authAsAsked tells whether the auth tables of the members that are not odd are what their logs ask for, as far as that is known.
+func (c *comparison) authAsAsked(k *cause) bool {
+	return !slices.ContainsFunc(slices.Concat(k.groups...), func(i int) bool {
+		s := c.auths[i].begin(c.whole(i))
+		if slices.Contains(k.odd, i) || s == nil {
+			return false
+		}
+		for _, w := range c.appliedAuth(i) {
+			s.Apply(w.Request)
+		}
+		return !s.Equal(c.ms[i].DB.Tables)
+	})
+}
+
 // tableOf is the layer of the table that an entry changes, empty if it changes none.
 func (c *comparison) tableOf(i int, index uint64) Layer {
 	switch r := c.request(i, index); {
@@ -103,6 +117,17 @@ type tableLog struct {
 	compact, revision int64
 	// attached lists the keys of a lease before an entry.
 	attached func(lease int64, index uint64) []string
+}
+
+// tableLog is that of member i from an entry on.
+func (c *comparison) tableLog(i int, from uint64) *tableLog {
+	return &tableLog{
+		h: c.views[i], tables: c.ms[i].DB.Tables, auth: c.auths[i], whole: c.whole(i), from: from, to: c.ms[i].DB.Tables.ConsistentIndex,
+		compact: c.ms[i].DB.CompactRevision(), revision: c.last[i],
+		attached: func(lease int64, index uint64) []string {
+			return c.inputs[i].Index.Attached(lease, c.revisionAt(i, index-1))
+		},
+	}
 }
 
 // entries are those that change a table and were to be applied, in order.

@@ -144,11 +144,18 @@ func (g *grid) match(i, n int) (int, Outcome, string) {
 		}
 		return c + costPermit, out, detail
 	case Doubtful:
-		if g.in.From != nil && g.in.Doubted[g.entries[i].Index] {
+		if doubted, passed := g.elsewhere(i); g.in.From != nil && doubted && !passed {
 			c += costLetPass
 		}
 	}
 	return c, out, detail
+}
+
+// elsewhere tells whether entry i had no effect on another member, although it is not known that it is refused, and whether it had
+// one on another.
+func (g *grid) elsewhere(i int) (doubted, passed bool) {
+	index := g.entries[i].Index
+	return g.in.Doubted[index], g.in.Passed != nil && g.in.Passed(index)
 }
 
 // judgeOf asks whether entry i is refused which made group n with an outcome: of a transaction that took the other branch,

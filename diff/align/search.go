@@ -259,11 +259,12 @@ func (g *grid) expand(at node, lowG int, visit func(cost int, next node, k kind)
 	cost := 0
 	if len(g.predict(i-1, n)) > 0 {
 		cost = [...]int{Allowed: costRefused, Doubtful: costDoubted, Denied: 0}[g.judge(i-1, n)]
-		if index := g.entries[i-1].Index; cost == costDoubted {
-			switch {
-			case g.in.Doubted[index]:
+		if cost == costDoubted {
+			switch doubted, passed := g.elsewhere(i - 1); {
+			case doubted && passed: // which tells nothing
+			case doubted:
 				cost = costDoubtedToo
-			case g.in.Passed != nil && g.in.Passed(index):
+			case passed:
 				cost += costLetPass
 			}
 		}

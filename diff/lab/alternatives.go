@@ -54,7 +54,7 @@ func (m *maker) alternatives(p *Parting, base *history) error {
 			}
 		}
 		wrote := func(e Effect) bool { return e.Index == c && e.After > e.Before }
-		if f.Kind == LostTail && c < p.Index && (c >= f.Index || !slices.ContainsFunc(base.effects, wrote)) {
+		if g.Kind == LostTail && c < p.Index && (c >= f.Index || !slices.ContainsFunc(base.effects, wrote)) {
 			c = p.Index // what was lost before left no trace
 		}
 		p.Lo, p.Hi = min(p.Lo, c), max(p.Hi, c)
@@ -72,7 +72,16 @@ func (m *maker) alternatives(p *Parting, base *history) error {
 			return err
 		}
 		p.widest, p.Lo = p.Lo, p.Index // entries in a row are the simpler reading
-		return m.lost(p, f, base, try)
+		if err := m.lost(p, f, base, try); err != nil {
+			return err
+		}
+		// One that is all that was lost may have been refused because of another one.
+		g := f.at(p.Index)
+		g.Kind, g.Count = Skip, 0
+		if same, err := try(g); err != nil || !same {
+			return err
+		}
+		return m.leading(g, base, try)
 	case Replay:
 		m.flippedInstead(p, base)
 		if err := m.windows(f, base, try); err != nil {

@@ -239,4 +239,13 @@ var regressions = []struct {
 	{301841, "a lost tail told as a rule, because a compaction was lost with it"},
 	{300427, "a replay of several entries told as one that may have begun with an earlier one, which would have been applied again, too"},
 	{9473, "of two puts that write the same the first taken to be refused, so that the replay which raised the auth revision came too early"},
+	{6292, "a raised auth revision taken for what a lost tail on the others led to"},
+	{312630, "members whose rows part right behind a compaction said to have parted there, though all that was left before was a tombstone"},
+	{312802, "the beginning of a replay passed over, because it lies before the first entry that the others' rows tell of"},
+	{311336, "a transaction that writes less the second time not taken to stand in for the first"},
+	{312925, "a lease said to have been left out, though a key had been attached to it before"},
+	{310960, "the oracle did not ask what else may have refused all that a lost tail lost"},
+	{313862, "a replay told by the revision of its second entry"},
+	{1899, "three faults at one entry: that one member left it out made what another stored otherwise a revision without an entry"},
+	{685, "the same of a transaction, with another branch"},
 }
