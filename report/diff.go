@@ -100,6 +100,9 @@ func diffPage(d *diff.Document, hints []string) *page {
 	if len(d.Reasons)+len(d.Notes) > 0 && !(whole(d) && len(d.Notes) == 0) {
 		p.hint("etcd-autopsy check MEMBER... says what the damage means and what to do")
 	}
+	if d.Verdict == diff.Indeterminate && whole(d) && len(d.Members) > 1 && len(d.Reexecutions) == 0 {
+		p.hint("etcd-autopsy diff MEMBER... --replay runs the log of each member again, which may tell more")
+	}
 	p.hint("etcd-autopsy inspect MEMBER... shows the tables, logs and damage of each member")
 	return p
 }
@@ -427,7 +430,7 @@ func compared(p *page, d *diff.Document) {
 		switch {
 		case d.Verdict != diff.Indeterminate:
 		case whole(d):
-			s = fmt.Sprintf("of %s, as far as they can be: %s", list(labels), s)
+			s = fmt.Sprintf("of %s, as far as possible: %s", list(labels), s)
 		default:
 			s = fmt.Sprintf("what could be read of %s: %s", list(labels), s)
 		}
