@@ -366,15 +366,7 @@ func (c *comparison) authMissing(k *cause, inRow bool) bool {
 		if slices.ContainsFunc(g, func(i int) bool { return c.auths[i].timeline != nil && c.auths[i].timeline.Odd == 0 }) {
 			continue // its tables are what the whole log leads to
 		}
-		lacks, has := c.ms[c.spokesman(g)].DB.Tables, c.ms[c.spokesman(k.groups[1-n])].DB.Tables
-		var applied []authz.Write
-		for _, w := range c.views[g[0]].authWrites {
-			if w.Index <= min(lacks.ConsistentIndex, has.ConsistentIndex) {
-				applied = append(applied, w)
-			}
-		}
-		before, _ := authz.Base(applied, c.views[g[0]].checkedUpTo(min(lacks.ConsistentIndex, has.ConsistentIndex)), has)
-		one, from := authz.Missing(before, applied, lacks, has)
+		one, from := c.lacking(g, k.groups[1-n])
 		what := "the entry"
 		switch {
 		case from > 0:
@@ -396,6 +388,24 @@ func (c *comparison) authMissing(k *cause, inRow bool) bool {
 		return true
 	}
 	return false
+}
+
+// authFollowed tells whether it is known how some members came to their auth tables, or whether those are of before 3.5.
+func (c *comparison) authFollowed(g []int) bool {
+	return slices.ContainsFunc(g, func(i int) bool { return c.auths[i].timeline != nil || !c.ms[i].DB.Tables.HasTerm })
+}
+
+// lacking lists the auth entries of which one, or all from one on, may have had no effect on a group, as the tables of another show.
+func (c *comparison) lacking(g, other []int) (one []uint64, from uint64) {
+	lacks, has := c.ms[c.spokesman(g)].DB.Tables, c.ms[c.spokesman(other)].DB.Tables
+	var applied []authz.Write
+	for _, w := range c.views[g[0]].authWrites {
+		if w.Index <= min(lacks.ConsistentIndex, has.ConsistentIndex) {
+			applied = append(applied, w)
+		}
+	}
+	before, _ := authz.Base(applied, c.views[g[0]].checkedUpTo(min(lacks.ConsistentIndex, has.ConsistentIndex)), has)
+	return authz.Missing(before, applied, lacks, has)
 }
 
 // isAuthWrite tells whether a request changes the auth tables.
@@ -447,9 +457,17 @@ func (c *comparison) authReplay(k *cause) bool {
 	k.index, k.again, k.outcome = first, true, align.Applied
 	k.odd = high
 	k.what = "auth entries were applied again after a restart, which raised the auth revision once more each"
-	if last > first {
+	if one, _ := c.lacking(low, high); len(one) > 0 && extra == 1 && !c.authFollowed(low) && !c.authFollowed(high) {
+		// From 3.5 on the index is saved with every entry, so that a restart is not the likelier reason.
+		first, last = min(first, one[0]), max(last, one[len(one)-1])
+		k.index, k.again, k.outcome, k.odd = first, false, align.Refused, low
+		k.what = fmt.Sprintf("the auth tables differ in the auth revision: an entry had no effect on %s, or was applied more than once on %s",
+			strings.Join(c.labels(low), ", "), strings.Join(c.labels(high), ", "))
+	}
+	switch {
+	case last > first:
 		k.interval = &Interval{First: first, Last: last}
-	} else {
+	case k.again:
 		k.entries = c.countedAgain(high[0], first, extra)
 	}
 	return true

@@ -44,6 +44,7 @@ func (c *comparison) conclude() {
 	c.followGrants()
 	c.followRevokes()
 	c.followRules()
+	c.followRefusals()
 	c.followAlarms()
 	c.followReplays()
 	c.followRuns()
@@ -215,6 +216,27 @@ func (c *comparison) followRules() {
 			}
 			if q := c.request(r.odd[0], k.index); q != nil && r.rule.hits(q) {
 				k.of = r
+				break
+			}
+		}
+	}
+}
+
+// followRefusals makes consequences of requests that members judged by other permissions, or by another auth revision, because
+// a rule had refused them a change of auth before.
+func (c *comparison) followRefusals() {
+	for _, x := range c.causes {
+		if x.of != nil || x.layer != LayerApply || x.again || x.index == 0 || x.outcome != align.Permitted && (x.rule == nil || !x.rule.byAuthRevision) {
+			continue
+		}
+		for _, r := range c.causes {
+			if r.rule == nil || r.outcome != align.Refused || r.layer != LayerApply || r.index >= x.index || !slices.Equal(r.odd, x.odd) {
+				continue
+			}
+			if slices.ContainsFunc(c.views[x.odd[0]].authWrites, func(w authz.Write) bool {
+				return r.index < w.Index && w.Index < x.index && r.rule.hits(w.Request)
+			}) && r.root() != x {
+				x.of = r.root()
 				break
 			}
 		}

@@ -315,8 +315,8 @@ func (a *auth) delay(run func() *align.Alignment) {
 // one entry without effect, or applied again.
 const maxDetour = 25
 
-// detour takes the timeline in which one write was left out if that explains all that is odd about the rows, and that is
-// more than one thing. If it is one, both may be, and such timelines are kept.
+// detour takes the timeline in which one write was left out that explains most of what is odd about the rows, if that is more
+// than one thing. If it is one, and all, both may be, and such timelines are kept.
 func (a *auth) detour(cost func() int) {
 	if len(a.detours) == 0 {
 		return
@@ -327,14 +327,23 @@ func (a *auth) detour(cost func() int) {
 	if without == 0 {
 		return
 	}
+	least := without
+	var best []*authz.Timeline
 	for _, t := range all {
-		if a.timeline = t; cost() == 0 {
-			a.detours = append(a.detours, t)
+		a.timeline = t
+		switch n := cost(); {
+		case n < least:
+			least, best = n, []*authz.Timeline{t}
+		case n == least && n < without:
+			best = append(best, t)
 		}
 	}
 	a.timeline = straight
-	if len(a.detours) > 0 && without > maxDetour {
-		a.timeline, a.others, a.detours = a.detours[0], a.detours[1:], nil
+	switch {
+	case without-least > maxDetour:
+		a.timeline, a.others = best[0], best[1:]
+	case least == 0:
+		a.detours = best
 	}
 }
 

@@ -3,6 +3,7 @@ package diff
 import (
 	"cmp"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 
@@ -43,7 +44,7 @@ func (c *comparison) tail(k *cause, begins []uint64) {
 	first, last := begins[0], begins[len(begins)-1]
 	for _, x := range c.causes {
 		switch {
-		case x == k || x.of != nil || x.layer == LayerLog || x.layer == LayerStorage || x.layer == LayerAuth && !c.authAsAsked(k):
+		case x == k || x.of != nil || x.layer == LayerLog || x.layer == LayerStorage || x.layer == LayerAuth && !c.authAsAsked(k, begins):
 		case (x.index >= first || x.layer != LayerApply) && slices.EqualFunc(x.groups, k.groups, slices.Equal[[]int]):
 			x.of = k // that alone leads to the tables, too
 		}
@@ -78,18 +79,29 @@ func (c *comparison) tail(k *cause, begins []uint64) {
 	}
 }
 
-// authAsAsked tells whether the auth tables of the members that are not odd are what their logs ask for, as far as that is known.
-func (c *comparison) authAsAsked(k *cause) bool {
+// authAsAsked tells whether the auth tables of all members that a tail tells apart are what their logs ask for, on those that are odd
+// but for what was lost from one of some entries on, as far as that is known.
+func (c *comparison) authAsAsked(k *cause, begins []uint64) bool {
 	return !slices.ContainsFunc(slices.Concat(k.groups...), func(i int) bool {
-		s := c.auths[i].begin(c.whole(i))
-		if slices.Contains(k.odd, i) || s == nil {
-			return false
+		if !slices.Contains(k.odd, i) {
+			return !c.authAsked(i, math.MaxUint64)
 		}
-		for _, w := range c.appliedAuth(i) {
+		return !slices.ContainsFunc(begins, func(from uint64) bool { return c.authAsked(i, from) })
+	})
+}
+
+// authAsked tells whether member i's auth tables may be what its log asks for before an entry.
+func (c *comparison) authAsked(i int, before uint64) bool {
+	s := c.auths[i].begin(c.whole(i))
+	if s == nil {
+		return true
+	}
+	for _, w := range c.appliedAuth(i) {
+		if w.Index < before {
 			s.Apply(w.Request)
 		}
-		return !s.Equal(c.ms[i].DB.Tables)
-	})
+	}
+	return s.Equal(c.ms[i].DB.Tables)
 }
 
 // tableOf is the layer of the table that an entry changes, empty if it changes none.

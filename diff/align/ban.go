@@ -17,7 +17,7 @@ func (in *Input) ban(a *Alignment) *Alignment {
 		a.Cost = min(a.Cost, costBan+costBanned*n)
 		return a
 	}
-	best := a
+	best := in.cutShort(a)
 	for _, user := range in.refusedUsers(a) {
 		again := *in
 		again.banned = user
@@ -48,6 +48,66 @@ func (a *Alignment) lostTail() (n int) {
 		}
 	}
 	return n
+}
+
+// maxCuts is how many entries are tried as the last one that had an effect, maxOrphans how many revisions without an entry there
+// may be behind the first refusal.
+const (
+	maxCuts    = 8
+	maxOrphans = 2
+)
+
+// cutShort tries to read refusals with something else behind them, which looks like more than one oddity, as all entries having
+// been lost behind one of the first of these: what seems to be another's revision may be its own.
+func (in *Input) cutShort(a *Alignment) *Alignment {
+	k := slices.IndexFunc(a.Steps, func(s Step) bool { return s.Outcome == Refused })
+	if k < 0 || a.Cost <= costBan || a.Through != in.ConsistentIndex {
+		return a
+	}
+	orphans := 0
+	for _, s := range a.Steps[k:] {
+		switch {
+		case s.Outcome == Extra:
+			orphans++
+		case s.Revision > 0:
+			return a
+		}
+	}
+	if orphans == 0 || orphans > maxOrphans {
+		return a
+	}
+	best := a
+	for _, s := range a.Steps[k:min(k+maxCuts, len(a.Steps))] {
+		again := *in
+		if again.ConsistentIndex = s.Index; s.Index == 0 {
+			break
+		}
+		b := align(again)
+		if b.Through != s.Index {
+			continue
+		}
+		tail, n := again.lostBehind(s.Index, in.ConsistentIndex)
+		if b.Cost += costBan + costBanned*n; n >= minBanned && b.Cost < best.Cost {
+			b.Steps, b.Through, b.Index = append(b.Steps, tail...), in.ConsistentIndex, in.Index
+			best = b
+		}
+	}
+	return best
+}
+
+// lostBehind are the steps of entries behind one that had no effect on the last state, and how many of them should have had one.
+func (in *Input) lostBehind(index, upTo uint64) (steps []Step, n int) {
+	at := in.Table.Last()
+	i, _ := in.Log.find(index + 1)
+	for ; i < len(in.Log.entries) && in.Log.entries[i].Index <= upTo; i++ {
+		s := Step{Index: in.Log.entries[i].Index, Outcome: NoEffect}
+		if want, judged := in.demands(s.Index, s.Index, at); len(want) > 0 && judged != Denied {
+			s.Outcome, s.Predicted, s.Doubtful = Refused, want, judged == Doubtful
+			n++
+		}
+		steps = append(steps, s)
+	}
+	return steps, n
 }
 
 // firstRefused are the first of the banned user's entries in a row that were refused, the last ones of these if many are.

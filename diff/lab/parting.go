@@ -56,6 +56,8 @@ func (m *maker) comesTo(i int, change func([]*Fault) []*Fault) (*history, error)
 func (m *maker) parting(f *Fault) (*Parting, error) {
 	p := &Parting{Fault: f, Index: f.Index, Others: map[uint64]bool{}}
 	switch {
+	case f.Kind == Fork && m.c.Members[f.Members[0]].log[f.Index-1].same(&m.w.log[f.Index-1]):
+		return nil, nil // the last entry, and the same on both sides
 	case f.Kind == Fork || f.Kind == Tamper:
 		m.logParting(p)
 		return p, nil

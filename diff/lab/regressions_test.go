@@ -248,4 +248,10 @@ var regressions = []struct {
 	{313862, "a replay told by the revision of its second entry"},
 	{1899, "three faults at one entry: that one member left it out made what another stored otherwise a revision without an entry"},
 	{685, "the same of a transaction, with another branch"},
+	{322969, "an auth entry that had no effect on one member told as some applied again on the others"},
+	{333403, "the oracle took a last entry that is the same on both sides for a fork"},
+	{331697, "a lost tail told as other entries and a revision without one, because deletes among it would have had no effect"},
+	{334304, "a raised auth revision taken for a part of a lost tail on the same member"},
+	{320717, "requests let pass, because a change of auth was refused before, told as a cause of its own"},
+	{333534, "requests refused by an auth revision that a ban left behind told as a cause of their own"},
 }
