@@ -317,7 +317,7 @@ func (c *comparison) holds(i int, k *cause, entries []uint64, o *origin) bool {
 		return false
 	}
 	q := c.request(i, entries[0])
-	ok := q != nil && (o.lease != 0 && !c.attachedBefore(i, o) || o.lease == 0 && r.hits(q))
+	ok := q != nil && (o.lease != 0 && !c.attachedBefore(i, k, o) || o.lease == 0 && r.hits(q))
 	c.traces[i].steps(func(s *align.Step) {
 		rev = max(rev, s.Revision)
 		if !ok || s.Index <= o.index || s.Index >= o.end || slices.Contains(entries, s.Index) {
@@ -336,10 +336,15 @@ func (c *comparison) holds(i int, k *cause, entries []uint64, o *origin) bool {
 }
 
 // attachedBefore tells whether an entry attached a key to the lease of an origin on member i, of which compaction has left nothing:
-// one that nothing else refuses, if another member holds the same rows behind it.
-func (c *comparison) attachedBefore(i int, o *origin) bool {
+// one that nothing else refuses, if a member of the same history that is not odd has come to the same revision by the same
+// entry, so that none before it was left out.
+func (c *comparison) attachedBefore(i int, k *cause, o *origin) bool {
 	first, start := c.traces[i].first(), c.traces[i].startRevision()
-	if !slices.ContainsFunc(c.traces, func(t *trace) bool { return t != c.traces[i] && t.first() == first && t.startRevision() == start }) {
+	met := false
+	for j, t := range c.traces {
+		met = met || !slices.Contains(k.odd, j) && c.logs.history[j] == c.logs.history[i] && t.first() == first && t.startRevision() == start
+	}
+	if !met {
 		return false
 	}
 	l := c.lived(i)

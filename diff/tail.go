@@ -92,16 +92,8 @@ func (c *comparison) authAsAsked(k *cause, begins []uint64) bool {
 
 // authAsked tells whether member i's auth tables may be what its log asks for before an entry.
 func (c *comparison) authAsked(i int, before uint64) bool {
-	s := c.auths[i].begin(c.whole(i))
-	if s == nil {
-		return true
-	}
-	for _, w := range c.appliedAuth(i) {
-		if w.Index < before {
-			s.Apply(w.Request)
-		}
-	}
-	return s.Equal(c.ms[i].DB.Tables)
+	s := c.tableLog(i, 0).auths(loss{before, math.MaxUint64})
+	return s == nil || s.Equal(c.ms[i].DB.Tables)
 }
 
 // tableOf is the layer of the table that an entry changes, empty if it changes none.
@@ -241,14 +233,23 @@ func (t *tableLog) alarmsWithout(l loss) bool {
 }
 
 func (t *tableLog) authWithout(l loss) bool {
-	s := t.auth.begin(t.whole)
-	if s == nil || !slices.ContainsFunc(t.h.authWrites, func(w authz.Write) bool { return t.open(w.Index) }) {
+	if !slices.ContainsFunc(t.h.authWrites, func(w authz.Write) bool { return t.open(w.Index) }) {
 		return true
+	}
+	s := t.auths(l)
+	return s == nil || s.Equal(t.tables)
+}
+
+// auths is the auth store as the entries left it but for those that were lost, nil if it is not known what was before.
+func (t *tableLog) auths(l loss) *authz.State {
+	s := t.auth.begin(t.whole)
+	if s == nil {
+		return nil
 	}
 	for _, w := range t.h.authWrites {
 		if w.Index <= t.to && !l.holds(w.Index) {
 			s.Apply(w.Request)
 		}
 	}
-	return s.Equal(t.tables)
+	return s
 }

@@ -260,6 +260,8 @@ func (v *view) answers() {
 		v.answer("What now", "nothing has to be done")
 	case p == nil && d.Verdict == diff.Indeterminate && slices.ContainsFunc(d.Members, func(m diff.Member) bool { return !m.Complete }):
 		v.answer("What now", "see below what the damage means, and copy the damaged members again if they still exist")
+	case p == nil && d.Verdict == diff.Indeterminate && len(d.Members) > 1 && len(d.Reexecutions) == 0:
+		v.answer("What now", "diff with --replay runs the log of each member again, which may tell more")
 	case p == nil:
 	case p.Best == "":
 		v.answer("What now", "no copy can be recommended", slices.Concat(p.Why, p.Doubts)...)
