@@ -85,6 +85,9 @@ func (c *comparison) conclude() {
 			}
 		}
 	}
+	if d.Verdict == Diverged {
+		c.keysLeftOut()
+	}
 	c.limits()
 	c.notes()
 }

@@ -67,9 +67,10 @@ type Document struct {
 	Reasons       []string `json:"reasons"`
 	// Notes are about damage, or a doubt, that does not limit the verdict.
 	Notes []string `json:"notes"`
-	// NotCompared are tables that could not be compared, because entries that change them lie between the members.
+	// NotCompared are tables that could not be compared on all members, because entries that change them lie between these;
+	// "keys" if it is not known which ones some members held at the common index.
 	NotCompared []string `json:"not_compared"`
-	// NotComparedWhy says for each of them on which members, and whether damage or lag is the reason.
+	// NotComparedWhy says for each of them on which members, and whether damage, lag or compaction is the reason.
 	NotComparedWhy []string     `json:"not_compared_why"`
 	Members        []Member     `json:"members"`
 	Common         Common       `json:"common"`

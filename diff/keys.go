@@ -60,8 +60,8 @@ const (
 func (c *comparison) compareKeys() {
 	var members []int
 	low, high := int64(math.MaxInt64), int64(0)
-	for i, m := range c.ms {
-		if c.at[i] >= 0 && c.at[i] >= m.DB.CompactRevision() {
+	for i := range c.ms {
+		if c.showsKeys(i) {
 			members = append(members, i)
 			low, high = min(low, c.at[i]), max(high, c.at[i])
 		}
@@ -101,6 +101,28 @@ func (c *comparison) compareKeys() {
 		}
 	}
 	c.doc.Keys = KeyDiffs{len(d.keys), c.keyDiff}
+}
+
+// showsKeys tells whether member i's keys at the common index are known.
+func (c *comparison) showsKeys(i int) bool {
+	return c.at[i] >= 0 && c.at[i] >= c.ms[i].DB.CompactRevision()
+}
+
+// keysLeftOut notes the members whose keys at the common index are not known.
+func (c *comparison) keysLeftOut() {
+	var why []string
+	for i, m := range c.ms {
+		switch {
+		case c.showsKeys(i):
+		case c.at[i] < 0:
+			why = append(why, fmt.Sprintf("no log that is left tells which revision %s had at entry %d", m.Label, c.doc.Common.Index))
+		default:
+			why = append(why, fmt.Sprintf("%s has compacted revision %d, which it had at entry %d", m.Label, c.at[i], c.doc.Common.Index))
+		}
+	}
+	if len(why) > 0 && len(c.ms) > 1 {
+		c.notCompared("keys", strings.Join(why, "; "))
+	}
 }
 
 // strangers gives a reason for each member that shows no revision which another one still shows: those stopped before what the

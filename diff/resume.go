@@ -141,6 +141,87 @@ func (c *comparison) beginnings() (all []map[int]align.From) {
 	return all
 }
 
+// shift aligns members by themselves anew from where others begin, where all costs less then than it does, and returns what
+// it costs in the end.
+func (c *comparison) shift(first, cost int) int {
+	for i, own := range c.traces {
+		if own.base != nil || slices.ContainsFunc(c.traces, func(t *trace) bool { return t.base == own }) {
+			continue
+		}
+		for j := range c.traces {
+			old := c.traces[i]
+			if j == i {
+				continue
+			}
+			for _, t := range c.shifted(i, j, old) {
+				c.traces[i] = t
+				if n := c.totalCost(first); n < cost {
+					cost, old = n, t
+				}
+			}
+			c.traces[i] = old
+		}
+	}
+	return cost
+}
+
+// maxShifts bounds how many beginnings are tried for a member because of one other.
+const maxShifts = 4
+
+// shifted aligns member i from where member j begins, at the revision that i holds there if what parted them before went on to
+// the entries that both applied: own says from the last ones on how many revisions they are apart. What befell j in the same
+// way costs nothing.
+func (c *comparison) shifted(i, j int, own *trace) (all []*trace) {
+	t := c.traces[j]
+	if own.Cost == 0 || c.logs.history[i] != c.logs.history[j] || c.whole(i) || t.first() == 0 || t.first() != own.first() {
+		return nil
+	}
+	steps := map[uint64]align.Step{} // of j, the last ones of their entries
+	t.steps(func(s *align.Step) { steps[s.Index] = *s })
+	tried := []int64{own.Revision}
+	for _, s := range slices.Backward(own.Steps) {
+		o := steps[s.Index]
+		at := t.startRevision() + s.Revision - o.Revision
+		if s.Outcome != align.Applied || o.Outcome != align.Applied || s.Revision == 0 || o.Revision == 0 || slices.Contains(tried, at) {
+			continue
+		}
+		if tried = append(tried, at); len(tried) > maxShifts {
+			break
+		}
+		in := c.inputs[i]
+		if at < in.Compact || at > c.last[i] {
+			continue
+		}
+		in.From = &align.From{Index: t.first() - 1, Revision: at}
+		a := &trace{Alignment: *align.Align(in)}
+		a.adopted = a.alsoOf(steps, at-t.startRevision())
+		a.Cost -= a.adopted
+		all = append(all, a)
+	}
+	return all
+}
+
+// alsoOf is what those of its own steps cost that befell another member in the same way, as many revisions apart as given.
+func (t *trace) alsoOf(steps map[uint64]align.Step, apart int64) (cost int) {
+	all, again := true, false
+	for k := range t.Steps {
+		s := &t.Steps[k]
+		o := steps[s.Index]
+		same := s.Index > 0 && s.Outcome == o.Outcome && s.Again == o.Again && s.Detail == o.Detail && (s.Revision == 0) == (o.Revision == 0) &&
+			(s.Revision == 0 || s.Revision == o.Revision+apart)
+		if s.Anomalous() {
+			if all = all && same; same && !(again && s.Again) {
+				cost += s.Cost()
+			}
+		}
+		again = s.Again
+	}
+	if all {
+		return t.Cost
+	}
+	return min(cost, t.Cost)
+}
+
 // resumed aligns member i behind a place of member j's alignment.
 func (c *comparison) resumed(i, j int, p place) *trace {
 	in := c.inputs[i]

@@ -191,13 +191,13 @@ func (c *comparison) alignInOrder(order []int, alone []*align.Alignment, floors 
 		}
 	}
 	c.traces = traces
-	return cost
+	return c.shift(order[0], cost)
 }
 
 // alignFrom is alignInOrder with the beginnings that are known.
 func (c *comparison) alignFrom(order []int, alone []*align.Alignment) (cost int) {
 	for again := true; again; {
-		again, cost = false, 0
+		again = false
 		doubted := map[int]map[uint64]bool{} // of each history
 		for k, i := range order {
 			c.inputs[i].Doubted, c.inputs[i].Passed = doubted[c.logs.history[i]], nil
@@ -207,9 +207,16 @@ func (c *comparison) alignFrom(order []int, alone []*align.Alignment) (cost int)
 			c.traces[i] = c.traceAfter(i, order[:k], alone[i])
 			c.doubt(i, doubted)
 			again = again || c.lower(i)
-			if cost += c.traces[i].Cost; k > 0 && c.traces[i].beganOtherwise(c.traces[order[0]]) {
-				cost += costParted
-			}
+		}
+	}
+	return c.totalCost(order[0])
+}
+
+// totalCost is what all that is odd about the members costs, the first of which was aligned by itself.
+func (c *comparison) totalCost(first int) (cost int) {
+	for i, t := range c.traces {
+		if cost += t.Cost; i != first && t.beganOtherwise(c.traces[first]) {
+			cost += costParted
 		}
 	}
 	for n := range c.parts {
@@ -254,12 +261,16 @@ func (c *comparison) doubt(i int, doubted map[int]map[uint64]bool) {
 	doubted[h] = noted
 }
 
-// partedBefore tells whether members parted in rows that are said to be older than all that the logs hold, so that no entry
-// explains it.
+// partedBefore tells whether members hold different rows of which each is said to be older than all that the logs hold, so
+// that no entry explains it.
 func (c *comparison) partedBefore(p *parting) bool {
-	return !slices.ContainsFunc(slices.Concat(p.groups...), func(i int) bool {
-		return c.traces[i].first() == 0 || c.traces[i].startRevision() < p.revision
-	})
+	older := 0
+	for _, group := range p.groups {
+		if !slices.ContainsFunc(group, func(i int) bool { return c.traces[i].first() == 0 || c.traces[i].startRevision() < p.revision }) {
+			older++
+		}
+	}
+	return older > 1
 }
 
 // beganOtherwise tells whether two members hold different revisions before the same entry.

@@ -392,6 +392,9 @@ func differences(p *page, d *diff.Document) {
 	case n > 0:
 		now = fmt.Sprintf("%s %s: %s", count(n, "key"), verb(n, "differs", "differ"), strings.Join(kinds, ", "))
 	}
+	if slices.Contains(d.NotCompared, "keys") && c.KeysDiffering == 0 {
+		now = "no key is known to differ in presence, value or lease"
+	}
 	p.line("now", "%s", now)
 	var more []string
 	if c.KeysShifted > 0 {

@@ -228,9 +228,15 @@ func (c *Case) choose(p *Plan) {
 		return
 	}
 	odd := map[string]bool{}
+	alone := map[string]bool{} // they contradict their own logs, in what others do not show
 	majority := map[string]bool{}
 	var forked, tied bool
 	for _, k := range c.Causes {
+		if k.Of == nil && len(k.Groups) == 1 {
+			for _, m := range c.pick(k.Odd) {
+				alone[m.Label], odd[m.Label] = true, true
+			}
+		}
 		if k.Of != nil || len(k.Groups) < 2 {
 			continue
 		}
@@ -259,7 +265,7 @@ func (c *Case) choose(p *Plan) {
 	}
 	score := func(k *Copy) int {
 		s := 0
-		if in, known := majority[k.Member]; known && !in {
+		if in, known := majority[k.Member]; known && !in || alone[k.Member] {
 			s += 2
 		}
 		if tied && odd[k.Member] {
@@ -283,7 +289,7 @@ func (c *Case) choose(p *Plan) {
 	}
 	c.doubts(p, best, candidates, odd, forked, tied)
 	for i := range p.Copies {
-		if k := &p.Copies[i]; k.Member != best.Member && (odd[k.Member] != odd[best.Member] || !k.Sound || majority[k.Member] != majority[best.Member]) {
+		if k := &p.Copies[i]; k.Member != best.Member && (odd[k.Member] != odd[best.Member] || alone[k.Member] != alone[best.Member] || !k.Sound || majority[k.Member] != majority[best.Member]) {
 			p.Rebuild = append(p.Rebuild, k.Member)
 		}
 	}

@@ -21,6 +21,8 @@ type Result struct {
 	Problems []Problem
 	// Exact, Interval and Unnamed count partings by how they were told, Absent those that were not required to be.
 	Exact, Interval, Unnamed, Absent int
+	// Keyless is 1 if not all keys that differ are listed, because those of some members are said not to be known.
+	Keyless int
 	// Why says why an entry was not named exactly, for statistics.
 	Why []string
 }
@@ -366,6 +368,16 @@ func (c *Case) keys(r *Result, d *diff.Document) {
 	got := map[string]string{}
 	for k := range d.Keys.Brief() {
 		got[string(k.Key)] = k.Difference
+	}
+	if slices.Contains(d.NotCompared, "keys") && len(got) < len(c.Truth.Keys) {
+		// Those of some members are said not to be known: what is listed must be true all the same.
+		r.Keyless++
+		for k := range got {
+			if _, differs := c.Truth.Keys[k]; !differs {
+				r.fail("keys", "%q is listed, and does not differ, common index %d", k, d.Common.Index)
+			}
+		}
+		return
 	}
 	if !mapsEqual(got, c.Truth.Keys) {
 		r.fail("keys", "want %v, got %v, common index %d", c.Truth.Keys, got, d.Common.Index)

@@ -176,6 +176,7 @@ type stats struct {
 	bad                              map[string]int // failures by kind
 	where                            map[string]int // failures by kind of fault and kind
 	exact, interval, unnamed, absent int
+	keyless                          int
 	verdicts                         map[string]int
 	why                              map[string]int // why entries were not named exactly
 	behind                           map[string]int // verdicts on a consistent index that was left behind
@@ -216,6 +217,7 @@ func (s *stats) add(t testing.TB, seed uint64, o outcome) {
 	s.interval += o.res.Interval
 	s.unnamed += o.res.Unnamed
 	s.absent += o.res.Absent
+	s.keyless += o.res.Keyless
 	for _, w := range o.res.Why {
 		s.why[w]++
 	}
@@ -254,6 +256,7 @@ func (s *stats) String() string {
 	table("faults", s.kinds)
 	table("verdicts", s.verdicts)
 	fmt.Fprintf(&b, "partings: %d by entry, %d by interval, %d without entry, %d not to be seen\n", s.exact, s.interval, s.unnamed, s.absent)
+	fmt.Fprintf(&b, "keys not known on all members: %d\n", s.keyless)
 	table("without an exact entry", s.why)
 	table("verdicts on a consistent index left behind", s.behind)
 	table("failures", s.bad)

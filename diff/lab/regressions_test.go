@@ -254,4 +254,8 @@ var regressions = []struct {
 	{334304, "a raised auth revision taken for a part of a lost tail on the same member"},
 	{320717, "requests let pass, because a change of auth was refused before, told as a cause of its own"},
 	{333534, "requests refused by an auth revision that a ban left behind told as a cause of their own"},
+	{8502, "three faults at one entry told as an earlier one without effect, and rows that differ as older than the log"},
+	{4742, "a replay on two members told of one, because the other had come there with more revisions"},
+	{302362, "a lost row next to where the log begins told as two entries without effect, on a member that held fewer revisions before"},
+	{334450, "keys of members told not to differ whose revision at the common index is not known"},
 }
