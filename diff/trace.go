@@ -117,9 +117,10 @@ func (c *comparison) align() {
 	best := c.alignInOrder(order, alone, nil)
 	traces, tried := c.traces, 0
 	// The first one may not show what another one's first revision does: that entries before its own were not compacted away.
+	// Of two readings that are as good as each other, the one that knows what more entries did is taken.
 	if low := c.lowest(alone); best > 0 && !maps.Equal(low, c.floors) {
 		c.traces = make([]*trace, len(c.ms))
-		if n := c.alignInOrder(order, alone, low); n < best {
+		if n := c.alignInOrder(order, alone, low); n <= best {
 			best, traces, floors = n, c.traces, low
 		}
 	}
