@@ -112,14 +112,23 @@ func (c *comparison) spreadPermitted(k *cause) {
 		let = []uint64{k.index}
 	}
 	first, last := uint64(math.MaxUint64), uint64(0)
+	var branch bool // some may as well have taken the other branch
 	for _, i := range k.odd {
-		m := c.modelOf(i, func(s *align.Step) bool {
+		lo, hi := uint64(0), uint64(0)
+		if m := c.modelOf(i, func(s *align.Step) bool {
 			return s.Outcome == align.Permitted && !s.Again && slices.Contains(let, s.Index)
-		})
-		if m == nil {
-			return
+		}); m != nil {
+			lo, hi = m.interval()
 		}
-		lo, hi := m.interval()
+		if len(let) == 1 && k.origin == nil {
+			if x, y := c.branched(i, let[0], align.Permitted); x != y {
+				branch = true
+				if hi == 0 {
+					lo, hi = x, y
+				}
+				lo, hi = min(lo, x), max(hi, y)
+			}
+		}
 		if hi == 0 {
 			return
 		}
@@ -135,6 +144,10 @@ func (c *comparison) spreadPermitted(k *cause) {
 	k.index = max(first, min(k.index, last))
 	k.what = fmt.Sprintf("what permissions or an alarm refuse had an effect on %s: entries were applied again behind what lifted that, or the one that turned it on had no effect",
 		strings.Join(c.labels(k.odd), ", "))
+	if branch {
+		k.what = fmt.Sprintf("what permissions or an alarm refuse had an effect on %s, or a transaction near it took the other branch, which writes the same",
+			strings.Join(c.labels(k.odd), ", "))
+	}
 }
 
 // wrote tells whether the rows that an entry made on a member, or the gap that they left, are not what it should have made:
@@ -264,7 +277,7 @@ func (c *comparison) reading(k *cause, i int) (first, last uint64) {
 		}
 		return first, last
 	case k.outcome == align.OtherBranch:
-		return c.branched(i, k.index)
+		return c.branched(i, k.index, align.OtherBranch)
 	case len(k.entries) > 1:
 		return c.slideRun(i, k)
 	}
@@ -368,13 +381,13 @@ func (c *comparison) follow(in *align.Input, steps []*align.Step, at int64) bool
 	return true
 }
 
-// branched is the range of transactions that may have taken the other branch instead of one, so that all others did what
-// they should.
-func (c *comparison) branched(i int, index uint64) (first, last uint64) {
+// branched is the range of transactions that may have taken the other branch instead of one that did, or instead of an entry
+// that was let pass, so that all others did what they should.
+func (c *comparison) branched(i int, index uint64, outcome align.Outcome) (first, last uint64) {
 	var steps []*align.Step
 	at := -1
 	c.traces[i].steps(func(s *align.Step) {
-		if s.Index == index && s.Outcome == align.OtherBranch {
+		if s.Index == index && s.Outcome == outcome {
 			at = len(steps)
 		}
 		steps = append(steps, s)
@@ -394,7 +407,7 @@ func (c *comparison) branched(i int, index uint64) (first, last uint64) {
 		}
 	}
 	for _, dir := range []int{-1, 1} {
-		if n := c.mayRepeat(i, steps, at, dir); n >= 0 {
+		if n := c.mayRepeat(i, steps, at, dir); n >= 0 && outcome == align.OtherBranch {
 			lo, hi := c.alikeContent(i, steps[n].Index, steps, n)
 			first, last = min(first, lo), max(last, hi)
 		}
@@ -655,7 +668,6 @@ func (c *comparison) idleAt(k *cause, index uint64) bool {
 // slide goes from a step without effect to its neighbours in one direction, as long as the skipped entry could have made
 // the neighbour's revision and the neighbour be the skipped one. It returns those that can stand in.
 func (c *comparison) slide(i int, steps []*align.Step, at, dir int) (reached []uint64) {
-	in := &c.inputs[i]
 	skipped := steps[at]
 	var between []*align.Step
 	for n := at + dir; n >= 0 && n < len(steps); n += dir {
@@ -671,8 +683,8 @@ func (c *comparison) slide(i int, steps []*align.Step, at, dir int) (reached []u
 			continue
 		}
 		e := find(c.views[i].entries, skipped.Index)
-		rows := in.Table.Group(s.Revision)
-		if e == nil || s.Outcome != align.Applied || !align.Same(in.Predict(e, s.Revision-1), rows) {
+		t := &c.inputs[c.teller(i, s.Revision)]
+		if e == nil || s.Outcome != align.Applied || !align.Same(t.Predict(e, s.Revision-1), t.Table.Group(s.Revision)) {
 			return reached
 		}
 		// What lies between would then see the keyspace after, or before, the revision; what is refused still would be.
@@ -682,7 +694,7 @@ func (c *comparison) slide(i int, steps []*align.Step, at, dir int) (reached []u
 		}
 		for _, b := range between {
 			o := find(c.views[i].entries, b.Index)
-			if o == nil || len(in.Predict(o, state)) > 0 && len(in.Predict(o, was)) == 0 {
+			if o == nil || len(t.Predict(o, state)) > 0 && len(t.Predict(o, was)) == 0 {
 				return reached
 			}
 		}
@@ -690,6 +702,21 @@ func (c *comparison) slide(i int, steps []*align.Step, at, dir int) (reached []u
 		skipped, reached = s, append(reached, s.Index)
 	}
 	return reached
+}
+
+// teller is a member that shows what member i held before a revision, and in it: i itself, or, if i is compacted there, one that
+// holds the same from there on.
+func (c *comparison) teller(i int, revision int64) int {
+	compact := func(j int) int64 { return c.ms[j].DB.CompactRevision() }
+	if compact(i) < revision {
+		return i
+	}
+	for j := range c.ms {
+		if j != i && c.logs.history[j] == c.logs.history[i] && compact(j) < revision && c.agreed(i, j) >= compact(i) && c.sameAt(i, j, compact(i)) {
+			return j
+		}
+	}
+	return i
 }
 
 // slideRun is the range of entries at which as many in a row may have been without effect, so that those that had one

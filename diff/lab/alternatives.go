@@ -137,6 +137,11 @@ func (m *maker) alternatives(p *Parting, base *history) error {
 			return err
 		}
 	}
+	if g.Kind == Branch {
+		if err := m.letPass(&g, x.hist, base, try); err != nil {
+			return err
+		}
+	}
 	if base.effects[n].After == base.effects[n].Before {
 		if err := m.sameTable(&g, base, try); err != nil {
 			return err
@@ -445,6 +450,31 @@ func (m *maker) otherBranches(f *Fault, try func(*Fault) (bool, error)) error {
 			txns++
 			g := f.at(uint64(x))
 			g.Kind = Branch
+			if _, err := try(g); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// letPass tries to let entries pass that were refused, from the last one before the fault's that had an effect up to the next:
+// they may have written what the other branch did.
+func (m *maker) letPass(f *Fault, h, base *history, try func(*Fault) (bool, error)) error {
+	n := slices.IndexFunc(h.effects, func(e Effect) bool { return e.Index == f.Index })
+	if n < 0 || h.effects[n].After == h.effects[n].Before {
+		return nil
+	}
+	idle := func(x uint64) bool {
+		return slices.ContainsFunc(base.effects, func(e Effect) bool { return e.Index == x && e.After == e.Before })
+	}
+	for _, dir := range []int{-1, 1} {
+		for x := int(f.Index) + dir; x > 0 && x <= len(m.w.log) && idle(uint64(x)); x += dir {
+			if e := &m.w.log[x-1]; !m.authOn(uint64(x)) || !mayWrite(e, h.effects[n].Rows) {
+				continue
+			}
+			g := f.at(uint64(x))
+			g.Kind = Permitted
 			if _, err := try(g); err != nil {
 				return err
 			}

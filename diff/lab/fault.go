@@ -30,6 +30,9 @@ const (
 	LostTail   Kind = "lost tail"    // no entry from here on is applied, the consistent index moves on
 	Behind     Kind = "behind"       // the consistent index is left behind in the end
 
+	// Permitted is tried instead of others, never planted: the entry is applied as if root had asked for it.
+	Permitted Kind = "permitted"
+
 	// FlipValue and those that follow are made in the db afterwards.
 	FlipValue     Kind = "flip value"
 	FlipLease     Kind = "flip lease"
@@ -224,6 +227,12 @@ func (s *script) step(r *replica, e *Entry) {
 		case f.Kind == Branch:
 			c := *e
 			c.Request = swapped(e.Request)
+			r.apply(&c)
+			return
+		case f.Kind == Permitted:
+			c := *e
+			c.Request = proto.Clone(e.Request).(*pb.InternalRaftRequest)
+			c.Request.Header.Username, c.Request.Header.AuthRevision = "root", r.auth.Revision()
 			r.apply(&c)
 			return
 		case f.Kind == WrongLease:
