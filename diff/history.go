@@ -138,6 +138,17 @@ func (h *history) alarmsAt(index uint64) map[alarmID]bool {
 	return on
 }
 
+// activates tells whether the log holds an entry before another one that turns an alarm on.
+func (h *history) activates(id alarmID, before uint64) bool {
+	return slices.ContainsFunc(h.alarms, func(x uint64) bool {
+		if x >= before {
+			return false
+		}
+		r := find(h.entries, x).Request().Internal.GetAlarm()
+		return r.GetAction() == pb.AlarmRequest_ACTIVATE && id == alarmID{r.GetMemberID(), r.GetAlarm()}
+	})
+}
+
 // whole tells whether the log reaches back to the cluster's first entry without a gap.
 func (h *history) whole() bool {
 	n := len(h.entries)

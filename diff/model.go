@@ -1,6 +1,7 @@
 package diff
 
 import (
+	"cmp"
 	"maps"
 	"math"
 	"slices"
@@ -26,6 +27,8 @@ type model struct {
 	ended  bool          // nothing was applied behind the last of them
 	kinds  []kind
 	would  map[spot]would
+	// early is how many of the steps were done before what is known of the member begins: they may have been applied again.
+	early int
 	// Steps from first on, below behind, are to be explained, or what was applied again before first if they are none.
 	first, behind int
 	again         int // how many entries were applied again there
@@ -103,6 +106,9 @@ func (c *comparison) modelOf(i int, odd func(s *align.Step) bool) *model {
 		at = max(at, s.Revision)
 	}
 	m.base, m.first = at, -1
+	if low == 0 {
+		m.prepend()
+	}
 	for n, s := range steps[low:high] {
 		if low+n >= from && m.first < 0 {
 			m.first = len(m.steps)
@@ -121,6 +127,19 @@ func (c *comparison) modelOf(i int, odd func(s *align.Step) bool) *model {
 	}
 	m.before, m.high = append(m.before, at), min(len(m.steps), m.behind+maxBegun)
 	return m
+}
+
+// prepend begins with the last entries before those of which the effect is known.
+func (m *model) prepend() {
+	es, first := m.c.views[m.i].entries, m.c.traces[m.i].first()
+	end, _ := slices.BinarySearchFunc(es, first, func(e align.Entry, x uint64) int { return cmp.Compare(e.Index, x) })
+	for k := max(end-maxBegun, 0); k < end; k++ {
+		s := &align.Step{Index: es[k].Index}
+		m.steps, m.before, m.after = append(m.steps, s), append(m.before, m.base), append(m.after, m.base)
+		q := m.c.request(m.i, s.Index)
+		m.kinds = append(m.kinds, kind{q, q != nil && (q.Type == "Alarm" || isAuthWrite(q.Type))})
+	}
+	m.early = len(m.steps)
 }
 
 // deviation is something that may have gone wrong: a step that was left out, or the steps from u to v that were applied again
@@ -157,7 +176,7 @@ type again struct {
 // replays are the runs of entries that may have been applied again. An auth entry that the tables show to have been applied
 // again was so in one go with others, if it can have been.
 func (m *model) replays() (all []again, joined bool) {
-	for v := range m.high {
+	for v := m.early; v < m.high; v++ {
 		for u := v; u >= max(v-m.again-maxBegun, 0); u-- {
 			if r, ok := m.explains(deviation{-1, u, v}); ok {
 				all, joined = append(all, r), joined || r.joined
@@ -169,7 +188,7 @@ func (m *model) replays() (all []again, joined bool) {
 
 // omissions are the entries that change permissions or an alarm, and that may have been left out.
 func (m *model) omissions() (all []uint64) {
-	for n := range m.high {
+	for n := m.early; n < m.high; n++ {
 		if !m.kinds[n].turns {
 			continue
 		}
@@ -457,11 +476,11 @@ func (r *course) alarm(index uint64) (turn, bool) {
 		return r.lived.alarm(index)
 	}
 	t := turn{on: len(r.alarms) > 0}
-	if r.whole {
-		t.index = index // it is known which these are
-	}
 	for id := range r.alarms {
 		t.corrupt = t.corrupt || id.typ == pb.AlarmType_CORRUPT
+		if r.whole || r.h.activates(id, index) {
+			t.index = index // it is known to be on
+		}
 	}
 	return t, true
 }
