@@ -140,14 +140,26 @@ func (c *comparison) followGrants() {
 }
 
 // followRevokes makes consequences of leases that were revoked on those members only on which the user may write all keys of
-// the lease: others, which had parted before, had attached more to it.
+// the lease: others, which had parted before, had attached more to it. So are requests that want such a lease.
 func (c *comparison) followRevokes() {
 	for _, k := range c.causes {
-		if k.layer != LayerLease || k.of != nil || len(k.leases) != 1 || !c.revokedByKeys(k) {
+		revoke := k.index
+		switch {
+		case k.of != nil:
+			continue
+		case k.layer == LayerLease:
+			if len(k.leases) != 1 || !c.revokedByKeys(k) {
+				continue
+			}
+		case k.layer == LayerApply && k.outcome == align.Refused && !k.again && len(k.odd) > 0:
+			if revoke = c.revokedFor(k); revoke == 0 {
+				continue
+			}
+		default:
 			continue
 		}
 		for _, x := range c.causes {
-			if x.of == nil && x.own() && x.index < k.index && separates(k.groups, x.groups) {
+			if x.of == nil && x.own() && x.index < revoke && separates(k.groups, x.groups) {
 				k.of = x
 				break
 			}
@@ -159,19 +171,52 @@ func (c *comparison) followRevokes() {
 // attached to it on just those members that have the lease still.
 func (c *comparison) revokedByKeys(k *cause) bool {
 	for _, i := range slices.Concat(k.groups...) {
-		r, at := c.request(i, k.index), c.revisionAt(i, k.index-1)
-		if r == nil || r.Internal.GetLeaseRevoke() == nil || at < c.ms[i].DB.CompactRevision() {
-			return false
-		}
-		in := &c.inputs[i]
-		keys := in.Index.Attached(k.leases[0], at)
-		judged := c.auths[i].denies(k.index, r, func(int64) []string { return keys })
+		judged, known := c.mayRevoke(i, k.index, k.leases[0])
 		left := slices.ContainsFunc(c.ms[i].DB.Tables.Leases, func(l schema.LeaseRecord) bool { return l.ID == k.leases[0] })
-		if left != judged {
+		if !known || left == judged {
 			return false
 		}
 	}
 	return true
+}
+
+// mayRevoke tells whether permissions let an entry revoke a lease on member i, for the keys that were attached to it there.
+func (c *comparison) mayRevoke(i int, index uint64, lease int64) (may, known bool) {
+	r, at := c.request(i, index), c.revisionAt(i, index-1)
+	if r == nil || r.Internal.GetLeaseRevoke() == nil || at < c.ms[i].DB.CompactRevision() {
+		return false, false
+	}
+	keys := c.inputs[i].Index.Attached(lease, at)
+	return !c.auths[i].denies(index, r, func(int64) []string { return keys }), true
+}
+
+// revokedFor is the entry that revoked the lease which all entries of a cause want, on its odd members only, because of the keys
+// that were attached to it. 0 if there is none.
+func (c *comparison) revokedFor(k *cause) (revoke uint64) {
+	i := k.odd[0]
+	for _, s := range c.stepsAt(i, k.index) {
+		for _, id := range leasesNeeded(nil, s.Predicted) {
+			if !c.uses(k, []int64{id}) {
+				continue
+			}
+			for _, ev := range c.views[i].leases[id] {
+				if ev.index >= k.index || ev.refused {
+					continue
+				}
+				revoke = 0
+				if !ev.grant && !slices.ContainsFunc(slices.Concat(k.groups...), func(j int) bool {
+					may, known := c.mayRevoke(j, ev.index, id)
+					return !known || may != slices.Contains(k.odd, j)
+				}) {
+					revoke = ev.index
+				}
+			}
+			if revoke > 0 {
+				return revoke
+			}
+		}
+	}
+	return 0
 }
 
 // grantFor is the entry that granted the lease which a cause's entry wants, 0 if it wants none.
