@@ -136,7 +136,9 @@ func (m *maker) strangers() bool {
 func (m *maker) merge(t *Truth) {
 	var out []*Parting
 	for _, p := range t.Partings {
-		i := slices.IndexFunc(out, func(o *Parting) bool { return o.Index == p.Index && p.Index > 0 || sameTable(o.Fault, p.Fault) })
+		i := slices.IndexFunc(out, func(o *Parting) bool {
+			return o.Index == p.Index && p.Index > 0 && o.unmade() == p.unmade() || sameTable(o.Fault, p.Fault)
+		})
 		if i < 0 {
 			out = append(out, p)
 			continue
@@ -157,6 +159,9 @@ func (m *maker) merge(t *Truth) {
 	}
 	t.Partings = out
 }
+
+// unmade tells whether what parted the members is a revision that no entry made, which shows by itself.
+func (p *Parting) unmade() bool { return p.Fault.Kind == Extra && p.why == "" }
 
 // sameTable tells whether two faults edit the same table of the same members: that is one difference of tables.
 func sameTable(a, b *Fault) bool {
