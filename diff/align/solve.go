@@ -31,7 +31,7 @@ func Align(in Input) *Alignment {
 				k, tried = len(tried), append(tried, reading{again, align(again)})
 			}
 			// Of two readings that are as good as each other, the one in which an entry made what it made elsewhere is taken.
-			if b := tried[k].a; b.Cost < a.Cost || b.Cost == a.Cost && n >= len(own) && in.repaired == nil {
+			if b := tried[k].a; b.Cost < a.Cost || b.Cost == a.Cost && n >= len(own) && in.repaired == nil && b.changedAt(rows) {
 				in, a, better = tried[k].in, b, true
 				break
 			}
@@ -46,6 +46,14 @@ func Align(in Input) *Alignment {
 	}
 	in.gather(a.Steps)
 	return a
+}
+
+// changedAt tells whether all rows that are taken to be others were changed, or lost, after an entry had made these.
+func (a *Alignment) changedAt(rows map[int64][]mvcc.Row) bool {
+	return !slices.ContainsFunc(a.Steps, func(s Step) bool {
+		_, ok := rows[s.Revision]
+		return ok && s.Outcome != Altered && s.Outcome != Lost && s.Outcome != Partial
+	})
 }
 
 // maxRepairs bounds how often an alignment is made anew: each time uncovers what the damage before hid.
