@@ -111,21 +111,22 @@ func (c *comparison) extent(like []*cause) []uint64 {
 		if r.byAuthRevision && !slices.ContainsFunc(k.odd, c.mayOutdate) {
 			continue
 		}
-		if all := c.ruleExtent(odd, k.index, departs, r); len(all) >= minRule && len(all) > len(best) {
+		if all, _ := c.ruleExtent(odd, k.index, departs, r); len(all) >= minRule && len(all) > len(best) {
 			best, k.rule = all, &r
 			k.what = r.says(len(all), c.without(k))
 		}
 	}
+	led := 0 // how many more go back to the same origin, by way of a lease
 	for _, o := range c.origins(k, k.index) {
 		r := o.rule()
-		all := c.ruleExtent(odd, k.index, departs, r)
-		if n := len(all); n >= least && n >= len(best) && c.holds(odd, k, all, o) {
-			best, k.rule = all, &r
+		all, wanting := c.ruleExtent(odd, k.index, departs, r)
+		if n := len(all); n >= least && n+wanting >= len(best)+led && c.holds(odd, k, all, o) {
+			best, k.rule, led = all, &r, wanting
 		}
 	}
 	// A row of entries says more than their kind, unless they have a user in common.
 	all := c.runExtent(odd, k.index, departs)
-	if n := len(all); n > len(best) || n == len(best) && n > 1 && first.User == "" && (k.rule == nil || k.rule.origin == nil) {
+	if n := len(all); n > len(best)+led || n == len(best) && n > 1 && first.User == "" && (k.rule == nil || k.rule.origin == nil) {
 		best, k.rule = all, nil
 		k.what = k.rule.says(n, c.without(k))
 	}
@@ -154,8 +155,9 @@ func (c *comparison) without(k *cause) string {
 }
 
 // ruleExtent lists the departures in a row that belong to the rule: it ends at the first entry that the rule covers and
-// that had its effect, or that departs without being covered, unless it wants a lease that an entry was to grant which is.
-func (c *comparison) ruleExtent(member int, from uint64, departs map[uint64]int, r rule) (all []uint64) {
+// that had its effect, or that departs without being covered, unless it wants a lease that an entry was to grant which is:
+// of these it returns how many there are.
+func (c *comparison) ruleExtent(member int, from uint64, departs map[uint64]int, r rule) (all []uint64, wanting int) {
 	done := false
 	begin := from
 	if r.origin != nil {
@@ -182,13 +184,14 @@ func (c *comparison) ruleExtent(member int, from uint64, departs map[uint64]int,
 		case covered && departed:
 			all = append(all, s.Index)
 		case departed && c.wants(member, s, r, from):
+			wanting++
 		case covered && (s.Outcome == align.Refused || s.Outcome == align.Permitted):
 			// The same on all members: another rule forbids or allows it everywhere.
 		case covered != departed:
 			done = true
 		}
 	})
-	return all
+	return all, wanting
 }
 
 // wants tells whether a step needs a lease that an entry behind another one grants which a rule covers.
