@@ -773,30 +773,39 @@ func (c *comparison) slideRun(i int, k *cause) (first, last uint64) {
 	return first, last
 }
 
-// madeLater is the entry before those of a cause that made a revision, if one behind them, which had no effect since then,
-// may have made it instead: the former may have been without effect with them then. 0 if there is none.
+// madeLater is the entry before those of a cause that made a revision, if one behind them, which had no effect since then, or the
+// last of them may have made it instead: the former may have been without effect with all in between then. 0 if there is none.
 func (c *comparison) madeLater(i int, k *cause) uint64 {
 	in := &c.inputs[i]
 	var before *align.Step
-	var found uint64
+	var found, lost uint64
+	end := k.entries[len(k.entries)-1]
 	done := false
 	c.traces[i].steps(func(s *align.Step) {
 		switch {
 		case done || s.Index == 0:
 		case s.Revision > 0 && s.Index < k.index:
 			before = s
+		case before == nil && s.Index < k.index:
 		case before == nil || s.Again || before.Outcome != align.Applied || before.Again || s.Revision > 0:
 			done = true
-		case s.Index < before.Index || slices.Contains(k.entries, s.Index):
+		case s.Index < end: // lost with the others
 		default:
-			want, judged := in.Demands(s.Index, before.Revision-1)
-			if len(want) > 0 && judged != align.Denied {
-				if done = true; s.Index > k.entries[len(k.entries)-1] && judged == align.Allowed && align.Same(want, in.Table.Group(before.Revision)) {
-					found = before.Index
-				}
+			switch want, judged := in.Demands(s.Index, before.Revision-1); {
+			case len(want) == 0 || judged == align.Denied:
+			case judged == align.Allowed && align.Same(want, in.Table.Group(before.Revision)):
+				found, done = before.Index, true
+			default:
+				done = s.Index > end
 			}
 		}
+		if found == 0 {
+			lost = s.Index
+		}
 	})
+	if found > 0 && !c.tableLog(i, found).without(loss{found, lost}) {
+		return 0
+	}
 	return found
 }
 

@@ -116,27 +116,35 @@ func (c *comparison) uses(k *cause, leases []int64) bool {
 // refuses which it was to turn on, on members that refuse what this user asks for.
 func (c *comparison) followGrants() {
 	for _, x := range c.causes {
-		if x.layer != LayerApply || x.again || x.of != nil || len(x.entries) > 1 {
+		if x.layer != LayerApply || x.again || x.of != nil || x.index == 0 || len(x.odd) == 0 {
 			continue
 		}
-		var grant uint64
-		switch x.outcome {
-		case align.Refused:
-			grant = c.grantFor(x)
-		case align.Permitted:
-			grant = c.alarmFor(x)
-		}
-		if grant == 0 {
-			continue
+		led := func(k *cause) bool {
+			return !slices.ContainsFunc(append([]uint64{x.index}, x.entries...), func(index uint64) bool {
+				before := c.neededBy(x, index)
+				return before <= k.index || !c.sameUser(k, before)
+			})
 		}
 		for _, k := range c.causes {
-			if k != x && k.of == nil && k.layer == LayerApply && k.outcome == align.Refused && !k.again && k.index > 0 && k.index < grant &&
-				slices.Equal(k.odd, x.odd) && c.sameUser(k, grant) && !c.sameUser(k, x.index) {
+			if k != x && k.of == nil && k.layer == LayerApply && k.outcome == align.Refused && !k.again && k.index > 0 &&
+				slices.Equal(k.odd, x.odd) && !c.sameUser(k, x.index) && led(k) {
 				x.of = k
 				break
 			}
 		}
 	}
+}
+
+// neededBy is the entry that decided what became of one of a cause's: it granted the lease that this one wants, or turned on
+// the alarm that refuses it. 0 if there is none.
+func (c *comparison) neededBy(x *cause, index uint64) uint64 {
+	switch x.outcome {
+	case align.Refused:
+		return c.grantFor(x, index)
+	case align.Permitted:
+		return c.alarmFor(x, index)
+	}
+	return 0
 }
 
 // followRevokes makes consequences of leases that were revoked on those members only on which the user may write all keys of
@@ -219,16 +227,13 @@ func (c *comparison) revokedFor(k *cause) (revoke uint64) {
 	return 0
 }
 
-// grantFor is the entry that granted the lease which a cause's entry wants, 0 if it wants none.
-func (c *comparison) grantFor(k *cause) (grant uint64) {
-	if len(k.odd) == 0 {
-		return 0
-	}
+// grantFor is the entry that granted the lease which an entry of a cause wants, 0 if it wants none.
+func (c *comparison) grantFor(k *cause, index uint64) (grant uint64) {
 	i := k.odd[0]
-	for _, s := range c.stepsAt(i, k.index) {
+	for _, s := range c.stepsAt(i, index) {
 		for _, id := range leasesNeeded(nil, s.Predicted) {
 			for _, ev := range c.views[i].leases[id] {
-				if ev.grant && ev.index < k.index {
+				if ev.grant && ev.index < index {
 					grant = max(grant, ev.index)
 				}
 			}
@@ -237,9 +242,9 @@ func (c *comparison) grantFor(k *cause) (grant uint64) {
 	return grant
 }
 
-// alarmFor is the entry that turned the alarm on which refuses a cause's entry, 0 if there is none.
-func (c *comparison) alarmFor(k *cause) uint64 {
-	if t, known := c.views[k.odd[0]].alarmAt(k.index); known && t.on {
+// alarmFor is the entry that turned the alarm on which refuses an entry of a cause, 0 if there is none.
+func (c *comparison) alarmFor(k *cause, index uint64) uint64 {
+	if t, known := c.views[k.odd[0]].alarmAt(index); known && t.on {
 		return t.index
 	}
 	return 0

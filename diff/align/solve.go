@@ -14,6 +14,7 @@ func Align(in Input) *Alignment {
 		in.Index = in.Index.Replace(in.Held)
 	}
 	a, index := align(in), in.Index
+	plain := reading{in, a}
 	var tried []reading
 	for range maxRepairs {
 		better := false
@@ -41,7 +42,15 @@ func Align(in Input) *Alignment {
 		}
 	}
 	a.Index = in.Index
-	if b := in.ban(a); b != a {
+	b := in.ban(a)
+	// What others hold at the same revisions is not what was meant if a ban alone explains what the member holds there.
+	if in.repaired != nil && a.Cost > costBan {
+		if o := plain.in.ban(plain.a); o.Cost < b.Cost {
+			o.Index = index
+			return o
+		}
+	}
+	if b != a {
 		return b
 	}
 	in.gather(a.Steps)

@@ -73,16 +73,16 @@ func (m *maker) alternatives(p *Parting, base *history) error {
 			return err
 		}
 		p.widest, p.Lo = p.Lo, p.Index // entries in a row are the simpler reading
-		if err := m.lost(p, f, base, try); err != nil {
-			return err
-		}
-		// One that is all that was lost may have been refused because of another one.
+		// One that is all that was lost may have been refused because of another one. It is a simpler reading than that several
+		// in a row were lost, and a later one made what the first of them should have made.
 		g := f.at(p.Index)
 		g.Kind, g.Count = Skip, 0
-		if same, err := try(g); err != nil || !same {
+		if same, err := try(g); err != nil {
 			return err
+		} else if same {
+			return m.leading(g, base, try)
 		}
-		return m.leading(g, base, try)
+		return m.lost(p, f, base, try)
 	case Replay:
 		m.flippedInstead(p, base)
 		if err := m.windows(f, base, try); err != nil {
