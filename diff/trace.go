@@ -209,7 +209,7 @@ func (c *comparison) alignInOrder(order []int, alone []*align.Alignment, floors 
 	maps.Copy(c.floors, floors)
 	cost = c.alignFrom(order, alone)
 	traces := c.traces
-	for _, begins := range c.beginnings() {
+	for _, begins := range c.beginnings(alone) {
 		c.begins, c.traces = begins, make([]*trace, len(c.ms))
 		if n := c.alignFrom(order, alone); n < cost {
 			cost, traces = n, c.traces
@@ -240,7 +240,7 @@ func (c *comparison) alignFrom(order []int, alone []*align.Alignment) (cost int)
 // totalCost is what all that is odd about the members costs, the first of which was aligned by itself.
 func (c *comparison) totalCost(first int) (cost int) {
 	for i, t := range c.traces {
-		if cost += t.Cost; i != first && t.beganOtherwise(c.traces[first]) {
+		if cost += t.Cost; i != first && t.beganOtherwise(c.traces[first]) && c.met(i, first) {
 			cost += costParted
 		}
 	}
@@ -250,6 +250,11 @@ func (c *comparison) totalCost(first int) (cost int) {
 		}
 	}
 	return cost
+}
+
+// met tells whether two members hold the same where the first of them begins: otherwise their rows show that they had parted before.
+func (c *comparison) met(i, j int) bool {
+	return c.agreed(i, j) >= min(c.traces[i].startRevision(), c.traces[j].startRevision())
 }
 
 // passed returns what tells whether an entry made a revision on one of those aligned before member i.
