@@ -81,6 +81,9 @@ func (c *comparison) authBases(members []int) (bases []authBase) {
 		b := authBase{state: s, off: min(off, maxAuthOff)}
 		for _, j := range members {
 			all := s.Follow(c.appliedAuth(j), c.ms[j].DB.Tables)
+			if len(all) == 0 || all[0].Odd > 0 {
+				all = append(c.further(j, len(c.appliedAuth(j)), s), all...)
+			}
 			b.of = append(b.of, all[:min(len(all), maxAuthTimelines)])
 		}
 		bases = append(bases, b)

@@ -599,6 +599,7 @@ func (c *comparison) extraCauses(extras []*cause) {
 			case j == i:
 			case slices.ContainsFunc(extras, func(x *cause) bool { return x.odd[0] == j && x.revision == k.revision }):
 				have = append(have, j)
+			case !c.apart(i, j, k.revision): // it has that revision, too, whatever made it
 			case c.ms[j].DB.Tables.ConsistentIndex >= k.entries[0]: // the entry before the revision
 				rest = append(rest, j)
 			}

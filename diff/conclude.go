@@ -7,7 +7,6 @@ import (
 
 	"etcd-autopsy/diff/align"
 	"etcd-autopsy/diff/authz"
-	"etcd-autopsy/inspect"
 	"etcd-autopsy/inspect/finding"
 	"etcd-autopsy/inspect/mvcc"
 )
@@ -496,20 +495,41 @@ func (k *cause) forked() uint64 {
 	return k.index
 }
 
-// firstAlike goes back from a revision over those that hold the same on some member: a write that is missing among
-// several of the same content shows at the last of them only. Where compaction has removed how far back they went, or what
-// the groups that parted held before, it may have been any.
+// firstAlike goes back from a revision over those that hold the same as later ones on some member: of several in a row that come
+// again, as when they were applied again, it shows only behind the last of them that some were missing, or were there twice. Where
+// compaction has removed how far back they went, or what the groups that parted held before, it may have been any.
 func (c *comparison) firstAlike(revision int64, groups [][]int) int64 {
-	for revision > 1 && slices.ContainsFunc(c.ms, func(m *inspect.Member) bool {
-		a, b := m.DB.Rows.Group(revision-1), m.DB.Rows.Group(revision)
-		return len(a) > 0 && repeats(a, b)
-	}) {
-		revision--
+	revision = c.recurring(revision, 1)
+	if revision > c.compact {
+		revision = min(c.lastShared(revision, groups)+1, revision)
+		for apart := int64(2); apart <= maxRecurring; apart++ {
+			revision = min(revision, c.recurring(revision, apart))
+		}
 	}
 	if revision <= c.compact {
 		return 1
 	}
-	return min(c.lastShared(revision, groups)+1, revision)
+	return revision
+}
+
+// maxRecurring bounds how far apart revisions are that were made by entries which were applied twice.
+const maxRecurring = 16
+
+// recurring goes back from a revision over those that hold on some member what it holds some revisions later.
+func (c *comparison) recurring(revision, apart int64) int64 {
+	first := revision
+	for _, m := range c.ms {
+		at := revision
+		for at > 1 {
+			a, b := m.DB.Rows.Group(at-1), m.DB.Rows.Group(at-1+apart)
+			if len(a) == 0 || !repeats(a, b) {
+				break
+			}
+			at--
+		}
+		first = min(first, at)
+	}
+	return first
 }
 
 // repeats tells whether one revision may have been made by the same request as the one before: it writes the same, except for

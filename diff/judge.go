@@ -105,7 +105,7 @@ func (c *comparison) authOf(i int) *auth {
 		}
 		again := len(all) > 0 && all[0].Again
 		if again {
-			all = append(c.further(i, len(applied)), all...)
+			all = append(c.further(i, len(applied), authz.New()), all...)
 		}
 		if len(all) > 0 {
 			a.timeline, a.others = all[0], all[1:]
@@ -148,12 +148,12 @@ func (c *comparison) authOf(i int) *auth {
 	return a
 }
 
-// further is the timeline that has member i's auth tables in the end if its data has come to more auth entries than its
-// consistent index says. There is none if they are not what that leads to.
-func (c *comparison) further(i, applied int) []*authz.Timeline {
+// further is the timeline from a state on that has member i's auth tables in the end if its data has come to more auth entries
+// than its consistent index says. There is none if they are not what that leads to.
+func (c *comparison) further(i, applied int, from *authz.State) []*authz.Timeline {
 	all := c.views[i].authWrites
 	for n := applied + 1; n <= len(all) && all[n-1].Index <= committed(c.ms[i]); n++ {
-		if ts := authz.New().Follow(all[:n], c.ms[i].DB.Tables); len(ts) == 1 && ts[0].Odd == 0 {
+		if ts := from.Follow(all[:n], c.ms[i].DB.Tables); len(ts) == 1 && ts[0].Odd == 0 {
 			return ts
 		}
 	}
@@ -178,16 +178,23 @@ func (c *comparison) ahead(i, applied int) []authz.Write {
 }
 
 // vouchedAuth tells whether another member that has applied the same auth entries, the last of which is given, has the same
-// auth tables as member i, and none has others: then they are what these entries led to.
+// auth tables as member i, and none has others: then they are what these entries led to. If one has the same that has applied
+// more of them, they are as well what those led to, and the indexes of the others were left behind.
 func (c *comparison) vouchedAuth(i int, last uint64) bool {
 	vouched := false
 	for j, o := range c.ms {
 		t := o.DB.Tables
-		late := func(w authz.Write) bool { return last < w.Index && w.Index <= t.ConsistentIndex }
-		if j == i || t.ConsistentIndex < last || !t.HasTerm || !o.DB.Whole || slices.ContainsFunc(c.views[j].authWrites, late) {
+		if j == i || t.ConsistentIndex < last || !t.HasTerm || !o.DB.Whole {
 			continue
 		}
-		if !authz.Of(c.ms[i].DB.Tables).Equal(t) {
+		same := authz.Of(c.ms[i].DB.Tables).Equal(t)
+		if late := func(w authz.Write) bool { return last < w.Index && w.Index <= t.ConsistentIndex }; slices.ContainsFunc(c.views[j].authWrites, late) {
+			if same {
+				return false
+			}
+			continue
+		}
+		if !same {
 			return false
 		}
 		vouched = true

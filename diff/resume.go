@@ -110,8 +110,9 @@ const costParted = 27
 
 // beginnings looks for members whose logs begin with the same entry, and that are said to have come there with different
 // revisions although they hold the same: something unknown would have befallen one of them before. It returns where all of
-// them would begin with each of these revisions.
-func (c *comparison) beginnings() (all []map[int]align.From) {
+// them would begin with each of these revisions. Where one by itself begins with another revision than it is said to, which others
+// had come to already, those that hold the same may all begin with that.
+func (c *comparison) beginnings(alone []*align.Alignment) (all []map[int]align.From) {
 	var members []int
 	starts := map[int64]bool{}
 	parted := false
@@ -120,23 +121,30 @@ func (c *comparison) beginnings() (all []map[int]align.From) {
 			continue
 		}
 		for _, j := range members {
-			a, b := t.startRevision(), c.traces[j].startRevision()
-			parted = parted || a != b && c.agreed(i, j) >= min(a, b)
+			parted = parted || t.startRevision() != c.traces[j].startRevision() && c.met(i, j)
 		}
 		members = append(members, i)
 		starts[t.startRevision()] = true
 	}
-	if !parted {
-		return nil
-	}
-	for _, s := range slices.Sorted(maps.Keys(starts)) {
+	begin := func(s int64, with func(i int) bool) {
 		begins := map[int]align.From{}
 		for _, i := range members {
-			if s >= c.inputs[i].Compact && s <= c.last[i] {
+			if s >= c.inputs[i].Compact && s <= c.last[i] && with(i) {
 				begins[i] = align.From{Index: c.traces[i].first() - 1, Revision: s}
 			}
 		}
 		all = append(all, begins)
+	}
+	if parted {
+		for _, s := range slices.Sorted(maps.Keys(starts)) {
+			begin(s, func(int) bool { return true })
+		}
+	}
+	for _, i := range members {
+		if a, t := alone[i], c.traces[i]; a != nil && a.First == t.first() && !starts[a.Revision] {
+			starts[a.Revision] = true
+			begin(a.Revision, func(j int) bool { return j == i || c.agreed(i, j) >= a.Revision })
+		}
 	}
 	return all
 }
@@ -203,23 +211,29 @@ func (c *comparison) shifted(i, j int, own *trace) (all []*trace) {
 
 // alsoOf is what those of its own steps cost that befell another member in the same way, as many revisions apart as given.
 func (t *trace) alsoOf(steps map[uint64]align.Step, apart int64) (cost int) {
-	all, again := true, false
+	all, again, own := true, false, 0
 	for k := range t.Steps {
 		s := &t.Steps[k]
 		o := steps[s.Index]
 		same := s.Index > 0 && s.Outcome == o.Outcome && s.Again == o.Again && s.Detail == o.Detail && (s.Revision == 0) == (o.Revision == 0) &&
 			(s.Revision == 0 || s.Revision == o.Revision+apart)
-		if s.Anomalous() {
-			if all = all && same; same && !(again && s.Again) {
-				cost += s.Cost()
-			}
+		switch {
+		case !s.Anomalous():
+		case s.Outcome == align.Refused && s.Doubtful:
+			all = false // it may be the other's only because of this one's
+		case again && s.Again:
+			all = all && same
+		case same:
+			cost += s.Cost()
+		default:
+			all, own = false, own+s.Cost()
 		}
 		again = s.Again
 	}
 	if all {
 		return t.Cost
 	}
-	return min(cost, t.Cost)
+	return max(min(cost, t.Cost-own), 0)
 }
 
 // resumed aligns member i behind a place of member j's alignment.

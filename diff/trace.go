@@ -84,38 +84,24 @@ func (c *comparison) align() {
 			func(index uint64) *raftlog.Request { return c.request(i, index) })
 	})
 	c.settleBases()
-	cost, alone := make([]int, len(c.ms)), make([]*align.Alignment, len(c.ms))
+	alone := make([]*align.Alignment, len(c.ms))
 	if c.disagree() {
-		c.twin = c.twinned()
-		c.each(func(i int) {
-			if c.twin[i] == i {
-				alone[i] = align.Align(c.inputs[i])
-			}
-		})
-		for i, k := range c.twin {
-			if alone[k] != nil {
-				alone[i], cost[i] = alone[k], alone[k].Cost
-			}
-		}
+		alone = c.alone()
 	}
-	// The best witness first: least compacted, then the one that does what etcd's rules demand, then one of the many.
-	like := func(i int) (n int) {
-		for j := range c.ms {
-			if c.last[j] == c.last[i] {
-				n++
-			}
-		}
-		return n
-	}
-	slices.SortStableFunc(order, func(a, b int) int {
-		return cmp.Or(cmp.Compare(c.ms[a].DB.CompactRevision(), c.ms[b].DB.CompactRevision()),
-			cmp.Compare(len(c.ms[a].DB.Rows.Holes()), len(c.ms[b].DB.Rows.Holes())), cmp.Compare(cost[a], cost[b]),
-			cmp.Compare(len(c.views[b].entries), len(c.views[a].entries)), cmp.Compare(like(b), like(a)), cmp.Compare(c.last[b], c.last[a]))
-	})
+	c.sortWitnesses(order, alone)
 	c.bases = c.compactedAlike()
 	var floors map[floor]uint64
 	best := c.alignInOrder(order, alone, nil)
 	traces, tried := c.traces, 0
+	if best > 0 && c.twin == nil && len(c.ms) > 1 {
+		// The rows are the same on all, but something is odd about the first one, which others need not share.
+		alone, c.traces = c.alone(), make([]*trace, len(c.ms))
+		sorted := slices.Clone(order)
+		c.sortWitnesses(sorted, alone)
+		if n := c.alignInOrder(sorted, alone, nil); n < best {
+			best, traces, order = n, c.traces, sorted
+		}
+	}
 	// The first one may not show what another one's first revision does: that entries before its own were not compacted away.
 	// Of two readings that are as good as each other, the one that knows what more entries did is taken.
 	if low := c.lowest(alone); best > 0 && !maps.Equal(low, c.floors) {
@@ -127,7 +113,7 @@ func (c *comparison) align() {
 	// What is odd about the first one may be put down to the others. So the other witnesses that are as good are tried, too:
 	// what explains them all with the least is taken. That is no less than what explains the witness by itself.
 	for k, i := range order {
-		if k == 0 || best <= cost[i] || tried == maxWitnesses || !c.asGood(i, order[0], alone) {
+		if k == 0 || alone[i] == nil || best <= alone[i].Cost || tried == maxWitnesses || !c.asGood(i, order[0], alone) {
 			continue
 		}
 		tried++
@@ -158,6 +144,45 @@ func (c *comparison) align() {
 	}
 }
 
+// alone aligns every member by itself.
+func (c *comparison) alone() []*align.Alignment {
+	c.twin = c.twinned()
+	all := make([]*align.Alignment, len(c.ms))
+	c.each(func(i int) {
+		if c.twin[i] == i {
+			all[i] = align.Align(c.inputs[i])
+		}
+	})
+	for i, k := range c.twin {
+		all[i] = all[k]
+	}
+	return all
+}
+
+// sortWitnesses puts the best witness first: least compacted, then the one that does what etcd's rules demand, if that is known,
+// then one of the many.
+func (c *comparison) sortWitnesses(order []int, alone []*align.Alignment) {
+	like := func(i int) (n int) {
+		for j := range c.ms {
+			if c.last[j] == c.last[i] {
+				n++
+			}
+		}
+		return n
+	}
+	cost := func(i int) int {
+		if alone[i] == nil {
+			return 0
+		}
+		return alone[i].Cost
+	}
+	slices.SortStableFunc(order, func(a, b int) int {
+		return cmp.Or(cmp.Compare(c.ms[a].DB.CompactRevision(), c.ms[b].DB.CompactRevision()),
+			cmp.Compare(len(c.ms[a].DB.Rows.Holes()), len(c.ms[b].DB.Rows.Holes())), cmp.Compare(cost(a), cost(b)),
+			cmp.Compare(len(c.views[b].entries), len(c.views[a].entries)), cmp.Compare(like(b), like(a)), cmp.Compare(c.last[b], c.last[a]))
+	})
+}
+
 // orphans is how many revisions of members no entry is said to have made.
 func orphans(traces []*trace) (n int) {
 	for _, t := range traces {
@@ -185,7 +210,7 @@ func (c *comparison) alignInOrder(order []int, alone []*align.Alignment, floors 
 	maps.Copy(c.floors, floors)
 	cost = c.alignFrom(order, alone)
 	traces := c.traces
-	for _, begins := range c.beginnings() {
+	for _, begins := range c.beginnings(alone) {
 		c.begins, c.traces = begins, make([]*trace, len(c.ms))
 		if n := c.alignFrom(order, alone); n < cost {
 			cost, traces = n, c.traces
@@ -216,7 +241,7 @@ func (c *comparison) alignFrom(order []int, alone []*align.Alignment) (cost int)
 // totalCost is what all that is odd about the members costs, the first of which was aligned by itself.
 func (c *comparison) totalCost(first int) (cost int) {
 	for i, t := range c.traces {
-		if cost += t.Cost; i != first && t.beganOtherwise(c.traces[first]) {
+		if cost += t.Cost; i != first && t.beganOtherwise(c.traces[first]) && c.met(i, first) {
 			cost += costParted
 		}
 	}
@@ -226,6 +251,11 @@ func (c *comparison) totalCost(first int) (cost int) {
 		}
 	}
 	return cost
+}
+
+// met tells whether two members hold the same where the first of them begins: otherwise their rows show that they had parted before.
+func (c *comparison) met(i, j int) bool {
+	return c.agreed(i, j) >= min(c.traces[i].startRevision(), c.traces[j].startRevision())
 }
 
 // passed returns what tells whether an entry made a revision on one of those aligned before member i.
