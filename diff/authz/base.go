@@ -37,13 +37,15 @@ func Base(writes []Write, checks []Check, tables *schema.Tables) (s *State, off 
 	s, off = base(writes, checks, idle, tables)
 	for range maxIdle {
 		var better uint64
+		var refused int
 		for _, w := range writes {
-			if off == 0 || len(writes) > maxRolledBack {
+			if off == 0 && better == 0 || len(writes) > maxRolledBack {
 				break
 			}
 			idle[w.Index] = !idle[w.Index]
-			if o, n := base(writes, checks, idle, tables); n < off {
-				s, off, better = o, n, w.Index
+			// Of two that explain as much, the one by which more had an effect is taken.
+			if o, n := base(writes, checks, idle, tables); n < off || n == off && better > 0 && len(o.refuses(writes)) < refused {
+				s, off, better, refused = o, n, w.Index, len(o.refuses(writes))
 			}
 			idle[w.Index] = !idle[w.Index]
 		}
