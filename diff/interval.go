@@ -458,7 +458,7 @@ func (c *comparison) mayBranch(i int, steps []*align.Step, other *align.Step) bo
 		judged := in.Judge(s.Index, e.Request(), want, func(lease int64) []string { return in.Index.Attached(lease, at) })
 		switch {
 		case s == other:
-			if align.Same(want, rows) || !slices.ContainsFunc(in.Branches(e, at), func(b []align.Change) bool { return align.Same(b, rows) }) {
+			if judged == align.Denied || align.Same(want, rows) || !slices.ContainsFunc(in.Branches(e, at), func(b []align.Change) bool { return align.Same(b, rows) }) {
 				return false
 			}
 			at++

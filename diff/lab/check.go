@@ -351,7 +351,8 @@ func toldApart(d *diff.Document, index uint64, want [][]string) bool {
 		for _, b := range all {
 			apart := slices.ContainsFunc(d.Divergences, func(v diff.Divergence) bool {
 				x, y := group(v.Groups, a), group(v.Groups, b)
-				return v.Entry != nil && v.Entry.Index == index && x >= 0 && y >= 0 && x != y
+				at := v.Entry != nil && v.Entry.Index == index || v.EntryInterval != nil && v.EntryInterval.First <= index && index <= v.EntryInterval.Last
+				return at && x >= 0 && y >= 0 && x != y
 			})
 			if apart != (group(want, a) != group(want, b)) {
 				return false
