@@ -438,8 +438,19 @@ func (c *comparison) input(i int, index *mvcc.Index) align.Input {
 		Log: h.log, Table: m.DB.Rows, Index: index,
 		Compact: m.DB.CompactRevision(), ConsistentIndex: m.DB.Tables.ConsistentIndex,
 		Whole: whole,
-		Judge: c.judge(i), Torn: c.torn(i), Witnesses: c.witnesses(i),
+		Judge: c.judge(i), Torn: c.torn(i), Ahead: c.heldFurther(i), Witnesses: c.witnesses(i),
 	}
+}
+
+// heldFurther tells whether a member that has come further by the same log holds the same as member i, as far as both show it.
+func (c *comparison) heldFurther(i int) bool {
+	for j, m := range c.ms {
+		if j != i && c.logs.history[j] == c.logs.history[i] && m.DB.Tables.ConsistentIndex > c.ms[i].DB.Tables.ConsistentIndex &&
+			c.last[i] == c.last[j] && c.agreed(i, j) == c.last[i] && c.sameAt(i, j, max(c.ms[i].DB.CompactRevision(), m.DB.CompactRevision())) {
+			return true
+		}
+	}
+	return false
 }
 
 func (t *trace) startRevision() int64 {

@@ -140,6 +140,8 @@ type Input struct {
 	// Judge tells whether permissions, an alarm or the want of a lease, which predictions leave out, refuse an entry. nil:
 	// nothing does.
 	Judge Judge
+	// Ahead is true if another member that has come further holds the same rows: data beyond the index is no wonder then.
+	Ahead bool
 	// Torn is the first entry behind the consistent index that was not applied, as the small tables show, 0 if none is.
 	Torn uint64
 	// Whole is true if the log begins with the first entry of the cluster and its keyspace began empty.

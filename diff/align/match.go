@@ -43,6 +43,7 @@ const (
 	costExtra        = 25
 	costUnread       = 1
 	costAnchor       = 15 // the end of the data is not at the consistent index
+	costAhead        = 5  // nor is it, but another member that has come further holds the same
 	costTorn         = 30 // and the small tables are not of that moment
 )
 

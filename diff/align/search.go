@@ -32,6 +32,9 @@ func (g *grid) ends() []source {
 	all := []source{{node{at, len(g.groups)}, 0}}
 	for i := at + 1; i <= len(g.entries); i++ {
 		cost := costAnchor
+		if g.in.Ahead {
+			cost = costAhead
+		}
 		if x := g.in.Torn; x > 0 && g.entries[i-1].Index >= x {
 			cost = costTorn
 		}

@@ -615,7 +615,7 @@ func mayFollow(entries []Entry, made []Effect) bool {
 func (m *maker) repeated(p *Parting, f *Fault, base *history, try func(*Fault) (bool, error)) error {
 	x := m.struck(f)
 	all, due := x.hist.made(), base.made()
-	more, end := 0, 0 // revisions that were made again, and those up to the last of them
+	more, end := 0, 0               // revisions that were made again, and those up to the last of them
 	seen, n := map[uint64]bool{}, 0 // those without an effect the first time, too
 	for _, e := range x.hist.effects {
 		if e.After > e.Before {
@@ -645,15 +645,31 @@ func (m *maker) repeated(p *Parting, f *Fault, base *history, try func(*Fault) (
 				if p.Lo <= u && u <= p.Hi || distance(v, f.Index) >= farthest || !mayWrite(&m.w.log[u-1], all[at].Rows) {
 					continue
 				}
-				g := f.at(u)
-				g.Kind, g.Count = Replay, int(v-u)+1
-				if _, err := try(g); err != nil {
-					return err
+				begins := []uint64{u}
+				if x := m.turnBefore(u); x > 0 { // it may have refused what came between
+					begins = append(begins, x)
+				}
+				for _, b := range begins {
+					g := f.at(b)
+					g.Kind, g.Count = Replay, int(v-b)+1
+					if _, err := try(g); err != nil {
+						return err
+					}
 				}
 			}
 		}
 	}
 	return nil
+}
+
+// turnBefore is the last entry before another one, not far from it, that changed permissions or an alarm, 0 if there is none.
+func (m *maker) turnBefore(index uint64) uint64 {
+	for x := index - 1; x > 0 && index-x <= 8; x-- {
+		if layer := m.layerAt(x); m.effect(x).Tables && (layer == "auth" || layer == "alarm") {
+			return x
+		}
+	}
+	return 0
 }
 
 // repeatedTables tries all runs of entries that change the same table, as many as may have changed it once more.
