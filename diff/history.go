@@ -115,11 +115,14 @@ type alarmID struct {
 }
 
 // alarmsAt are the alarms that are on when an entry is applied, as far as the log tells.
-func (h *history) alarmsAt(index uint64) map[alarmID]bool {
+func (h *history) alarmsAt(index uint64) map[alarmID]bool { return h.alarmsWithout(index, loss{}) }
+
+// alarmsWithout is alarmsAt, if some entries had no effect.
+func (h *history) alarmsWithout(index uint64, l loss) map[alarmID]bool {
 	on := map[alarmID]bool{}
 	for n, x := range h.alarms {
 		e := find(h.entries, x)
-		if e == nil {
+		if e == nil || h.lost(x, l) {
 			continue
 		}
 		r := e.Request().Internal.GetAlarm()

@@ -761,16 +761,27 @@ func (c *comparison) slideRun(i int, k *cause) (first, last uint64) {
 		}
 		return true
 	}
+	may := func(q int) bool { return c.tablesAllow(i, loss{first: steps[q].Index, last: steps[q+n-1].Index}) }
 	for q := at - 1; q >= 0 && made(q+n, q, at-q); q-- {
-		first = steps[q].Index
+		if may(q) {
+			first = steps[q].Index
+		}
 	}
 	if x := c.madeLater(i, k); x > 0 {
 		first = min(first, x)
 	}
 	for q := at + 1; q+n <= len(steps) && made(at, at+n, q-at); q++ {
-		last = steps[q].Index
+		if may(q) {
+			last = steps[q].Index
+		}
 	}
 	return first, last
+}
+
+// tablesAllow tells whether some entries may have had no effect on member i, by what its small tables hold.
+func (c *comparison) tablesAllow(i int, l loss) bool {
+	t := c.tableLog(i, l.first)
+	return t.without(l) || !t.without(loss{})
 }
 
 // madeLater is the entry before those of a cause that made a revision, if one behind them, which had no effect since then, or the
@@ -803,7 +814,7 @@ func (c *comparison) madeLater(i int, k *cause) uint64 {
 			lost = s.Index
 		}
 	})
-	if found > 0 && !c.tableLog(i, found).without(loss{found, lost}) {
+	if found > 0 && !c.tablesAllow(i, loss{first: found, last: lost}) {
 		return 0
 	}
 	return found

@@ -8,10 +8,20 @@ import (
 	"etcd-autopsy/inspect/schema"
 )
 
-// loss is a run of entries of which none had an effect.
-type loss struct{ first, last uint64 }
+// loss is a run of entries of which none had an effect, or none of those of one user.
+type loss struct {
+	first, last uint64
+	user        string // empty for any
+}
 
-func (l loss) holds(index uint64) bool { return l.first <= index && index <= l.last }
+// lost tells whether an entry is one of a loss.
+func (h *history) lost(index uint64, l loss) bool {
+	if index < l.first || index > l.last || l.user == "" {
+		return l.first <= index && index <= l.last
+	}
+	e := find(h.entries, index)
+	return e != nil && e.Request().User == l.user
+}
 
 // lossReader finds runs of entries without effect that lead to what a member holds, whichever of several that write the
 // same were among them.
@@ -22,6 +32,7 @@ type lossReader struct {
 	steps []*align.Step // first applications, in order, up to the consistent index
 	end   int64         // revision behind them
 	would map[spot]demand
+	met   *missing        // of the last loss of a user's requests
 	made  map[uint64]bool // entries that made a revision on other members: permissions and alarms did not refuse them
 }
 
@@ -84,8 +95,8 @@ func (r *lossReader) losses() (all []loss) {
 	for v := range r.steps {
 		// Of several that lead to the same the shortest: what is before it left no trace.
 		for u := min(v, len(at)-1); u >= 0; u-- {
-			l := loss{r.steps[u].Index, r.steps[v].Index}
-			if r.traced(u, at[u]) && r.follows(v+1, at[u], l) && r.log.without(loss{r.untraced(u, at), l.last}) {
+			l := loss{first: r.steps[u].Index, last: r.steps[v].Index}
+			if r.traced(u, at[u]) && r.follows(v+1, at[u], l) && r.log.without(loss{first: r.untraced(u, at), last: l.last}) {
 				all, tail = append(all, l), tail || v == len(r.steps)-1
 				break
 			}
@@ -133,6 +144,9 @@ func (r *lossReader) untraced(n int, at []int64) uint64 {
 // follows tells whether the steps from one on, at a revision, did what they should if some before had no effect.
 func (r *lossReader) follows(n int, at int64, lost loss) bool {
 	for ; n < len(r.steps); n++ {
+		if r.log.h.lost(r.steps[n].Index, lost) {
+			continue
+		}
 		var ok bool
 		if at, ok = r.apply(n, at, lost); !ok {
 			return false
@@ -145,6 +159,9 @@ func (r *lossReader) follows(n int, at int64, lost loss) bool {
 // it may have been.
 func (r *lossReader) apply(n int, at int64, lost loss) (int64, bool) {
 	d := r.demand(n, at)
+	if lost.user != "" && len(d.want) > 0 {
+		d.judged = r.missing(lost).judged(r, n, at, d.want)
+	}
 	switch {
 	case len(d.want) == 0 || d.judged == align.Denied || r.lacks(d.want, r.steps[n].Index, lost):
 		return at, true
@@ -172,7 +189,7 @@ func (r *lossReader) lacks(want []align.Change, index uint64, lost loss) bool {
 		for _, ev := range r.log.h.leases[id] {
 			switch {
 			case ev.index >= index:
-			case lost.holds(ev.index):
+			case r.log.h.lost(ev.index, lost):
 				missed = missed || ev.grant
 			default:
 				there = ev.grant

@@ -246,7 +246,7 @@ func (c *comparison) origins(k *cause, index uint64) (all []*origin) {
 		switch {
 		case end <= tables.to && !kept:
 			continue // what ended it has not had its effect either
-		case end > tables.to && (kept || !tables.alarmsWithout(loss{t.index, tables.to}) || c.alarmsComparable(i)):
+		case end > tables.to && (kept || !tables.alarmsWithout(loss{first: t.index, last: tables.to}) || c.alarmsComparable(i)):
 			continue // its own table does not show that it had none, or those of others show it
 		}
 		o := &origin{index: t.index, end: end, refuses: t}

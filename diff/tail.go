@@ -33,8 +33,15 @@ func (c *comparison) findTails() {
 			}
 			begins = slices.DeleteFunc(begins, func(x uint64) bool { return !own[x] })
 		}
-		if len(begins) > 0 {
-			c.tail(k, begins)
+		bans := c.bans(k)
+		switch {
+		case len(begins) > 0:
+			c.tail(k, slices.Compact(slices.Sorted(slices.Values(append(begins, bans...)))))
+			if k.interval != nil && len(bans) > 0 {
+				k.what += ", or no request of one user had"
+			}
+		case len(bans) > 0 && (k.rule != nil && k.origin == nil || k.interval != nil && c.refusedAgain(k)):
+			c.banned(k, bans)
 		}
 	}
 }
@@ -92,7 +99,7 @@ func (c *comparison) authAsAsked(k *cause, begins []uint64) bool {
 
 // authAsked tells whether member i's auth tables may be what its log asks for before an entry.
 func (c *comparison) authAsked(i int, before uint64) bool {
-	s := c.tableLog(i, 0).auths(loss{before, math.MaxUint64})
+	s := c.tableLog(i, 0).auths(loss{first: before, last: math.MaxUint64})
 	return s == nil || s.Equal(c.ms[i].DB.Tables)
 }
 
@@ -165,7 +172,7 @@ func (t *tableLog) compactedWithout(l loss) bool {
 		e := &t.h.entries[n]
 		in := e.Request().Internal
 		alarm, told := t.h.alarmAt(e.Index)
-		if in.GetCompaction() == nil || l.holds(e.Index) || in.Compaction.Revision > t.revision || told && alarm.on && refusedBy(alarm, in) {
+		if in.GetCompaction() == nil || t.h.lost(e.Index, l) || in.Compaction.Revision > t.revision || told && alarm.on && refusedBy(alarm, in) {
 			continue
 		}
 		if in.Compaction.Revision > t.compact {
@@ -198,7 +205,7 @@ func (t *tableLog) leaseWithout(evs []leaseEvent, l loss) (there, known bool) {
 		}
 		e := find(t.h.entries, ev.index)
 		denied := !ev.grant && e != nil && t.auth.denies(ev.index, e.Request(), func(lease int64) []string { return t.attached(lease, ev.index) })
-		if l.holds(ev.index) || denied {
+		if t.h.lost(ev.index, l) || denied {
 			continue
 		}
 		alarm, told := t.h.alarmAt(ev.index)
@@ -218,7 +225,7 @@ func (t *tableLog) alarmsWithout(l loss) bool {
 		}
 		r := e.Request().Internal.GetAlarm()
 		a := schema.AlarmMember{Member: r.GetMemberID(), Type: r.GetAlarm().String()}
-		if x <= t.to && !l.holds(x) {
+		if x <= t.to && !t.h.lost(x, l) {
 			state[a] = r.GetAction() == pb.AlarmRequest_ACTIVATE
 		}
 		may[a] = may[a] || t.open(x)
@@ -247,7 +254,7 @@ func (t *tableLog) auths(l loss) *authz.State {
 		return nil
 	}
 	for _, w := range t.h.authWrites {
-		if w.Index <= t.to && !l.holds(w.Index) {
+		if w.Index <= t.to && !t.h.lost(w.Index, l) {
 			s.Apply(w.Request)
 		}
 	}

@@ -110,6 +110,9 @@ func (m *maker) alternatives(p *Parting, base *history) error {
 			if err == nil {
 				err = m.inRow(p.Index, x.hist, base, f, try)
 			}
+			if err == nil {
+				err = m.otherBans(p.Index, x.hist, base, f, try)
+			}
 			return err
 		}
 	}
@@ -178,6 +181,29 @@ func (m *maker) inRow(index uint64, h, base *history, f *Fault, try func(*Fault)
 		return err
 	}
 	return m.windows(g, base, try)
+}
+
+// otherBans tries to ban the user from another entry on, and to lose all entries from one on: others may have written later what
+// the user's first ones should have written.
+func (m *maker) otherBans(index uint64, h, base *history, f *Fault, try func(*Fault) (bool, error)) error {
+	for _, e := range base.effects {
+		if e.Index == 0 || e.Index == index || !e.traced() || distance(e.Index, index) >= farthest {
+			continue
+		}
+		if m.w.log[e.Index-1].Request.GetHeader().GetUsername() == f.User {
+			if _, err := try(f.at(e.Index)); err != nil {
+				return err
+			}
+		}
+		if e.Before == h.rev && e.Index > index {
+			g := f.at(e.Index)
+			g.Kind, g.Count = LostTail, len(m.w.log)
+			if _, err := try(g); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // maxOtherwise is how many entries before an edited row are tried.

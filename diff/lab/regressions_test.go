@@ -260,4 +260,6 @@ var regressions = []struct {
 	{334450, "keys of members told not to differ whose revision at the common index is not known"},
 	{334097, "auth tables taken for what an index says that was left behind, because another member's was, too"},
 	{91640, "requests doubted on all members, because the first one aligned lacked a user"},
+	{313526, "a banned user's first request, whose revision another user's request made later, was said to have had an effect"},
+	{323064, "a ban was taken for a lost tail that began with a later entry"},
 }

@@ -1,0 +1,191 @@
+package diff
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"etcd-autopsy/diff/align"
+	"etcd-autopsy/diff/authz"
+)
+
+// minBanned is how many requests of a user must have had no effect for a ban: a single one may as well have gone wrong by
+// itself.
+const minBanned = 2
+
+// bans are the entries from which on all requests of one user may have been refused on the odd members of a cause, all of
+// whose entries are that user's, so that these hold what they do.
+func (c *comparison) bans(k *cause) (begins []uint64) {
+	q := c.request(k.odd[0], k.index)
+	if q == nil || q.User == "" || !c.sameUser(k, k.index) {
+		return nil
+	}
+	for n, i := range k.odd {
+		var own []uint64
+		if r := c.newLossReader(i, k.index, true); r != nil && r.refusals(q.User) >= minBanned {
+			own = r.bans(q.User)
+		}
+		if n == 0 {
+			begins = own
+		}
+		begins = slices.DeleteFunc(begins, func(x uint64) bool { return !slices.Contains(own, x) })
+	}
+	return begins
+}
+
+// banned makes a cause one of all requests of a user from an entry on, which may be any of some.
+func (c *comparison) banned(k *cause, begins []uint64) {
+	first, last := begins[0], begins[len(begins)-1]
+	if k.interval = nil; first < last {
+		k.interval = &Interval{First: first, Last: last}
+		k.what = fmt.Sprintf("no request of user %q from some entry on had an effect on %s", c.request(k.odd[0], k.index).User, strings.Join(c.labels(k.odd), ", "))
+	}
+}
+
+// refusedAgain tells whether later requests of the user whose a cause's entry is had no effect either on its odd members, apart from
+// those that had none in a row with it.
+func (c *comparison) refusedAgain(k *cause) bool {
+	return slices.ContainsFunc(c.causes, func(x *cause) bool {
+		return x != k && x.layer == LayerApply && x.outcome == align.Refused && !x.again && x.index > k.at().Last &&
+			slices.Equal(x.odd, k.odd) && c.sameUser(k, x.index) && c.sameUser(x, k.index)
+	})
+}
+
+// refusals is how many requests of a user had no effect that should have had one.
+func (r *lossReader) refusals(user string) (n int) {
+	for _, s := range r.steps {
+		if s.Outcome == align.Refused && r.log.user(s.Index) == user {
+			n++
+		}
+	}
+	return n
+}
+
+func (t *tableLog) user(index uint64) string {
+	if e := find(t.h.entries, index); e != nil {
+		return e.Request().User
+	}
+	return ""
+}
+
+// bans are the entries from which on all of a user's may have had no effect.
+func (r *lossReader) bans(user string) (all []uint64) {
+	at := r.start()
+	for u := range at {
+		l := loss{first: r.steps[u].Index, last: math.MaxUint64, user: user}
+		if r.log.user(l.first) == user && r.changes(u, at[u]) && r.follows(u, at[u], l) && r.log.without(l) {
+			all = append(all, l.first)
+		}
+	}
+	return all
+}
+
+// changes tells whether a step would have left something that was not so before.
+func (r *lossReader) changes(n int, at int64) bool {
+	index := r.steps[n].Index
+	q := r.c.request(r.i, index)
+	switch {
+	case !r.traced(n, at):
+		return false
+	case isAuthWrite(q.Type):
+		s := r.log.auth.state(index)
+		if s == nil {
+			return true
+		}
+		o := s.Clone()
+		o.Apply(q)
+		return !o.Alike(s)
+	case q.Internal.GetAlarm() != nil:
+		return !maps.Equal(r.log.h.alarmsAt(index), r.log.h.alarmsAt(index+1))
+	}
+	return true
+}
+
+// missing is what entries met if those of a loss had no effect: neither had they on permissions, alarms and leases.
+type missing struct {
+	lived
+	log  *tableLog
+	lost loss
+	// states are those of the auth store behind each of its writes, nil if they are as they were.
+	states []*authz.State
+}
+
+func (r *lossReader) missing(l loss) *missing {
+	if r.met != nil && r.met.lost == l {
+		return r.met
+	}
+	m := &missing{lived: r.c.lived(r.i), log: r.log, lost: l}
+	s := r.log.auth.begin(r.log.whole)
+	for _, w := range r.log.h.authWrites {
+		if s == nil {
+			break
+		}
+		if s = s.Clone(); !r.log.h.lost(w.Index, l) {
+			s.Apply(w.Request)
+		}
+		m.states = append(m.states, s)
+	}
+	r.met = m
+	return m
+}
+
+// judged is what refuses a step that wants some changes at a revision.
+func (m *missing) judged(r *lossReader, n int, at int64, want []align.Change) align.Judgement {
+	index := r.steps[n].Index
+	return m.judge(m, index, r.c.request(r.i, index), want, func(lease int64) []string { return r.c.inputs[r.i].Index.Attached(lease, at) })
+}
+
+// permissions are what they were until the first write was lost.
+func (m *missing) permissions(index uint64) *authz.State {
+	n, lost := 0, false
+	for ; n < len(m.h.authWrites) && m.h.authWrites[n].Index < index; n++ {
+		lost = lost || m.h.lost(m.h.authWrites[n].Index, m.lost)
+	}
+	if !lost || n > len(m.states) {
+		return m.lived.permissions(index)
+	}
+	return m.states[n-1]
+}
+
+func (m *missing) authOn(index uint64) bool {
+	if s := m.permissions(index); s != nil {
+		return s.Enabled
+	}
+	return m.lived.authOn(index)
+}
+
+func (m *missing) alarm(index uint64) (turn, bool) {
+	t, known := m.lived.alarm(index)
+	if !slices.ContainsFunc(m.h.alarms, func(x uint64) bool { return x < index && m.h.lost(x, m.lost) }) {
+		return t, known
+	}
+	on := m.h.alarmsWithout(index, m.lost)
+	t = turn{index: index, on: len(on) > 0}
+	for id := range on {
+		t.corrupt = t.corrupt || id.typ == pb.AlarmType_CORRUPT
+	}
+	return t, true
+}
+
+func (m *missing) lease(id int64, index uint64) align.Judgement {
+	there, lost := align.Denied, false
+	for _, ev := range m.h.leases[id] {
+		switch {
+		case ev.index >= index:
+		case m.h.lost(ev.index, m.lost):
+			lost = true
+		case ev.grant:
+			there = align.Allowed
+		default:
+			there = align.Denied
+		}
+	}
+	if !lost {
+		return m.lived.lease(id, index)
+	}
+	return there
+}
