@@ -30,26 +30,58 @@ const (
 	costAuthOff    = 8
 )
 
-// settleBases follows the auth stores of members whose logs do not begin with the cluster. What was before is what the
+// settleBases follows the auth stores of members whose logs do not begin with the cluster, but have no gap. What was before is what the
 // tables behind it demand, by each member's own; it was the same for all that follow one log, unless they had parted
 // already. What leaves the least to be explained is taken, which may be that nothing of it is known.
 func (c *comparison) settleBases() {
-	byHistory := map[int][]int{}
+	byHistory, beyond := map[int][]int{}, map[int][]int{}
 	for i, a := range c.auths {
 		if a.timeline == nil && !c.whole(i) && len(c.views[i].entries) > 0 && c.ms[i].DB.Tables.HasTerm {
 			h := c.logs.history[i]
-			byHistory[h] = append(byHistory[h], i)
+			if c.missing(i) > 0 {
+				beyond[h] = append(beyond[h], i)
+			} else {
+				byHistory[h] = append(byHistory[h], i)
+			}
 		}
 	}
-	for _, members := range byHistory {
-		c.settleBase(members)
+	for h, members := range byHistory {
+		if s := c.settleBase(members); s != nil {
+			c.settleUpTo(beyond[h], s)
+		}
 	}
 }
 
-func (c *comparison) settleBase(members []int) {
+// missing is the first entry that member i has applied and no log holds, behind the first one that some do, 0 if there is none.
+func (c *comparison) missing(i int) uint64 {
+	es, at := c.views[i].entries, c.ms[i].DB.Tables.ConsistentIndex
+	for n := range es {
+		if next := es[n].Index + 1; next <= at && (n+1 == len(es) || es[n+1].Index != next) {
+			return next
+		}
+	}
+	return 0
+}
+
+// settleUpTo follows the auth stores of members that have applied entries which no log holds up to these: the tables tell what was
+// behind them.
+func (c *comparison) settleUpTo(members []int, base *authz.State) {
+	for _, i := range members {
+		a, gap := c.auths[i], c.missing(i)
+		all := c.appliedAuth(i)
+		n, _ := slices.BinarySearchFunc(all, gap, func(w authz.Write, x uint64) int { return cmp.Compare(w.Index, x) })
+		unknown := c.costWith(i, nil)
+		if a.upTo, a.gap = base.Plain(all[:n]), gap; c.costWith(i, nil) > unknown {
+			a.upTo, a.gap = nil, 0
+		}
+	}
+}
+
+// settleBase follows the auth stores of some members, and returns what was before, nil if nothing is known of it.
+func (c *comparison) settleBase(members []int) (base *authz.State) {
 	bases := c.authBases(members)
 	if len(bases) == 0 || len(bases) > maxAuthBases || !slices.ContainsFunc(members, c.authMatters) {
-		return
+		return nil
 	}
 	// Without any, requests are refused or not for reasons that are not known.
 	least, unknown := costAuthOdd*(len(bases)-1), make([]int, len(members))
@@ -61,7 +93,7 @@ func (c *comparison) settleBase(members []int) {
 	for _, b := range bases {
 		// Of two that explain as much, what is known is worth more than what is not.
 		if total, kept := c.costOf(b, members, unknown); total < least || total == least && best == nil {
-			least, best = total, kept
+			least, best, base = total, kept, b.state
 		}
 	}
 	for n := range best {
@@ -69,6 +101,7 @@ func (c *comparison) settleBase(members []int) {
 			a.timeline, a.others = best[n][0], best[n][1:]
 		}
 	}
+	return base
 }
 
 // authBases are the bases that the tables of some members lead to, each by its own.

@@ -22,8 +22,10 @@ type auth struct {
 	turns    []authTurn        // where only that is known: when auth came on and went off
 	edited   bool              // the tables are not what the log leads to, and were rather changed otherwise than by an entry
 	before   bool
-	settled  *authz.State // the tables, nil if they do not tell what held behind the last write
-	last     uint64       // write
+	settled  *authz.State    // the tables, nil if they do not tell what held behind the last write
+	last     uint64          // write
+	upTo     *authz.Timeline // if it is known only up to an entry that no log holds
+	gap      uint64          // that entry
 	late     func(made, refused uint64) []*authz.Timeline
 }
 
@@ -32,6 +34,8 @@ func (a *auth) state(index uint64) *authz.State {
 	switch {
 	case a.timeline != nil:
 		return a.timeline.At(index)
+	case a.upTo != nil && index < a.gap:
+		return a.upTo.At(index)
 	case a.settled != nil && index > a.last:
 		return a.settled
 	}
@@ -358,6 +362,9 @@ func (a *auth) detour(cost func() int) {
 func (a *auth) on(index uint64) bool {
 	if a.timeline != nil {
 		return a.timeline.At(index).Enabled
+	}
+	if a.upTo != nil && index < a.gap {
+		return a.upTo.At(index).Enabled
 	}
 	for _, t := range a.turns {
 		if t.index < index {

@@ -15,6 +15,7 @@ import (
 // alone is what the member's alignment by itself is, nil if that is not known yet.
 func (c *comparison) traceAfter(i int, others []int, alone *align.Alignment) *trace {
 	var best, begun, numbered *trace
+	total := func(t *trace) int { return t.total() + c.gapCost(i, t, others) }
 	var seen []place // of members that share them with each other
 	var further []func() *trace
 	for _, j := range others {
@@ -61,13 +62,13 @@ func (c *comparison) traceAfter(i int, others []int, alone *align.Alignment) *tr
 	})
 	for _, t := range tried {
 		// What is odd about the shared part befell this member, too.
-		if t != nil && (best == nil || t.total() < best.total()) {
+		if t != nil && (best == nil || total(t) < total(best)) {
 			best = t
 		}
 	}
 	shares := best != nil
 	for _, j := range others {
-		if t := c.resumedBehind(i, j); t != nil && (best == nil || cmp.Or(cmp.Compare(t.total(), best.total()), cmp.Compare(t.Cost, best.Cost)) <= 0) {
+		if t := c.resumedBehind(i, j); t != nil && (best == nil || cmp.Or(cmp.Compare(total(t), total(best)), cmp.Compare(t.Cost, best.Cost)) <= 0) {
 			best = t
 		}
 	}
@@ -85,7 +86,7 @@ func (c *comparison) traceAfter(i int, others []int, alone *align.Alignment) *tr
 		alone = align.Align(in)
 	}
 	own := &trace{Alignment: *alone}
-	if best != nil && (best.total() <= own.Cost || best.startRevision() != own.Revision && best.total() < own.Cost+costParted) {
+	if best != nil && (total(best) <= total(own) || best.startRevision() != own.Revision && total(best) < total(own)+costParted) {
 		return best
 	}
 	if numbered != nil && numbered.Cost <= own.Cost {
@@ -277,7 +278,7 @@ func (c *comparison) resumedBehind(i, j int) *trace {
 			at.Index, at.Revision = max(at.Index, s.Index), max(at.Revision, s.Revision)
 			return
 		case !again || !s.Again:
-			last += s.Cost()
+			last += s.CostToo()
 		}
 		again = s.Again
 		if s.Index > 0 {

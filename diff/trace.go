@@ -44,7 +44,7 @@ func (t *trace) sharedCost() (cost int) {
 			return
 		}
 		if !again || !s.Again {
-			cost += s.Cost()
+			cost += s.CostToo()
 		}
 		again = s.Again
 	})
@@ -240,10 +240,12 @@ func (c *comparison) alignFrom(order []int, alone []*align.Alignment) (cost int)
 
 // totalCost is what all that is odd about the members costs, the first of which was aligned by itself.
 func (c *comparison) totalCost(first int) (cost int) {
+	var others []int
 	for i, t := range c.traces {
-		if cost += t.Cost; i != first && t.beganOtherwise(c.traces[first]) && c.met(i, first) {
+		if cost += t.Cost + c.gapCost(i, t, others); i != first && t.beganOtherwise(c.traces[first]) && c.met(i, first) {
 			cost += costParted
 		}
+		others = append(others, i)
 	}
 	for n := range c.parts {
 		if c.partedBefore(&c.parts[n]) {
@@ -251,6 +253,47 @@ func (c *comparison) totalCost(first int) (cost int) {
 		}
 	}
 	return cost
+}
+
+// gapCost is what it costs to say that a member made other numbers of revisions with entries that no log holds than others did.
+func (c *comparison) gapCost(i int, t *trace, others []int) (cost int) {
+	for first, made := range t.gaps() {
+		for _, j := range others {
+			if c.logs.history[j] != c.logs.history[i] {
+				continue
+			}
+			if n, known := c.traces[j].gaps()[first]; known {
+				if n != made {
+					cost += costParted
+				}
+				break
+			}
+		}
+	}
+	return cost
+}
+
+// gaps are how many revisions were made in each row of entries that no log holds: all members make as many, unless something befell
+// one there that nothing shows.
+func (t *trace) gaps() map[uint64]int {
+	all := map[uint64]int{}
+	first, made := uint64(0), 0
+	t.steps(func(s *align.Step) {
+		switch {
+		case s.Outcome != align.Unread:
+			if first > 0 {
+				all[first] = made
+			}
+			first, made = 0, 0
+			return
+		case first == 0:
+			first = s.Index
+		}
+		if s.Revision > 0 {
+			made++
+		}
+	})
+	return all
 }
 
 // met tells whether two members hold the same where the first of them begins: otherwise their rows show that they had parted before.

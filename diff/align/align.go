@@ -123,6 +123,14 @@ func (s *Step) Cost() int {
 	return 0
 }
 
+// CostToo is what it costs if it is known to have happened on another member.
+func (s *Step) CostToo() int {
+	if s.Outcome == Refused && s.Doubtful {
+		return costDoubtedToo
+	}
+	return s.Cost()
+}
+
 func (s *Step) String() string {
 	return fmt.Sprintf("entry %d revision %d %v again=%v", s.Index, s.Revision, s.Outcome, s.Again)
 }

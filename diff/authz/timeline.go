@@ -94,7 +94,10 @@ func (s *State) Follow(writes []Write, tables *schema.Tables) []*Timeline {
 }
 
 // Plain is the timeline of a log that begins with the cluster, whatever the member's tables say in the end.
-func Plain(writes []Write) *Timeline { return New().run(writes, once) }
+func Plain(writes []Write) *Timeline { return New().Plain(writes) }
+
+// Plain is the timeline of writes that follow a state.
+func (s *State) Plain(writes []Write) *Timeline { return s.run(writes, once) }
 
 func once(*Write) int { return 1 }
 

@@ -262,4 +262,6 @@ var regressions = []struct {
 	{91640, "requests doubted on all members, because the first one aligned lacked a user"},
 	{313526, "a banned user's first request, whose revision another user's request made later, was said to have had an effect"},
 	{323064, "a ban was taken for a lost tail that began with a later entry"},
+	{700616, "the auth store before the log begins taken back over entries that no log holds, which change it"},
+	{321015, "a tombstone that is lost told as an entry without effect, next to entries that no log holds"},
 }
