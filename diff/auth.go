@@ -81,6 +81,9 @@ func (c *comparison) explainAuth(k *cause) {
 		c.followAuth(k)
 		return
 	}
+	if c.authRuled(k) {
+		return // what a rule led to
+	}
 	// What may differ besides the auth revision, which alone a replay explains.
 	rest := slices.DeleteFunc(differ, func(name string) bool { return name == authRevision })
 	// Where several were applied again, a restart tells which.
@@ -96,6 +99,48 @@ func (c *comparison) explainAuth(k *cause) {
 	}
 	c.followAuth(k)
 	c.followReplay(k)
+}
+
+// authRuled names the first of several auth entries that a rule kept from having an effect on one group, as on its keys, if the
+// tables are those that come of leaving out all that the rule covers.
+func (c *comparison) authRuled(k *cause) bool {
+	for _, g := range k.groups {
+		for _, r := range c.causes {
+			if r.layer != LayerApply || r.rule == nil || r.rule.origin != nil || r.outcome != align.Refused || !r.befell(g) || !r.parts(k.groups) {
+				continue
+			}
+			if first := c.authWithoutRule(g[0], r); first > 0 {
+				k.odd, k.index, k.outcome, k.of = g, first, align.Refused, r
+				k.what += fmt.Sprintf(": this and later auth entries had no effect on %s", strings.Join(c.labels(g), ", "))
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// authWithoutRule is the first of the auth entries that a rule covers, of several, if member i's auth tables are what comes of leaving
+// out all of these. 0 if they are not.
+func (c *comparison) authWithoutRule(i int, r *cause) (first uint64) {
+	s := c.auths[i].begin(c.whole(i))
+	if s == nil {
+		return 0
+	}
+	s = s.Clone()
+	out := 0
+	for _, w := range c.appliedAuth(i) {
+		if w.Index < r.at().First || !r.rule.hits(w.Request) {
+			s.Apply(w.Request)
+			continue
+		}
+		if out++; first == 0 {
+			first = w.Index
+		}
+	}
+	if out < 2 || !s.Equal(c.ms[i].DB.Tables) {
+		return 0
+	}
+	return first
 }
 
 // authApart makes a cause of its own of every group whose tables are not those of another one and that, by its own log,
@@ -294,12 +339,17 @@ func (c *comparison) leftOut(odd []int, index uint64) *cause {
 func (c *comparison) ruled(odd []int, index uint64) *cause {
 	q := c.request(odd[0], index)
 	n := slices.IndexFunc(c.causes, func(x *cause) bool {
-		return q != nil && x.layer == LayerApply && x.rule != nil && x.outcome == align.Refused && x.index < index && slices.Equal(x.odd, odd) && x.rule.hits(q)
+		return q != nil && x.layer == LayerApply && x.rule != nil && x.outcome == align.Refused && x.index < index && x.befell(odd) && x.rule.hits(q)
 	})
 	if n < 0 {
 		return nil
 	}
 	return c.causes[n]
+}
+
+// befell tells whether a cause befell all of some members.
+func (k *cause) befell(members []int) bool {
+	return !slices.ContainsFunc(members, func(i int) bool { return !slices.Contains(k.odd, i) })
 }
 
 // withoutKeys leaves out rows of entries with one among them that would have changed a key once more: had these been applied

@@ -213,7 +213,7 @@ func (c *comparison) followRules() {
 			continue
 		}
 		for _, r := range c.causes {
-			if r.rule == nil || r.outcome != align.Refused || r.index >= k.index || !slices.EqualFunc(r.groups, k.groups, slices.Equal[[]int]) {
+			if r.rule == nil || r.outcome != align.Refused || min(r.index, r.at().First) >= k.index || !r.parts(k.groups) {
 				continue
 			}
 			if q := c.request(r.odd[0], k.index); q != nil && r.rule.hits(q) {
@@ -222,6 +222,19 @@ func (c *comparison) followRules() {
 			}
 		}
 	}
+}
+
+// parts tells whether a partition has only members on one side that a cause befell, and none of them on any other.
+func (k *cause) parts(groups [][]int) bool {
+	befallen := 0
+	for _, g := range groups {
+		n := len(slices.DeleteFunc(slices.Clone(g), func(i int) bool { return !slices.Contains(k.odd, i) }))
+		if n > 0 && n < len(g) {
+			return false
+		}
+		befallen += min(n, 1)
+	}
+	return befallen == 1 && len(groups) == 2
 }
 
 // followRefusals makes consequences of requests that members judged by other permissions, or by another auth revision, because
