@@ -303,10 +303,12 @@ func (c *comparison) causesAt(index uint64, members []int, es []effects) []*caus
 	if len(same) < 2 {
 		return nil
 	}
-	var again, stored, once []int
+	var row, again, stored, once []int
 	for _, i := range members {
 		switch {
 		case es[i].odd() == nil:
+		case es[i].repeated() && c.beginsRow(i, index):
+			row = append(row, i)
 		case es[i].repeated():
 			again = append(again, i)
 		case es[i].stored():
@@ -315,17 +317,31 @@ func (c *comparison) causesAt(index uint64, members []int, es []effects) []*caus
 			once = append(once, i)
 		}
 	}
-	if len(again)+len(stored)+len(once) == 0 || followed(members, es) {
+	if len(row)+len(again)+len(stored)+len(once) == 0 || followed(members, es) {
 		c.doc.Counts.Consequences++
 		return nil
 	}
 	var all []*cause
-	for _, odd := range [][]int{once, stored, again} {
+	for _, odd := range [][]int{once, stored, again, row} {
 		if len(odd) > 0 {
 			all = append(all, c.causeAt(index, members, odd, es))
 		}
 	}
 	return all
+}
+
+// beginsRow tells whether member i applied several entries in a row again, the first of which is this one.
+func (c *comparison) beginsRow(i int, index uint64) bool {
+	begins, first, before := false, false, false
+	c.traces[i].steps(func(s *align.Step) {
+		if s.Revision == 0 {
+			return
+		}
+		begins = begins || first && s.Again
+		first = s.Again && !before && s.Index == index
+		before = s.Again
+	})
+	return begins
 }
 
 // causeAt is the cause of what some odd members did with an entry, which others did not.
@@ -344,7 +360,7 @@ func (c *comparison) causeAt(index uint64, members, odd []int, es []effects) *ca
 	// The first application was the same on all, unless it went wrong on others.
 	for _, i := range members {
 		for _, s := range es[i].steps {
-			if s.Revision > 0 && (k.revision == 0 || s.Revision < k.revision) && (!k.again || s.Again) {
+			if s.Revision > 0 && (k.revision == 0 || s.Revision < k.revision) && (!k.again || s.Again && slices.Contains(odd, i)) {
 				k.revision = s.Revision
 			}
 		}

@@ -35,7 +35,11 @@ func (c *comparison) spread(k *cause) {
 	}
 	first, last := uint64(math.MaxUint64), uint64(0)
 	low, high := uint64(0), uint64(math.MaxUint64) // what all of them have in common
-	for _, i := range k.odd {
+	odd := slices.DeleteFunc(slices.Clone(k.odd), func(i int) bool { return k.again && c.amidReplay(i, k.index) })
+	if len(odd) == 0 {
+		odd = k.odd
+	}
+	for _, i := range odd {
 		lo, hi := c.reading(k, i)
 		first, last = min(first, lo), max(last, hi)
 		low, high = max(low, lo), min(high, hi)
@@ -60,6 +64,22 @@ func (c *comparison) spread(k *cause) {
 	case first != k.index:
 		k.index, k.entries = first, nil
 	}
+}
+
+// amidReplay tells whether member i applied an entry again only among others, behind the first of them: what that may be instead
+// is a question of where the others began.
+func (c *comparison) amidReplay(i int, index uint64) bool {
+	amid, alone, before := false, false, false
+	c.traces[i].steps(func(s *align.Step) {
+		if s.Revision == 0 {
+			return
+		}
+		if s.Again && s.Index == index {
+			amid, alone = amid || before, alone || !before
+		}
+		before = s.Again
+	})
+	return amid && !alone
 }
 
 // beginBefore makes a replay begin with an earlier entry: what those from it on made then is what others hold there, too, so that
