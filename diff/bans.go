@@ -18,8 +18,9 @@ import (
 const minBanned = 2
 
 // bans are the entries from which on all requests of one user may have been refused on the odd members of a cause, all of
-// whose entries are that user's, so that these hold what they do.
-func (c *comparison) bans(k *cause) (begins []uint64) {
+// whose entries are that user's, so that these hold what they do. Tables that a ban from the cause's own entry on does not lead to
+// say nothing of that, unless they are known to tell: something else befell them.
+func (c *comparison) bans(k *cause, tables bool) (begins []uint64) {
 	q := c.request(k.odd[0], k.index)
 	if q == nil || q.User == "" || !c.sameUser(k, k.index) {
 		return nil
@@ -27,7 +28,7 @@ func (c *comparison) bans(k *cause) (begins []uint64) {
 	for n, i := range k.odd {
 		var own []uint64
 		if r := c.newLossReader(i, k.index, true); r != nil && r.refusals(q.User) >= minBanned {
-			own = r.bans(q.User)
+			own = r.bans(q.User, tables || r.log.without(r.ban(q.User, k.index)))
 		}
 		if n == 0 {
 			begins = own
@@ -39,20 +40,66 @@ func (c *comparison) bans(k *cause) (begins []uint64) {
 
 // banned makes a cause one of all requests of a user from an entry on, which may be any of some.
 func (c *comparison) banned(k *cause, begins []uint64) {
-	first, last := begins[0], begins[len(begins)-1]
+	first, last := slices.Min(begins), slices.Max(begins)
 	if k.interval = nil; first < last {
 		k.interval = &Interval{First: first, Last: last}
-		k.what = fmt.Sprintf("no request of user %q from some entry on had an effect on %s", c.request(k.odd[0], k.index).User, strings.Join(c.labels(k.odd), ", "))
+	}
+	if k.index < first || k.index > last {
+		c.moveTo(k, first)
+	}
+	later := c.refusedAgain(k)
+	for _, x := range later {
+		x.of = k
+	}
+	if k.interval != nil || len(later) > 0 {
+		k.what = fmt.Sprintf("no request of user %q that would change a key had an effect on %s from here on", c.request(k.odd[0], k.index).User, strings.Join(c.labels(k.odd), ", "))
 	}
 }
 
-// refusedAgain tells whether later requests of the user whose a cause's entry is had no effect either on its odd members, apart from
+// moveTo makes another entry the first one of a cause.
+func (c *comparison) moveTo(k *cause, index uint64) {
+	k.index, k.revision = index, 0
+	es := make([]effects, len(c.ms))
+	for _, i := range slices.Concat(k.groups...) {
+		es[i].steps = c.stepsAt(i, index)
+		c.load(i, &es[i])
+		for _, s := range es[i].steps {
+			if s.Revision > 0 && (k.revision == 0 || s.Revision < k.revision) {
+				k.revision = s.Revision
+			}
+		}
+	}
+	k.effects = c.describe(k, es)
+}
+
+// inRowToTheEnd are the outermost entries from which on as many in a row as a cause's may have had no effect, if nothing behind
+// these made a revision: it need not have been the user's that were refused then.
+func (c *comparison) inRowToTheEnd(k *cause) (ends []uint64) {
+	if len(k.entries) < 2 {
+		return nil
+	}
+	for _, i := range k.odd {
+		made := false
+		c.traces[i].steps(func(s *align.Step) { made = made || s.Index > k.index && s.Revision > 0 })
+		if made {
+			return nil
+		}
+		lo, hi := c.slideRun(i, k)
+		ends = append(ends, lo, hi)
+	}
+	return ends
+}
+
+// refusedAgain are the later requests of the user whose a cause's entry is that had no effect either on its odd members, apart from
 // those that had none in a row with it.
-func (c *comparison) refusedAgain(k *cause) bool {
-	return slices.ContainsFunc(c.causes, func(x *cause) bool {
-		return x != k && x.layer == LayerApply && x.outcome == align.Refused && !x.again && x.index > k.at().Last &&
-			slices.Equal(x.odd, k.odd) && c.sameUser(k, x.index) && c.sameUser(x, k.index)
-	})
+func (c *comparison) refusedAgain(k *cause) (later []*cause) {
+	for _, x := range c.causes {
+		if x != k && x.of == nil && x.layer == LayerApply && x.outcome == align.Refused && !x.again && x.index > k.at().Last &&
+			slices.Equal(x.odd, k.odd) && c.sameUser(k, x.index) && c.sameUser(x, k.index) {
+			later = append(later, x)
+		}
+	}
+	return later
 }
 
 // refusals is how many requests of a user had no effect that should have had one.
@@ -72,12 +119,17 @@ func (t *tableLog) user(index uint64) string {
 	return ""
 }
 
-// bans are the entries from which on all of a user's may have had no effect.
-func (r *lossReader) bans(user string) (all []uint64) {
+// ban is the loss of all requests of a user from an entry on.
+func (r *lossReader) ban(user string, from uint64) loss {
+	return loss{first: from, last: math.MaxUint64, user: user}
+}
+
+// bans are the entries from which on all of a user's may have had no effect, by the small tables, too, if these are to tell.
+func (r *lossReader) bans(user string, tables bool) (all []uint64) {
 	at := r.start()
 	for u := range at {
-		l := loss{first: r.steps[u].Index, last: math.MaxUint64, user: user}
-		if r.log.user(l.first) == user && r.changes(u, at[u]) && r.follows(u, at[u], l) && r.log.without(l) {
+		l := r.ban(user, r.steps[u].Index)
+		if r.log.user(l.first) == user && r.changes(u, at[u]) && r.follows(u, at[u], l) && (!tables || r.log.without(l)) {
 			all = append(all, l.first)
 		}
 	}

@@ -752,6 +752,10 @@ func (c *comparison) slideRun(i int, k *cause) (first, last uint64) {
 			at = len(steps)
 		}
 		steps = append(steps, *s)
+		// Others among them may have had no effect elsewhere either.
+		if at >= 0 && s.Index == k.entries[len(k.entries)-1] {
+			n = max(n, len(steps)-at)
+		}
 	})
 	first, last = k.index, k.index
 	if at < 0 || at+n > len(steps) {
@@ -781,7 +785,7 @@ func (c *comparison) slideRun(i int, k *cause) (first, last uint64) {
 		}
 		return true
 	}
-	may := func(q int) bool { return c.tablesAllow(i, loss{first: steps[q].Index, last: steps[q+n-1].Index}) }
+	may := func(q int) bool { return c.tablesAllow(i, k, loss{first: steps[q].Index, last: steps[q+n-1].Index}) }
 	for q := at - 1; q >= 0 && made(q+n, q, at-q); q-- {
 		if may(q) {
 			first = steps[q].Index
@@ -798,10 +802,11 @@ func (c *comparison) slideRun(i int, k *cause) (first, last uint64) {
 	return first, last
 }
 
-// tablesAllow tells whether some entries may have had no effect on member i, by what its small tables hold.
-func (c *comparison) tablesAllow(i int, l loss) bool {
-	t := c.tableLog(i, l.first)
-	return t.without(l) || !t.without(loss{})
+// tablesAllow tells whether some entries may have had no effect on member i instead of a cause's, by what its small tables hold.
+// If these are not what the cause's own lead to, something else befell them.
+func (c *comparison) tablesAllow(i int, k *cause, l loss) bool {
+	t := c.tableLog(i, min(l.first, k.index))
+	return t.without(l) || !t.without(loss{first: k.index, last: k.entries[len(k.entries)-1]})
 }
 
 // madeLater is the entry before those of a cause that made a revision, if one behind them, which had no effect since then, or the
@@ -834,7 +839,7 @@ func (c *comparison) madeLater(i int, k *cause) uint64 {
 			lost = s.Index
 		}
 	})
-	if found > 0 && !c.tablesAllow(i, loss{first: found, last: lost}) {
+	if found > 0 && !c.tablesAllow(i, k, loss{first: found, last: lost}) {
 		return 0
 	}
 	return found

@@ -33,15 +33,15 @@ func (c *comparison) findTails() {
 			}
 			begins = slices.DeleteFunc(begins, func(x uint64) bool { return !own[x] })
 		}
-		bans := c.bans(k)
+		bans := c.bans(k, len(begins) > 0)
 		switch {
 		case len(begins) > 0:
 			c.tail(k, slices.Compact(slices.Sorted(slices.Values(append(begins, bans...)))))
 			if k.interval != nil && len(bans) > 0 {
 				k.what += ", or no request of one user had"
 			}
-		case len(bans) > 0 && (k.rule != nil && k.origin == nil || k.interval != nil && c.refusedAgain(k)):
-			c.banned(k, bans)
+		case len(bans) > 0 && (k.rule != nil && k.origin == nil || len(c.refusedAgain(k)) > 0):
+			c.banned(k, append(bans, c.inRowToTheEnd(k)...))
 		}
 	}
 }

@@ -216,6 +216,8 @@ type Alignment struct {
 	Through uint64
 	// Cost is 0 if every step was predicted.
 	Cost int
+	// banned is true if all that is odd is that a user's requests were refused from some entry on.
+	banned bool
 	// Index is what predictions were made from: the rows, with those that were changed or lost as they must have been.
 	Index *mvcc.Index
 }

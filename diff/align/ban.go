@@ -22,7 +22,9 @@ func (in *Input) ban(a *Alignment) *Alignment {
 		again := *in
 		again.banned = user
 		if again.bannedThroughout(a) && !again.oddBesides(a) {
-			a.Cost = min(a.Cost, costBan+costBanned*again.refusals(a))
+			if n := costBan + costBanned*again.refusals(a); n <= a.Cost {
+				a.Cost, a.banned = n, true
+			}
 			continue
 		}
 		for _, from := range append(again.firstRefused(a), again.firstRefused(align(again))...) {
@@ -176,12 +178,12 @@ func (in *Input) user(index uint64) string {
 	return ""
 }
 
-// bannedThroughout tells whether the banned user changed nothing from the first refusal on.
+// bannedThroughout tells whether the banned user changed nothing from the first refusal on, if it is known where to look for that.
 func (in *Input) bannedThroughout(a *Alignment) bool {
 	n := 0
 	for i := range a.Steps {
 		switch s := &a.Steps[i]; {
-		case s.Outcome == NoEffect || s.Index == 0 || in.user(s.Index) != in.banned:
+		case s.Outcome == NoEffect || s.Index < max(in.bannedFrom, 1) || in.user(s.Index) != in.banned:
 		case s.Outcome == Refused:
 			n++
 		case n > 0:

@@ -50,11 +50,10 @@ func Align(in Input) *Alignment {
 			return o
 		}
 	}
-	if b != a {
-		return b
+	if b == a && !a.banned {
+		in.gather(a.Steps)
 	}
-	in.gather(a.Steps)
-	return a
+	return b
 }
 
 // changedAt tells whether all rows that are taken to be others were changed, or lost, after an entry had made these.

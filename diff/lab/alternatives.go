@@ -111,7 +111,7 @@ func (m *maker) alternatives(p *Parting, base *history) error {
 				err = m.inRow(p.Index, x.hist, base, f, try)
 			}
 			if err == nil {
-				err = m.otherBans(p.Index, x.hist, base, f, try)
+				err = m.otherBans(p, f, base, try)
 			}
 			return err
 		}
@@ -183,22 +183,36 @@ func (m *maker) inRow(index uint64, h, base *history, f *Fault, try func(*Fault)
 	return m.windows(g, base, try)
 }
 
-// otherBans tries to ban the user from another entry on, and to lose all entries from one on: others may have written later what
-// the user's first ones should have written.
-func (m *maker) otherBans(index uint64, h, base *history, f *Fault, try func(*Fault) (bool, error)) error {
+// otherBans tries to ban the user from another entry on, and to lose all entries from one on, or some in a row: others may have
+// written later what the user's first ones should have written.
+func (m *maker) otherBans(p *Parting, f *Fault, base *history, try func(*Fault) (bool, error)) error {
+	x := m.struck(f)
+	behind := uint64(1) // the entry behind the last one that left a trace
 	for _, e := range base.effects {
-		if e.Index == 0 || e.Index == index || !e.traced() || distance(e.Index, index) >= farthest {
+		if e.Index == 0 || !e.traced() {
 			continue
 		}
-		if m.w.log[e.Index-1].Request.GetHeader().GetUsername() == f.User {
+		begin := behind
+		if behind = e.Index + 1; distance(e.Index, p.Index) >= farthest {
+			continue
+		}
+		if e.Index != p.Index && m.w.log[e.Index-1].Request.GetHeader().GetUsername() == f.User {
 			if _, err := try(f.at(e.Index)); err != nil {
 				return err
 			}
 		}
-		if e.Before == h.rev && e.Index > index {
-			g := f.at(e.Index)
-			g.Kind, g.Count = LostTail, len(m.w.log)
-			if _, err := try(g); err != nil {
+		if e.Before != x.hist.rev || e.Index < p.Index || e.Index > x.sc.upTo {
+			continue
+		}
+		// A compaction before it may be lost with it.
+		for _, from := range slices.Compact([]uint64{e.Index, begin}) {
+			g := f.at(from)
+			g.Kind, g.Count = LostTail, int(x.sc.upTo-from)+1
+			same, err := try(g)
+			if err == nil && same {
+				err = m.lost(p, g, base, try)
+			}
+			if err != nil || same {
 				return err
 			}
 		}
