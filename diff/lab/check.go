@@ -54,8 +54,13 @@ func (c *Case) Check(d *diff.Document) *Result {
 		}
 	}
 	used := make([]bool, len(d.Divergences))
-	for n, p := range t.Partings {
-		c.parting(r, d, n, p, used)
+	// What need not be told must not be taken to be told by what another parting is to be told by.
+	for _, required := range []bool{true, false} {
+		for n, p := range t.Partings {
+			if p.Required == required {
+				c.parting(r, d, n, p, used)
+			}
+		}
 	}
 	for i, v := range d.Divergences {
 		if !used[i] && !c.excused(&v) {
