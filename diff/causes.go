@@ -71,7 +71,7 @@ func (c *comparison) findCauses() {
 				return
 			}
 			// Before any entry of the log has made one, those that the log does not hold any more may as well have made it.
-			opens := begin == 0 && t.first() > 1
+			opens := begin == 0 && t.first() > 1 && !c.ofNone(i, s.Revision)
 			if s.Outcome == align.Unread || opens && c.partedAt(s.Revision) {
 				return // told as a row that differs
 			}
@@ -566,6 +566,16 @@ func (c *comparison) stepsAt(i int, index uint64) []*align.Step {
 		}
 	})
 	return found
+}
+
+// ofNone tells whether no entry that member i's log holds from the beginning of the cluster on can have made a revision.
+func (c *comparison) ofNone(i int, revision int64) bool {
+	rows := c.ms[i].DB.Rows.Group(revision)
+	if !c.whole(i) || len(rows) == 0 || rows[0].Tombstone {
+		return false
+	}
+	var kv mvcc.KeyValue
+	return kv.Decode(rows[0].Value) == nil && !slices.ContainsFunc(c.views[i].entries, func(e align.Entry) bool { return mayHavePut(&e, &kv) })
 }
 
 // extra is a revision of member i behind an entry which no entry that is left made; opens if none of these made one before.

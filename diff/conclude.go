@@ -170,12 +170,20 @@ func (c *comparison) followPartings() {
 			continue
 		}
 		for _, x := range c.causes {
-			if x.between == nil && x.revision > 0 && x.revision <= k.newest() && (separates(k.groups, x.groups) || partly(k.groups, x.groups) || strange(k.groups, x.groups)) {
+			if x.between == nil && (x.revision > 0 && x.revision <= k.newest() || c.turned(x, k.revision)) && (separates(k.groups, x.groups) || partly(k.groups, x.groups) || strange(k.groups, x.groups)) {
 				k.of = x
 				break
 			}
 		}
 	}
+}
+
+// turned tells whether members had parted in who may write when the first of them came to a revision.
+func (c *comparison) turned(x *cause, revision int64) bool {
+	return x.layer == LayerAuth && x.index > 0 && x.revision == 0 && slices.ContainsFunc(slices.Concat(x.groups...), func(i int) bool {
+		at := c.revisionAt(i, x.index)
+		return 0 <= at && at < revision
+	})
 }
 
 // newest is the last revision that may have made the rows of a cause differ.

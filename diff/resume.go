@@ -14,7 +14,7 @@ import (
 // by one member alone. So places before what is odd there are tried, too, and the reading with the least is taken.
 // alone is what the member's alignment by itself is, nil if that is not known yet.
 func (c *comparison) traceAfter(i int, others []int, alone *align.Alignment) *trace {
-	var best, begun, numbered *trace
+	var best, begun, numbered, chance *trace
 	total := func(t *trace) int { return t.total() + c.gapCost(i, t, others) }
 	var seen []place // of members that share them with each other
 	var further []func() *trace
@@ -26,6 +26,11 @@ func (c *comparison) traceAfter(i int, others []int, alone *align.Alignment) *tr
 		case c.sameNumber(i, j):
 			if numbered == nil {
 				numbered = c.resumed(i, j, places[0])
+			}
+			continue
+		case c.oddBefore(i, j):
+			if t := c.resumed(i, j, places[0]); chance == nil || total(t) < total(chance) {
+				chance = t
 			}
 			continue
 		case places[0].shared == 0 && places[0].Revision > 1:
@@ -89,6 +94,9 @@ func (c *comparison) traceAfter(i int, others []int, alone *align.Alignment) *tr
 	if best != nil && (total(best) <= total(own) || best.startRevision() != own.Revision && total(best) < total(own)+costParted) {
 		return best
 	}
+	if chance != nil && total(chance) < total(own) {
+		return chance
+	}
 	if numbered != nil && numbered.Cost <= own.Cost {
 		return numbered
 	}
@@ -103,6 +111,21 @@ func (c *comparison) traceAfter(i int, others []int, alone *align.Alignment) *tr
 func (c *comparison) sameNumber(i, j int) bool {
 	compact := max(c.ms[i].DB.CompactRevision(), c.ms[j].DB.CompactRevision())
 	return compact > 0 && c.agreed(i, j) == compact && !c.sameAt(i, j, compact)
+}
+
+// oddBefore tells whether something odd befell member j before the revision that member i is compacted at, where they hold
+// different keys: then it did not befall member i, and that they hold the same numbers of revisions later is chance.
+func (c *comparison) oddBefore(i, j int) bool {
+	compact, odd := c.ms[i].DB.CompactRevision(), false
+	if compact == 0 || c.traces[j].startRevision() >= compact {
+		return false
+	}
+	at := int64(0)
+	c.traces[j].steps(func(s *align.Step) {
+		at = max(at, s.Revision)
+		odd = odd || s.Anomalous() && at < compact
+	})
+	return odd && !c.sameAt(i, j, compact)
 }
 
 // costParted is what it costs to say that members which hold the same revisions where the log of one begins had come
@@ -240,8 +263,27 @@ func (t *trace) alsoOf(steps map[uint64]align.Step, apart int64) (cost int) {
 // resumed aligns member i behind a place of member j's alignment.
 func (c *comparison) resumed(i, j int, p place) *trace {
 	in := c.inputs[i]
-	in.From = &p.From
+	in.From, in.Witnesses = &p.From, c.traces[j].unsettled(in.Witnesses, p)
 	return &trace{base: c.traces[j], shared: p.shared, Alignment: *align.Align(in)}
+}
+
+// unsettled leaves out of what others hold at some revisions those before a place that entries made as they should: there is
+// nothing else that they can have held.
+func (t *trace) unsettled(all []map[int64][]mvcc.Row, p place) []map[int64][]mvcc.Row {
+	if len(all) == 0 {
+		return nil
+	}
+	odd := map[int64]bool{}
+	t.steps(func(s *align.Step) { odd[s.Revision] = odd[s.Revision] || s.Anomalous() })
+	var left []map[int64][]mvcc.Row
+	for _, rows := range all {
+		rows = maps.Clone(rows)
+		maps.DeleteFunc(rows, func(main int64, _ []mvcc.Row) bool { return main <= p.Revision && !odd[main] })
+		if len(rows) > 0 {
+			left = append(left, rows)
+		}
+	}
+	return left
 }
 
 // resumedBehind aligns member i behind rows that it alone, or member j alone, holds otherwise although those behind them are

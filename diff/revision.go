@@ -136,8 +136,31 @@ func (c *comparison) stood(i int, index uint64) bool {
 
 // mayPut tells whether a request may have written a row.
 func mayPut(in *pb.InternalRaftRequest, kv *mvcc.KeyValue) bool {
-	if r := in.GetPut(); r != nil {
-		return bytes.Equal(r.Key, kv.Key) && (r.IgnoreValue || bytes.Equal(r.Value, kv.Value)) && (r.IgnoreLease || r.Lease == kv.Lease)
+	return in.GetTxn() != nil || isPutOf(in.GetPut(), kv)
+}
+
+// mayHavePut tells whether an entry may have written a row, going into transactions. What puts a key names it, so that most need
+// not be decoded.
+func mayHavePut(e *align.Entry, kv *mvcc.KeyValue) bool {
+	if e.Raw == nil {
+		return true
 	}
-	return in.GetTxn() != nil
+	if !bytes.Contains(e.Raw.Data, kv.Key) {
+		return false
+	}
+	in := e.Request().Internal
+	return isPutOf(in.GetPut(), kv) || hasPutOf(in.GetTxn(), kv)
+}
+
+// hasPutOf tells whether a transaction may write a row.
+func hasPutOf(txn *pb.TxnRequest, kv *mvcc.KeyValue) bool {
+	return slices.ContainsFunc(slices.Concat(txn.GetSuccess(), txn.GetFailure()), func(op *pb.RequestOp) bool {
+		n := op.GetRequestTxn()
+		return isPutOf(op.GetRequestPut(), kv) || n != nil && hasPutOf(n, kv)
+	})
+}
+
+// isPutOf tells whether a put writes a row, which none does not.
+func isPutOf(r *pb.PutRequest, kv *mvcc.KeyValue) bool {
+	return r != nil && bytes.Equal(r.Key, kv.Key) && (r.IgnoreValue || bytes.Equal(r.Value, kv.Value)) && (r.IgnoreLease || r.Lease == kv.Lease)
 }

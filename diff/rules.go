@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"etcd-autopsy/diff/align"
+	"etcd-autopsy/inspect/mvcc"
 	"etcd-autopsy/inspect/raftlog"
 	"etcd-autopsy/inspect/schema"
 )
@@ -320,7 +321,7 @@ func (c *comparison) holds(i int, k *cause, entries []uint64, o *origin) bool {
 		return false
 	}
 	q := c.request(i, entries[0])
-	ok := q != nil && (o.lease != 0 && !c.attachedBefore(i, k, o) || o.lease == 0 && r.hits(q))
+	ok := q != nil && (o.lease != 0 && !c.attachedBefore(i, k, o) || o.lease == 0 && r.hits(q) && !c.wroteBefore(i, o))
 	c.traces[i].steps(func(s *align.Step) {
 		rev = max(rev, s.Revision)
 		if !ok || s.Index <= o.index || s.Index >= o.end || slices.Contains(entries, s.Index) {
@@ -336,6 +337,36 @@ func (c *comparison) holds(i int, k *cause, entries []uint64, o *origin) bool {
 		}
 	})
 	return ok
+}
+
+// wroteBefore tells whether member i holds what only entries wrote that an origin keeps from an effect, of which compaction has left
+// no more than that: then that is not what befell it.
+func (c *comparison) wroteBefore(i int, o *origin) bool {
+	first, start, r := c.traces[i].first(), c.traces[i].startRevision(), o.rule()
+	if !c.whole(i) {
+		return false
+	}
+	es := c.views[i].entries
+	n, _ := slices.BinarySearchFunc(es, o.index+1, func(e align.Entry, x uint64) int { return cmp.Compare(e.Index, x) })
+	end, _ := slices.BinarySearchFunc(es, min(o.end, first), func(e align.Entry, x uint64) int { return cmp.Compare(e.Index, x) })
+	for n = max(n, end-maxBegun); n < end; n++ {
+		q := es[n].Request()
+		put := q.Internal.GetPut()
+		if put == nil || !r.hits(q) {
+			continue
+		}
+		_, row, ok := c.ms[i].DB.Rows.At(put.Key, start)
+		var kv mvcc.KeyValue
+		if !ok || kv.Decode(row.Value) != nil || !isPutOf(put, &kv) {
+			continue
+		}
+		if !slices.ContainsFunc(es, func(e align.Entry) bool {
+			return e.Index < first && mayHavePut(&e, &kv) && (e.Index <= o.index || e.Index >= o.end || !r.hits(e.Request()))
+		}) {
+			return true
+		}
+	}
+	return false
 }
 
 // attachedBefore tells whether an entry attached a key to the lease of an origin on member i, of which compaction has left nothing:

@@ -195,7 +195,8 @@ func (g *grid) showsLast(i int) bool {
 		case in.GetPut() != nil || in.GetDeleteRange() != nil || in.GetLeaseRevoke() != nil:
 			want, judged := g.predict(i-1, 0), g.judge(i-1, 0)
 			switch {
-			case judged != Allowed:
+			case judged == Denied: // it says nothing
+			case judged == Doubtful:
 				return true
 			case slices.ContainsFunc(want, g.missing):
 				return false
