@@ -63,6 +63,9 @@ func (c *comparison) spread(k *cause) {
 		c.beginBefore(k, first)
 	case first != k.index:
 		k.index, k.entries = first, nil
+		if k.outcome == align.Refused && !k.again {
+			c.renumber(k)
+		}
 	}
 }
 
@@ -601,9 +604,14 @@ func (c *comparison) begin(k *cause, index uint64, like *cause) {
 	k.entries = append([]uint64{index}, k.entries...)
 	k.index, k.revision, k.effects = index, 0, slices.Clone(like.effects)
 	k.what = k.rule.says(len(k.entries), c.without(k))
+	c.renumber(k)
+}
+
+// renumber takes the revisions of what a cause's entry did from those that are not odd, after another entry has become its.
+func (c *comparison) renumber(k *cause) {
 	for n, g := range k.groups {
-		for _, s := range c.stepsAt(g[0], index) {
-			if s.Revision > 0 && !slices.Contains(k.odd, g[0]) {
+		for _, s := range c.stepsAt(g[0], k.index) {
+			if s.Revision > 0 && !slices.Contains(k.odd, g[0]) && n < len(k.effects) {
 				k.effects[n].Revision = s.Revision
 				k.revision = s.Revision
 			}

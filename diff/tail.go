@@ -68,8 +68,9 @@ func (c *comparison) tail(k *cause, begins []uint64) {
 	}
 	k.index, k.entries = first, append([]uint64{first}, k.entries...)
 	layer := c.tableOf(k.odd[0], first)
-	if layer == "" {
-		return // it changes keys, and what is known of another one that writes the same holds for it
+	if layer == "" { // it changes keys, and what is known of another one that writes the same holds for it
+		c.renumber(k)
+		return
 	}
 	for _, e := range k.effects {
 		for _, ch := range e.Changes {
