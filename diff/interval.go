@@ -636,7 +636,58 @@ func (c *comparison) doubles(k *cause, i int) []uint64 {
 		return nil
 	}
 	back := c.slide(i, steps, at, -1)
-	return slices.Concat(back, c.twins(k, i, steps[:at], len(back)), c.slide(i, steps, at, +1))
+	all := slices.Concat(back, c.twins(k, i, steps[:at], len(back)), c.slide(i, steps, at, +1))
+	want := c.request(i, k.index)
+	for n := max(at-maxBegun, 0); n < min(at+maxBegun, len(steps)); n++ {
+		x := steps[n].Index
+		if q := c.request(i, x); n == at || q == nil || want == nil || !sameContent(q.Internal, want.Internal) || slices.Contains(all, x) {
+			continue
+		}
+		if steps[n].Outcome == align.Applied && !steps[n].Again && c.mayLeave(i, steps[min(n, at):], steps[n], steps[at]) {
+			all = append(all, x)
+		}
+	}
+	return all
+}
+
+// mayLeave tells whether some steps, of which the first is one of two, made the revisions that they did if one of these was left out,
+// and the other, which was, had its effect, and all others did what they should then.
+func (c *comparison) mayLeave(i int, steps []*align.Step, left, had *align.Step) bool {
+	in := &c.inputs[i]
+	at := int64(0)
+	for _, s := range steps {
+		if s.Revision > 0 {
+			at = s.Revision - 1
+			break
+		}
+	}
+	was, both := at, 0
+	for n, s := range steps {
+		e := find(c.views[i].entries, s.Index)
+		if e == nil || s.Again || n > 2*maxBegun || s.Anomalous() && s != had {
+			return false
+		}
+		was = max(was, s.Revision)
+		if s == left || s == had {
+			both++
+		}
+		if s != left {
+			rows := in.Table.Group(at + 1)
+			want := in.Predict(e, at)
+			judged := in.Judge(s.Index, e.Request(), want, func(lease int64) []string { return in.Index.Attached(lease, at) })
+			switch {
+			case len(want) == 0 || judged == align.Denied:
+			case judged == align.Allowed && align.Same(want, rows):
+				at++
+			default:
+				return false
+			}
+		}
+		if both == 2 && at == was {
+			return true
+		}
+	}
+	return false
 }
 
 // twins lists the entries before those that are left of member i's history which ask for the same as a cause's, and for

@@ -327,24 +327,26 @@ func oneBit(a, b Row) bool {
 	return n == 1 && proto.Equal(&x, &y)
 }
 
-// neighbours tries entries next to the fault's, as long as they write the same.
+// neighbours tries entries next to the fault's, as long as they write the same, and further ones that do.
 func (m *maker) neighbours(g *Fault, base *history, try func(*Fault) (bool, error)) error {
 	n := slices.IndexFunc(base.effects, func(e Effect) bool { return e.Index == g.Index })
 	for _, dir := range []int{-1, 1} {
-		runs := 0
+		runs, apart := 0, false
 		for k := n + dir; k >= 0 && k < len(base.effects) && runs < 12; k += dir {
 			e := &base.effects[k]
 			if e.After == e.Before {
 				continue
 			}
 			runs++
+			alike := sameContent(e.Rows, base.effects[n].Rows)
+			if apart && (!alike || g.Kind != Skip && g.Kind != Refused) {
+				continue
+			}
 			same, err := try(g.at(e.Index))
 			if err != nil {
 				return err
 			}
-			if !same && !sameContent(e.Rows, base.effects[n].Rows) {
-				break
-			}
+			apart = apart || !same && !alike
 		}
 	}
 	return nil
