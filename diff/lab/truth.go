@@ -302,6 +302,12 @@ func (m *maker) begunInTables(t *Truth) error {
 // what they did to it does not show.
 func (m *maker) blurTail(p *Parting) {
 	f := p.Fault
+	// By a raised auth revision a member refuses all that users write. What else was lost, if it is one entry at most, is told by
+	// itself: as many things went wrong then as with a lost tail and an edited table.
+	if p.Required && m.bumped(f) && !m.served(p) && m.unrefused(p) <= 1 {
+		p.Required, p.why = false, "as its auth revision demands"
+		return
+	}
 	if m.effect(p.Index).After > m.effect(p.Index).Before || !m.editedBesides(f, func(o *Fault) bool {
 		return o.Kind.table() && o.layer() == m.layerAt(p.Index)
 	}) {
@@ -314,6 +320,18 @@ func (m *maker) blurTail(p *Parting) {
 		}
 	}
 	p.Named, p.why = false, "its table was edited besides"
+}
+
+// unrefused is how many entries of a lost tail had an effect elsewhere that no auth revision keeps a user from: an administrator may
+// revoke leases, and anyone may grant them.
+func (m *maker) unrefused(p *Parting) (n int) {
+	f := p.Fault
+	for x := p.Index; x < f.Index+uint64(f.Count); x++ {
+		if e := m.effect(x); e.traced() && (!m.fromUser(x) || e.Tables) {
+			n++
+		}
+	}
+	return n
 }
 
 // layer is the layer of the table that a fault of its kind edits.
