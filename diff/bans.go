@@ -11,6 +11,7 @@ import (
 
 	"etcd-autopsy/diff/align"
 	"etcd-autopsy/diff/authz"
+	"etcd-autopsy/inspect/schema"
 )
 
 // minBanned is how many requests of a user must have had no effect for a ban: a single one may as well have gone wrong by
@@ -153,6 +154,11 @@ func (r *lossReader) changes(n int, at int64) bool {
 		return !o.Alike(s)
 	case q.Internal.GetAlarm() != nil:
 		return !maps.Equal(r.log.h.alarmsAt(index), r.log.h.alarmsAt(index+1))
+	case q.Internal.GetLeaseRevoke() != nil:
+		// Had the lease been there, it would be left.
+		id := q.Internal.LeaseRevoke.ID
+		evs := r.log.h.leases[id]
+		return evs[len(evs)-1].index != index || slices.ContainsFunc(r.log.tables.Leases, func(l schema.LeaseRecord) bool { return l.ID == id })
 	}
 	return true
 }
