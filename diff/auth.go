@@ -76,6 +76,7 @@ func (c *comparison) uniteAuth(all []*cause) {
 
 // explainAuth names the entry that made auth tables differ, and marks what that led to.
 func (c *comparison) explainAuth(k *cause) {
+	apart := k.odd != nil
 	differ := c.describeAuth(k)
 	if c.auths[k.odd[0]].edited {
 		c.followAuth(k)
@@ -83,6 +84,10 @@ func (c *comparison) explainAuth(k *cause) {
 	}
 	if c.authRuled(k) {
 		return // what a rule led to
+	}
+	if apart && c.authUnaccounted(k.odd[0]) && c.anyAstray(k) {
+		c.followAuth(k) // more than what went wrong with the others
+		return
 	}
 	// What may differ besides the auth revision, which alone a replay explains.
 	rest := slices.DeleteFunc(differ, func(name string) bool { return name == authRevision })
@@ -159,10 +164,15 @@ func (c *comparison) authApart(k *cause) []*cause {
 		apart = append(apart, x)
 		return true
 	})
-	if len(apart) == 0 || len(apart) == 1 && len(rest) == 1 {
+	if len(apart) == 0 || len(apart) == 1 && len(rest) == 1 && !c.authUnaccounted(rest[0][0]) {
 		return []*cause{k}
 	}
-	if c.causes = append(c.causes, apart...); len(rest) > 1 {
+	c.causes = append(c.causes, apart...)
+	switch {
+	case len(rest) == 1 && len(apart) == 1:
+		k.odd = rest[0] // what went wrong with the others is not why these tables are not what their log leads to either
+		return append(apart, k)
+	case len(rest) > 1:
 		k.groups = rest
 		return append(apart, k)
 	}
@@ -206,6 +216,16 @@ func (c *comparison) joinAstray(k *cause) {
 func (c *comparison) authAstray(i int) bool {
 	t := c.auths[i].timeline
 	return t != nil && t.Odd > 0 || c.auths[i].edited
+}
+
+// authUnaccounted tells whether the auth tables of a member are not what its whole log leads to, even with one thing gone wrong.
+func (c *comparison) authUnaccounted(i int) bool {
+	return c.auths[i].timeline == nil && c.whole(i) && c.ms[i].DB.Tables.HasTerm
+}
+
+// anyAstray tells whether something went wrong with the auth tables of some members that are not odd.
+func (c *comparison) anyAstray(k *cause) bool {
+	return slices.ContainsFunc(slices.Concat(k.groups...), func(i int) bool { return !slices.Contains(k.odd, i) && c.authAstray(i) })
 }
 
 // spokesman is the member that stands for a group as regards its auth tables: one whose own log leads to them, if there is.

@@ -271,4 +271,5 @@ var regressions = []struct {
 	{382890, "an entry without effect named where an earlier one may be meant, after which others came to the same again"},
 	{360129, "an alarm that was not lifted told as a row of entries without effect, because some of these want a lease that it refused"},
 	{370542, "auth entries of a banned user told as another one that was left out, because two of them make up for each other"},
+	{300273, "auth tables that their own log does not lead to swallowed by what went wrong with the only other member's"},
 }
