@@ -268,4 +268,5 @@ var regressions = []struct {
 	{17336, "an entry left out before a compaction told of a member that held otherwise there, whose revisions had the same numbers by chance"},
 	{323975, "a revision that no entry of a whole log can have made told as rows that differ from before the log"},
 	{301443, "the first entry behind a compaction that had no effect taken to come before it, because an alarm refused those behind it"},
+	{334307, "a revision that is lost told as an entry without effect, because no log was said to reach back to it"},
 }
