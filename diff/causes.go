@@ -21,6 +21,7 @@ type cause struct {
 	outcome  align.Outcome
 	again    bool
 	odd      []int // members that did what etcd's rules do not predict
+	tellers  []int // members whose logs hold the entry, if others' do not
 	entries  []uint64
 	what     string
 	rule     *rule   // what all entries of this cause have in common, if a rule it is

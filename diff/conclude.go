@@ -331,6 +331,9 @@ func (c *comparison) forked(groups [][]int) bool {
 
 // witness is a member whose log holds the entry that is meant: after a fork others may have another one.
 func (k *cause) witness() int {
+	if len(k.tellers) > 0 {
+		return k.tellers[0]
+	}
 	if len(k.odd) > 0 {
 		return k.odd[0]
 	}
@@ -453,8 +456,35 @@ func (c *comparison) rowCauses() {
 		for _, g := range k.groups {
 			k.effects = append(k.effects, Effect{Members: c.labels(g), Revision: p.revision, Changes: changes(c.ms[g[0]].DB.Rows.Group(p.revision))})
 		}
+		if i, s := c.toldBy(&p); s != nil {
+			k.layer, k.index, k.tellers, k.between, k.interval = LayerStorage, s.Index, []int{i}, nil, nil
+			k.what = "the stored rows differ from what the entry writes, and those behind them do not"
+		}
 		c.causes = append(c.causes, k)
 	}
+}
+
+// toldBy is a member that holds what its log demands at a revision of which the logs of those that hold otherwise do not tell, and
+// the step that says so: where members hold the same again behind it, the same entry made it on all of them.
+func (c *comparison) toldBy(p *parting) (member int, step *align.Step) {
+	if !c.single(p) {
+		return 0, nil
+	}
+	for i, t := range c.traces {
+		own := slices.IndexFunc(p.groups, func(g []int) bool { return slices.Contains(g, i) })
+		if own < 0 || slices.ContainsFunc(p.groups, func(g []int) bool {
+			apart := c.isolated(i, g[0])
+			return g[0] != p.groups[own][0] && (!slices.Contains(apart, p.revision) || slices.Contains(apart, p.revision+1))
+		}) {
+			continue
+		}
+		t.steps(func(s *align.Step) {
+			if s.Revision == p.revision && s.Index > 0 && s.Outcome == align.Applied && !s.Again {
+				member, step = i, s
+			}
+		})
+	}
+	return member, step
 }
 
 // partedByNumber is the parting of members that have come to the common index with more or fewer revisions, which rows do

@@ -57,6 +57,7 @@ const (
 	passed              // all revisions of a hole are done
 	foreign             // one of many missing entries made the group
 	unknown             // an entry that no log holds made the group
+	arrival             // not an edge: the end of the search, with what the beginning costs
 	probe               // not an edge yet: which entries a replay may have followed is worked out when it comes to that
 )
 
@@ -96,13 +97,19 @@ func (g *grid) search(from []source, to node) ([]Step, span, int) {
 			})
 			continue
 		}
+		if m.kind == arrival {
+			steps, end := g.walk(seen, m.to)
+			return steps, span{start: m.to, end: end}, cost - g.lostUpTo(m.to, to)
+		}
 		if _, done := seen[m.to]; done {
 			continue
 		}
 		seen[m.to] = m
 		if g.arrived(m.to, to) {
-			steps, end := g.walk(seen, m.to)
-			return steps, span{start: m.to, end: end}, cost
+			q.push(cost+g.lostUpTo(m.to, to), move{to: m.to, kind: arrival, idle: m.idle})
+			if g.lostUpTo(m.to, to) == 0 {
+				continue
+			}
 		}
 		if to.g == m.to.g && to.i > m.to.i {
 			// Behind the place asked for with nothing left to explain: the log was replayed from here.
@@ -155,6 +162,19 @@ func (g *grid) walk(seen map[node]move, at node) ([]Step, node) {
 		}
 		at = m.from
 	}
+}
+
+// lostUpTo is what the rows that are lost before the beginning of a path would cost behind it: they are no less lost for that.
+func (g *grid) lostUpTo(at, to node) (cost int) {
+	if to.i >= 0 {
+		return 0
+	}
+	for n := range g.groups[:at.g] {
+		if x := &g.groups[n]; len(x.rows) == 0 && !x.hole && !x.unread {
+			cost += costLost
+		}
+	}
+	return cost
 }
 
 func (g *grid) arrived(at, to node) bool {
