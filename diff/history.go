@@ -141,6 +141,20 @@ func (h *history) alarmsWithout(index uint64, l loss) map[alarmID]bool {
 	return on
 }
 
+// lifts are the entries that ended all alarms.
+func (h *history) lifts() (all []align.Lift) {
+	for n, t := range h.refusing {
+		if n == 0 || t.on || !h.refusing[n-1].on {
+			continue
+		}
+		was := h.refusing[n-1]
+		all = append(all, align.Lift{Index: t.index, End: h.nextOfAlarm(t.index), Refuses: func(r *raftlog.Request) bool {
+			return r != nil && r.Internal != nil && refusedBy(was, r.Internal)
+		}})
+	}
+	return all
+}
+
 // activates tells whether the log holds an entry before another one that turns an alarm on.
 func (h *history) activates(id alarmID, before uint64) bool {
 	return slices.ContainsFunc(h.alarms, func(x uint64) bool {

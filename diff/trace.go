@@ -481,7 +481,7 @@ func (c *comparison) input(i int, index *mvcc.Index) align.Input {
 		Log: h.log, Table: m.DB.Rows, Index: index,
 		Compact: m.DB.CompactRevision(), ConsistentIndex: m.DB.Tables.ConsistentIndex,
 		Whole: whole,
-		Judge: c.judge(i), Torn: c.torn(i), Ahead: c.heldFurther(i), Witnesses: c.witnesses(i),
+		Judge: c.judge(i), Torn: c.torn(i), Ahead: c.heldFurther(i), Lifts: h.lifts(), Witnesses: c.witnesses(i),
 	}
 }
 

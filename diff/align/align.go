@@ -159,6 +159,9 @@ type Input struct {
 	// banned is a user whose requests may all be refused from some entry on, 0 if it is not known yet from which.
 	banned     string
 	bannedFrom uint64
+	// Lifts are the entries that ended an alarm. kept is one of them that may have been left out, nil for none.
+	Lifts []Lift
+	kept  *Lift
 	// Witnesses are what others hold at single revisions whose neighbours are the same as in Table: where a row was changed or
 	// lost afterwards, it is what the entries behind met.
 	Witnesses []map[int64][]mvcc.Row
@@ -170,6 +173,12 @@ type Input struct {
 	Held map[int64][]mvcc.Row
 	// repaired holds the rows of some main revisions as they must have been, where those in the table are wrong.
 	repaired map[int64][]mvcc.Row
+}
+
+// Lift is an entry that ended an alarm, and the next one about it: a member that left it out refused requests in between.
+type Lift struct {
+	Index, End uint64
+	Refuses    func(r *raftlog.Request) bool // what the alarm does
 }
 
 // Judgement is what permissions, alarms and leases say of an entry.

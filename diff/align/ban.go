@@ -35,7 +35,48 @@ func (in *Input) ban(a *Alignment) *Alignment {
 			}
 		}
 	}
+	return in.keep(a, best)
+}
+
+// maxLifts bounds how many alarms are tried.
+const maxLifts = 8
+
+// keep tries to read what is odd as an alarm having been kept on: that is one oddity, too.
+func (in *Input) keep(a, best *Alignment) *Alignment {
+	tried := 0
+	for n := range in.Lifts {
+		again := *in
+		again.kept = &in.Lifts[n]
+		if a.Cost <= costBan || tried == maxLifts || !again.keptThroughout(a, 1) {
+			continue
+		}
+		tried++
+		b := align(again)
+		if b.Cost += costBan; b.Cost < best.Cost && again.keptThroughout(b, minBanned) {
+			b.Index, best = in.Index, b
+		}
+	}
 	return best
+}
+
+// keptThroughout tells whether some requests that the alarm refuses were refused while it was kept on, and none had an effect if there
+// are to be several.
+func (in *Input) keptThroughout(a *Alignment, least int) bool {
+	refused, made := 0, false
+	for i := range a.Steps {
+		s := &a.Steps[i]
+		if s.Index <= in.kept.Index || s.Index >= in.kept.End || s.Outcome == NoEffect {
+			continue
+		}
+		if k, ok := in.Log.find(s.Index); ok && in.kept.Refuses(in.Log.entries[k].Request()) {
+			if s.Outcome == Refused {
+				refused++
+			} else {
+				made = true
+			}
+		}
+	}
+	return refused >= least && (least == 1 || !made)
 }
 
 // lostTail is how many entries had no effect, if nothing else is odd and none had one behind the first of them: that is one
@@ -147,11 +188,14 @@ func (in *Input) oddBesides(a *Alignment) bool {
 
 // bans tells whether the banned user is known to be refused at an entry.
 func (g *grid) bans(i int) bool {
-	return g.in.bannedFrom > 0 && g.mayBan(i)
+	return (g.in.bannedFrom > 0 || g.in.kept != nil) && g.mayBan(i)
 }
 
-// mayBan tells whether an entry is one that the ban refuses.
+// mayBan tells whether an entry is one that the ban, or an alarm that was kept on, refuses.
 func (g *grid) mayBan(i int) bool {
+	if l, x := g.in.kept, g.entries[i].Index; l != nil && l.Index < x && x < l.End {
+		return l.Refuses(g.request(i))
+	}
 	return g.in.banned != "" && g.entries[i].Index >= g.in.bannedFrom && g.request(i).User == g.in.banned
 }
 
