@@ -550,7 +550,7 @@ func (k *cause) forked() uint64 {
 // again, as when they were applied again, it shows only behind the last of them that some were missing, or were there twice. Where
 // compaction has removed how far back they went, or what the groups that parted held before, it may have been any.
 func (c *comparison) firstAlike(revision int64, groups [][]int) int64 {
-	revision = c.recurring(revision, 1)
+	revision = c.alikeFrom(revision)
 	if revision > c.compact {
 		revision = min(c.lastShared(revision, groups)+1, revision)
 		for apart := int64(2); apart <= maxRecurring; apart++ {
@@ -558,6 +558,14 @@ func (c *comparison) firstAlike(revision int64, groups [][]int) int64 {
 		}
 	}
 	if revision <= c.compact {
+		return 1
+	}
+	return revision
+}
+
+// alikeFrom goes back from a revision over those that hold the same on some member, which may be any that compaction has removed.
+func (c *comparison) alikeFrom(revision int64) int64 {
+	if revision = c.recurring(revision, 1); revision <= c.compact {
 		return 1
 	}
 	return revision

@@ -12,7 +12,6 @@ import (
 
 	"etcd-autopsy/diff/align"
 	"etcd-autopsy/diff/authz"
-	"etcd-autopsy/inspect"
 	"etcd-autopsy/inspect/mvcc"
 )
 
@@ -55,7 +54,7 @@ func (c *comparison) spread(k *cause) {
 	switch {
 	case begun:
 		// What was written before the log begins is the same, too: as well may one of its entries be meant.
-		k.between = &RevisionInterval{First: c.firstAlike(k.revision, k.groups), Last: k.revision}
+		k.between = &RevisionInterval{First: c.alikeFrom(k.revision), Last: k.revision}
 		k.interval, k.entries = &Interval{First: min(uint64(max(k.between.First-1, 1)), first), Last: last}, nil
 	case first != last:
 		k.interval, k.entries = &Interval{First: first, Last: last}, nil
@@ -199,10 +198,28 @@ func (c *comparison) opens(k *cause, first uint64) bool {
 			earlier = earlier || !slices.EqualFunc(rows.Group(s.Revision), rows.Group(k.revision), sameWrite)
 		}
 	})
-	return !earlier && slices.ContainsFunc(c.ms, func(m *inspect.Member) bool {
-		a, b := m.DB.Rows.Group(t.startRevision()), m.DB.Rows.Group(k.revision)
-		return len(a) > 0 && slices.EqualFunc(a, b, sameWrite)
-	})
+	for j := range c.ms {
+		if !earlier && c.beganAlike(k, j, t.first()) {
+			return true
+		}
+	}
+	return false
+}
+
+// beganAlike tells whether what member j held last before the first entry of which the effect is known is what a cause's entry wrote
+// there, or elsewhere at that revision if it made none there. Members that had parted came there with different revisions.
+func (c *comparison) beganAlike(k *cause, j int, first uint64) bool {
+	before, at := c.revisionAt(j, first-1), k.revision
+	if before < 0 {
+		before = c.traces[j].startRevision()
+	}
+	for _, s := range c.stepsAt(j, k.index) {
+		if s.Revision > 0 {
+			at = s.Revision
+		}
+	}
+	a, b := c.ms[j].DB.Rows.Group(before), c.ms[j].DB.Rows.Group(at)
+	return before < at && len(a) > 0 && slices.EqualFunc(a, b, sameWrite)
 }
 
 // alikeBefore is the first of an entry and those before the ones of which the effect is known that may have written the same
