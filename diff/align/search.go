@@ -29,8 +29,9 @@ func (g *grid) ends() []source {
 	for at > 0 && g.entries[at-1].Index > g.in.ConsistentIndex {
 		at--
 	}
-	all := []source{{node{at, len(g.groups)}, 0}}
-	for i := at + 1; i <= len(g.entries); i++ {
+	// Of ends that are as good as each other the first one is taken, which is the last one in: what is behind it had no effect.
+	var all []source
+	for i := len(g.entries); i > at; i-- {
 		cost := costAnchor
 		if g.in.Ahead {
 			cost = costAhead
@@ -40,6 +41,7 @@ func (g *grid) ends() []source {
 		}
 		all = append(all, source{node{i, len(g.groups)}, cost})
 	}
+	all = append(all, source{node{at, len(g.groups)}, 0})
 	return all
 }
 

@@ -54,7 +54,7 @@ func (m *maker) alternatives(p *Parting, base *history) error {
 				return false, err
 			}
 		}
-		wrote := func(e Effect) bool { return e.Index == c && e.After > e.Before }
+		wrote := func(e Effect) bool { return e.Index == c && e.traced() }
 		if g.Kind == LostTail && c < p.Index && (c >= f.Index || !slices.ContainsFunc(base.effects, wrote)) {
 			c = p.Index // what was lost before left no trace
 		}
