@@ -54,6 +54,12 @@ func TestPlan(t *testing.T) {
 	if p := healthy.Plan(Differences{}); p != nil {
 		t.Errorf("nothing is wrong: %+v", p)
 	}
+
+	// What a copy did against its own log counts against it, though no other one shows it.
+	healthy.Causes = []*Cause{{Layer: "apply", Index: 6, Odd: []int{0}, Groups: [][]int{{0}}}}
+	if p := healthy.Plan(Differences{}); p == nil || p.Best != "b" || !slices.Equal(p.Rebuild, []string{"a"}) {
+		t.Errorf("a contradicts its own log: %+v", p)
+	}
 }
 
 // TestNoBase: what cannot be run again is consistent at most, and says why.
