@@ -80,6 +80,9 @@ func (m *maker) alternatives(p *Parting, base *history) error {
 		if same, err := try(g); err != nil {
 			return err
 		} else if same {
+			if err := m.neighbours(g, base, try); err != nil {
+				return err
+			}
 			return m.leading(g, base, try)
 		}
 		return m.lost(p, f, base, try)
