@@ -495,10 +495,16 @@ func (c *comparison) mayBranch(i int, steps []*align.Step, other *align.Step) bo
 		}
 		rows := in.Table.Group(at + 1)
 		want := in.Predict(e, at)
-		judged := in.Judge(s.Index, e.Request(), want, func(lease int64) []string { return in.Index.Attached(lease, at) })
+		judge := func(want []align.Change) align.Judgement {
+			return in.Judge(s.Index, e.Request(), want, func(lease int64) []string { return in.Index.Attached(lease, at) })
+		}
+		judged := judge(want)
 		switch {
 		case s == other:
-			if judged == align.Denied || align.Same(want, rows) || !slices.ContainsFunc(in.Branches(e, at), func(b []align.Change) bool { return align.Same(b, rows) }) {
+			passed := judged == align.Denied && align.Same(want, rows) // or let pass
+			if !passed && (align.Same(want, rows) || !slices.ContainsFunc(in.Branches(e, at), func(b []align.Change) bool {
+				return align.Same(b, rows) && judge(b) != align.Denied
+			})) {
 				return false
 			}
 			at++
