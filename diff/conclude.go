@@ -9,6 +9,7 @@ import (
 	"etcd-autopsy/diff/authz"
 	"etcd-autopsy/inspect/finding"
 	"etcd-autopsy/inspect/mvcc"
+	"etcd-autopsy/inspect/schema"
 )
 
 // lag lists what members have not applied yet.
@@ -46,6 +47,7 @@ func (c *comparison) conclude() {
 	c.followRefusals()
 	c.followAlarms()
 	c.followReplays()
+	c.followRegrants()
 	c.followRuns()
 	c.followTurns()
 	number := map[*cause]int{}
@@ -311,6 +313,33 @@ func (c *comparison) followReplays() {
 			next.of = r
 		}
 	}
+}
+
+// followRegrants makes consequences of leases that only members hold which applied entries again, if what granted them may be among
+// these.
+func (c *comparison) followRegrants() {
+	for _, k := range c.causes {
+		if k.layer != LayerLease || k.of != nil || k.index == 0 || len(k.leases) == 0 {
+			continue
+		}
+		for _, x := range c.causes {
+			if x.layer != LayerApply || !x.again || x.of != nil || len(x.odd) == 0 || !x.parts(k.groups) || !c.inReplay(&cause{odd: x.odd, index: k.index}, x) {
+				continue
+			}
+			if !slices.ContainsFunc(k.leases, func(id int64) bool { return !c.heldBy(x.odd, slices.Concat(k.groups...), id) }) {
+				k.of = x
+				break
+			}
+		}
+	}
+}
+
+// heldBy tells whether a lease is in the tables of just some of several members.
+func (c *comparison) heldBy(some, all []int, lease int64) bool {
+	return !slices.ContainsFunc(all, func(i int) bool {
+		held := slices.ContainsFunc(c.ms[i].DB.Tables.Leases, func(r schema.LeaseRecord) bool { return r.ID == lease })
+		return held != slices.Contains(some, i)
+	})
 }
 
 // forked tells whether all members in different groups follow different logs.

@@ -485,11 +485,12 @@ func (c *comparison) input(i int, index *mvcc.Index) align.Input {
 	}
 }
 
-// heldFurther tells whether a member that has come further by the same log holds the same as member i, as far as both show it.
+// heldFurther tells whether a member that has come further by the same log holds all that member i does, as far as both show it.
 func (c *comparison) heldFurther(i int) bool {
 	for j, m := range c.ms {
+		compact := max(c.ms[i].DB.CompactRevision(), m.DB.CompactRevision())
 		if j != i && c.logs.history[j] == c.logs.history[i] && m.DB.Tables.ConsistentIndex > c.ms[i].DB.Tables.ConsistentIndex &&
-			c.last[i] == c.last[j] && c.agreed(i, j) == c.last[i] && c.sameAt(i, j, max(c.ms[i].DB.CompactRevision(), m.DB.CompactRevision())) {
+			compact <= c.last[i] && c.last[i] <= c.last[j] && c.agreed(i, j) == c.last[i] && c.sameAt(i, j, compact) {
 			return true
 		}
 	}

@@ -148,7 +148,7 @@ type Input struct {
 	// Judge tells whether permissions, an alarm or the want of a lease, which predictions leave out, refuse an entry. nil:
 	// nothing does.
 	Judge Judge
-	// Ahead is true if another member that has come further holds the same rows: data beyond the index is no wonder then.
+	// Ahead is true if another member that has come further holds the same and maybe more: data beyond the index is no wonder then.
 	Ahead bool
 	// Torn is the first entry behind the consistent index that was not applied, as the small tables show, 0 if none is.
 	Torn uint64
