@@ -53,6 +53,7 @@ func (c *comparison) findCauses() {
 		byIndex[i] = map[uint64][]*align.Step{}
 		var prev, begin uint64 // the entry before, and the first one that made a revision
 		run := len(extras)     // where the revisions without an entry begin that lie just before
+		asked := 0             // how many of them were held against the whole log
 		t.steps(func(s *align.Step) {
 			if s.Index > 0 {
 				byIndex[i][s.Index] = append(byIndex[i][s.Index], s)
@@ -72,7 +73,11 @@ func (c *comparison) findCauses() {
 				return
 			}
 			// Before any entry of the log has made one, those that the log does not hold any more may as well have made it.
-			opens := begin == 0 && t.first() > 1 && !c.ofNone(i, s.Revision)
+			opens := begin == 0 && t.first() > 1
+			if opens && asked < maxUnmade {
+				asked++
+				opens = !c.ofNone(i, s.Revision)
+			}
 			if s.Outcome == align.Unread || opens && c.partedAt(s.Revision) {
 				return // told as a row that differs
 			}
@@ -333,16 +338,27 @@ func (c *comparison) causesAt(index uint64, members []int, es []effects) []*caus
 
 // beginsRow tells whether member i applied several entries in a row again, the first of which is this one.
 func (c *comparison) beginsRow(i int, index uint64) bool {
-	begins, first, before := false, false, false
-	c.traces[i].steps(func(s *align.Step) {
-		if s.Revision == 0 {
-			return
-		}
-		begins = begins || first && s.Again
-		first = s.Again && !before && s.Index == index
-		before = s.Again
-	})
-	return begins
+	if c.rowsAgain == nil {
+		c.rowsAgain = make([]map[uint64]bool, len(c.ms))
+	}
+	if c.rowsAgain[i] == nil {
+		c.rowsAgain[i] = map[uint64]bool{}
+		var first uint64
+		before := false
+		c.traces[i].steps(func(s *align.Step) {
+			if s.Revision == 0 {
+				return
+			}
+			if first > 0 && s.Again {
+				c.rowsAgain[i][first] = true
+			}
+			if first = 0; s.Again && !before {
+				first = s.Index
+			}
+			before = s.Again
+		})
+	}
+	return c.rowsAgain[i][index]
 }
 
 // causeAt is the cause of what some odd members did with an entry, which others did not.
@@ -568,6 +584,9 @@ func (c *comparison) stepsAt(i int, index uint64) []*align.Step {
 	})
 	return found
 }
+
+// maxUnmade bounds how many revisions of a member are held against all entries of its log.
+const maxUnmade = 64
 
 // ofNone tells whether no entry that member i's log holds from the beginning of the cluster on can have made a revision.
 func (c *comparison) ofNone(i int, revision int64) bool {

@@ -95,7 +95,8 @@ type comparison struct {
 	auths     []*auth
 	at        []int64 // revision of each member at the common index, -1 if not known
 	causes    []*cause
-	misread   []*cause // what may be a matter of reading only
+	misread   []*cause          // what may be a matter of reading only
+	rowsAgain []map[uint64]bool // of each member, the first of several entries in a row that were applied again, once asked for
 	floors    map[floor]uint64
 	begins    map[int]align.From // where members begin that would begin elsewhere by themselves
 	twin      []int              // of each member, the first that holds the same by the same log; nil if no rows disagree

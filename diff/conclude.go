@@ -86,6 +86,7 @@ func (c *comparison) conclude() {
 			}
 		}
 	}
+	c.leftBehind()
 	if d.Verdict == Diverged {
 		c.keysLeftOut()
 	}

@@ -49,8 +49,8 @@ func (c *comparison) misreadAt(i int, index uint64) (more int64) {
 func (c *comparison) reach(i int) uint64 {
 	m := c.ms[i]
 	at := m.DB.Tables.ConsistentIndex
-	if t := c.traces[i]; t.Cost > 0 && t.Through > at {
-		return t.Through // the index was left behind, the data is there
+	if c.behind(i) {
+		return c.traces[i].Through // the index was left behind, the data is there
 	}
 	if m.DB.Tables.HasTerm {
 		return at // 3.5 and later save it with every entry
@@ -70,6 +70,27 @@ func (c *comparison) reach(i int) uint64 {
 		at = e.Index
 	}
 	return at
+}
+
+// behind tells whether member i's data seems to have come further than its consistent index.
+func (c *comparison) behind(i int) bool {
+	t := c.traces[i]
+	return t.Cost > 0 && t.Through > c.ms[i].DB.Tables.ConsistentIndex
+}
+
+// leftBehind gives a reason for each member whose data seems to have come further than its consistent index, where that is saved
+// with every entry: a copy may be of two moments, or one of the entries up to the index may have had an effect that it should not
+// have had. Started again, etcd would apply what lies between once more.
+func (c *comparison) leftBehind() {
+	for i, m := range c.ms {
+		if at := m.DB.Tables.ConsistentIndex; c.behind(i) && m.DB.Tables.HasTerm {
+			if c.doc.Verdict == Consistent {
+				c.doc.Verdict = Indeterminate
+			}
+			c.reason("%s: its data seems to have come to entry %d, but its consistent index is %d: started again, it would apply entries %d to %d once more",
+				m.Label, c.traces[i].Through, at, at+1, c.traces[i].Through)
+		}
+	}
 }
 
 // ruledOut tells whether a rule that made member i part from the others covers an entry.

@@ -43,6 +43,14 @@ func (c *Case) Check(d *diff.Document) *Result {
 	case !slices.ContainsFunc(t.Partings, func(p *Parting) bool { return p.Required && p.Named }):
 		return r
 	}
+	if d.Verdict == diff.Consistent {
+		for _, m := range d.Members {
+			if d.Common.Index > m.ConsistentIndex {
+				// A restart would apply again what lies between.
+				r.fail("missed", "verdict %q up to entry %d, though the consistent index of %s is %d", d.Verdict, d.Common.Index, m.Label, m.ConsistentIndex)
+			}
+		}
+	}
 	if t.Verdict != "" && string(d.Verdict) != t.Verdict {
 		kind := "missed"
 		if t.Verdict == "consistent" {
