@@ -632,15 +632,34 @@ func (m *maker) lost(p *Parting, f *Fault, base *history, try func(*Fault) (bool
 			}
 			g := f.at(u)
 			g.Count = int(v-u) + 1
-			if same, err := try(g); err != nil || same {
-				if err != nil {
+			if p.Index <= v && traces(base, u, v) > traces(base, p.Index, f.Index+uint64(f.Count)-1) {
+				// That less was lost is the simpler reading.
+				s := f.at(p.Index)
+				s.Count = int(v-p.Index) + 1
+				if same, err := try(s); err != nil {
 					return err
+				} else if same {
+					break
 				}
+			}
+			if same, err := try(g); err != nil {
+				return err
+			} else if same {
 				break
 			}
 		}
 	}
 	return nil
+}
+
+// traces is how many entries of a run left a trace.
+func traces(h *history, first, last uint64) (n int) {
+	for _, e := range h.effects {
+		if first <= e.Index && e.Index <= last && e.traced() {
+			n++
+		}
+	}
+	return n
 }
 
 // mayFollow tells whether some entries may have made some revisions, one each, in order.
