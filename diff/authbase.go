@@ -85,6 +85,9 @@ func (c *comparison) settleBase(members []int) (base *authz.State) {
 	}
 	// Without any, requests are refused or not for reasons that are not known.
 	least, unknown := costAuthOdd*(len(bases)-1), make([]int, len(members))
+	if len(bases) == 1 && c.authTellsApart(members) {
+		least = costAuthOdd // something befell one of them all the same
+	}
 	for n, i := range members {
 		unknown[n] = c.costWith(i, nil)
 		least += unknown[n]
@@ -131,8 +134,8 @@ func (c *comparison) costOf(b authBase, members, unknown []int) (total int, kept
 	for n, i := range members {
 		cost := costAuthParted + unknown[n]
 		for _, t := range b.of[n] {
-			own := c.costWith(i, t)
-			if t.Odd > 0 {
+			own, lost := c.lostWith(i, t)
+			if t.Odd > 0 && (t.Again || lost == 0 || t.Odd < lost) {
 				own += costAuthOdd
 			}
 			switch {
@@ -161,10 +164,24 @@ func (c *comparison) authMatters(i int) bool {
 	})
 }
 
+// authTellsApart tells whether some members' auth tables differ, though they have applied the same auth writes.
+func (c *comparison) authTellsApart(members []int) bool {
+	return slices.ContainsFunc(members, func(i int) bool {
+		return len(c.appliedAuth(i)) == len(c.appliedAuth(members[0])) && !authz.Of(c.ms[i].DB.Tables).Equal(c.ms[members[0]].DB.Tables)
+	})
+}
+
 // costWith is what the alignment of member i by itself costs with a timeline of its auth store.
 func (c *comparison) costWith(i int, t *authz.Timeline) int {
+	cost, _ := c.lostWith(i, t)
+	return cost
+}
+
+// lostWith is costWith, and the first entry of those that it takes for lost to the end.
+func (c *comparison) lostWith(i int, t *authz.Timeline) (cost int, lost uint64) {
 	a := c.auths[i]
 	defer func(t *authz.Timeline) { a.timeline = t }(a.timeline)
 	a.timeline = t
-	return align.Align(c.inputs[i]).Cost
+	m := align.Align(c.inputs[i])
+	return m.Cost, m.LostFrom()
 }

@@ -144,6 +144,12 @@ func (r *lossReader) changes(n int, at int64) bool {
 	switch {
 	case !r.traced(n, at):
 		return false
+	case len(r.demand(n, at).want) > 0 && r.demand(n, at).judged == align.Doubtful:
+		if made, known := r.made[index]; known && !made {
+			return false // nor had it on others
+		}
+	}
+	switch {
 	case isAuthWrite(q.Type):
 		s := r.log.auth.state(index)
 		if s == nil {
@@ -154,6 +160,10 @@ func (r *lossReader) changes(n int, at int64) bool {
 		return !o.Alike(s)
 	case q.Internal.GetAlarm() != nil:
 		return !maps.Equal(r.log.h.alarmsAt(index), r.log.h.alarmsAt(index+1))
+	case q.Internal.GetLeaseGrant() != nil:
+		evs := r.log.h.leases[q.Internal.LeaseGrant.ID]
+		at := slices.IndexFunc(evs, func(ev leaseEvent) bool { return ev.index == index })
+		return at < 1 || !evs[at-1].grant || evs[at-1].refused // it was there
 	case q.Internal.GetLeaseRevoke() != nil:
 		// Had the lease been there, it would be left.
 		id := q.Internal.LeaseRevoke.ID

@@ -181,11 +181,11 @@ func (c *comparison) followPartings() {
 	}
 }
 
-// turned tells whether members had parted in who may write when the first of them came to a revision.
+// turned tells whether members had parted in who may write before the first of them came to a revision.
 func (c *comparison) turned(x *cause, revision int64) bool {
-	return x.layer == LayerAuth && x.index > 0 && x.revision == 0 && slices.ContainsFunc(slices.Concat(x.groups...), func(i int) bool {
+	return x.layer == LayerAuth && x.index > 0 && x.revision == 0 && !slices.ContainsFunc(slices.Concat(x.groups...), func(i int) bool {
 		at := c.revisionAt(i, x.index)
-		return 0 <= at && at < revision
+		return at < 0 || at >= revision
 	})
 }
 

@@ -1,6 +1,7 @@
 package diff
 
 import (
+	"cmp"
 	"slices"
 
 	"etcd-autopsy/diff/align"
@@ -23,6 +24,13 @@ func (h *history) lost(index uint64, l loss) bool {
 	return e != nil && e.Request().User == l.user
 }
 
+// turned tells whether an entry of a loss changes permissions or an alarm.
+func (h *history) turned(l loss) bool {
+	n, _ := slices.BinarySearchFunc(h.authWrites, l.first, func(w authz.Write, x uint64) int { return cmp.Compare(w.Index, x) })
+	m, _ := slices.BinarySearch(h.alarms, l.first)
+	return n < len(h.authWrites) && h.authWrites[n].Index <= l.last || m < len(h.alarms) && h.alarms[m] <= l.last
+}
+
 // lossReader finds runs of entries without effect that lead to what a member holds, whichever of several that write the
 // same were among them.
 type lossReader struct {
@@ -33,6 +41,7 @@ type lossReader struct {
 	end   int64         // revision behind them
 	would map[spot]demand
 	met   *missing        // of the last loss of a user's requests
+	turns []uint64        // entries that change a table
 	made  map[uint64]bool // entries that made a revision on other members: permissions and alarms did not refuse them
 }
 
@@ -69,7 +78,13 @@ func (c *comparison) newLossReader(i int, index uint64, refusals bool) *lossRead
 		steps = append(steps, s)
 	})
 	plain := func(s *align.Step, refusals bool) bool {
-		return s.Index > 0 && !s.Again && (!s.Anomalous() || s.Outcome == align.Refused && (refusals || s.Doubtful))
+		switch {
+		case s.Index == 0 || s.Again:
+			return false
+		case s.Outcome == align.Permitted:
+			return true // what refuses it may have been lost
+		}
+		return !s.Anomalous() || s.Outcome == align.Refused && (refusals || s.Doubtful)
 	}
 	if at < 0 || len(steps)-at > maxReplayed || slices.ContainsFunc(steps[at:], func(s *align.Step) bool { return !plain(s, true) }) {
 		return nil
@@ -80,9 +95,14 @@ func (c *comparison) newLossReader(i int, index uint64, refusals bool) *lossRead
 	}
 	r := &lossReader{c: c, i: i, steps: steps[low:], end: c.last[i], would: map[spot]demand{}, made: map[uint64]bool{}}
 	for j, t := range c.traces {
-		t.steps(func(s *align.Step) { r.made[s.Index] = r.made[s.Index] || j != i && s.Revision > 0 })
+		t.steps(func(s *align.Step) {
+			if j != i {
+				r.made[s.Index] = r.made[s.Index] || s.Revision > 0
+			}
+		})
 	}
 	r.log = c.tableLog(i, r.steps[0].Index)
+	r.turns = r.log.entries()
 	return r
 }
 
@@ -96,7 +116,7 @@ func (r *lossReader) losses() (all []loss) {
 		// Of several that lead to the same the shortest: what is before it left no trace.
 		for u := min(v, len(at)-1); u >= 0; u-- {
 			l := loss{first: r.steps[u].Index, last: r.steps[v].Index}
-			if r.traced(u, at[u]) && r.follows(v+1, at[u], l) && r.log.without(loss{first: r.untraced(u, at), last: l.last}) {
+			if r.traced(u, at[u]) && r.follows(v+1, at[u], l) && (r.log.without(l) || r.log.without(loss{first: r.untraced(u, at), last: l.last})) {
 				all, tail = append(all, l), tail || v == len(r.steps)-1
 				break
 			}
@@ -105,6 +125,24 @@ func (r *lossReader) losses() (all []loss) {
 	if !tail {
 		return nil
 	}
+	return all
+}
+
+// undone are the entries before another one that change a table, and from which on all may have had no effect. None in between made a
+// revision.
+func (r *lossReader) undone(index uint64) (all []uint64) {
+	n, ok := slices.BinarySearchFunc(r.steps, index, func(s *align.Step, x uint64) int { return cmp.Compare(s.Index, x) })
+	at := r.start()
+	if !ok || n >= len(at) || at[n] != r.end {
+		return nil
+	}
+	last := r.steps[len(r.steps)-1].Index
+	for u := n - 1; u >= 0 && at[u] == r.end; u-- {
+		if r.traced(u, at[u]) && r.log.without(loss{first: r.steps[u].Index, last: last}) {
+			all = append(all, r.steps[u].Index)
+		}
+	}
+	slices.Reverse(all)
 	return all
 }
 
@@ -129,7 +167,8 @@ func (r *lossReader) start() (at []int64) {
 // traced tells whether a step would have left something.
 func (r *lossReader) traced(n int, at int64) bool {
 	d := r.demand(n, at)
-	return slices.Contains(r.log.entries(), r.steps[n].Index) || len(d.want) > 0 && d.judged != align.Denied
+	_, turns := slices.BinarySearch(r.turns, r.steps[n].Index)
+	return turns || len(d.want) > 0 && d.judged != align.Denied
 }
 
 // untraced is the first entry behind the last one before a step that would have left something: a compaction among those in
@@ -159,7 +198,7 @@ func (r *lossReader) follows(n int, at int64, lost loss) bool {
 // it may have been.
 func (r *lossReader) apply(n int, at int64, lost loss) (int64, bool) {
 	d := r.demand(n, at)
-	if lost.user != "" && len(d.want) > 0 {
+	if len(d.want) > 0 && (lost.user != "" || r.log.h.turned(lost)) {
 		d.judged = r.missing(lost).judged(r, n, at, d.want)
 	}
 	switch {

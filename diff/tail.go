@@ -42,7 +42,31 @@ func (c *comparison) findTails() {
 			}
 		case len(bans) > 0 && (k.rule != nil && k.origin == nil || len(c.refusedAgain(k)) > 0):
 			c.banned(k, append(bans, c.inRowToTheEnd(k)...))
+		case k.rule == nil && len(k.entries) > 1:
+			c.beginTail(k)
 		}
+	}
+}
+
+// beginTail finds the earlier entries from which on all to the last one may have had no effect instead of those of a cause: what they
+// and later ones change in tables comes to nothing, so that these do not show it.
+func (c *comparison) beginTail(k *cause) {
+	var begins []uint64
+	for n, i := range k.odd {
+		var own []uint64
+		for _, refusals := range []bool{true, false} {
+			if r := c.newLossReader(i, k.index, refusals); r != nil && len(own) == 0 {
+				own = r.undone(k.index)
+			}
+		}
+		if n == 0 {
+			begins = own
+		}
+		begins = slices.DeleteFunc(begins, func(x uint64) bool { return !slices.Contains(own, x) })
+	}
+	if len(begins) > 0 {
+		k.interval = &Interval{First: min(begins[0], k.at().First), Last: k.at().Last}
+		k.what = "entries in a row had no effect on " + strings.Join(c.labels(k.odd), ", ")
 	}
 }
 
@@ -169,18 +193,27 @@ func (t *tableLog) without(l loss) bool {
 // refused that.
 func (t *tableLog) compactedWithout(l loss) bool {
 	n, _ := slices.BinarySearchFunc(t.h.entries, t.from, func(e align.Entry, x uint64) int { return cmp.Compare(e.Index, x) })
+	lost, done := false, false // what the db is compacted at was asked for by an entry that was lost, by one that was not
 	for ; n < len(t.h.entries) && t.open(t.h.entries[n].Index); n++ {
 		e := &t.h.entries[n]
 		in := e.Request().Internal
+		if in.GetCompaction() == nil {
+			continue
+		}
+		if t.h.lost(e.Index, l) {
+			lost = lost || in.Compaction.Revision == t.compact
+			continue
+		}
+		done = done || in.Compaction.Revision == t.compact
 		alarm, told := t.h.alarmAt(e.Index)
-		if in.GetCompaction() == nil || t.h.lost(e.Index, l) || in.Compaction.Revision > t.revision || told && alarm.on && refusedBy(alarm, in) {
+		if in.Compaction.Revision > t.revision || told && alarm.on && refusedBy(alarm, in) {
 			continue
 		}
 		if in.Compaction.Revision > t.compact {
 			return false
 		}
 	}
-	return true
+	return done || !lost
 }
 
 func (t *tableLog) leasesWithout(l loss) bool {

@@ -93,6 +93,14 @@ func (a *Alignment) lostTail() (n int) {
 	return n
 }
 
+// LostFrom is the first of several entries that had no effect, nor any behind it, if nothing else is odd; 0 if there is none.
+func (a *Alignment) LostFrom() uint64 {
+	if a.lostTail() < minBanned {
+		return 0
+	}
+	return a.Steps[slices.IndexFunc(a.Steps, func(s Step) bool { return s.Outcome == Refused })].Index
+}
+
 // maxCuts is how many entries are tried as the last one that had an effect, maxOrphans how many revisions without an entry there
 // may be behind the first refusal.
 const (

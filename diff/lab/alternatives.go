@@ -633,12 +633,19 @@ func (m *maker) lost(p *Parting, f *Fault, base *history, try func(*Fault) (bool
 			g := f.at(u)
 			g.Count = int(v-u) + 1
 			if p.Index <= v && traces(base, u, v) > traces(base, p.Index, f.Index+uint64(f.Count)-1) {
-				// That less was lost is the simpler reading.
 				s := f.at(p.Index)
 				s.Count = int(v-p.Index) + 1
-				if same, err := try(s); err != nil {
+				simpler, err := try(s)
+				if err != nil {
 					return err
-				} else if same {
+				}
+				if simpler { // less was lost, as one would think first
+					lo := p.Lo
+					_, err := try(g)
+					p.widest, p.Lo = min(p.widest, p.Lo), lo
+					if err != nil {
+						return err
+					}
 					break
 				}
 			}
