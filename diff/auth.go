@@ -575,7 +575,8 @@ func countsAgain(typ string) bool {
 }
 
 // replayable lists every entry at which a replay of auth entries by member i can have begun that raised its auth revision
-// by extra: the first one that counts behind the member's last change of a key before a restart.
+// by extra: the first one that counts behind the member's last change of a key before a restart. From 3.5 on the index is saved
+// with every entry, so that one that was left behind may be that of any.
 func (c *comparison) replayable(i int, extra uint64) []uint64 {
 	v := c.views[i].entries
 	wrote := map[uint64]bool{}
@@ -587,13 +588,16 @@ func (c *comparison) replayable(i int, extra uint64) []uint64 {
 	restarts, after := c.restarts(i), c.notRaised(i)
 	var found []uint64
 	var block []uint64 // counting entries since the last change of a key
+	behind := c.ms[i].DB.Tables.HasTerm
 	for n := range v {
 		e := &v[n]
 		r := e.Request()
 		if wrote[e.Index] {
 			block = nil
 		} else if countsAgain(r.Type) {
-			block = append(block, e.Index)
+			if block = append(block, e.Index); behind && uint64(len(block)) > extra {
+				block = block[1:]
+			}
 		}
 		if uint64(len(block)) == extra && len(block) > 0 && e.Index >= after && restarts(e.Index) && !slices.Contains(found, block[0]) {
 			found = append(found, block[0])

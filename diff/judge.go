@@ -304,7 +304,7 @@ func (a *auth) delay(run func() *align.Alignment) {
 	}
 	t := a.timeline
 	a.timeline = a.plain
-	made, refused, tried := uint64(0), uint64(0), 0 // made is 0 behind a request that was refused, refused behind one that was not
+	made, refused, end, tried := uint64(0), uint64(0), uint64(0), 0 // made is 0 behind a request that was refused, refused behind one that was not
 	for _, s := range run().Steps {
 		switch {
 		case s.Revision > 0:
@@ -318,7 +318,10 @@ func (a *auth) delay(run func() *align.Alignment) {
 			a.others = append(a.others, a.late(made, s.Index)...)
 			made, refused, tried = 0, s.Index, tried+1
 		}
+		end = max(end, s.Index)
 	}
+	// Nor need anything have come behind it.
+	a.others = append(a.others, a.late(max(made, refused), end+1)...)
 	a.timeline = t
 }
 
