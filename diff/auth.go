@@ -736,6 +736,13 @@ func (c *comparison) inReplay(k, x *cause) bool {
 		}
 		last = max(last, s.Index)
 	})
+	// Nor need it be known at which revision an entry made one.
+	for _, e := range slices.Backward(c.views[i].entries) {
+		if e.Index < min(c.traces[i].first(), x.at().First) && (e.Index <= first || c.puts(i, &e)) {
+			first = max(first, e.Index)
+			break
+		}
+	}
 	if t := c.auths[i].timeline; t != nil && t.Again {
 		return slices.ContainsFunc(c.auths[i].all(), func(t *authz.Timeline) bool { return first < t.Odd && t.Odd <= last })
 	}

@@ -15,6 +15,12 @@ type authBase struct {
 	of    [][]*authz.Timeline // of each member in question
 }
 
+// authRun holds the timelines of a member's auth store that explain as much. The store is edited if they do not lead to its tables.
+type authRun struct {
+	timelines []*authz.Timeline
+	edited    bool
+}
+
 // maxAuthBases bounds how many are compared, maxAuthTimelines how many timelines of one member, because each takes an alignment.
 const (
 	maxAuthBases     = 4
@@ -92,16 +98,16 @@ func (c *comparison) settleBase(members []int) (base *authz.State) {
 		unknown[n] = c.costWith(i, nil)
 		least += unknown[n]
 	}
-	var best [][]*authz.Timeline
+	var best []authRun
 	for _, b := range bases {
 		// Of two that explain as much, what is known is worth more than what is not.
 		if total, kept := c.costOf(b, members, unknown); total < least || total == least && best == nil {
 			least, best, base = total, kept, b.state
 		}
 	}
-	for n := range best {
-		if a := c.auths[members[n]]; len(best[n]) > 0 {
-			a.timeline, a.others = best[n][0], best[n][1:]
+	for n, f := range best {
+		if a := c.auths[members[n]]; len(f.timelines) > 0 {
+			a.timeline, a.others, a.edited = f.timelines[0], f.timelines[1:], f.edited
 		}
 	}
 	return base
@@ -129,8 +135,8 @@ func (c *comparison) authBases(members []int) (bases []authBase) {
 
 // costOf is what a base leaves to be explained of some members, and the timelines of each that leave the least. unknown is
 // what is left of each if nothing is known.
-func (c *comparison) costOf(b authBase, members, unknown []int) (total int, kept [][]*authz.Timeline) {
-	kept, total = make([][]*authz.Timeline, len(members)), b.off*costAuthOff
+func (c *comparison) costOf(b authBase, members, unknown []int) (total int, kept []authRun) {
+	kept, total = make([]authRun, len(members)), b.off*costAuthOff
 	for n, i := range members {
 		cost := costAuthParted + unknown[n]
 		for _, t := range b.of[n] {
@@ -140,9 +146,16 @@ func (c *comparison) costOf(b authBase, members, unknown []int) (total int, kept
 			}
 			switch {
 			case own < cost:
-				cost, kept[n] = own, []*authz.Timeline{t}
-			case own == cost && len(kept[n]) > 0 && kept[n][0].Odd > 0:
-				kept[n] = append(kept[n], t)
+				cost, kept[n].timelines = own, []*authz.Timeline{t}
+			case own == cost && len(kept[n].timelines) > 0 && kept[n].timelines[0].Odd > 0:
+				kept[n].timelines = append(kept[n].timelines, t)
+			}
+		}
+		if ts := kept[n].timelines; len(ts) > 0 && ts[0].Again {
+			// Had it been applied again, more might have been refused than was: then the tables were changed otherwise.
+			t := b.state.Plain(c.appliedAuth(i))
+			if own := c.costWith(i, t) + costEdited; own < cost {
+				cost, kept[n] = own, authRun{[]*authz.Timeline{t}, true}
 			}
 		}
 		total += cost

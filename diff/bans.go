@@ -18,12 +18,12 @@ import (
 // itself.
 const minBanned = 2
 
-// bans are the entries from which on all requests of one user may have been refused on the odd members of a cause, all of
-// whose entries are that user's, so that these hold what they do. Tables that a ban from the cause's own entry on does not lead to
+// bans are the entries from which on all requests of one user, whose a cause's first entry is, may have been refused on its odd
+// members, so that these hold what they do. Tables that a ban from the cause's own entry on does not lead to
 // say nothing of that, unless they are known to tell: something else befell them.
 func (c *comparison) bans(k *cause, tables bool) (begins []uint64) {
 	q := c.request(k.odd[0], k.index)
-	if q == nil || q.User == "" || !c.sameUser(k, k.index) {
+	if q == nil || q.User == "" {
 		return nil
 	}
 	for n, i := range k.odd {

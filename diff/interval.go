@@ -230,18 +230,23 @@ func (c *comparison) alikeBefore(k *cause, entry uint64) (first uint64, ended bo
 	first = entry
 	at, _ := slices.BinarySearchFunc(es, c.traces[i].first(), func(e align.Entry, x uint64) int { return cmp.Compare(e.Index, x) })
 	for _, e := range slices.Backward(es[:at]) {
-		r := e.Request()
-		alarm, told := c.views[i].alarmAt(e.Index)
-		switch p := r.Internal.GetPut(); {
+		switch {
 		case want == nil:
 			return first, false
-		case sameContent(r.Internal, want.Internal):
+		case sameContent(e.Request().Internal, want.Internal):
 			first = e.Index
-		case p != nil && p.Lease == 0 && !p.IgnoreValue && !p.IgnoreLease && !c.auths[i].on(e.Index) && !(told && alarm.on):
+		case c.puts(i, &e):
 			return first, true
 		}
 	}
 	return first, false
+}
+
+// puts tells whether an entry is one that makes a revision on member i whatever keys and leases there are.
+func (c *comparison) puts(i int, e *align.Entry) bool {
+	p := e.Request().Internal.GetPut()
+	alarm, told := c.views[i].alarmAt(e.Index)
+	return p != nil && p.Lease == 0 && !p.IgnoreValue && !p.IgnoreLease && !c.auths[i].on(e.Index) && !(told && alarm.on)
 }
 
 // numbered tells whether an entry is behind one that compacted member i at the revision with which what is known of it

@@ -138,7 +138,7 @@ func (r *lossReader) undone(index uint64) (all []uint64) {
 	}
 	last := r.steps[len(r.steps)-1].Index
 	for u := n - 1; u >= 0 && at[u] == r.end; u-- {
-		if r.traced(u, at[u]) && r.log.without(loss{first: r.steps[u].Index, last: last}) {
+		if r.changes(u, at[u]) && r.log.without(loss{first: r.steps[u].Index, last: last}) {
 			all = append(all, r.steps[u].Index)
 		}
 	}

@@ -82,6 +82,9 @@ func (m *maker) truth() error {
 	if err := m.begunInTables(t); err != nil {
 		return err
 	}
+	if err := m.repeatedInTables(t); err != nil {
+		return err
+	}
 	m.torn(t)
 	m.parted(t)
 	m.overlaid(t)
@@ -291,6 +294,41 @@ func (m *maker) begunInTables(t *Truth) error {
 				if sameRows(h.dump["key"], x.clean["key"]) && len(tablesDiffer(h.dump, x.dump)) == 0 {
 					o.Required, o.why = false, "as if the tail had begun there"
 					p.Lo, p.Named, p.why = u, false, "as if it began with what was edited"
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// repeatedInTables leaves open whether the auth revision was raised by itself, if entries were applied again besides: one of the
+// auth entries near them may have been so, too, and then one thing went wrong rather than two.
+func (m *maker) repeatedInTables(t *Truth) error {
+	for _, p := range t.Partings {
+		f := p.Fault
+		for _, o := range t.Partings {
+			if f.Kind != Replay && f.Kind != Twice || o.Fault.Kind != AuthBump || !slices.Equal(o.Fault.Members, f.Members) {
+				continue
+			}
+			i := slices.Index(m.c.Members, m.struck(f))
+			x := m.c.Members[i]
+			last := f.Index + uint64(max(f.Count, 1)) - 1
+			for u := p.Index - min(p.Index-1, 8); u <= min(last+8, x.sc.upTo); u++ {
+				if m.layerAt(u) != "auth" {
+					continue
+				}
+				h, err := m.rerun(i, func(fs []*Fault) []*Fault {
+					g := f.at(min(u, f.Index))
+					g.Kind, g.Count = Replay, int(max(u, last)-g.Index)+1
+					fs[slices.Index(fs, f)] = g
+					return fs
+				})
+				if err != nil {
+					return err
+				}
+				if sameRows(h.dump["key"], x.hist.clean["key"]) && len(tablesDiffer(h.dump, x.hist.dump)) == 0 {
+					o.Required, o.why = false, "as if an auth entry had been applied again with others"
+					p.Lo, p.Hi = min(p.Lo, u), max(p.Hi, u)
 				}
 			}
 		}
