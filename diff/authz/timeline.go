@@ -56,7 +56,8 @@ func (t *Timeline) SameOdd(o *Timeline) bool {
 // Follow applies the writes of a log to what was before it, New if it begins with the cluster, and returns the timeline if
 // it ends with the tables of the member. If it does not, it looks for one write which, left out or applied twice, explains the difference: there is
 // a timeline for each such write. Otherwise several in a row may have been applied again, or all writes of one user from
-// some entry on may have been refused, the first of which is the odd one. None, if that does not explain it either.
+// some entry on may have been refused, the first of which is the odd one, or one of the first and one of the last things may have come
+// about. None, if that does not explain it either.
 func (s *State) Follow(writes []Write, tables *schema.Tables) []*Timeline {
 	if t := s.run(writes, once); t.last().Equal(tables) {
 		return []*Timeline{t}
@@ -76,21 +77,57 @@ func (s *State) Follow(writes []Write, tables *schema.Tables) []*Timeline {
 	if all := s.replays(writes, tables); len(all) > 0 {
 		return all
 	}
-	// The last entry from which on this explains it leaves out the fewest writes, none of them without effect.
-	for i := range slices.Backward(writes) {
-		from := &writes[i]
-		t := s.run(writes, func(w *Write) int {
-			if w.Index >= from.Index && w.Request.User == from.Request.User {
-				return 0
+	if t, n := s.run(writes, once).lostFrom(0, writes, tables); t != nil {
+		t.Odd = writes[n].Index
+		return []*Timeline{t}
+	}
+	return s.twofold(writes, tables)
+}
+
+// lostFrom is a timeline without the writes of one user, or any, from one on that is not before the n-th, which ends with the tables of
+// the member, and which write that is; nil if there is none. The last one that explains it leaves out the fewest, none of them without
+// effect.
+func (t *Timeline) lostFrom(n int, writes []Write, tables *schema.Tables) (*Timeline, int) {
+	for i := len(writes) - 1; i >= n; i-- {
+		for _, any := range []bool{false, true} {
+			o := &Timeline{indexes: slices.Clone(t.indexes[:i]), states: slices.Clone(t.states[:i+1]), Odd: t.Odd, Again: t.Again}
+			var left []Write
+			for _, w := range writes[i:] {
+				if !any && w.Request.User != writes[i].Request.User {
+					left = append(left, w)
+				}
 			}
-			return 1
-		})
-		if t.last().Equal(tables) {
-			t.Odd = from.Index
-			return []*Timeline{t}
+			if o.then(left); o.last().Equal(tables) {
+				return o, i
+			}
 		}
 	}
-	return nil
+	return nil, 0
+}
+
+// maxTwofold is how many writes there may be for two things that went wrong with them to be looked for.
+const maxTwofold = 32
+
+// twofold are the timelines in which one write was left out or applied again, and, later, the writes of one user from one on, or all
+// of them, were lost.
+func (s *State) twofold(writes []Write, tables *schema.Tables) (all []*Timeline) {
+	if len(writes) > maxTwofold {
+		return nil
+	}
+	straight := s.run(writes, once)
+	for n, w := range writes {
+		for _, times := range []int{0, 2} {
+			t := s.run(writes, only(w.Index, times))
+			if t.states[n+1].Alike(straight.states[n+1]) {
+				continue
+			}
+			t.Odd, t.Again = w.Index, times > 1
+			if t, _ := t.lostFrom(n+1, writes, tables); t != nil {
+				all = append(all, t)
+			}
+		}
+	}
+	return all
 }
 
 // Plain is the timeline of a log that begins with the cluster, whatever the member's tables say in the end.
