@@ -305,6 +305,7 @@ func (a *auth) delay(run func() *align.Alignment) {
 	t := a.timeline
 	a.timeline = a.plain
 	made, refused, end, tried := uint64(0), uint64(0), uint64(0), 0 // made is 0 behind a request that was refused, refused behind one that was not
+	next := false // whether the last request that made no revision is the first one that was refused
 	for _, s := range run().Steps {
 		switch {
 		case s.Revision > 0:
@@ -316,7 +317,11 @@ func (a *auth) delay(run func() *align.Alignment) {
 			made, refused = s.Index, 0
 		case s.Outcome == align.Refused && made > 0 && tried < maxDelayed:
 			a.others = append(a.others, a.late(made, s.Index)...)
-			made, refused, tried = 0, s.Index, tried+1
+			made, refused, tried, next = 0, s.Index, tried+1, true
+		case s.Outcome == align.Refused && next && tried < maxDelayed:
+			// The first may have had an effect that seems to be that of a later one.
+			a.others = append(a.others, a.late(refused, s.Index)...)
+			tried, next = tried+1, false
 		}
 		end = max(end, s.Index)
 	}

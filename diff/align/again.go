@@ -56,7 +56,11 @@ func (g *grid) repeat(steps []Step) []Step {
 		for end < len(steps) && steps[end].Outcome == Extra {
 			end++
 		}
-		if out := g.repeated(steps, k, end); out != nil {
+		out := g.repeated(steps, k, end)
+		if out == nil {
+			out = g.repeatedTo(steps, k, end)
+		}
+		if out != nil {
 			steps = out
 		}
 	}
@@ -83,6 +87,34 @@ func (g *grid) repeated(steps []Step, k, end int) []Step {
 			out := append(slices.Clone(steps[:k]), steps[end:end+v+1-own]...)
 			return append(append(out, more...), steps[end+v+1-own:]...)
 		}
+	}
+	return nil
+}
+
+// repeatedTo is repeated, if the revision that seems to be that of the next entry to make one is of those that were applied again, too.
+func (g *grid) repeatedTo(steps []Step, k, end int) []Step {
+	m := end
+	for m < len(steps) && m-end <= maxApart && steps[m].Revision == 0 && steps[m].Index > 0 {
+		m++
+	}
+	if m == len(steps) || steps[m].Outcome != Applied || steps[m].Index == 0 || steps[m].Again {
+		return nil
+	}
+	before, after := steps[k].Revision-1, steps[m].Revision
+	entries := slices.Concat(g.shared(), steps[:k])
+	for u := len(entries) - 1; u >= max(len(entries)-maxApart, 0); u-- {
+		if want, _ := g.in.demands(entries[u].Index, entries[u].Index, before); entries[u].Again || !Same(want, g.in.Table.Group(before+1)) {
+			continue
+		}
+		more := g.in.again(entries[u:], before)
+		if len(more) == 0 || more[len(more)-1].Revision != after || !g.in.idle(steps[end:m+1], after) {
+			continue
+		}
+		out := append(slices.Clone(steps[:k]), more...)
+		for _, s := range steps[end : m+1] {
+			out = append(out, Step{Index: s.Index, Outcome: NoEffect})
+		}
+		return append(out, steps[m+1:]...)
 	}
 	return nil
 }
