@@ -159,7 +159,7 @@ func (g *grid) rejudge(steps []Step) {
 func (g *grid) forbid(steps []Step) []Step {
 	permitted := func(s Step) bool { return s.Outcome == Permitted }
 	k := slices.IndexFunc(steps, permitted)
-	if k < 0 || slices.ContainsFunc(steps[k+1:], permitted) {
+	if k < 0 || slices.ContainsFunc(steps[k+1:], permitted) || g.in.turns(steps[k].Index) {
 		return steps
 	}
 	s := steps[k]
