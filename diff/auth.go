@@ -417,13 +417,31 @@ func (c *comparison) rowOf(odd []int, index uint64) *cause {
 	return c.causes[n]
 }
 
-// followRuns makes consequences of changes of tables that are missing in a row with entries that had no effect.
+// followRuns makes consequences of changes of tables that are missing in a row with entries that had no effect, and of such entries
+// behind changes none of which came through to the end.
 func (c *comparison) followRuns() {
 	for _, k := range c.causes {
-		if k.of == nil && k.index > 0 && k.interval == nil && k.outcome == align.Refused && !k.again && len(k.odd) > 0 && (k.layer == LayerAuth || k.layer == LayerAlarm) {
-			k.of = c.rowOf(k.odd, k.index)
+		if k.of != nil || k.index == 0 || k.interval != nil || k.outcome != align.Refused || k.again || len(k.odd) == 0 || k.layer != LayerAuth && k.layer != LayerAlarm {
+			continue
+		}
+		if k.of = c.rowOf(k.odd, k.index); k.of != nil || !k.toEnd || c.wroteBehind(k.odd, k.index) {
+			continue
+		}
+		for _, x := range c.causes {
+			if x.layer == LayerApply && x.outcome == align.Refused && !x.again && x.of == nil && slices.Equal(x.odd, k.odd) && x.at().Last > k.index {
+				x.of = k
+			}
 		}
 	}
+}
+
+// wroteBehind tells whether an entry behind another one made a revision on some members.
+func (c *comparison) wroteBehind(members []int, index uint64) bool {
+	made := false
+	for _, i := range members {
+		c.traces[i].steps(func(s *align.Step) { made = made || s.Index > index && s.Revision > 0 })
+	}
+	return made
 }
 
 // authMissing names the auth entries that had no effect on one group where the log does not reach back to the beginning:
@@ -441,7 +459,7 @@ func (c *comparison) authMissing(k *cause, inRow bool) bool {
 		switch {
 		case from > 0:
 			what = "this and later auth entries"
-			one = []uint64{from}
+			one, k.toEnd = []uint64{from}, true
 		case len(one) == 0:
 			continue
 		}
