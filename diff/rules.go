@@ -332,7 +332,7 @@ func (c *comparison) holds(i int, k *cause, entries []uint64, o *origin) bool {
 		return false
 	}
 	q := c.request(i, entries[0])
-	ok := q != nil && (o.lease != 0 && !c.attachedBefore(i, k, o) || o.lease == 0 && r.hits(q) && !c.wroteBefore(i, o))
+	ok := q != nil && (o.lease != 0 && !c.attachedBefore(i, k, o) || o.lease == 0 && r.hits(q) && !c.wroteBefore(i, o) && !c.compactedAmid(i, o))
 	c.traces[i].steps(func(s *align.Step) {
 		rev = max(rev, s.Revision)
 		if !ok || s.Index <= o.index || s.Index >= o.end || slices.Contains(entries, s.Index) {
@@ -378,6 +378,16 @@ func (c *comparison) wroteBefore(i int, o *origin) bool {
 		}
 	}
 	return false
+}
+
+// compactedAmid tells whether member i is compacted at a revision at which only entries asked for that which an origin keeps from
+// an effect.
+func (c *comparison) compactedAmid(i int, o *origin) bool {
+	in, r := &c.inputs[i], o.rule()
+	all := in.Log.Compactions(in.Compact)
+	return c.whole(i) && len(all) > 0 && !slices.ContainsFunc(all, func(x uint64) bool {
+		return x <= o.index || x >= o.end || !r.hits(c.request(i, x))
+	})
 }
 
 // attachedBefore tells whether an entry attached a key to the lease of an origin on member i, of which compaction has left nothing:

@@ -181,7 +181,39 @@ func (g *grid) opening(at, to node) (cost int) {
 	if g.echoes(at) {
 		cost += costEcho
 	}
+	if at.g == 0 && g.shortOf(at.i) {
+		cost += costRefused
+	}
 	return cost
+}
+
+// shortOf tells whether more of the entries before the i-th put the key that the last of them puts than its version counts in the
+// state before the first group: one of them had no effect.
+func (g *grid) shortOf(i int) bool {
+	var key []byte
+	var puts, version int64
+	for k := i - 1; k >= max(i-maxApart, 0) && g.entries[k].Raw != nil; k-- {
+		in := g.request(k).Internal
+		put := in.GetPut()
+		switch {
+		case put == nil && key == nil && changesKeys(in) && in.LeaseRevoke == nil, put == nil && key != nil && touches(in, key):
+			return false // it may have deleted the key
+		case put == nil:
+			continue
+		case key == nil:
+			kv, _, _ := g.in.Index.At(string(put.Key), g.mainBefore(0))
+			key, version = put.Key, kv.Version
+		case !bytes.Equal(put.Key, key):
+			continue
+		}
+		if put.Lease != 0 || put.IgnoreValue || put.IgnoreLease || g.judge(k, 0) != Allowed {
+			return false
+		}
+		if puts++; puts > version {
+			return version > 0
+		}
+	}
+	return false
 }
 
 // minEchoes is how many groups must have been written twice, maxEchoes bounds how many before the beginning of a path, and how
@@ -228,8 +260,8 @@ func (g *grid) arrived(at, to node) bool {
 // existed tells whether the compact revision can have been the last one when i entries were done: before the entry that
 // asked for the compaction, because etcd refuses one at a revision that is still to come.
 func (g *grid) existed(i int) bool {
-	x, ok := g.in.Log.compactions[g.in.Compact]
-	return !ok || g.in.Compact == 0 || i == 0 || g.entries[i-1].Index < x
+	x := g.in.Log.Compaction(g.in.Compact)
+	return x == 0 || g.in.Compact == 0 || i == 0 || g.entries[i-1].Index < x
 }
 
 // showsLast tells whether the state before the first group can be what the first i entries left: the last of them that
