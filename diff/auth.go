@@ -572,19 +572,41 @@ func (c *comparison) outdatedFrom(odd []int) uint64 {
 	return 0
 }
 
-// countedBefore is the first of as many entries before another one as raise the auth revision by extra, if there are as
-// many.
-func (c *comparison) countedBefore(i int, index, extra uint64) []uint64 {
-	for n := range slices.Backward(c.views[i].entries) {
-		e := &c.views[i].entries[n]
-		if e.Index >= index || !countsAgain(e.Request().Type) {
-			continue
-		}
-		if extra--; extra == 0 {
-			return []uint64{e.Index}
+// countedBefore are the first ones of as many entries in a row before another one as raise the auth revision by extra, behind which
+// member i may have restarted: behind the last of all if it may have so nowhere.
+func (c *comparison) countedBefore(i int, index, extra uint64) (found []uint64) {
+	var all []uint64
+	for n := range c.views[i].entries {
+		if e := &c.views[i].entries[n]; e.Index < index && countsAgain(e.Request().Type) && c.raises(i, e.Index) {
+			all = append(all, e.Index)
 		}
 	}
-	return nil
+	if uint64(len(all)) < extra {
+		return nil
+	}
+	restarts, after := c.restarts(i), c.notRaised(i)
+	for n := range all[extra-1:] {
+		first, end, next := all[n], all[n+int(extra)-1], index
+		if n+int(extra) < len(all) {
+			next = all[n+int(extra)]
+		}
+		for ; end >= after && end < next; end++ {
+			if restarts(end) {
+				found = append(found, first)
+				break
+			}
+		}
+	}
+	if len(found) == 0 {
+		return all[uint64(len(all))-extra:][:1]
+	}
+	return found
+}
+
+// raises tells whether an auth entry may have changed member i's auth store when it was applied first.
+func (c *comparison) raises(i int, index uint64) bool {
+	p := c.auths[i].plain
+	return p == nil || p.At(index).Revision < p.At(index+1).Revision
 }
 
 // countsAgain tells whether an auth request raises the auth revision each time it is applied.
