@@ -417,13 +417,31 @@ func (c *comparison) rowOf(odd []int, index uint64) *cause {
 	return c.causes[n]
 }
 
-// followRuns makes consequences of changes of tables that are missing in a row with entries that had no effect.
+// followRuns makes consequences of changes of tables that are missing in a row with entries that had no effect, and of such entries
+// behind changes none of which came through to the end.
 func (c *comparison) followRuns() {
 	for _, k := range c.causes {
-		if k.of == nil && k.index > 0 && k.interval == nil && k.outcome == align.Refused && !k.again && len(k.odd) > 0 && (k.layer == LayerAuth || k.layer == LayerAlarm) {
-			k.of = c.rowOf(k.odd, k.index)
+		if k.of != nil || k.index == 0 || k.interval != nil || k.outcome != align.Refused || k.again || len(k.odd) == 0 || k.layer != LayerAuth && k.layer != LayerAlarm {
+			continue
+		}
+		if k.of = c.rowOf(k.odd, k.index); k.of != nil || !k.toEnd || c.wroteBehind(k.odd, k.index) {
+			continue
+		}
+		for _, x := range c.causes {
+			if x.layer == LayerApply && x.outcome == align.Refused && !x.again && x.of == nil && slices.Equal(x.odd, k.odd) && x.at().Last > k.index {
+				x.of = k
+			}
 		}
 	}
+}
+
+// wroteBehind tells whether an entry behind another one made a revision on some members.
+func (c *comparison) wroteBehind(members []int, index uint64) bool {
+	made := false
+	for _, i := range members {
+		c.traces[i].steps(func(s *align.Step) { made = made || s.Index > index && s.Revision > 0 })
+	}
+	return made
 }
 
 // authMissing names the auth entries that had no effect on one group where the log does not reach back to the beginning:
@@ -441,7 +459,7 @@ func (c *comparison) authMissing(k *cause, inRow bool) bool {
 		switch {
 		case from > 0:
 			what = "this and later auth entries"
-			one = []uint64{from}
+			one, k.toEnd = []uint64{from}, true
 		case len(one) == 0:
 			continue
 		}
@@ -554,19 +572,41 @@ func (c *comparison) outdatedFrom(odd []int) uint64 {
 	return 0
 }
 
-// countedBefore is the first of as many entries before another one as raise the auth revision by extra, if there are as
-// many.
-func (c *comparison) countedBefore(i int, index, extra uint64) []uint64 {
-	for n := range slices.Backward(c.views[i].entries) {
-		e := &c.views[i].entries[n]
-		if e.Index >= index || !countsAgain(e.Request().Type) {
-			continue
-		}
-		if extra--; extra == 0 {
-			return []uint64{e.Index}
+// countedBefore are the first ones of as many entries in a row before another one as raise the auth revision by extra, behind which
+// member i may have restarted: behind the last of all if it may have so nowhere.
+func (c *comparison) countedBefore(i int, index, extra uint64) (found []uint64) {
+	var all []uint64
+	for n := range c.views[i].entries {
+		if e := &c.views[i].entries[n]; e.Index < index && countsAgain(e.Request().Type) && c.raises(i, e.Index) {
+			all = append(all, e.Index)
 		}
 	}
-	return nil
+	if uint64(len(all)) < extra {
+		return nil
+	}
+	restarts, after := c.restarts(i), c.notRaised(i)
+	for n := range all[extra-1:] {
+		first, end, next := all[n], all[n+int(extra)-1], index
+		if n+int(extra) < len(all) {
+			next = all[n+int(extra)]
+		}
+		for ; end >= after && end < next; end++ {
+			if restarts(end) {
+				found = append(found, first)
+				break
+			}
+		}
+	}
+	if len(found) == 0 {
+		return all[uint64(len(all))-extra:][:1]
+	}
+	return found
+}
+
+// raises tells whether an auth entry may have changed member i's auth store when it was applied first.
+func (c *comparison) raises(i int, index uint64) bool {
+	p := c.auths[i].plain
+	return p == nil || p.At(index).Revision < p.At(index+1).Revision
 }
 
 // countsAgain tells whether an auth request raises the auth revision each time it is applied.

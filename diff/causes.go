@@ -32,6 +32,8 @@ type cause struct {
 	between  *RevisionInterval
 	latest   int64    // the newest row of the key of which all are the oldest, 0 if it does not bound what made the difference
 	instead  []uint64 // earlier entries that may have been left out instead, which led to this one's effect
+	toEnd    bool     // none of the later entries of its kind had an effect either
+	upTo     uint64   // the last entry that a revision without one may have come behind
 	of       *cause   // what this one is a consequence of
 }
 
@@ -54,8 +56,17 @@ func (c *comparison) findCauses() {
 		var prev, begin uint64 // the entry before, and the first one that made a revision
 		run := len(extras)     // where the revisions without an entry begin that lie just before
 		asked := 0             // how many of them were held against the whole log
+		open := run            // where those begin behind which no entry made one yet
+		place := func() {
+			for ; open < len(extras); open++ {
+				extras[open].upTo = prev
+			}
+		}
 		t.steps(func(s *align.Step) {
 			if s.Index > 0 {
+				if s.Revision > 0 {
+					place()
+				}
 				byIndex[i][s.Index] = append(byIndex[i][s.Index], s)
 				prev = s.Index
 				if begin == 0 && s.Revision > 0 {
@@ -83,6 +94,7 @@ func (c *comparison) findCauses() {
 			}
 			extras = append(extras, c.extra(i, s, prev, opens))
 		})
+		place()
 		if f := t.first(); f > 0 && (first == 0 || f < first) {
 			first = f
 		}
@@ -160,13 +172,13 @@ func (c *comparison) sortCauses() {
 	})
 }
 
-// order puts causes in the order of the log; those without an entry behind the entry they follow.
+// order puts causes in the order of the log; those without an entry behind all that they may follow.
 func (k *cause) order() uint64 {
 	if k.index > 0 {
 		return k.index
 	}
 	if len(k.entries) > 0 {
-		return k.entries[0]
+		return max(k.entries[0], k.upTo)
 	}
 	if k.revision > 0 {
 		return 0 // rows from before the log

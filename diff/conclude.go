@@ -183,10 +183,18 @@ func (c *comparison) followPartings() {
 
 // turned tells whether members had parted in who may write before the first of them came to a revision.
 func (c *comparison) turned(x *cause, revision int64) bool {
-	return x.layer == LayerAuth && x.index > 0 && x.revision == 0 && !slices.ContainsFunc(slices.Concat(x.groups...), func(i int) bool {
+	if x.layer != LayerAuth || x.index == 0 || x.revision > 0 {
+		return false
+	}
+	before := false
+	for _, i := range slices.Concat(x.groups...) {
 		at := c.revisionAt(i, x.index)
-		return at < 0 || at >= revision
-	})
+		if at >= revision {
+			return false
+		}
+		before = before || at >= 0
+	}
+	return before
 }
 
 // newest is the last revision that may have made the rows of a cause differ.
@@ -269,7 +277,8 @@ func (c *comparison) followRefusals() {
 	}
 }
 
-// followAlarms makes consequences of leases that were granted on those members only on which an alarm was not on.
+// followAlarms makes consequences of leases that were granted on those members only on which an alarm was not on, and of requests
+// that want a lease which was revoked there.
 func (c *comparison) followAlarms() {
 	for _, k := range c.causes {
 		o := k.origin
@@ -277,11 +286,29 @@ func (c *comparison) followAlarms() {
 			continue
 		}
 		for _, x := range c.causes {
-			if x.layer == LayerLease && x.of == nil && o.index < x.index && x.index < o.end && separates(x.groups, k.groups) {
+			switch {
+			case x.of != nil || !separates(x.groups, k.groups):
+			case x.layer == LayerLease && o.index < x.index && x.index < o.end,
+				x.layer == LayerApply && x.outcome == align.Refused && !x.again && x.index > o.index && slices.Equal(x.odd, k.odd) && c.uses(x, c.revokedIn(x, o)):
 				x.of = k
 			}
 		}
 	}
+}
+
+// revokedIn are the leases that the entry of a cause wants and that were to be revoked while the alarms of an origin were on.
+func (c *comparison) revokedIn(k *cause, o *origin) (leases []int64) {
+	i := k.odd[0]
+	for _, s := range c.stepsAt(i, k.index) {
+		for _, id := range leasesNeeded(nil, s.Predicted) {
+			if slices.ContainsFunc(c.views[i].leases[id], func(ev leaseEvent) bool {
+				return ev.refused && !ev.grant && o.index < ev.index && ev.index < min(o.end, k.index)
+			}) {
+				leases = append(leases, id)
+			}
+		}
+	}
+	return leases
 }
 
 // followTurns makes consequences of requests that an alarm refuses, on members that left out the entry which turned it on

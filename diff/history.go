@@ -80,6 +80,14 @@ func (h *history) checkedUpTo(index uint64) []authz.Check {
 
 func (h *history) lease(id int64, ev leaseEvent) { h.leases[id] = append(h.leases[id], ev) }
 
+// aboutLease are the entries that grant or revoke a lease.
+func (h *history) aboutLease(id int64) (all []uint64) {
+	for _, ev := range h.leases[id] {
+		all = append(all, ev.index)
+	}
+	return all
+}
+
 // refuses tells whether an alarm that is on, as far as the log is read, refuses a request.
 func (h *history) refuses(in *pb.InternalRaftRequest) bool {
 	n := len(h.refusing)

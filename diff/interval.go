@@ -43,7 +43,7 @@ func (c *comparison) spread(k *cause) {
 		first, last = min(first, lo), max(last, hi)
 		low, high = max(low, lo), min(high, hi)
 	}
-	if k.again && low <= high {
+	if (k.again || k.outcome == align.OtherBranch) && low <= high {
 		first, last = low, high // one that stopped earlier tells more
 	}
 	begun := c.opens(k, first)

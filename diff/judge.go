@@ -219,15 +219,8 @@ const costSpared = 30
 // are refused, or are not, is none. Where the rows are better explained without any, the tables were changed otherwise.
 func (a *auth) settle(run func() *align.Alignment, request func(index uint64) *raftlog.Request) {
 	cost := func() int { return run().Cost }
-	spared := func() (n int) {
-		for _, s := range run().Steps {
-			if s.Outcome == align.Permitted && !s.Again {
-				n += costSpared
-			}
-		}
-		return n
-	}
-	a.detour(cost)
+	spared := func() int { return costSpared * letPass(run()) }
+	a.detour(run)
 	a.delay(run)
 	if a.plain != nil && len(a.others) >= maxTimelines {
 		a.narrow(run, request)
@@ -259,6 +252,16 @@ func (a *auth) settle(run func() *align.Alignment, request func(index uint64) *r
 		}
 		a.timeline = t
 	}
+}
+
+// letPass is how many requests had an effect that were to be refused.
+func letPass(a *align.Alignment) (n int) {
+	for i := range a.Steps {
+		if s := &a.Steps[i]; s.Outcome == align.Permitted && !s.Again {
+			n++
+		}
+	}
+	return n
 }
 
 // maxOff is how many requests more than with the best may be refused, or not, without a reason, because the alignment without
@@ -335,31 +338,31 @@ func (a *auth) delay(run func() *align.Alignment) {
 const maxDetour = 25
 
 // detour takes the timeline in which one write was left out that explains most of what is odd about the rows, if that is more
-// than one thing. If it is one, and all, both may be, and such timelines are kept.
-func (a *auth) detour(cost func() int) {
+// than one thing: several requests that were let pass are. If it is one, and all, both may be, and such timelines are kept.
+func (a *auth) detour(run func() *align.Alignment) {
 	if len(a.detours) == 0 {
 		return
 	}
 	straight, all := a.timeline, a.detours
 	a.detours = nil
-	without := cost()
-	if without == 0 {
+	without := run()
+	if without.Cost == 0 {
 		return
 	}
-	least := without
+	least, passed := without.Cost, letPass(without)
 	var best []*authz.Timeline
 	for _, t := range all {
 		a.timeline = t
-		switch n := cost(); {
-		case n < least:
-			least, best = n, []*authz.Timeline{t}
-		case n == least && n < without:
+		switch own := run(); {
+		case own.Cost < least:
+			least, best, passed = own.Cost, []*authz.Timeline{t}, letPass(own)
+		case own.Cost == least && least < without.Cost:
 			best = append(best, t)
 		}
 	}
 	a.timeline = straight
 	switch {
-	case without-least > maxDetour:
+	case without.Cost-least > maxDetour, letPass(without)-passed > 1:
 		a.timeline, a.others = best[0], best[1:]
 	case least == 0:
 		a.detours = best
@@ -416,6 +419,12 @@ func (l *lived) alarm(index uint64) (turn, bool)       { return l.h.alarmAt(inde
 type calm struct{ *lived }
 
 func (calm) alarm(uint64) (turn, bool) { return turn{}, true }
+
+func (m calm) lease(id int64, index uint64) align.Judgement {
+	l := *m.leases
+	l.calm = true
+	return l.state(id, index, m.auth.on)
+}
 
 // judge returns what permissions and alarms say of the entries of member i.
 func (c *comparison) judge(i int) align.Judge {

@@ -22,6 +22,7 @@ type leaseLog struct {
 	events map[int64][]leaseEvent // in order
 	final  map[int64]bool         // what the table holds
 	whole  bool                   // the log begins with the cluster: what it does not grant never was
+	calm   bool                   // no alarm kept anything from an effect
 }
 
 func newLeaseLog(events map[int64][]leaseEvent, leases []schema.LeaseRecord, whole bool) *leaseLog {
@@ -42,7 +43,7 @@ func (l *leaseLog) state(lease int64, index uint64, authOn func(index uint64) bo
 	known, regranted, revoked := false, false, false
 	for _, ev := range l.events[lease] {
 		switch {
-		case ev.refused:
+		case ev.refused && !l.calm:
 		case ev.index < index:
 			last, known = ev, true
 		case ev.grant:

@@ -37,12 +37,15 @@ type lossReader struct {
 	c     *comparison
 	i     int
 	log   *tableLog
-	steps []*align.Step // first applications, in order, up to the consistent index
-	end   int64         // revision behind them
-	would map[spot]demand
-	met   *missing        // of the last loss of a user's requests
-	turns []uint64        // entries that change a table
-	made  map[uint64]bool // entries that made a revision on other members: permissions and alarms did not refuse them
+	index uint64 // the entry without effect
+	// refused is how many entries from that one on had none that should have had one.
+	refused int
+	steps   []*align.Step // first applications, in order, up to the consistent index
+	end     int64         // revision behind them
+	would   map[spot]demand
+	met     *missing        // of the last loss that is judged by itself
+	turns   []uint64        // entries that change a table
+	made    map[uint64]bool // entries that made a revision on other members: permissions and alarms did not refuse them
 }
 
 // demand is what an entry should do, and how that is judged.
@@ -53,8 +56,8 @@ type demand struct {
 }
 
 // losses finds the runs of entries without effect by which member i holds its rows and its tables, if that of a cause may be
-// one of them. There are none unless the tables show that something is missing, and unless all entries to the last one may
-// be.
+// one of them. There are none unless the tables show that something is missing, or that more would be if several entries without
+// effect were the first of all that are, and unless all entries to the last one may be.
 func (c *comparison) losses(i int, index uint64) []loss {
 	for _, refusals := range []bool{true, false} {
 		if r := c.newLossReader(i, index, refusals); r != nil {
@@ -93,7 +96,12 @@ func (c *comparison) newLossReader(i int, index uint64, refusals bool) *lossRead
 	for low > 0 && at-low < maxBegun && plain(steps[low-1], refusals) {
 		low--
 	}
-	r := &lossReader{c: c, i: i, steps: steps[low:], end: c.last[i], would: map[spot]demand{}, made: map[uint64]bool{}}
+	r := &lossReader{c: c, i: i, index: index, steps: steps[low:], end: c.last[i], would: map[spot]demand{}, made: map[uint64]bool{}}
+	for _, s := range steps[at:] {
+		if s.Outcome == align.Refused {
+			r.refused++
+		}
+	}
 	for j, t := range c.traces {
 		t.steps(func(s *align.Step) {
 			if j != i {
@@ -107,7 +115,7 @@ func (c *comparison) newLossReader(i int, index uint64, refusals bool) *lossRead
 }
 
 func (r *lossReader) losses() (all []loss) {
-	if r.log.without(loss{}) {
+	if r.log.without(loss{}) && (r.refused < 2 || r.log.without(loss{first: r.index, last: r.steps[len(r.steps)-1].Index})) {
 		return nil
 	}
 	tail := false

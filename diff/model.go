@@ -17,16 +17,17 @@ import (
 // that: with etcd's rules on the member's own rows, and with permissions, alarms and leases as they would have been then,
 // until both they and the rows are again as they were.
 type model struct {
-	c      *comparison
-	i      int           // the member
-	lived                // what it met in fact
-	steps  []*align.Step // first applications, in order
-	base   int64         // revision before all of them
-	after  []int64       // revision behind each of them
-	before []int64       // revision before each of them, and behind the last one
-	ended  bool          // nothing was applied behind the last of them
-	kinds  []kind
-	would  map[spot]would
+	c       *comparison
+	i       int           // the member
+	lived                 // what it met in fact
+	steps   []*align.Step // first applications, in order
+	base    int64         // revision before all of them
+	after   []int64       // revision behind each of them
+	before  []int64       // revision before each of them, and behind the last one
+	ended   bool          // nothing was applied behind the last of them
+	permits bool          // something was let pass that permissions or an alarm refuse
+	kinds   []kind
+	would   map[spot]would
 	// early is how many of the steps were done before what is known of the member begins: they may have been applied again.
 	early int
 	// Steps from first on, below behind, are to be explained, or what was applied again before first if they are none.
@@ -113,6 +114,7 @@ func (c *comparison) modelOf(i int, odd func(s *align.Step) bool) *model {
 		if low+n >= from && m.first < 0 {
 			m.first = len(m.steps)
 		}
+		m.permits = m.permits || s.Outcome == align.Permitted
 		if s.Again {
 			m.again++
 		} else {
@@ -434,10 +436,14 @@ func (r *course) ends() (ok, joined bool) {
 	return r.permitted(end)
 }
 
-// leased tells whether leases are there that were in fact when an entry was applied.
+// leased tells whether leases are there that were in fact when an entry was applied. Where requests were let pass that an alarm
+// refuses, those that revoke or grant a lease may have been, too.
 func (r *course) leased(index uint64, end bool) bool {
 	for id, there := range r.there {
 		was := r.leases.state(id, index, r.auth.on)
+		if r.permits && was != align.Doubtful && (was == align.Allowed) != there {
+			was = calm{&r.lived}.lease(id, index)
+		}
 		if was != align.Doubtful && (was == align.Allowed) != there && (!end || r.leases.final[id] != there) {
 			return false
 		}

@@ -225,7 +225,7 @@ func (c *comparison) origins(k *cause, index uint64) (all []*origin) {
 						o.index = 0
 					}
 				}
-				if o.index > 0 && o.end <= c.ms[i].DB.Tables.ConsistentIndex && !c.outlived(i, id, o.end) {
+				if o.index > 0 && c.hidden(i, id, o.end) {
 					all = append(all, o) // otherwise the table shows it
 				}
 			}
@@ -247,7 +247,7 @@ func (c *comparison) origins(k *cause, index uint64) (all []*origin) {
 		switch {
 		case end <= tables.to && !kept:
 			continue // what ended it has not had its effect either
-		case end > tables.to && (kept || !tables.alarmsWithout(loss{first: t.index, last: tables.to}) || c.alarmsComparable(i)):
+		case end > tables.to && (kept || !tables.alarmsWithout(loss{first: t.index, last: tables.to}) || c.comparableIn(i, func(h *history) []uint64 { return h.alarms })):
 			continue // its own table does not show that it had none, or those of others show it
 		}
 		o := &origin{index: t.index, end: end, refuses: t}
@@ -257,6 +257,17 @@ func (c *comparison) origins(k *cause, index uint64) (all []*origin) {
 		all = append(all, o)
 	}
 	return all
+}
+
+// hidden tells whether a comparison of tables does not show that a lease was missing on member i up to an entry: that entry has
+// ended it, or will, which others may have come to already.
+func (c *comparison) hidden(i int, lease int64, end uint64) bool {
+	t := c.ms[i].DB.Tables
+	if end <= t.ConsistentIndex {
+		return !c.outlived(i, lease, end)
+	}
+	held := slices.ContainsFunc(t.Leases, func(l schema.LeaseRecord) bool { return l.ID == lease })
+	return !held && !c.comparableIn(i, func(h *history) []uint64 { return h.aboutLease(lease) })
 }
 
 // outlived tells whether an entry was to grant a lease that was there already: the table has another time to live than it asked
@@ -272,9 +283,9 @@ func (c *comparison) outlived(i int, lease int64, index uint64) bool {
 	return slices.ContainsFunc(t.Leases, func(l schema.LeaseRecord) bool { return l.ID == lease && l.TTL != q.Internal.LeaseGrant.TTL })
 }
 
-// alarmsComparable tells whether the alarms of a member are compared with those of others.
-func (c *comparison) alarmsComparable(i int) bool {
-	in, _ := c.upToDate(func(h *history) []uint64 { return h.alarms })
+// comparableIn tells whether what some entries change in a table of a member is compared with that of others.
+func (c *comparison) comparableIn(i int, list func(h *history) []uint64) bool {
+	in, _ := c.upToDate(list)
 	return len(in) > 1 && slices.Contains(in, i)
 }
 
@@ -321,7 +332,7 @@ func (c *comparison) holds(i int, k *cause, entries []uint64, o *origin) bool {
 		return false
 	}
 	q := c.request(i, entries[0])
-	ok := q != nil && (o.lease != 0 && !c.attachedBefore(i, k, o) || o.lease == 0 && r.hits(q) && !c.wroteBefore(i, o))
+	ok := q != nil && (o.lease != 0 && !c.attachedBefore(i, k, o) || o.lease == 0 && r.hits(q) && !c.wroteBefore(i, o) && !c.compactedAmid(i, o))
 	c.traces[i].steps(func(s *align.Step) {
 		rev = max(rev, s.Revision)
 		if !ok || s.Index <= o.index || s.Index >= o.end || slices.Contains(entries, s.Index) {
@@ -367,6 +378,16 @@ func (c *comparison) wroteBefore(i int, o *origin) bool {
 		}
 	}
 	return false
+}
+
+// compactedAmid tells whether member i is compacted at a revision at which only entries asked for that which an origin keeps from
+// an effect.
+func (c *comparison) compactedAmid(i int, o *origin) bool {
+	in, r := &c.inputs[i], o.rule()
+	all := in.Log.Compactions(in.Compact)
+	return c.whole(i) && len(all) > 0 && !slices.ContainsFunc(all, func(x uint64) bool {
+		return x <= o.index || x >= o.end || !r.hits(c.request(i, x))
+	})
 }
 
 // attachedBefore tells whether an entry attached a key to the lease of an origin on member i, of which compaction has left nothing:

@@ -107,13 +107,7 @@ func (c *comparison) compareLeases() {
 	var open []int64 // leases that not all members hold, which may be right
 	var because []string
 	for _, id := range ids {
-		members, why := c.upToDate(func(h *history) []uint64 {
-			var at []uint64
-			for _, ev := range h.leases[id] {
-				at = append(at, ev.index)
-			}
-			return at
-		})
+		members, why := c.upToDate(func(h *history) []uint64 { return h.aboutLease(id) })
 		has := func(i int) bool { _, ok := tables[i][id]; return ok }
 		groups := groupsOf(members, func(i, j int) bool { return has(i) == has(j) })
 		if len(groups) < 2 {

@@ -191,7 +191,7 @@ func (g *grid) rejudge(steps []Step) {
 func (g *grid) forbid(steps []Step) []Step {
 	permitted := func(s Step) bool { return s.Outcome == Permitted }
 	k := slices.IndexFunc(steps, permitted)
-	if k < 0 || slices.ContainsFunc(steps[k+1:], permitted) {
+	if k < 0 || slices.ContainsFunc(steps[k+1:], permitted) || g.in.turns(steps[k].Index) {
 		return steps
 	}
 	s := steps[k]
@@ -388,8 +388,8 @@ func (in *Input) gather(steps []Step) {
 	for n := range steps {
 		switch s := &steps[n]; {
 		case s.Outcome == Refused && !s.Doubtful:
-			if last >= 0 && !in.shift(steps[last:n+1], +1) {
-				in.shift(steps[last:n+1], -1)
+			if last >= 0 && !in.shift(steps[last:n+1], +1, Allowed) {
+				in.shift(steps[last:n+1], -1, Allowed)
 			}
 			last = n
 		case s.Outcome != NoEffect && s.Outcome != Applied, s.Index == 0, s.Again:
@@ -398,9 +398,55 @@ func (in *Input) gather(steps []Step) {
 	}
 }
 
+// maxConceded bounds how many refusals in doubt are held against what else became of their users.
+const maxConceded = 64
+
+// concede gives a refusal in doubt of a user who is let pass otherwise to a later request of one who is refused otherwise, if what lies
+// between can stand in: permissions hold for all that a user asks for.
+func (in *Input) concede(steps []Step) {
+	tried := 0
+	for n := range steps {
+		if s := &steps[n]; s.Outcome != Refused || !s.Doubtful {
+			continue
+		}
+		user, around := in.user(steps[n].Index), steps[max(n-maxApart, 0):min(n+maxApart, len(steps))]
+		for m := n + 1; m+1 < len(steps) && m-n <= maxApart && tried < maxConceded && steps[m].Index > 0 && !steps[m].Again; m++ {
+			if steps[m].Revision == 0 {
+				continue
+			}
+			if want, judged := in.demands(steps[n].Index, steps[n].Index, steps[m].Revision-1); judged == Denied || !Same(want, in.Table.Group(steps[m].Revision)) {
+				break
+			}
+			other := in.user(steps[m].Index)
+			if other == user {
+				continue
+			}
+			tried++
+			passes, _ := in.fates(around, user, 0)
+			if passed, refused := in.fates(around, other, steps[m].Index); passes && refused && !passed {
+				in.shift(steps[n:m+2], +1, Doubtful)
+			}
+			break
+		}
+	}
+}
+
+// fates tells whether requests of a user, but for one, made a revision, and whether some were refused.
+func (in *Input) fates(steps []Step, user string, but uint64) (passed, refused bool) {
+	for i := range steps {
+		s := &steps[i]
+		if s.Index == 0 || s.Index == but || s.Outcome != Applied && s.Outcome != Refused || in.user(s.Index) != user {
+			continue
+		}
+		passed, refused = passed || s.Outcome == Applied, refused || s.Outcome == Refused
+	}
+	return passed, refused
+}
+
 // shift moves the refusal at one end of some steps next to that at the other, if the entries in between can stand in for
-// each other, and tells whether it did: the first one forwards, or the last one backwards.
-func (in *Input) shift(steps []Step, dir int) bool {
+// each other, and tells whether it did: the first one forwards, or the last one backwards. None of them may be judged worse than
+// given.
+func (in *Input) shift(steps []Step, dir int, worst Judgement) bool {
 	from, to := 0, len(steps)-1
 	if dir < 0 {
 		from, to = to, from
@@ -417,7 +463,7 @@ func (in *Input) shift(steps []Step, dir int) bool {
 		if dir < 0 {
 			then--
 		}
-		if want, judged := in.demands(s.Index, s.Index, o.Revision-1); judged != Allowed || !Same(want, in.Table.Group(o.Revision)) {
+		if want, judged := in.demands(s.Index, s.Index, o.Revision-1); judged > worst || !Same(want, in.Table.Group(o.Revision)) {
 			return false
 		}
 		for b := at + dir; b != n; b += dir {
@@ -426,11 +472,11 @@ func (in *Input) shift(steps []Step, dir int) bool {
 			}
 		}
 		want, judged := in.demands(o.Index, o.Index, then)
-		if len(want) == 0 || judged != Allowed {
+		if len(want) == 0 || judged > worst {
 			return false
 		}
 		moved[at] = Step{Index: s.Index, Revision: o.Revision}
-		moved[n] = Step{Index: o.Index, Outcome: Refused, Predicted: want}
+		moved[n] = Step{Index: o.Index, Outcome: Refused, Predicted: want, Doubtful: judged == Doubtful}
 		at = n
 	}
 	copy(steps, moved)

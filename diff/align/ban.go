@@ -111,8 +111,14 @@ const (
 // cutShort tries to read refusals with something else behind them, which looks like more than one oddity, as all entries having
 // been lost behind one of the first of these: what seems to be another's revision may be its own.
 func (in *Input) cutShort(a *Alignment) *Alignment {
+	if a.Cost <= costBan || a.Through != in.ConsistentIndex {
+		return a
+	}
+	if b := in.idleThroughout(); b != nil && b.Cost < a.Cost {
+		return b
+	}
 	k := slices.IndexFunc(a.Steps, func(s Step) bool { return s.Outcome == Refused })
-	if k < 0 || a.Cost <= costBan || a.Through != in.ConsistentIndex {
+	if k < 0 {
 		return a
 	}
 	orphans := 0
@@ -144,6 +150,20 @@ func (in *Input) cutShort(a *Alignment) *Alignment {
 		}
 	}
 	return best
+}
+
+// idleThroughout is the alignment in which no entry that is left had an effect: what the member holds was there before. nil if the
+// log does not begin behind others, or if too few should have had one.
+func (in *Input) idleThroughout() *Alignment {
+	if in.Whole || in.From != nil || len(in.Log.entries) == 0 || in.Log.entries[0].Index > in.ConsistentIndex {
+		return nil
+	}
+	first := in.Log.entries[0].Index
+	steps, n := in.lostBehind(first-1, in.ConsistentIndex)
+	if n < minBanned {
+		return nil
+	}
+	return &Alignment{Steps: steps, First: first, Revision: in.Table.Last(), Through: in.ConsistentIndex, Cost: costBan + costBanned*n, Index: in.Index}
 }
 
 // lostBehind are the steps of entries behind one that had no effect on the last state, and how many of them should have had one.
@@ -197,6 +217,20 @@ func (in *Input) oddBesides(a *Alignment) bool {
 // bans tells whether the banned user is known to be refused at an entry.
 func (g *grid) bans(i int) bool {
 	return (g.in.bannedFrom > 0 || g.in.kept != nil) && g.mayBan(i)
+}
+
+// turns tells whether the banned user asked for an alarm before an entry, without effect then: what it should refuse is let pass.
+func (in *Input) turns(before uint64) bool {
+	if in.bannedFrom == 0 {
+		return false
+	}
+	i, _ := in.Log.find(in.bannedFrom)
+	for ; i < len(in.Log.entries) && in.Log.entries[i].Index < before; i++ {
+		if r := in.Log.entries[i].Request(); r.Internal.GetAlarm() != nil && r.User == in.banned {
+			return true
+		}
+	}
+	return false
 }
 
 // mayBan tells whether an entry is one that the ban, or an alarm that was kept on, refuses.

@@ -125,7 +125,7 @@ func (g *grid) request(i int) *raftlog.Request {
 // match asks whether entry i made group n.
 func (g *grid) match(i, n int) (int, Outcome, string) {
 	c, out, detail := g.p.match(g.request(i), g.predict(i, n), &g.groups[n], g.mainBefore(n))
-	if rows, ok := g.in.repaired[g.groups[n].main]; ok && out != OtherBranch && out != Unread && !Same(g.predict(i, n), rows) {
+	if rows, ok := g.in.repaired[g.groups[n].main]; ok && out != Unread && !Same(g.predict(i, n), rows) {
 		return -1, out, detail // the state is known to be what another entry made
 	}
 	if out == Altered && c >= 0 {

@@ -20,14 +20,14 @@ type Log struct {
 	unsure map[string]struct{}
 	// loose are the entries whose content depends on the state, in some branch at least.
 	loose []bool
-	// compactions are the last entries that ask for a compaction, by its revision.
-	compactions map[int64]uint64
+	// compactions are the entries that ask for a compaction, by its revision.
+	compactions map[int64][]uint64
 }
 
 // NewLog prepares entries, which must be in ascending order of index; gaps are allowed. It decodes each of them once
 // and shows it to visit.
 func NewLog(entries []Entry, visit func(e *Entry, r *raftlog.Request)) *Log {
-	l := &Log{entries: make([]Entry, 0, len(entries)), byContent: make(map[signature][]int32, len(entries)), unsure: map[string]struct{}{}, compactions: map[int64]uint64{}}
+	l := &Log{entries: make([]Entry, 0, len(entries)), byContent: make(map[signature][]int32, len(entries)), unsure: map[string]struct{}{}, compactions: map[int64][]uint64{}}
 	h := newHasher()
 	for i := range entries {
 		e := &entries[i]
@@ -37,7 +37,7 @@ func NewLog(entries []Entry, visit func(e *Entry, r *raftlog.Request)) *Log {
 		r := e.Request()
 		l.doubt(h, r.Internal)
 		if x := r.Internal.GetCompaction(); x != nil {
-			l.compactions[x.Revision] = e.Index
+			l.compactions[x.Revision] = append(l.compactions[x.Revision], e.Index)
 		}
 		all := h.ofRequest(r.Internal)
 		for _, s := range all {
@@ -83,8 +83,16 @@ func (l *Log) foreign(s signature, i int, changed string, flipped bool) int {
 	return 0
 }
 
-// Compaction is the last entry that asks for a compaction at a revision, 0 if there is none.
-func (l *Log) Compaction(revision int64) uint64 { return l.compactions[revision] }
+// Compactions are the entries that ask for a compaction at a revision.
+func (l *Log) Compactions(revision int64) []uint64 { return l.compactions[revision] }
+
+// Compaction is the last of them, 0 if there is none.
+func (l *Log) Compaction(revision int64) uint64 {
+	if all := l.compactions[revision]; len(all) > 0 {
+		return all[len(all)-1]
+	}
+	return 0
+}
 
 // find is the position of an entry.
 func (l *Log) find(index uint64) (int, bool) {

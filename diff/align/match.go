@@ -42,6 +42,7 @@ const (
 	costReplay       = 23
 	costExtra        = 25
 	costUnread       = 1
+	costEcho         = 6  // what the first entries write stands before the beginning
 	costAnchor       = 15 // the end of the data is not at the consistent index
 	costAhead        = 5  // nor is it, but another member that has come further holds the same
 	costTorn         = 30 // and the small tables are not of that moment

@@ -101,15 +101,16 @@ func (g *grid) search(from []source, to node) ([]Step, span, int) {
 		}
 		if m.kind == arrival {
 			steps, end := g.walk(seen, m.to)
-			return steps, span{start: m.to, end: end}, cost - g.lostUpTo(m.to, to)
+			return steps, span{start: m.to, end: end}, cost - g.opening(m.to, to)
 		}
 		if _, done := seen[m.to]; done {
 			continue
 		}
 		seen[m.to] = m
 		if g.arrived(m.to, to) {
-			q.push(cost+g.lostUpTo(m.to, to), move{to: m.to, kind: arrival, idle: m.idle})
-			if g.lostUpTo(m.to, to) == 0 {
+			opening := g.opening(m.to, to)
+			q.push(cost+opening, move{to: m.to, kind: arrival, idle: m.idle})
+			if opening == 0 {
 				continue
 			}
 		}
@@ -166,8 +167,9 @@ func (g *grid) walk(seen map[node]move, at node) ([]Step, node) {
 	}
 }
 
-// lostUpTo is what the rows that are lost before the beginning of a path would cost behind it: they are no less lost for that.
-func (g *grid) lostUpTo(at, to node) (cost int) {
+// opening is what it costs to begin a path at a node: what is lost before it is no less lost for that, nor does what stands before
+// it come from nowhere.
+func (g *grid) opening(at, to node) (cost int) {
 	if to.i >= 0 {
 		return 0
 	}
@@ -176,7 +178,70 @@ func (g *grid) lostUpTo(at, to node) (cost int) {
 			cost += costLost
 		}
 	}
+	if g.echoes(at) {
+		cost += costEcho
+	}
+	if at.g == 0 && g.shortOf(at.i) {
+		cost += costRefused
+	}
 	return cost
+}
+
+// shortOf tells whether more of the entries before the i-th put the key that the last of them puts than its version counts in the
+// state before the first group: one of them had no effect.
+func (g *grid) shortOf(i int) bool {
+	var key []byte
+	var puts, version int64
+	for k := i - 1; k >= max(i-maxApart, 0) && g.entries[k].Raw != nil; k-- {
+		in := g.request(k).Internal
+		put := in.GetPut()
+		switch {
+		case put == nil && key == nil && changesKeys(in) && in.LeaseRevoke == nil, put == nil && key != nil && touches(in, key):
+			return false // it may have deleted the key
+		case put == nil:
+			continue
+		case key == nil:
+			kv, _, _ := g.in.Index.At(string(put.Key), g.mainBefore(0))
+			key, version = put.Key, kv.Version
+		case !bytes.Equal(put.Key, key):
+			continue
+		}
+		if put.Lease != 0 || put.IgnoreValue || put.IgnoreLease || g.judge(k, 0) != Allowed {
+			return false
+		}
+		if puts++; puts > version {
+			return version > 0
+		}
+	}
+	return false
+}
+
+// minEchoes is how many groups must have been written twice, maxEchoes bounds how many before the beginning of a path, and how
+// many entries behind it, are looked at for that.
+const (
+	minEchoes = 2
+	maxEchoes = 8
+)
+
+// echoes tells whether the first entries behind the beginning of a path write just what several groups in a row hold before it:
+// entries that no log holds would have written the same in the same order.
+func (g *grid) echoes(at node) bool {
+	for n := at.g - minEchoes; n >= max(at.g-maxEchoes, 0); n-- {
+		made := 0
+		for i := at.i; i < min(at.i+maxEchoes, len(g.entries)) && n+made < at.g && g.entries[i].Raw != nil; i++ {
+			switch want := g.predict(i, n+made); {
+			case len(want) == 0 || g.judge(i, n+made) == Denied:
+			case Same(want, g.groups[n+made].rows):
+				made++
+			default:
+				i = len(g.entries)
+			}
+		}
+		if made >= minEchoes {
+			return true
+		}
+	}
+	return false
 }
 
 func (g *grid) arrived(at, to node) bool {
@@ -195,8 +260,8 @@ func (g *grid) arrived(at, to node) bool {
 // existed tells whether the compact revision can have been the last one when i entries were done: before the entry that
 // asked for the compaction, because etcd refuses one at a revision that is still to come.
 func (g *grid) existed(i int) bool {
-	x, ok := g.in.Log.compactions[g.in.Compact]
-	return !ok || g.in.Compact == 0 || i == 0 || g.entries[i-1].Index < x
+	x := g.in.Log.Compaction(g.in.Compact)
+	return x == 0 || g.in.Compact == 0 || i == 0 || g.entries[i-1].Index < x
 }
 
 // showsLast tells whether the state before the first group can be what the first i entries left: the last of them that

@@ -110,6 +110,14 @@ func (t *Touched) Has(key []byte) bool {
 	return i > 0 && (t.ranges[i-1].open() || string(key) < t.ranges[i-1].end)
 }
 
+// touches tells whether a request names a key or a range that holds it.
+func touches(in *pb.InternalRaftRequest, key []byte) bool {
+	var t Touched
+	t.Add(in)
+	t.Merge()
+	return t.Has(key)
+}
+
 // Carried tells whether what carries a lease is touched. 0 is no lease.
 func (t *Touched) Carried(lease int64) bool {
 	_, ok := t.leases[lease]

@@ -235,6 +235,9 @@ func (m *maker) otherwise(p *Parting) error {
 	switch {
 	case f.Kind == LostRevision && !slices.ContainsFunc(f.Members, func(i int) bool { return !m.atEnd(f, i) }):
 		kind = Skip
+		if err := m.refusedInstead(p); err != nil {
+			return err
+		}
 	case (f.Kind == FlipValue || f.Kind == FlipLease) && len(m.c.Faults) == 1:
 	default:
 		return nil
@@ -257,6 +260,27 @@ func (m *maker) otherwise(p *Parting) error {
 			p.Lo = min(p.Lo, e.Index)
 		} else if kind == Skip {
 			return nil
+		}
+	}
+	return nil
+}
+
+// refusedInstead tries to skip earlier changes of auth and alarms instead of an edit: the entry may have been refused because of that.
+func (m *maker) refusedInstead(p *Parting) error {
+	runs := 0
+	for _, e := range slices.Backward(m.struck(p.Fault).hist.effects) {
+		if e.Index == 0 || e.Index >= p.Fault.Index || !e.Tables || !slices.Contains([]string{"auth", "alarm"}, m.layerAt(e.Index)) {
+			continue
+		}
+		if runs++; runs > maxOtherwise {
+			return nil
+		}
+		g := p.Fault.at(e.Index)
+		g.Kind = Skip
+		if same, err := m.instead(p.Fault, g); err != nil {
+			return err
+		} else if same {
+			p.Lo, p.Layers = min(p.Lo, e.Index), append(p.Layers, m.layerAt(e.Index))
 		}
 	}
 	return nil
@@ -437,10 +461,8 @@ func (m *maker) led(f *Fault, h, base *history, try func(*Fault) (bool, error)) 
 		n++
 	}
 	missing := len(a) < len(b)
-	if len(a) > len(b) {
-		if err := m.letThrough(f, a, b, try); err != nil {
-			return err
-		}
+	if err := m.letThrough(f, a, b, try); err != nil {
+		return err
 	}
 	if missing == (len(a) > len(b)) || n == 0 && !missing {
 		return nil

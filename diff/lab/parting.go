@@ -319,7 +319,7 @@ func (m *maker) witness(p *Parting) {
 	var sigs []string
 	oddKnown, evenKnown := false, false
 	odd, healthy := false, false
-	even := map[string]bool{}
+	even, told := map[string]bool{}, map[int]string{}
 	for i, x := range m.c.Members {
 		if !m.befallen(i, p.Index) && x.hist.index >= p.Index {
 			even[m.signature(i, p.Index)] = true
@@ -336,7 +336,10 @@ func (m *maker) witness(p *Parting) {
 		}
 		if even[sig] || !m.befallen(i, p.Index) {
 			sig = "as it should" // nothing befell it, or nothing came of that
+		} else if k := slices.IndexFunc(m.c.Members[:i], func(o *Member) bool { return o.holdsAs(x) }); k >= 0 && m.befallen(k, p.Index) {
+			sig = told[k] // what befell either leads to the very same
 		}
+		told[i] = sig
 		if by[sig] == nil {
 			sigs = append(sigs, sig)
 		}
@@ -378,6 +381,12 @@ func (m *maker) witness(p *Parting) {
 	} else if !p.Named {
 		p.why = "compacted"
 	}
+}
+
+// holdsAs tells whether two members hold the same rows and tables at the same index, by the same log.
+func (x *Member) holdsAs(o *Member) bool {
+	return x.hist.index == o.hist.index && x.hist.compact == o.hist.compact && &x.log[0] == &o.log[0] &&
+		sameRows(x.hist.dump["key"], o.hist.dump["key"]) && len(tablesDiffer(x.hist.dump, o.hist.dump)) == 0
 }
 
 // revisions are those that the entry made on each member, or its second application on those that the fault befell.
