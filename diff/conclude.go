@@ -178,7 +178,47 @@ func (c *comparison) followPartings() {
 				break
 			}
 		}
+		if k.of == nil {
+			k.of = c.ledBy(k)
+		}
 	}
+}
+
+// ledBy is the first of several causes that tell apart all members whose rows at or below the compact revision differ, though none
+// of them does so alone: a fork, and what one member did against its own log. It is nil if some are not told apart.
+func (c *comparison) ledBy(k *cause) *cause {
+	var by []*cause
+	for n, g := range k.groups {
+		for _, i := range g {
+			for _, j := range slices.Concat(k.groups[n+1:]...) {
+				x := slices.IndexFunc(c.causes, func(x *cause) bool { return c.tellsApart(x, k, i, j) })
+				if x < 0 {
+					return nil
+				}
+				by = append(by, c.causes[x])
+			}
+		}
+	}
+	if !slices.ContainsFunc(by, func(x *cause) bool { return x != by[0] }) {
+		return nil
+	}
+	return by[0]
+}
+
+// tellsApart tells whether two members may hold what they do at or below the compact revision because of a cause.
+func (c *comparison) tellsApart(x, k *cause, i, j int) bool {
+	if x.layer == LayerLog {
+		return c.logs.parted(i, j) < math.MaxUint64
+	}
+	return x != k && x.between == nil && x.own() && 0 < x.revision && x.revision <= k.newest() && slices.Contains(x.odd, i) != slices.Contains(x.odd, j) &&
+		(x.layer != LayerStorage || !slices.ContainsFunc(k.keys, func(key string) bool { return !x.changes(key) }))
+}
+
+// changes tells whether a key is among those that an entry changed on some member.
+func (k *cause) changes(key string) bool {
+	return slices.ContainsFunc(k.effects, func(e Effect) bool {
+		return slices.ContainsFunc(e.Changes, func(ch Change) bool { return string(ch.Key) == key })
+	})
 }
 
 // turned tells whether members had parted in who may write when the first of them came to a revision.
@@ -540,13 +580,28 @@ func (c *comparison) explains(k *cause, p *parting) bool {
 	if !separates(p.groups, k.groups) {
 		return false
 	}
-	if k.layer == LayerLog && k.interval != nil && c.single(p) {
-		return false // they held the same again behind it, and so had not parted in their logs
+	if k.layer == LayerLog && (k.interval != nil && c.single(p) || across(p.groups, k.groups)) {
+		return false // they held the same again behind it, and so had not parted in their logs; or others had parted than these
 	}
 	if k.layer != LayerLog && (k.revision > 0 || k.index == 0) {
 		return k.revision > 0 && k.revision <= p.revision
 	}
 	return !c.precedes(p, k)
+}
+
+// across tells whether members of different sides of a fork hold the same, while members of one side do not.
+func across(groups, sides [][]int) bool {
+	parted := slices.ContainsFunc(sides, func(s []int) bool {
+		return len(slices.DeleteFunc(slices.Clone(groups), func(g []int) bool { return !meets(g, s) })) > 1
+	})
+	return parted && slices.ContainsFunc(groups, func(g []int) bool {
+		return len(slices.DeleteFunc(slices.Clone(sides), func(s []int) bool { return !meets(g, s) })) > 1
+	})
+}
+
+// meets tells whether two groups share a member.
+func meets(a, b []int) bool {
+	return slices.ContainsFunc(a, func(i int) bool { return slices.Contains(b, i) })
 }
 
 // single tells whether all members that parted in their rows hold the same again behind them. Several revisions in a row that
