@@ -131,8 +131,8 @@ func (g *grid) match(i, n int) (int, Outcome, string) {
 	if out == Altered && c >= 0 {
 		c += g.in.Log.foreign(g.groupSigs[n], i, detail, Flipped(g.predict(i, n), g.groups[n].rows))
 	}
-	if c >= 0 && g.bans(i) {
-		c += costPermit
+	if g.bans(i) {
+		c = -1
 	}
 	if c < 0 || out == Unread {
 		return c, out, detail
