@@ -366,6 +366,30 @@ func (in *Input) gather(steps []Step) {
 	}
 }
 
+// delay moves refusals behind the entries that follow them and write the same: which of these had no effect is not to be told, and
+// members that part at the last of them may be compacted to the others.
+func (in *Input) delay(steps []Step) {
+	for k := range slices.Backward(steps) {
+		if s := &steps[k]; s.Outcome != Refused || s.Doubtful {
+			continue
+		}
+		for at, n := k, k+1; n < len(steps) && n-k <= maxApart; n++ {
+			switch s := &steps[n]; {
+			case s.Index == 0 || s.Again || s.Outcome != NoEffect && s.Outcome != Applied:
+				n = len(steps)
+			case s.Revision > 0:
+				// The step behind the slice stands for the place to move to.
+				if moved := append(slices.Clone(steps[at:n+1]), Step{}); in.shift(moved, +1) {
+					copy(steps[at:n+1], moved)
+					at = n
+				} else {
+					n = len(steps)
+				}
+			}
+		}
+	}
+}
+
 // shift moves the refusal at one end of some steps next to that at the other, if the entries in between can stand in for
 // each other, and tells whether it did: the first one forwards, or the last one backwards.
 func (in *Input) shift(steps []Step, dir int) bool {

@@ -52,6 +52,7 @@ func Align(in Input) *Alignment {
 	}
 	if b == a && !a.banned {
 		in.gather(a.Steps)
+		in.delay(a.Steps)
 	}
 	return b
 }
