@@ -21,6 +21,7 @@ type grid struct {
 
 	groupSigs []signature
 
+	counted                map[int]bool // whether the first entries can have made the last row before the first group
 	makers                 map[node]bool
 	requests               map[int]*raftlog.Request // some that are asked for with many groups
 	predictedI, predictedG int                      // of predicted, which is asked for several times in a row

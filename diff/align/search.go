@@ -101,15 +101,15 @@ func (g *grid) search(from []source, to node) ([]Step, span, int) {
 		}
 		if m.kind == arrival {
 			steps, end := g.walk(seen, m.to)
-			return steps, span{start: m.to, end: end}, cost - g.lostUpTo(m.to, to)
+			return steps, span{start: m.to, end: end}, cost - g.strange(m.to, to)
 		}
 		if _, done := seen[m.to]; done {
 			continue
 		}
 		seen[m.to] = m
 		if g.arrived(m.to, to) {
-			q.push(cost+g.lostUpTo(m.to, to), move{to: m.to, kind: arrival, idle: m.idle})
-			if g.lostUpTo(m.to, to) == 0 {
+			odd := g.strange(m.to, to)
+			if q.push(cost+odd, move{to: m.to, kind: arrival, idle: m.idle}); odd == 0 {
 				continue
 			}
 		}
@@ -166,10 +166,14 @@ func (g *grid) walk(seen map[node]move, at node) ([]Step, node) {
 	}
 }
 
-// lostUpTo is what the rows that are lost before the beginning of a path would cost behind it: they are no less lost for that.
-func (g *grid) lostUpTo(at, to node) (cost int) {
+// strange is what is odd about what lies before the beginning of a path. Rows that are lost there cost what they would behind it: they
+// are no less lost for that.
+func (g *grid) strange(at, to node) (cost int) {
 	if to.i >= 0 {
 		return 0
+	}
+	if at.g == 0 && !g.counts(at.i) {
+		cost = costMiscounted
 	}
 	for n := range g.groups[:at.g] {
 		if x := &g.groups[n]; len(x.rows) == 0 && !x.hole && !x.unread {
@@ -230,6 +234,50 @@ func (g *grid) showsLast(i int) bool {
 		}
 	}
 	return true
+}
+
+// counts is count, of as many as are asked for next to the first.
+func (g *grid) counts(i int) bool {
+	ok, known := g.counted[i]
+	if !known && len(g.counted) < maxApart {
+		if g.counted == nil {
+			g.counted = map[int]bool{}
+		}
+		ok = g.count(i)
+		g.counted[i], known = ok, true
+	}
+	return ok || !known
+}
+
+// count tells whether the first i entries can have made the row at the compact revision: its version says how many times its key was
+// put, and its revisions how many times another one was meanwhile.
+func (g *grid) count(i int) bool {
+	at := g.mainBefore(0)
+	rows := g.in.Table.Group(at)
+	var kv mvcc.KeyValue
+	if at != g.in.Compact || g.in.Table.Unknown(at) || len(rows) != 1 || rows[0].Tombstone || kv.Decode(rows[0].Value) != nil || kv.Mod != at {
+		return true
+	}
+	puts, others := kv.Version, kv.Mod-kv.Create+1-kv.Version
+	for n := i - 1; n >= max(i-maxApart, 0) && puts > 0 && others >= 0; n-- {
+		e := &g.entries[n]
+		if e.Raw == nil {
+			return true
+		}
+		p := g.request(n).Internal.GetPut()
+		switch {
+		case p == nil:
+			if g.request(n).Internal.GetTxn() != nil && bytes.Contains(e.Raw.Data, kv.Key) {
+				return true
+			}
+		case g.judge(n, 0) == Denied:
+		case bytes.Equal(p.Key, kv.Key):
+			puts--
+		case !p.IgnoreValue && !p.IgnoreLease && g.judge(n, 0) == Allowed:
+			others--
+		}
+	}
+	return others >= 0
 }
 
 // missing tells whether a change does not show in the state before the first group.
@@ -302,7 +350,8 @@ func (g *grid) expand(at node, lowG int, visit func(cost int, next node, k kind)
 	if n > lowG {
 		makes, _, _ = g.match(i-1, n-1)
 	}
-	if makes == 0 {
+	// What finds nothing to do behind the group says nothing: an entry before may have done the same.
+	if makes == 0 && (len(g.predict(i-1, n)) > 0 || g.request(i-1).Internal.GetDeleteRange() == nil) {
 		visit(cost, node{i - 1, n}, idle)
 	} else {
 		visit(cost, node{i - 1, n}, nothing)
