@@ -142,7 +142,7 @@ func (k *cause) own() bool {
 // followForks makes consequences of all that tells members apart whose logs had parted before.
 func (c *comparison) followForks() {
 	for _, k := range c.causes {
-		if k.layer == LayerLog || k.of != nil || k.own() || k.what == unexplained && c.single(&parting{k.revision, k.groups}) {
+		if k.layer == LayerLog || k.of != nil || k.own() || k.what == unexplained && c.single(&parting{revision: k.revision, groups: k.groups}) {
 			continue
 		}
 		for _, f := range c.causes {
@@ -515,12 +515,12 @@ const unexplained = "the members hold different rows; no log that is left tells 
 // rowCauses makes a cause of every parting of the rows that none of the causes found so far can have led to. Mostly it
 // lies before the first entry that is left; those named later must not hide it.
 func (c *comparison) rowCauses() {
-	for _, p := range append(slices.Clip(c.parts), c.partedByNumber()...) {
+	for _, p := range slices.Concat(c.parts, c.partedByNumber(), c.partedUnseen()) {
 		if slices.ContainsFunc(c.causes, func(k *cause) bool { return c.explains(k, &p) }) {
 			continue
 		}
 		k := &cause{layer: LayerApply, revision: p.revision, groups: slices.Clone(p.groups), what: unexplained}
-		k.between = &RevisionInterval{First: c.firstAlike(p.revision, p.groups), Last: p.revision}
+		k.between = &RevisionInterval{First: c.firstAlike(p.revision, p.groups), Last: max(p.revision, p.upTo)}
 		k.interval = c.before(*k.between)
 		sortGroups(k.groups)
 		for _, g := range k.groups {
@@ -573,6 +573,50 @@ func (c *comparison) partedByNumber() []parting {
 		return nil
 	}
 	return []parting{{revision: low + 1, groups: groups}}
+}
+
+// maxCounted bounds how many entries are looked at for whether they can make a revision.
+const maxCounted = 1024
+
+// partedUnseen are the partings of members that have parted later, too, and of which one shows a revision that it cannot have come to
+// since the first entry that another one shows, though each entry in between had made one: something told them apart before, or in
+// between, which compaction has removed.
+func (c *comparison) partedUnseen() (all []parting) {
+	for i, t := range c.traces {
+		p := parting{revision: t.startRevision() + 1, groups: [][]int{{i}, nil}, upTo: math.MaxInt64}
+		for j, o := range c.traces {
+			switch {
+			case j == i || t.first() <= 1 || c.logs.parted(i, j) < math.MaxUint64:
+			case o.first() == t.first() && o.startRevision() == t.startRevision():
+				p.groups[0] = append(p.groups[0], j)
+			case o.first() > t.first() && c.partedLater(i, j) && !c.mayMake(i, t.first(), o.first(), o.startRevision()-t.startRevision()):
+				p.groups[1], p.upTo = append(p.groups[1], j), min(p.upTo, o.startRevision())
+			}
+		}
+		slices.Sort(p.groups[0])
+		if p.groups[0][0] == i && len(p.groups[1]) > 0 {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// partedLater tells whether an entry is known at which two members did different things.
+func (c *comparison) partedLater(i, j int) bool {
+	return slices.ContainsFunc(c.causes, func(k *cause) bool { return k.index > 0 && separates([][]int{{i}, {j}}, k.groups) })
+}
+
+// mayMake tells whether the entries from one on, before another one, can have made so many revisions.
+func (c *comparison) mayMake(i int, from, to uint64, revisions int64) bool {
+	if int64(to-from) < revisions || to-from > maxCounted {
+		return int64(to-from) >= revisions
+	}
+	for x := from; x < to && revisions > 0; x++ {
+		if q := c.request(i, x); q == nil || align.ChangesKeys(q) {
+			revisions--
+		}
+	}
+	return revisions <= 0
 }
 
 // explains tells whether members may have parted in their rows because of a cause: it tells them apart, and did so before.
