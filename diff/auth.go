@@ -729,12 +729,15 @@ func (c *comparison) followAuth(k *cause) {
 	}
 }
 
-// authSettled tells whether it is known what the auth stores of the odd members refuse, if one of several writes had no effect
-// or was applied again: then what was refused besides is no matter of auth.
+// authSettled tells whether it is known what the auth stores of the odd members refuse, because nothing befell them since the cluster
+// began, or if one of several writes had no effect or was applied again: then what was refused besides is no matter of auth.
 func (c *comparison) authSettled(x *cause) bool {
 	return x.outcome == align.Refused && !slices.ContainsFunc(x.odd, func(i int) bool {
 		a := c.auths[i]
-		return a.timeline == nil || a.timeline.Odd == 0 || slices.ContainsFunc(a.others, func(t *authz.Timeline) bool { return c.refuses(t, i, x) })
+		if a.timeline != nil && a.timeline.Odd == 0 {
+			return !c.whole(i) || a.edited || len(a.detours) > 0
+		}
+		return a.timeline == nil || slices.ContainsFunc(a.others, func(t *authz.Timeline) bool { return c.refuses(t, i, x) })
 	})
 }
 

@@ -93,6 +93,7 @@ type comparison struct {
 	inputs    []align.Input
 	traces    []*trace
 	auths     []*auth
+	unalarmed []bool  // members whose rows show that no alarm was on from before the log begins
 	at        []int64 // revision of each member at the common index, -1 if not known
 	causes    []*cause
 	misread   []*cause          // what may be a matter of reading only

@@ -142,7 +142,7 @@ func (k *cause) own() bool {
 // followForks makes consequences of all that tells members apart whose logs had parted before.
 func (c *comparison) followForks() {
 	for _, k := range c.causes {
-		if k.layer == LayerLog || k.of != nil || k.own() || k.what == unexplained && c.single(&parting{k.revision, k.groups}) {
+		if k.layer == LayerLog || k.of != nil || k.own() || k.what == unexplained && c.single(&parting{revision: k.revision, groups: k.groups}) {
 			continue
 		}
 		for _, f := range c.causes {
@@ -178,7 +178,47 @@ func (c *comparison) followPartings() {
 				break
 			}
 		}
+		if k.of == nil {
+			k.of = c.ledBy(k)
+		}
 	}
+}
+
+// ledBy is the first of several causes that tell apart all members whose rows at or below the compact revision differ, though none
+// of them does so alone: a fork, and what one member did against its own log. It is nil if some are not told apart.
+func (c *comparison) ledBy(k *cause) *cause {
+	var by []*cause
+	for n, g := range k.groups {
+		for _, i := range g {
+			for _, j := range slices.Concat(k.groups[n+1:]...) {
+				x := slices.IndexFunc(c.causes, func(x *cause) bool { return c.tellsApart(x, k, i, j) })
+				if x < 0 {
+					return nil
+				}
+				by = append(by, c.causes[x])
+			}
+		}
+	}
+	if !slices.ContainsFunc(by, func(x *cause) bool { return x != by[0] }) {
+		return nil
+	}
+	return by[0]
+}
+
+// tellsApart tells whether two members may hold what they do at or below the compact revision because of a cause.
+func (c *comparison) tellsApart(x, k *cause, i, j int) bool {
+	if x.layer == LayerLog {
+		return c.logs.parted(i, j) < math.MaxUint64
+	}
+	return x != k && x.between == nil && x.own() && 0 < x.revision && x.revision <= k.newest() && slices.Contains(x.odd, i) != slices.Contains(x.odd, j) &&
+		(x.layer != LayerStorage || !slices.ContainsFunc(k.keys, func(key string) bool { return !x.changes(key) }))
+}
+
+// changes tells whether a key is among those that an entry changed on some member.
+func (k *cause) changes(key string) bool {
+	return slices.ContainsFunc(k.effects, func(e Effect) bool {
+		return slices.ContainsFunc(e.Changes, func(ch Change) bool { return string(ch.Key) == key })
+	})
 }
 
 // turned tells whether members had parted in who may write before the first of them came to a revision.
@@ -502,12 +542,12 @@ const unexplained = "the members hold different rows; no log that is left tells 
 // rowCauses makes a cause of every parting of the rows that none of the causes found so far can have led to. Mostly it
 // lies before the first entry that is left; those named later must not hide it.
 func (c *comparison) rowCauses() {
-	for _, p := range append(slices.Clip(c.parts), c.partedByNumber()...) {
+	for _, p := range slices.Concat(c.parts, c.partedByNumber(), c.partedUnseen()) {
 		if slices.ContainsFunc(c.causes, func(k *cause) bool { return c.explains(k, &p) }) {
 			continue
 		}
 		k := &cause{layer: LayerApply, revision: p.revision, groups: slices.Clone(p.groups), what: unexplained}
-		k.between = &RevisionInterval{First: c.firstAlike(p.revision, p.groups), Last: p.revision}
+		k.between = &RevisionInterval{First: c.firstAlike(p.revision, p.groups), Last: max(p.revision, p.upTo)}
 		k.interval = c.before(*k.between)
 		sortGroups(k.groups)
 		for _, g := range k.groups {
@@ -562,18 +602,77 @@ func (c *comparison) partedByNumber() []parting {
 	return []parting{{revision: low + 1, groups: groups}}
 }
 
+// maxCounted bounds how many entries are looked at for whether they can make a revision.
+const maxCounted = 1024
+
+// partedUnseen are the partings of members that have parted later, too, and of which one shows a revision that it cannot have come to
+// since the first entry that another one shows, though each entry in between had made one: something told them apart before, or in
+// between, which compaction has removed.
+func (c *comparison) partedUnseen() (all []parting) {
+	for i, t := range c.traces {
+		p := parting{revision: t.startRevision() + 1, groups: [][]int{{i}, nil}, upTo: math.MaxInt64}
+		for j, o := range c.traces {
+			switch {
+			case j == i || t.first() <= 1 || c.logs.parted(i, j) < math.MaxUint64:
+			case o.first() == t.first() && o.startRevision() == t.startRevision():
+				p.groups[0] = append(p.groups[0], j)
+			case o.first() > t.first() && c.partedLater(i, j) && !c.mayMake(i, t.first(), o.first(), o.startRevision()-t.startRevision()):
+				p.groups[1], p.upTo = append(p.groups[1], j), min(p.upTo, o.startRevision())
+			}
+		}
+		slices.Sort(p.groups[0])
+		if p.groups[0][0] == i && len(p.groups[1]) > 0 {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// partedLater tells whether an entry is known at which two members did different things.
+func (c *comparison) partedLater(i, j int) bool {
+	return slices.ContainsFunc(c.causes, func(k *cause) bool { return k.index > 0 && separates([][]int{{i}, {j}}, k.groups) })
+}
+
+// mayMake tells whether the entries from one on, before another one, can have made so many revisions.
+func (c *comparison) mayMake(i int, from, to uint64, revisions int64) bool {
+	if int64(to-from) < revisions || to-from > maxCounted {
+		return int64(to-from) >= revisions
+	}
+	for x := from; x < to && revisions > 0; x++ {
+		if q := c.request(i, x); q == nil || align.ChangesKeys(q) {
+			revisions--
+		}
+	}
+	return revisions <= 0
+}
+
 // explains tells whether members may have parted in their rows because of a cause: it tells them apart, and did so before.
 func (c *comparison) explains(k *cause, p *parting) bool {
 	if !separates(p.groups, k.groups) {
 		return false
 	}
-	if k.layer == LayerLog && k.interval != nil && c.single(p) {
-		return false // they held the same again behind it, and so had not parted in their logs
+	if k.layer == LayerLog && (k.interval != nil && c.single(p) || across(p.groups, k.groups)) {
+		return false // they held the same again behind it, and so had not parted in their logs; or others had parted than these
 	}
 	if k.layer != LayerLog && (k.revision > 0 || k.index == 0) {
 		return k.revision > 0 && k.revision <= p.revision
 	}
 	return !c.precedes(p, k)
+}
+
+// across tells whether members of different sides of a fork hold the same, while members of one side do not.
+func across(groups, sides [][]int) bool {
+	parted := slices.ContainsFunc(sides, func(s []int) bool {
+		return len(slices.DeleteFunc(slices.Clone(groups), func(g []int) bool { return !meets(g, s) })) > 1
+	})
+	return parted && slices.ContainsFunc(groups, func(g []int) bool {
+		return len(slices.DeleteFunc(slices.Clone(sides), func(s []int) bool { return !meets(g, s) })) > 1
+	})
+}
+
+// meets tells whether two groups share a member.
+func meets(a, b []int) bool {
+	return slices.ContainsFunc(a, func(i int) bool { return slices.Contains(b, i) })
 }
 
 // single tells whether all members that parted in their rows hold the same again behind them. Several revisions in a row that

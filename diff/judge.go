@@ -308,7 +308,7 @@ func (a *auth) delay(run func() *align.Alignment) {
 	t := a.timeline
 	a.timeline = a.plain
 	made, refused, end, tried := uint64(0), uint64(0), uint64(0), 0 // made is 0 behind a request that was refused, refused behind one that was not
-	next := false // whether the last request that made no revision is the first one that was refused
+	next := false                                                   // whether the last request that made no revision is the first one that was refused
 	for _, s := range run().Steps {
 		switch {
 		case s.Revision > 0:
@@ -400,12 +400,14 @@ type lived struct {
 	leases *leaseLog
 	whole  bool
 	alarms []schema.AlarmMember // that are on in the end
+	// unalarmed is true if no alarm was on from before the log begins.
+	unalarmed bool
 }
 
 func (c *comparison) lived(i int) lived {
 	h, t := c.views[i], c.ms[i].DB.Tables
 	whole := c.whole(i)
-	return lived{h, c.auths[i], newLeaseLog(h.leases, t.Leases, whole), whole, t.Alarms}
+	return lived{h, c.auths[i], newLeaseLog(h.leases, t.Leases, whole), whole, t.Alarms, c.unalarmed[i]}
 }
 
 func (l *lived) lease(id int64, index uint64) align.Judgement {
@@ -459,7 +461,7 @@ func (l *lived) judge(m moment, index uint64, r *raftlog.Request, want []align.C
 		verdict = align.Doubtful
 	}
 	switch alarm, known := m.alarm(index); {
-	case !known && !l.whole && l.h.mayBeAlarmed(r.Internal, l.alarms):
+	case !known && !l.whole && !l.unalarmed && l.h.mayBeAlarmed(r.Internal, l.alarms):
 		return align.Doubtful
 	case alarm.on && refusedBy(alarm, r.Internal):
 		if alarm.index == 0 { // by what comes behind
@@ -497,6 +499,38 @@ func (h *history) mayBeAlarmed(in *pb.InternalRaftRequest, left []schema.AlarmMe
 		return len(left) > 0
 	}
 	return refusedBy(h.refusing[0], in)
+}
+
+// settleAlarms finds out whether an alarm from before the log begins may have refused requests of member i. If one was on until
+// the first entry about alarms, which turns one on, it refused all that it could up to there: not most of these had an effect.
+func (c *comparison) settleAlarms(i int) {
+	h := c.views[i]
+	if c.whole(i) || len(h.refusing) == 0 || h.refusing[0].index == 0 {
+		return
+	}
+	a := align.Align(c.inputs[i])
+	if a.Cost == 0 {
+		return
+	}
+	made := 0 // how many more had an effect than had none
+	for n := range a.Steps {
+		s := &a.Steps[n]
+		if s.Index >= h.refusing[0].index {
+			break
+		}
+		if q := c.request(i, s.Index); q == nil || s.Again || !refusedBy(h.refusing[0], q.Internal) {
+			continue
+		}
+		switch s.Outcome {
+		case align.Applied:
+			made++
+		case align.Refused:
+			made--
+		}
+	}
+	if c.unalarmed[i] = made > 0; made > 0 {
+		c.inputs[i].Judge = c.judge(i)
+	}
 }
 
 // refusedBy tells whether an alarm refuses a request: CORRUPT every one, NOSPACE those that put something or grant a lease

@@ -97,7 +97,7 @@ func (c *comparison) traceAfter(i int, others []int, alone *align.Alignment) *tr
 	if chance != nil && total(chance) < total(own) {
 		return chance
 	}
-	if numbered != nil && numbered.Cost <= own.Cost {
+	if numbered != nil && numbered.Cost < own.Cost {
 		return numbered
 	}
 	if begun != nil && own.Revision != begun.base.startRevision() && begun.Cost < own.Cost+costParted {

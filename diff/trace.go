@@ -73,7 +73,7 @@ func (c *comparison) align() {
 	for i := range order {
 		order[i] = i
 	}
-	c.auths = make([]*auth, len(c.ms))
+	c.auths, c.unalarmed = make([]*auth, len(c.ms)), make([]bool, len(c.ms))
 	for i := range c.ms {
 		c.auths[i] = c.authOf(i)
 	}
@@ -84,6 +84,7 @@ func (c *comparison) align() {
 			func(index uint64) *raftlog.Request { return c.request(i, index) })
 	})
 	c.settleBases()
+	c.each(c.settleAlarms)
 	alone := make([]*align.Alignment, len(c.ms))
 	if c.disagree() {
 		alone = c.alone()

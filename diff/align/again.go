@@ -431,6 +431,30 @@ func (in *Input) concede(steps []Step) {
 	}
 }
 
+// delay moves refusals behind the entries that follow them and write the same: which of these had no effect is not to be told, and
+// members that part at the last of them may be compacted to the others.
+func (in *Input) delay(steps []Step) {
+	for k := range slices.Backward(steps) {
+		if s := &steps[k]; s.Outcome != Refused || s.Doubtful {
+			continue
+		}
+		for at, n := k, k+1; n < len(steps) && n-k <= maxApart; n++ {
+			switch s := &steps[n]; {
+			case s.Index == 0 || s.Again || s.Outcome != NoEffect && s.Outcome != Applied:
+				n = len(steps)
+			case s.Revision > 0:
+				// The step behind the slice stands for the place to move to.
+				if moved := append(slices.Clone(steps[at:n+1]), Step{}); in.shift(moved, +1, Allowed) {
+					copy(steps[at:n+1], moved)
+					at = n
+				} else {
+					n = len(steps)
+				}
+			}
+		}
+	}
+}
+
 // fates tells whether requests of a user, but for one, made a revision, and whether some were refused.
 func (in *Input) fates(steps []Step, user string, but uint64) (passed, refused bool) {
 	for i := range steps {

@@ -21,6 +21,7 @@ type grid struct {
 
 	groupSigs []signature
 
+	counted                map[int]bool // whether the first entries can have made the last row before the first group
 	makers                 map[node]bool
 	requests               map[int]*raftlog.Request // some that are asked for with many groups
 	predictedI, predictedG int                      // of predicted, which is asked for several times in a row
@@ -131,8 +132,8 @@ func (g *grid) match(i, n int) (int, Outcome, string) {
 	if out == Altered && c >= 0 {
 		c += g.in.Log.foreign(g.groupSigs[n], i, detail, Flipped(g.predict(i, n), g.groups[n].rows))
 	}
-	if c >= 0 && g.bans(i) {
-		c += costPermit
+	if g.bans(i) {
+		c = -1
 	}
 	if c < 0 || out == Unread {
 		return c, out, detail

@@ -46,6 +46,7 @@ const (
 	costAnchor       = 15 // the end of the data is not at the consistent index
 	costAhead        = 5  // nor is it, but another member that has come further holds the same
 	costTorn         = 30 // and the small tables are not of that moment
+	costMiscounted   = 24 // the log begins with entries that cannot have made the row before
 )
 
 // match tells what it costs to say that a request made g on the state after main revision at.

@@ -181,7 +181,11 @@ func (g *grid) opening(at, to node) (cost int) {
 	if g.echoes(at) {
 		cost += costEcho
 	}
-	if at.g == 0 && g.shortOf(at.i) {
+	switch {
+	case at.g > 0:
+	case !g.counts(at.i):
+		cost += costMiscounted
+	case g.shortOf(at.i):
 		cost += costRefused
 	}
 	return cost
@@ -297,6 +301,50 @@ func (g *grid) showsLast(i int) bool {
 	return true
 }
 
+// counts is count, of as many as are asked for next to the first.
+func (g *grid) counts(i int) bool {
+	ok, known := g.counted[i]
+	if !known && len(g.counted) < maxApart {
+		if g.counted == nil {
+			g.counted = map[int]bool{}
+		}
+		ok = g.count(i)
+		g.counted[i], known = ok, true
+	}
+	return ok || !known
+}
+
+// count tells whether the first i entries can have made the row at the compact revision: its version says how many times its key was
+// put, and its revisions how many times another one was meanwhile.
+func (g *grid) count(i int) bool {
+	at := g.mainBefore(0)
+	rows := g.in.Table.Group(at)
+	var kv mvcc.KeyValue
+	if at != g.in.Compact || g.in.Table.Unknown(at) || len(rows) != 1 || rows[0].Tombstone || kv.Decode(rows[0].Value) != nil || kv.Mod != at {
+		return true
+	}
+	puts, others := kv.Version, kv.Mod-kv.Create+1-kv.Version
+	for n := i - 1; n >= max(i-maxApart, 0) && puts > 0 && others >= 0; n-- {
+		e := &g.entries[n]
+		if e.Raw == nil {
+			return true
+		}
+		p := g.request(n).Internal.GetPut()
+		switch {
+		case p == nil:
+			if g.request(n).Internal.GetTxn() != nil && bytes.Contains(e.Raw.Data, kv.Key) {
+				return true
+			}
+		case g.judge(n, 0) == Denied:
+		case bytes.Equal(p.Key, kv.Key):
+			puts--
+		case !p.IgnoreValue && !p.IgnoreLease && g.judge(n, 0) == Allowed:
+			others--
+		}
+	}
+	return others >= 0
+}
+
 // missing tells whether a change does not show in the state before the first group.
 func (g *grid) missing(c Change) bool {
 	kv, _, live := g.in.Index.At(c.Key, g.mainBefore(0))
@@ -367,7 +415,8 @@ func (g *grid) expand(at node, lowG int, visit func(cost int, next node, k kind)
 	if n > lowG {
 		makes, _, _ = g.match(i-1, n-1)
 	}
-	if makes == 0 {
+	// What finds nothing to do behind the group says nothing: an entry before may have done the same.
+	if makes == 0 && (len(g.predict(i-1, n)) > 0 || g.request(i-1).Internal.GetDeleteRange() == nil) {
 		visit(cost, node{i - 1, n}, idle)
 	} else {
 		visit(cost, node{i - 1, n}, nothing)

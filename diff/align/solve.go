@@ -53,6 +53,7 @@ func Align(in Input) *Alignment {
 	if b == a && !a.banned {
 		in.gather(a.Steps)
 		in.concede(a.Steps)
+		in.delay(a.Steps)
 	}
 	return b
 }

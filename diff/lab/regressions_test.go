@@ -272,4 +272,8 @@ var regressions = []struct {
 	{300273, "auth tables that their own log does not lead to swallowed by what went wrong with the only other member's"},
 	{334307, "a revision that is lost told as an entry without effect, because no log was said to reach back to it"},
 	{391109, "an alarm that was not lifted told as an entry applied again and others without effect"},
+	{432378, "a row that was changed near where the log begins read as entries that an alarm from before it refused"},
+	{433250, "a ban refuted by one of the user's requests, which writes what another user's did on that member alone"},
+	{434616, "an entry applied again told as one without effect on another member, because the log begins where a row cannot have been made"},
+	{90878, "members that had parted before their logs begin told to part at a later entry, because the others had compacted what they did there"},
 }
