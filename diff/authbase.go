@@ -2,6 +2,7 @@ package diff
 
 import (
 	"cmp"
+	"math"
 	"slices"
 
 	"etcd-autopsy/diff/align"
@@ -12,6 +13,7 @@ import (
 type authBase struct {
 	state *authz.State
 	off   int                 // by how much requests were checked at lower auth revisions
+	idle  int                 // how many more auth writes were refused than with the base with the fewest
 	of    [][]*authz.Timeline // of each member in question
 }
 
@@ -29,11 +31,13 @@ const (
 )
 
 // What it costs to say that a member left out an auth write or applied it again, that its tables are not what a base leads to,
-// and that requests were checked at an auth revision that is lower by one than what a base leads to.
+// that requests were checked at an auth revision that is lower by one than what a base leads to, and that an auth write was refused
+// which another base lets pass.
 const (
 	costAuthOdd    = 20
 	costAuthParted = 40
 	costAuthOff    = 8
+	costAuthIdle   = 3
 )
 
 // settleBases follows the auth stores of members whose logs do not begin with the cluster, but have no gap. What was before is what the
@@ -130,13 +134,21 @@ func (c *comparison) authBases(members []int) (bases []authBase) {
 		}
 		bases = append(bases, b)
 	}
+	fewest := math.MaxInt
+	for n := range bases {
+		bases[n].idle = bases[n].state.Refused(c.appliedAuth(members[0]))
+		fewest = min(fewest, bases[n].idle)
+	}
+	for n := range bases {
+		bases[n].idle -= fewest
+	}
 	return bases
 }
 
 // costOf is what a base leaves to be explained of some members, and the timelines of each that leave the least. unknown is
 // what is left of each if nothing is known.
 func (c *comparison) costOf(b authBase, members, unknown []int) (total int, kept []authRun) {
-	kept, total = make([]authRun, len(members)), b.off*costAuthOff
+	kept, total = make([]authRun, len(members)), b.off*costAuthOff+b.idle*costAuthIdle
 	for n, i := range members {
 		cost := costAuthParted + unknown[n]
 		for _, t := range b.of[n] {

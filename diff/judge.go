@@ -329,7 +329,7 @@ func (a *auth) delay(run func() *align.Alignment) {
 		end = max(end, s.Index)
 	}
 	// Nor need anything have come behind it.
-	a.others = append(a.others, a.late(max(made, refused), end+1)...)
+	a.others = append(a.others, a.late(end, end+1)...)
 	a.timeline = t
 }
 

@@ -113,6 +113,9 @@ func (s *State) refuses(writes []Write) map[uint64]bool {
 	return refused
 }
 
+// Refused is how many of some writes are refused because their user is no administrator.
+func (s *State) Refused(writes []Write) int { return len(s.refuses(writes)) }
+
 // before takes back what the first of some writes about anything did to s, the state behind all of them.
 func before(writes []Write, checks []Check, refused, idle map[uint64]bool, s *State) *State {
 	s = s.Clone()
