@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"etcd-autopsy/diff/align"
+	"etcd-autopsy/diff/authz"
 	"etcd-autopsy/inspect/mvcc"
 )
 
@@ -423,6 +424,19 @@ func (c *comparison) isolated(i, j int) (single []int64) {
 	return single
 }
 
+// refusedBefore tells whether what an entry did on another member is refused on member i, as its own tables show: auth entries were
+// applied again there.
+func (c *comparison) refusedBefore(i int, s *align.Step) bool {
+	all := c.auths[i].all()
+	if len(all) == 0 || !all[0].Again || s.Revision == 0 || s.Again || s.Outcome != align.Applied {
+		return false
+	}
+	r := c.request(i, s.Index)
+	return r != nil && !slices.ContainsFunc(all, func(t *authz.Timeline) bool {
+		return !t.At(s.Index).Denies(r, func(lease int64) []string { return c.inputs[i].Index.Attached(lease, s.Revision-1) })
+	})
+}
+
 // place is where an alignment can be taken over: behind the first shared steps of another member's.
 type place struct {
 	align.From
@@ -456,7 +470,7 @@ func (c *comparison) resume(i, j int) []place {
 	var before, behind []place
 	done := false
 	t.steps(func(s *align.Step) {
-		if done = done || s.Revision > upTo || s.Index >= parted || s.Index > db.Tables.ConsistentIndex; done {
+		if done = done || s.Revision > upTo || s.Index >= parted || s.Index > db.Tables.ConsistentIndex || c.refusedBefore(i, s); done {
 			return
 		}
 		if s.Anomalous() && (len(before) == 0 || before[len(before)-1] != good) {
