@@ -60,7 +60,7 @@ fuzz:
 	done
 
 lab:
-	$(GO) test ./diff/lab -run TestLab -timeout 0 -v -lab.n=$(N)
+	$(GO) test ./diff/lab -run 'TestLab|TestRegressions' -timeout 0 -v -lab.n=$(N) -lab.slow
 
 golden:
 	$(GO) test ./cmd/etcd-autopsy -run 'Golden|Scripts' -update

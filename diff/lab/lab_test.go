@@ -24,6 +24,7 @@ var (
 	from    = flag.Uint64("lab.from", 1, "first seed")
 	only    = flag.Uint64("lab.seed", 0, "this seed alone")
 	verbose = flag.Bool("lab.v", false, "print every plan")
+	slow    = flag.Bool("lab.slow", false, "run the kept cases that take long, too")
 	faults  = flag.Int("lab.faults", -1, "seeds with as many faults only, however many if negative")
 	keep    = flag.String("lab.keep", "", "where to leave the data directories of -lab.seed")
 	failing = flag.Int("lab.show", 20, "how many failing cases to print")
@@ -151,12 +152,16 @@ func TestRegressions(t *testing.T) {
 			}
 		})
 	}
-	for _, r := range regressions {
+	kept := regressions
+	if *slow {
+		kept = slices.Concat(regressions, slowRegressions)
+	}
+	for _, r := range kept {
 		seeds <- r.seed
 	}
 	close(seeds)
 	wg.Wait()
-	for _, r := range regressions {
+	for _, r := range kept {
 		v, _ := outcomes.Load(r.seed)
 		o := v.(outcome)
 		if o.err != nil {
