@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"hash/maphash"
 	"math/bits"
+	"slices"
 	"strings"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -193,6 +194,26 @@ func differences(want []Change, rows []mvcc.Row) []string {
 		}
 	}
 	return d
+}
+
+// Difference tells what became of the rows that an entry was to make, and in which fields they differ.
+func Difference(want []Change, rows []mvcc.Row) (o Outcome, detail string) {
+	switch {
+	case len(rows) == 0:
+		return Lost, ""
+	case partOf(want, rows):
+		return Partial, ""
+	}
+	return Altered, strings.Join(differences(want, rows), ", ")
+}
+
+// Resembles tells whether rows may be what is left of those that an entry was to make: a part of them, or all with one thing changed.
+func Resembles(want []Change, rows []mvcc.Row) bool {
+	if len(rows) == 0 || partOf(want, rows) {
+		return true
+	}
+	d := differences(want, rows)
+	return len(d) == 1 && !slices.Contains([]string{"number of changes", "row", "key", "kind of change"}, d[0]) && !unlike(want, rows)
 }
 
 // historyOnly tells whether all differences follow from earlier rows of the same key.

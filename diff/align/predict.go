@@ -23,7 +23,23 @@ type Change struct {
 // predictor computes what an entry does to the keyspace as it was after a revision: etcd's rules without permissions,
 // quota, alarms and unknown leases, all of which are a matter of judgement.
 type predictor struct {
-	ix *mvcc.Index
+	ix Keyspace
+}
+
+// Keyspace is what predictions are made from: keys as they were after a main revision.
+type Keyspace interface {
+	// At is the key after a main revision, and the row that says so; it is not ok if there was none.
+	At(key string, main int64) (kv mvcc.KeyValue, row mvcc.Row, ok bool)
+	// Range calls f for every key of [key, end), as requests give it, in order, be it live or not.
+	Range(key, end string, f func(key string))
+	// Attached lists the keys that were attached to a lease after a main revision, in order.
+	Attached(lease, main int64) []string
+}
+
+// Predict returns the rows that a request would make on the state after main revision at.
+func Predict(r *raftlog.Request, keys Keyspace, at int64) []Change {
+	p := predictor{ix: keys}
+	return p.predict(r, at)
 }
 
 // predict returns the rows that a request would make if applied on the state after main revision at.

@@ -79,6 +79,36 @@ func (s *State) Equal(t *schema.Tables) bool {
 	return true
 }
 
+// Apart names the users and roles, and whether auth is on and the revision, that are not in the tables of a db as they are in this
+// state.
+func (s *State) Apart(t *schema.Tables) (names []string) {
+	o := Of(t)
+	if s.Enabled != o.Enabled {
+		names = append(names, "enabled")
+	}
+	if s.Revision != o.Revision {
+		names = append(names, "revision")
+	}
+	names = append(names, apart("user ", s.users, o.users, func(a, b []string) bool { return slices.Equal(a, b) })...)
+	return append(names, apart("role ", s.roles, o.roles, func(a, b []schema.Permission) bool {
+		return slices.Equal(sortedPermissions(a), sortedPermissions(b))
+	})...)
+}
+
+func apart[T any](prefix string, a, b map[string][]T, same func(a, b []T) bool) (names []string) {
+	for k, x := range a {
+		if y, ok := b[k]; !ok || !same(x, y) {
+			names = append(names, prefix+k)
+		}
+	}
+	for k := range b {
+		if _, ok := a[k]; !ok {
+			names = append(names, prefix+k)
+		}
+	}
+	return names
+}
+
 func sortedPermissions(ps []schema.Permission) []schema.Permission {
 	return slices.SortedFunc(slices.Values(ps), func(a, b schema.Permission) int {
 		return slices.Compare([]string{a.Key, a.RangeEnd, a.Type}, []string{b.Key, b.RangeEnd, b.Type})
