@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"etcd-autopsy/diff/align"
+	"etcd-autopsy/diff/relive"
 	"etcd-autopsy/inspect"
 	"etcd-autopsy/inspect/evidence"
 	"etcd-autopsy/inspect/mvcc"
@@ -24,12 +25,12 @@ func Compare(ms []*inspect.Member) *Document {
 
 // end gives the verdict on what was found.
 func (c *comparison) end() {
-	switch {
-	case len(c.faults) > 0:
+	if len(c.faults) == 0 && c.doc.Verdict != NotComparable {
+		c.guard("the causes", c.conclude)
+	}
+	if len(c.faults) > 0 {
 		slices.Sort(c.faults)
 		c.doc.Verdict, c.doc.Reasons = Indeterminate, c.faults
-	case c.doc.Verdict != NotComparable:
-		c.conclude()
 	}
 }
 
@@ -107,8 +108,11 @@ type comparison struct {
 	counted   func()        // waits for what count finds out
 	forgotten func()        // waits for forget
 	mu        sync.Mutex
-	faults    []string // of reading while comparing
-	excused   int      // entries of a member alone that a rule which is not simulated may have refused
+	faults    []string              // of reading while comparing
+	lives     []*relived            // of each member, once asked for
+	starts    map[int]*relive.Start // where what is known of members begins whose logs do not, once asked for
+	slots     map[*cause]slots
+	excused   int // entries of a member alone that a rule which is not simulated may have refused
 }
 
 // pick leaves out members without a db: the others are compared all the same.

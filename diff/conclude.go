@@ -50,6 +50,8 @@ func (c *comparison) conclude() {
 	c.followRegrants()
 	c.followRuns()
 	c.followTurns()
+	c.reread()
+	c.settle()
 	number := map[*cause]int{}
 	for _, k := range c.causes {
 		if k.of == nil {
