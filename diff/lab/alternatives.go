@@ -41,7 +41,7 @@ func (m *maker) alternatives(p *Parting, base *history) error {
 		// What one member cannot tell another may, if it stopped between the two entries or is compacted less.
 		for _, j := range f.Members {
 			o := m.c.Members[j]
-			if j == i || o.hist.index < f.Index {
+			if j == i || o.hist.index < f.Index || slices.Contains(f.spared, j) {
 				continue
 			}
 			if h, err := m.comesTo(j, instead); err != nil || h == nil {
@@ -223,6 +223,59 @@ func (m *maker) otherBans(p *Parting, f *Fault, base *history, try func(*Fault) 
 	return nil
 }
 
+// longest is how many entries a run may have that is tried because an interval ends there.
+const longest = 64
+
+// instead tells whether something that begins at an entry leaves the same on all members as a fault did.
+func (m *maker) instead(f *Fault, index uint64) (bool, error) {
+	if index <= uint64(m.n) || index > uint64(len(m.w.log)) || slices.Contains(edited, f.Kind) {
+		return false, nil
+	}
+	q := m.w.log[index-1].Request
+	var all []*Fault
+	add := func(k Kind, count int) {
+		g := f.at(index)
+		g.Kind, g.Count, g.User = k, count, q.GetHeader().GetUsername()
+		all = append(all, g)
+	}
+	add(Skip, 0)
+	add(Twice, 0)
+	if q.GetTxn() != nil {
+		add(Branch, 0)
+	}
+	if q.GetHeader().GetUsername() != "" {
+		add(Banned, 0)
+	}
+	for n := 2; n <= longest; n++ {
+		add(LostTail, n)
+		add(Replay, n)
+	}
+	return m.leaves(f, all)
+}
+
+// leaves tells whether one of several faults leaves the same on all members as a fault did.
+func (m *maker) leaves(f *Fault, all []*Fault) (bool, error) {
+	for _, g := range all {
+		same := true
+		for _, i := range f.Members {
+			if x := m.c.Members[i]; same && x.hist.index >= min(f.Index, g.Index) && !slices.Contains(f.spared, i) {
+				h, err := m.comesTo(i, func(fs []*Fault) []*Fault {
+					fs[slices.Index(fs, f)] = g
+					return fs
+				})
+				if err != nil {
+					return false, err
+				}
+				same = h != nil
+			}
+		}
+		if same {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
 // maxOtherwise is how many entries before an edited row are tried.
 const maxOtherwise = 12
 
@@ -252,7 +305,7 @@ func (m *maker) otherwise(p *Parting) error {
 		}
 		g := f.at(e.Index)
 		g.Kind = kind
-		same, err := m.instead(f, g)
+		same, err := m.editedInstead(f, g)
 		if err != nil {
 			return err
 		}
@@ -277,7 +330,7 @@ func (m *maker) refusedInstead(p *Parting) error {
 		}
 		g := p.Fault.at(e.Index)
 		g.Kind = Skip
-		if same, err := m.instead(p.Fault, g); err != nil {
+		if same, err := m.editedInstead(p.Fault, g); err != nil {
 			return err
 		} else if same {
 			p.Lo, p.Layers = min(p.Lo, e.Index), append(p.Layers, m.layerAt(e.Index))
@@ -286,8 +339,8 @@ func (m *maker) refusedInstead(p *Parting) error {
 	return nil
 }
 
-// instead tells whether the dbs of all members that an edit befell come out the same by another fault.
-func (m *maker) instead(f, g *Fault) (bool, error) {
+// editedInstead tells whether the dbs of all members that an edit befell come out the same by another fault.
+func (m *maker) editedInstead(f, g *Fault) (bool, error) {
 	for _, i := range f.Members {
 		x := m.c.Members[i].hist
 		if x.index < f.Index {

@@ -99,6 +99,9 @@ func (c *Case) excused(v *diff.Divergence) bool {
 		if len(p.also) > 0 && (v.EntryInterval != nil && v.EntryInterval.First >= p.Lo && v.EntryInterval.Last <= p.Hi || v.Entry != nil && v.Entry.Index >= p.Lo && v.Entry.Index <= p.Hi) {
 			return true
 		}
+		if in := v.EntryInterval; len(p.also) > 0 && in != nil && in.First <= p.Index && p.Index <= in.Last && c.mayBeAlso(p, in) {
+			return true
+		}
 		if v.Entry != nil && p.Others[v.Entry.Index] {
 			return true
 		}
@@ -141,6 +144,15 @@ func (c *Case) parting(r *Result, d *diff.Document, n int, p *Parting, used []bo
 	best := -1
 	// By what may be its revision, by what is told of an entry rather than without one, and in a layer of its own rather than
 	// in another.
+	if p.Named && p.Required && len(p.also) == 0 {
+		for _, exact := range []bool{true, false} {
+			if best < 0 {
+				best = unused(d.Divergences, used, func(v diff.Divergence) bool {
+					return told(v) && slices.Contains(p.Layers, string(v.Layer)) && p.parts(&v) && (v.Entry != nil) == exact
+				})
+			}
+		}
+	}
 	for _, held := range []bool{true, false} {
 		for _, at := range []bool{true, false} {
 			for _, own := range []bool{true, false} {
@@ -218,7 +230,7 @@ func (c *Case) parting(r *Result, d *diff.Document, n int, p *Parting, used []bo
 		if p.Index > 0 && !p.Fault.Kind.table() && p.Fault.Kind != Extra && (p.Index < v.EntryInterval.First || p.Index > v.EntryInterval.Last) {
 			r.fail("interval misses", "%s, want %d in it", tell(v), p.Index)
 		}
-		if p.Named && len(p.also) == 0 && (v.EntryInterval.First < p.lowest() || v.EntryInterval.Last > p.Hi) {
+		if p.Named && len(p.also) == 0 && !c.mayLie(r, p, v.EntryInterval) {
 			r.fail("interval too wide", "%s, want %d to %d", tell(v), p.Lo, p.Hi)
 		}
 	default:
@@ -230,7 +242,7 @@ func (c *Case) parting(r *Result, d *diff.Document, n int, p *Parting, used []bo
 	if p.Named && p.Required && v.Entry == nil && v.EntryInterval == nil {
 		r.fail("no entry", "want entry %d, got %s", p.Index, tell(v))
 	}
-	if p.Named && len(p.also) == 0 && v.Entry != nil && p.Lo != p.Hi && (!p.restarted || v.Entry.Index != p.Index) {
+	if p.Named && len(p.also) == 0 && v.Entry != nil && p.Lo != p.Hi && (!p.restarted || v.Entry.Index != p.Index) && !c.simplest(r, p, v.Entry.Index) {
 		r.fail("interval too narrow", "%s, want %d to %d", tell(v), p.Lo, p.Hi)
 	}
 	if !p.Named && (p.compacted || p.Purged) && v.RevisionInterval != nil && p.Revision > 0 && !p.within(v) {
@@ -253,10 +265,54 @@ func (c *Case) parting(r *Result, d *diff.Document, n int, p *Parting, used []bo
 	}
 }
 
+// mayBeAlso tells whether one of several faults at an entry leaves the same as something at either end of an interval.
+func (c *Case) mayBeAlso(p *Parting, in *diff.Interval) bool {
+	return slices.ContainsFunc(append([]*Fault{p.Fault}, p.also...), func(f *Fault) bool {
+		for _, x := range []uint64{in.First, in.Last} {
+			if ok, err := c.tries.instead(f, x); (!ok || err != nil) && x != f.Index {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// simplest tells whether an entry that had no effect leaves by itself the same as the ban of a user did.
+func (c *Case) simplest(r *Result, p *Parting, index uint64) bool {
+	if p.Fault.Kind != Banned {
+		return false
+	}
+	ok, err := c.tries.leaves(p.Fault, []*Fault{{Kind: Skip, Members: p.Fault.Members, Index: index}})
+	if err != nil {
+		r.fail("error", "entry %d left out instead of %s: %v", index, p.Fault, err)
+	}
+	return ok
+}
+
+// mayLie tells whether both ends of an interval are entries that a parting's cannot be told from. Those that were not tried when the
+// truth was made are tried now.
+func (c *Case) mayLie(r *Result, p *Parting, in *diff.Interval) bool {
+	for _, x := range []uint64{in.First, in.Last} {
+		if p.lowest() <= x && x <= p.Hi {
+			continue
+		}
+		ok, err := c.tries.instead(p.Fault, x)
+		if err != nil {
+			r.fail("error", "entry %d instead of %s: %v", x, p.Fault, err)
+		}
+		if !ok {
+			return false
+		}
+	}
+	return true
+}
+
 // claimed tells whether another parting must be told by a divergence's entry.
 func (c *Case) claimed(v *diff.Divergence, p *Parting) bool {
-	return v.Entry != nil && slices.ContainsFunc(c.Truth.Partings, func(o *Parting) bool {
-		return o != p && o.Required && o.Named && o.Lo <= v.Entry.Index && v.Entry.Index <= o.Hi
+	return slices.ContainsFunc(c.Truth.Partings, func(o *Parting) bool {
+		in := v.EntryInterval
+		return o != p && o.Required && o.Named && !o.Fault.Kind.table() &&
+			(v.Entry != nil && o.Lo <= v.Entry.Index && v.Entry.Index <= o.Hi || in != nil && in.First <= o.Index && o.Index <= in.Last)
 	})
 }
 
@@ -328,21 +384,28 @@ func (p *Parting) mayLieAt(v *diff.Divergence) bool {
 	return v.Entry != nil && p.Lo <= v.Entry.Index && v.Entry.Index <= p.Hi
 }
 
-func (c *Case) groups(r *Result, d *diff.Document, p *Parting, v *diff.Divergence) {
-	strip := func(gs [][]string) [][]string {
-		var out [][]string
-		for _, g := range gs {
-			var h []string
-			for _, l := range g {
-				if !slices.Contains(p.Unknown, l) {
-					h = append(h, l)
-				}
+// strip leaves out of groups the members that may be missing from them.
+func (p *Parting) strip(gs [][]string) [][]string {
+	var out [][]string
+	for _, g := range gs {
+		var h []string
+		for _, l := range g {
+			if !slices.Contains(p.Unknown, l) {
+				h = append(h, l)
 			}
-			out = append(out, h)
 		}
-		return bySize(out...)
+		out = append(out, h)
 	}
-	want, got := strip(p.Groups), strip(v.Groups)
+	return bySize(out...)
+}
+
+// parts tells whether a divergence has the groups of the parting.
+func (p *Parting) parts(v *diff.Divergence) bool {
+	return slices.EqualFunc(p.strip(p.Groups), p.strip(v.Groups), slices.Equal[[]string])
+}
+
+func (c *Case) groups(r *Result, d *diff.Document, p *Parting, v *diff.Divergence) {
+	want, got := p.strip(p.Groups), p.strip(v.Groups)
 	if p.shifted || len(p.also) > 0 && p.Lo != p.Hi {
 		return // several things befell one of several entries: who agrees with whom depends on which
 	}

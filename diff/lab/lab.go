@@ -32,6 +32,7 @@ type Case struct {
 	Truth   *Truth
 	Plan    string // for humans
 	Members []*Member
+	tries   *maker // runs the plan again with something else
 }
 
 // Member is one replica of a case.
@@ -104,7 +105,7 @@ func MakeIf(dir string, seed uint64, wanted func(faults []*Fault) bool) (*Case, 
 	if err := m.truth(); err != nil {
 		return nil, err
 	}
-	m.c.Plan = m.describe()
+	m.c.Plan, m.c.tries = m.describe(), m
 	return m.c, nil
 }
 

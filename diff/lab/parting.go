@@ -302,11 +302,7 @@ func (m *maker) mark(f *Fault) error {
 // entry wrote first may then as well have been written by a purged one, which the others left out, and the entry itself
 // be applied once like everywhere else.
 func (m *maker) afterPurged(p *Parting) bool {
-	first := uint64(math.MaxUint64)
-	for _, x := range m.c.Members {
-		first = min(first, x.wals.first)
-	}
-	h := m.struck(p.Fault).hist
+	first, h := m.heard(), m.struck(p.Fault).hist
 	return first > 1 && !slices.ContainsFunc(h.effects, func(e Effect) bool {
 		return first <= e.Index && e.Index < p.Lo && e.After > e.Before
 	})
@@ -325,6 +321,7 @@ func (m *maker) witness(p *Parting) {
 			even[m.signature(i, p.Index)] = true
 		}
 	}
+	on := func(i int) bool { return f.on(i) && !slices.Contains(f.spared, i) }
 	for i, x := range m.c.Members {
 		if x.hist.index < p.Index {
 			p.Unknown = append(p.Unknown, x.Label)
@@ -349,7 +346,7 @@ func (m *maker) witness(p *Parting) {
 		if !known {
 			p.Unknown = append(p.Unknown, x.Label)
 		}
-		if f.on(i) {
+		if on(i) {
 			odd, oddKnown = true, oddKnown || known
 		} else {
 			healthy, evenKnown = true, evenKnown || known
@@ -428,7 +425,7 @@ func (m *maker) before(x *Member, index uint64) int64 {
 // befallen tells whether a fault befell a member at an entry.
 func (m *maker) befallen(i int, index uint64) bool {
 	return slices.ContainsFunc(m.c.Faults, func(f *Fault) bool {
-		return f.on(i) && m.covers(f, index)
+		return f.on(i) && !slices.Contains(f.spared, i) && m.covers(f, index)
 	})
 }
 
@@ -550,7 +547,9 @@ func (m *maker) appliedParting(p *Parting) (*Parting, error) {
 	if (f.Kind == Twice || f.Kind == Replay) && p.Named && m.afterPurged(p) {
 		p.Named, p.why = false, "as if a purged entry was left out elsewhere"
 	}
-	if p.Lo < p.Hi && m.unheard(p.Lo) {
+	if first := m.heard(); p.Lo < p.Hi && first > 1 && !slices.ContainsFunc(base.effects, func(e Effect) bool {
+		return first <= e.Index && e.Index < p.Lo && e.After > e.Before
+	}) {
 		p.widest = 1 // no log tells which purged entry it may be
 	}
 	if n := x.hist.note.index; p.Lo <= n && n < p.Hi {
@@ -783,6 +782,15 @@ func (m *maker) lowest() uint64 {
 		low = min(low, x.hist.index)
 	}
 	return low
+}
+
+// heard is the first entry that any log holds.
+func (m *maker) heard() uint64 {
+	first := uint64(math.MaxUint64)
+	for _, x := range m.c.Members {
+		first = min(first, x.wals.first)
+	}
+	return first
 }
 
 // unheard tells whether no log holds an entry: what it changed is not known then.

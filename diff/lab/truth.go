@@ -140,7 +140,7 @@ func (m *maker) merge(t *Truth) {
 	var out []*Parting
 	for _, p := range t.Partings {
 		i := slices.IndexFunc(out, func(o *Parting) bool {
-			return o.Index == p.Index && p.Index > 0 && o.unmade() == p.unmade() || sameTable(o.Fault, p.Fault)
+			return o.Index == p.Index && p.Index > 0 && o.unmade() == p.unmade() || sameTable(o.Fault, p.Fault) || m.alike(o, p)
 		})
 		if i < 0 {
 			out = append(out, p)
@@ -161,6 +161,13 @@ func (m *maker) merge(t *Truth) {
 		o.Lo, o.Hi = min(o.Lo, p.Lo), max(o.Hi, p.Hi)
 	}
 	t.Partings = out
+}
+
+// alike tells whether two faults, each of which may lie at the entry of the other, have left the same on all their members: then
+// nothing tells that they were two.
+func (m *maker) alike(p, o *Parting) bool {
+	all := slices.Concat(p.Fault.Members, o.Fault.Members)
+	return p.Lo < p.Hi && p.Lo == o.Lo && p.Hi == o.Hi && !slices.ContainsFunc(all, func(i int) bool { return !m.c.Members[all[0]].holdsAs(m.c.Members[i]) })
 }
 
 // unmade tells whether what parted the members is a revision that no entry made, which shows by itself.
