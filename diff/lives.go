@@ -188,9 +188,26 @@ func (c *comparison) relive(i int) *relived {
 			for _, s := range r.all {
 				slices.SortStableFunc(s, func(a, b relive.Seen) int { return cmp.Compare(rank(a), rank(b)) })
 			}
+			if r.mixed() {
+				r.all = nil
+			}
 		}
 	}
 	return c.lives[i]
+}
+
+// mixed tells whether one fault is the first in one explanation and a later one in another: then they are not of the same faults.
+func (r *relived) mixed() bool {
+	at := map[relive.Fault]int{}
+	for _, s := range r.all {
+		for n := range s {
+			if m, known := at[s[n].Fault]; known && m != n {
+				return true
+			}
+			at[s[n].Fault] = n
+		}
+	}
+	return false
 }
 
 // rank is where a fault belongs among causes in the order of the log.

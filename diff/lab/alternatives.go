@@ -708,11 +708,15 @@ func (m *maker) lost(p *Parting, f *Fault, base *history, try func(*Fault) (bool
 			g := f.at(u)
 			g.Count = int(v-u) + 1
 			if p.Index <= v && traces(base, u, v) > traces(base, p.Index, f.Index+uint64(f.Count)-1) {
-				s := f.at(p.Index)
-				s.Count = int(v-p.Index) + 1
-				simpler, err := try(s)
-				if err != nil {
-					return err
+				simpler := false
+				for _, from := range slices.Compact([]uint64{p.Index, f.Index}) { // a compaction before it may have been lost with it
+					s := f.at(from)
+					s.Count = int(v-from) + 1
+					same, err := try(s)
+					if err != nil {
+						return err
+					}
+					simpler = simpler || same
 				}
 				if simpler { // less was lost, as one would think first
 					lo := p.Lo

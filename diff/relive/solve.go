@@ -51,7 +51,7 @@ func (l *Life) Solutions() (seen [][]Seen, none bool) {
 			if stop == 0 {
 				return nil, true
 			}
-			if l.now.revision <= l.m.Compact && l.m.Compact > 0 {
+			if l.now.revision < l.m.Compact || l.now.revision == l.m.Compact && l.m.Compact > 0 && !l.compacted() {
 				continue // what befell the member before that shows late, and might be anything
 			}
 			if depth == maxFaults {
