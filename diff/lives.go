@@ -13,12 +13,18 @@ import (
 	"etcd-autopsy/inspect/raftlog"
 )
 
-// maxRelived is how many entries a log may have for the life of a member to be run again.
-const maxRelived = 4096
+// Bounds of a life that is run again: how many entries are followed, and how many rows a db may have.
+const (
+	maxRelived     = 4096
+	maxRelivedRows = 1 << 16
+)
 
 // life is member i's, to be run again, nil if not all that it met is known.
 func (c *comparison) life(i int) *relive.Life {
 	start := &relive.Start{}
+	if c.ms[i].DB.Rows.Len() > maxRelivedRows {
+		return nil
+	}
 	if !c.whole(i) {
 		if start = c.startOf(i); start == nil {
 			return nil
@@ -93,7 +99,7 @@ func (c *comparison) others(i int) (all []int) {
 func (c *comparison) begun(h int) *relive.Start {
 	t, db, v := c.traces[h], c.ms[h].DB, c.views[h]
 	s := &relive.Start{Index: t.first(), Revision: t.startRevision(), Leases: map[int64]int64{}}
-	if s.Index < 2 || s.Revision < max(db.CompactRevision(), 1) {
+	if s.Index < 2 || s.Revision < max(db.CompactRevision(), 1) || db.Rows.Len() > maxRelivedRows || db.Tables.ConsistentIndex >= s.Index+maxRelived {
 		return nil
 	}
 	if s.Auth = c.auths[h].state(s.Index); s.Auth == nil {

@@ -48,7 +48,7 @@ type Life struct {
 	moments  []moment // before each entry, and behind the last one
 	rows     map[int64][]mvcc.Row
 	asked    bool         // an entry asks for the compaction of the db
-	budget   int          // how many more entries may be applied
+	budget   int          // how many more entries may be applied, or keys looked at instead
 	traces   []trace      // of the faults of a run
 	seeing   bool         // all of these are wanted
 	bans     bool         // some ban refused more than a few requests, so that others are no less likely
@@ -170,6 +170,9 @@ func (l *Life) wants(r *raftlog.Request, permitted bool) []align.Change {
 	in, at := r.Internal, l.now.revision
 	if in == nil || l.alarmed(in) {
 		return nil
+	}
+	if in.Put == nil || in.Put.Lease != 0 {
+		l.budget -= len(l.space.sorted) / keysAStep // all keys may have to be looked at
 	}
 	switch {
 	case in.LeaseRevoke != nil:
@@ -404,6 +407,9 @@ func (l *Life) Ahead() bool {
 	}
 	return false
 }
+
+// keysAStep is how many keys can be looked at while one entry is applied.
+const keysAStep = 64
 
 // maxAhead is how many entries more are tried.
 const maxAhead = 64

@@ -15,7 +15,7 @@ import (
 	"etcd-autopsy/inspect/raftlog"
 )
 
-var seeds = flag.Int("relive.n", 40, "how many random clusters")
+var seeds = flag.Int("relive.n", 25, "how many random clusters")
 
 // lives are those of the members of a random cluster whose logs begin with it.
 func lives(t *testing.T, c *lab.Case) map[int]*relive.Life {
