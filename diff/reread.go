@@ -170,12 +170,16 @@ func (c *comparison) rebuild(missing [][2]int, loose map[*cause]bool) {
 		})
 		c.add(slot, may)
 	}
-	for k, slot := range c.slots {
-		if k.own() && k.interval == nil && k.rule == nil && k.origin == nil {
+	for _, k := range c.causes {
+		slot := c.slots[k]
+		if len(slot) > 0 && k.own() && k.interval == nil && k.rule == nil && k.origin == nil {
 			c.regroup(k, slices.Sorted(maps.Keys(slot)))
 		}
 	}
-	for k := range loose {
+	for _, k := range slices.Clone(c.causes) {
+		if !loose[k] {
+			continue
+		}
 		if slot := c.slots[k]; len(slot) > 0 {
 			if len(k.odd) > 0 && !slices.ContainsFunc(k.odd, func(i int) bool { return !c.relive(i).covers(k) }) {
 				c.regroup(k, slices.Sorted(maps.Keys(slot)))
@@ -216,7 +220,8 @@ func (c *comparison) leading(k *cause) (of *cause) {
 // retrace makes what the entries of a member did that which running its life with some faults has shown.
 func (c *comparison) retrace(i int, faults []relive.Seen) {
 	steps := c.relive(i).life.Steps(faults)
-	t := &trace{Alignment: align.Alignment{Steps: steps, First: 1, Revision: 1, Through: c.ms[i].DB.Tables.ConsistentIndex, Index: c.traces[i].Index}}
+	from := c.relive(i).from
+	t := &trace{Alignment: align.Alignment{Steps: steps, First: max(from.Index, 1), Revision: max(from.Revision, 1), Through: c.ms[i].DB.Tables.ConsistentIndex, Index: c.traces[i].Index}}
 	for n := range steps {
 		t.Cost += steps[n].Cost()
 	}
@@ -238,8 +243,9 @@ func (t *trace) apart() *trace {
 
 // join puts a member to those that a cause befell if that may be what one of its faults is.
 func (c *comparison) join(i, n int) bool {
-	for k, slot := range c.slots {
-		if _, has := slot[i]; has || k.index == 0 {
+	for _, k := range c.causes {
+		slot := c.slots[k]
+		if _, has := slot[i]; has || len(slot) == 0 || k.index == 0 {
 			continue
 		}
 		for j, m := range slot {
@@ -303,7 +309,7 @@ func (c *comparison) doneAt(index uint64, odd []int) (members []int, es []effect
 // add makes a cause of one fault of some members, whatever it may have been.
 func (c *comparison) add(slot slots, may map[relive.Fault]uint64) {
 	f := slices.MinFunc(slices.Collect(maps.Keys(may)), func(f, g relive.Fault) int {
-		return cmp.Or(cmp.Compare(f.Last-f.First, g.Last-g.First), cmp.Compare(f.Kind, g.Kind), cmp.Compare(may[g], may[f]))
+		return cmp.Or(cmp.Compare(f.Last-f.First, g.Last-g.First), cmp.Compare(f.Kind, g.Kind), cmp.Compare(may[g], may[f]), cmp.Compare(f.First, g.First), cmp.Compare(f.User, g.User))
 	})
 	index := may[f]
 	odd := slices.Sorted(maps.Keys(slot))

@@ -22,8 +22,8 @@ func (c *comparison) settle() {
 
 func (c *comparison) settleOne(k *cause) {
 	may := map[relive.Fault]uint64{} // the entry that each is known by
-	for i, n := range c.slots[k] {
-		maps.Copy(may, c.relive(i).may(n))
+	for _, i := range slices.Sorted(maps.Keys(c.slots[k])) {
+		maps.Copy(may, c.relive(i).may(c.slots[k][i]))
 	}
 	maps.DeleteFunc(may, func(f relive.Fault, _ uint64) bool { return !c.explainAll(c.slots[k], f) })
 	if len(may) == 0 {
@@ -61,7 +61,7 @@ func (c *comparison) settleOne(k *cause) {
 func either(may map[relive.Fault]uint64) string {
 	var texts []string
 	faults := slices.SortedFunc(maps.Keys(may), func(f, g relive.Fault) int {
-		return cmp.Or(cmp.Compare(f.Kind, g.Kind), cmp.Compare(may[f], may[g]), cmp.Compare(f.Last, g.Last))
+		return cmp.Or(cmp.Compare(f.Kind, g.Kind), cmp.Compare(may[f], may[g]), cmp.Compare(f.Last, g.Last), cmp.Compare(f.First, g.First), cmp.Compare(f.User, g.User))
 	})
 	for len(faults) > 0 {
 		f := faults[0]

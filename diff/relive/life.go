@@ -1,5 +1,5 @@
 // Package relive runs the life of a member again in memory: all entries of a log that begins with the cluster, by etcd's rules,
-// with something that went wrong meanwhile. What comes out as the db is holds may be what befell it.
+// with something that went wrong meanwhile. What leads to just what the db holds may be what befell it.
 package relive
 
 import (
@@ -140,7 +140,7 @@ func (l *Life) group(main int64) []mvcc.Row {
 	return rows
 }
 
-// refused tells whether an alarm that is on refuses a request (server/etcdserver/apply, capped.go and corrupt.go).
+// alarmed tells whether an alarm that is on refuses a request (server/etcdserver/apply, capped.go and corrupt.go).
 func (l *Life) alarmed(in *pb.InternalRaftRequest) bool {
 	for a := range l.now.alarms {
 		switch {
@@ -188,7 +188,6 @@ func (l *Life) wants(r *raftlog.Request, permitted bool) []align.Change {
 	want := align.Predict(r, &l.space, at)
 	for i := range want {
 		if id := want[i].Lease; id != 0 {
-			// A put that keeps the lease of its key does not ask for it.
 			if _, ok := l.now.leases[id]; !ok {
 				return nil
 			}

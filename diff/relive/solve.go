@@ -58,6 +58,9 @@ func (l *Life) Solutions() (seen [][]Seen, none bool) {
 				break
 			}
 			solved, further := l.further(o, stop)
+			if l.budget < 0 {
+				return nil, false // there may be more, so that none can be told from others
+			}
 			seen, next = append(seen, l.see(solved)...), append(next, further...)
 		}
 		if len(seen) > 0 {
