@@ -63,8 +63,7 @@ lab:
 	$(GO) test ./diff/lab -run 'TestLab|TestRegressions' -timeout 0 -v -lab.n=$(N) -lab.slow
 
 golden:
-	$(GO) test ./cmd/etcd-autopsy -run 'Golden|Scripts' -update
-	$(GO) test ./diff -run TestBugs -update-bugs
+	$(GO) test ./cmd/etcd-autopsy -run 'Golden|Scripts|Lists|Reports' -update
 
 man:
 	$(GO) test ./cmd/etcd-autopsy -run '^TestMan$$' -count 1 -man $(CURDIR)/dist/man

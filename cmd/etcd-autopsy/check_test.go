@@ -196,38 +196,32 @@ func signsOf(t *testing.T, scenario string, d *damage) []sign {
 	return nil
 }
 
-// TestCheckScenarios asserts that check names what is known to be wrong with real members, where it is, and nothing else
+// checkFindings asserts that check names what is known to be wrong with real members, where it is, and nothing else
 // as an error; and that its figures add up.
-func TestCheckScenarios(t *testing.T) {
-	t.Parallel()
-	for _, name := range scenarioNames(t) {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			d := readDamage(t, name)
-			ms := openAll(t, filepath.Join(scenarios, name))
-			doc := report.Check(ms)
-			for i := range doc.Members {
-				addsUp(t, &doc.Members[i], ms[i])
-			}
-			if strings.HasPrefix(name, "healthy-") {
-				if doc.Verdict != report.NothingFound {
-					t.Errorf("verdict %s of healthy members", doc.Verdict)
-				}
-				return
-			}
-			signs := signsOf(t, name, d)
-			for _, s := range signs {
-				if !slices.ContainsFunc(doc.Members, func(m report.CheckedMember) bool { return m.Label == s.member && s.in(&m) }) {
-					t.Errorf("no finding %+v", s)
-				}
-			}
-			for i := range doc.Members {
-				m := &doc.Members[i]
-				if m.Errors > 0 && !slices.ContainsFunc(signs, func(s sign) bool { return s.member == m.Label }) {
-					t.Errorf("%s: %d errors in a member that is sound: %+v", m.Label, m.Errors, m.Findings)
-				}
-			}
-		})
+func checkFindings(t *testing.T, name string, ms []*inspect.Member) {
+	t.Helper()
+	d := readDamage(t, name)
+	doc := report.Check(ms)
+	for i := range doc.Members {
+		addsUp(t, &doc.Members[i], ms[i])
+	}
+	if strings.HasPrefix(name, "healthy-") {
+		if doc.Verdict != report.NothingFound {
+			t.Errorf("verdict %s of healthy members", doc.Verdict)
+		}
+		return
+	}
+	signs := signsOf(t, name, d)
+	for _, s := range signs {
+		if !slices.ContainsFunc(doc.Members, func(m report.CheckedMember) bool { return m.Label == s.member && s.in(&m) }) {
+			t.Errorf("no finding %+v", s)
+		}
+	}
+	for i := range doc.Members {
+		m := &doc.Members[i]
+		if m.Errors > 0 && !slices.ContainsFunc(signs, func(s sign) bool { return s.member == m.Label }) {
+			t.Errorf("%s: %d errors in a member that is sound: %+v", m.Label, m.Errors, m.Findings)
+		}
 	}
 }
 

@@ -144,6 +144,7 @@ func TestScenarios(t *testing.T) {
 			for i := range doc.Members {
 				checkMember(t, tr, &doc.Members[i], set.Members[i])
 			}
+			checkFindings(t, name, set.Members)
 		})
 	}
 }
