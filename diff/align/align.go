@@ -150,7 +150,8 @@ type Input struct {
 	Judge Judge
 	// Ahead is true if another member that has come further holds the same and maybe more: data beyond the index is no wonder then.
 	Ahead bool
-	// Torn is the first entry behind the consistent index that was not applied, as the small tables show, 0 if none is.
+	// Torn is the first entry behind the consistent index that was not applied, as the small tables show, 0 if none is. Where Ahead is
+	// true the rows tell more.
 	Torn uint64
 	// Whole is true if the log begins with the first entry of the cluster and its keyspace began empty.
 	Whole bool

@@ -114,8 +114,10 @@ func (in *Input) cutShort(a *Alignment) *Alignment {
 	if a.Cost <= costBan || a.Through != in.ConsistentIndex {
 		return a
 	}
-	if b := in.idleThroughout(); b != nil && b.Cost < a.Cost {
-		return b
+	if b := in.idleThroughout(); b != nil {
+		if b.Cost += costCoincidence * a.applied(); b.Cost < a.Cost {
+			return b
+		}
 	}
 	k := slices.IndexFunc(a.Steps, func(s Step) bool { return s.Outcome == Refused })
 	if k < 0 {
@@ -150,6 +152,16 @@ func (in *Input) cutShort(a *Alignment) *Alignment {
 		}
 	}
 	return best
+}
+
+// applied is how many revisions are just what entries should have made.
+func (a *Alignment) applied() (n int) {
+	for i := range a.Steps {
+		if s := &a.Steps[i]; s.Revision > 0 && s.Outcome == Applied {
+			n++
+		}
+	}
+	return n
 }
 
 // idleThroughout is the alignment in which no entry that is left had an effect: what the member holds was there before. nil if the

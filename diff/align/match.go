@@ -43,6 +43,7 @@ const (
 	costReplay       = 23
 	costExtra        = 25
 	costUnread       = 1
+	costCoincidence  = 20 // what was there before is what an entry that had no effect writes
 	costEcho         = 6  // what the first entries write stands before the beginning
 	costAnchor       = 15 // the end of the data is not at the consistent index
 	costAhead        = 5  // nor is it, but another member that has come further holds the same

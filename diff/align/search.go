@@ -33,10 +33,9 @@ func (g *grid) ends() []source {
 	var all []source
 	for i := len(g.entries); i > at; i-- {
 		cost := costAnchor
-		if g.in.Ahead {
+		if x := g.in.Torn; g.in.Ahead {
 			cost = costAhead
-		}
-		if x := g.in.Torn; x > 0 && g.entries[i-1].Index >= x {
+		} else if x > 0 && g.entries[i-1].Index >= x {
 			cost = costTorn
 		}
 		all = append(all, source{node{i, len(g.groups)}, cost})
