@@ -112,8 +112,13 @@ func (c *comparison) tail(k *cause, begins []uint64) {
 }
 
 // authAsAsked tells whether the auth tables of all members that a tail tells apart are what their logs ask for, on those that are odd
-// but for what was lost from one of some entries on, as far as that is known.
+// but for what was lost from one of some entries on, as far as that is known. Nothing of them was lost if none of these changes them.
 func (c *comparison) authAsAsked(k *cause, begins []uint64) bool {
+	if !slices.ContainsFunc(k.odd, func(i int) bool {
+		return slices.ContainsFunc(c.appliedAuth(i), func(w authz.Write) bool { return w.Index >= begins[0] })
+	}) {
+		return false
+	}
 	return !slices.ContainsFunc(slices.Concat(k.groups...), func(i int) bool {
 		if !slices.Contains(k.odd, i) {
 			return !c.authAsked(i, math.MaxUint64)
