@@ -439,6 +439,18 @@ func (k *cause) witness() int {
 	return k.groups[0][0]
 }
 
+// forkedWithin are the revisions from which on a fork whose first entry no log holds may have shown, in rows that compaction has
+// left, too.
+func (c *comparison) forkedWithin(k *cause) *RevisionInterval {
+	first := c.firstAlike(k.revision, k.groups)
+	for _, x := range c.causes {
+		if x.root() == k && x.between != nil {
+			first = min(first, x.between.First)
+		}
+	}
+	return &RevisionInterval{First: first, Last: k.revision}
+}
+
 func (c *comparison) write(k *cause) Divergence {
 	v := Divergence{
 		Layer: k.layer, EntryInterval: k.interval, Revision: k.revision, Effects: k.effects, What: k.what,
@@ -448,6 +460,9 @@ func (c *comparison) write(k *cause) Divergence {
 		v.Entry = c.entry(k.witness(), k.index)
 	} else {
 		v.Entries = nil
+	}
+	if k.layer == LayerLog && k.interval != nil && k.revision > 0 {
+		v.RevisionInterval = c.forkedWithin(k)
 	}
 	if k.interval != nil && v.Entry != nil {
 		if v.Entry = nil; k.layer != LayerLog {
