@@ -39,6 +39,7 @@ func (c *comparison) lag() {
 func (c *comparison) conclude() {
 	d := c.doc
 	c.followForks()
+	c.followOneFork()
 	c.followPartings()
 	c.followLeases()
 	c.followGrants()
@@ -165,6 +166,33 @@ func (c *comparison) sameWrites(k *cause) bool {
 			return a.Index == b.Index && sameEntry(find(first.entries, a.Index).Raw, find(h.entries, b.Index).Raw)
 		})
 	})
+}
+
+// followOneFork makes a consequence of a fork whose first entry no log holds if the rows show that its members parted where those of
+// another fork did: those on one side hold the same.
+func (c *comparison) followOneFork() {
+	for _, x := range c.causes {
+		if x.layer != LayerLog || x.of != nil || x.interval == nil || x.revision == 0 {
+			continue
+		}
+		n := slices.IndexFunc(c.parts, func(p parting) bool { return p.revision == x.revision })
+		if n < 0 {
+			continue
+		}
+		sides := c.parts[n].groups
+		for _, k := range c.causes {
+			if k == x || k.layer != LayerLog || k.of != nil || k.revision != x.revision || k.interval != nil || k.index > x.interval.Last {
+				continue
+			}
+			met := slices.DeleteFunc(slices.Clone(sides), func(s []int) bool {
+				return !meets(s, slices.Concat(slices.Concat(k.groups...), slices.Concat(x.groups...)))
+			})
+			if len(met) == 2 {
+				x.of = k
+				break
+			}
+		}
+	}
 }
 
 // followPartings makes consequences of rows at or below the compact revision that differ between members which had parted

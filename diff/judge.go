@@ -26,6 +26,7 @@ type auth struct {
 	last     uint64          // write
 	upTo     *authz.Timeline // if it is known only up to an entry that no log holds
 	gap      uint64          // that entry
+	hole     uint64          // the first entry that was applied and no log holds, 0 if there is none
 	late     func(made, refused uint64) []*authz.Timeline
 }
 
@@ -94,7 +95,7 @@ type authTurn struct {
 // authOf follows the auth store of member i through its log, exactly if that begins with the cluster.
 func (c *comparison) authOf(i int) *auth {
 	m, h := c.ms[i], c.views[i]
-	a := &auth{before: m.DB.Tables.AuthEnabled}
+	a := &auth{before: m.DB.Tables.AuthEnabled, hole: c.missing(i)}
 	var applied []authz.Write
 	for _, w := range h.authWrites {
 		if w.Index <= m.DB.Tables.ConsistentIndex {
@@ -385,6 +386,12 @@ func (a *auth) on(index uint64) bool {
 	return a.before
 }
 
+// unsure tells whether auth may have been on at an entry as well as off: entries that no log holds may have turned it since.
+func (a *auth) unsure(index uint64) bool {
+	return a.timeline == nil && index < a.hole && (a.upTo == nil || index >= a.gap) &&
+		!slices.ContainsFunc(a.turns, func(t authTurn) bool { return t.index < index })
+}
+
 // moment is what an entry meets besides the keyspace.
 type moment interface {
 	lease(id int64, index uint64) align.Judgement
@@ -454,6 +461,8 @@ func (l *lived) judge(m moment, index uint64, r *raftlog.Request, want []align.C
 		if s.Denies(r, attached) {
 			return align.Denied
 		}
+	case l.auth.unsure(index):
+		verdict = align.Doubtful
 	case !m.authOn(index):
 	case l.h.outdated(index, r) && authz.Closed().Denies(r, attached):
 		return align.Denied
