@@ -470,7 +470,7 @@ func (l *lived) judge(m moment, index uint64, r *raftlog.Request, want []align.C
 		verdict = align.Doubtful
 	}
 	switch alarm, known := m.alarm(index); {
-	case !known && !l.whole && !l.unalarmed && l.h.mayBeAlarmed(r.Internal, l.alarms):
+	case !known && !l.whole && (!l.unalarmed || l.h.holed(index)) && l.h.mayBeAlarmed(index, r.Internal, l.alarms):
 		return align.Doubtful
 	case alarm.on && refusedBy(alarm, r.Internal):
 		if alarm.index == 0 { // by what comes behind
@@ -495,19 +495,34 @@ func (h *history) outdated(index uint64, r *raftlog.Request) bool {
 func (h *history) alarmAt(index uint64) (turn, bool) {
 	for _, t := range slices.Backward(h.refusing) {
 		if t.index < index {
-			return t, true
+			return t, !h.missingBetween(t.index, index)
 		}
 	}
 	return turn{}, false
 }
 
-// mayBeAlarmed tells whether a request before the first entry about alarms may be refused by one from before the log begins: one
-// that is on in the end, or that is raised again first.
-func (h *history) mayBeAlarmed(in *pb.InternalRaftRequest, left []schema.AlarmMember) bool {
-	if len(h.alarms) == 0 {
-		return len(left) > 0
+// missingBetween tells whether entries between two are in no log.
+func (h *history) missingBetween(first, last uint64) bool {
+	at := func(index uint64) int {
+		n, _ := slices.BinarySearchFunc(h.entries, index, func(e align.Entry, x uint64) int { return cmp.Compare(e.Index, x) })
+		return min(n, len(h.entries)-1)
 	}
-	return refusedBy(h.refusing[0], in)
+	n, m := at(first), at(last)
+	return n < m && h.entries[m].Index-h.entries[n].Index != uint64(m-n)
+}
+
+// holed tells whether entries before one are in no log, though some before these are.
+func (h *history) holed(index uint64) bool { return h.missingBetween(0, index) }
+
+// mayBeAlarmed tells whether a request before which no entry about alarms is known may be refused by one: one that is on in the end,
+// or that is raised again first.
+func (h *history) mayBeAlarmed(index uint64, in *pb.InternalRaftRequest, left []schema.AlarmMember) bool {
+	for n, t := range h.refusing {
+		if t.index >= index || n == 0 && t.index == 0 {
+			return refusedBy(t, in)
+		}
+	}
+	return len(left) > 0
 }
 
 // settleAlarms finds out whether an alarm from before the log begins may have refused requests of member i. If one was on until

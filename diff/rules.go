@@ -239,7 +239,7 @@ func (c *comparison) origins(k *cause, index uint64) (all []*origin) {
 		if !t.on {
 			end = max(end, cmp.Or(h.nextOfAlarm(t.index), math.MaxUint64)) // others may go on and off meanwhile
 		}
-		if t.index == 0 || t.index > index || index > end || t.on != (k.outcome == align.Permitted) {
+		if t.index == 0 || t.index > index || index > end || t.on != (k.outcome == align.Permitted) || h.missingBetween(t.index, index) {
 			continue
 		}
 		tables := &tableLog{h: h, tables: c.ms[i].DB.Tables, whole: c.whole(i), from: t.index, to: c.ms[i].DB.Tables.ConsistentIndex}
