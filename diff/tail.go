@@ -283,8 +283,39 @@ func (t *tableLog) authWithout(l loss) bool {
 		return true
 	}
 	s := t.auths(l)
-	return s == nil || s.Equal(t.tables)
+	if s == nil {
+		return t.authOpen(l)
+	}
+	return s.Equal(t.tables)
 }
+
+// authOpen tells whether the tables may be what entries led to but for those that were lost, although it is not known what was before:
+// there is something that the others lead to the tables from, and the first one that was lost, if all to the end were, would make a
+// difference to these, which are what it would have met.
+func (t *tableLog) authOpen(l loss) bool {
+	if len(t.h.authWrites) > maxAuthOpen || l.first == 0 {
+		return true
+	}
+	var kept []authz.Write
+	for _, w := range t.h.authWrites {
+		switch {
+		case w.Index > t.to:
+		case !t.h.lost(w.Index, l):
+			kept = append(kept, w)
+		case w.Index == l.first && l.user == "" && l.last >= t.to:
+			met := authz.Of(t.tables)
+			s := met.Clone()
+			if s.Apply(w.Request); s.Enabled == met.Enabled && s.Revision == met.Revision && s.Alike(met) {
+				return false
+			}
+		}
+	}
+	s, _ := authz.Base(kept, nil, t.tables)
+	return s != nil
+}
+
+// maxAuthOpen bounds how many changes of auth are tried without those that were lost.
+const maxAuthOpen = 256
 
 // auths is the auth store as the entries left it but for those that were lost, nil if it is not known what was before.
 func (t *tableLog) auths(l loss) *authz.State {
