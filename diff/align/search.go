@@ -177,7 +177,7 @@ func (g *grid) opening(at, to node) (cost int) {
 			cost += costLost
 		}
 	}
-	if g.echoes(at) {
+	if g.echoes(at) || g.stained(at) {
 		cost += costEcho
 	}
 	switch {
@@ -243,6 +243,23 @@ func (g *grid) echoes(at node) bool {
 		if made >= minEchoes {
 			return true
 		}
+	}
+	return false
+}
+
+// stained tells whether the group before the beginning of a path is what the first entry behind it that nothing refuses should make
+// there, but for one field other than the value: it may well be of that entry's making, and changed.
+func (g *grid) stained(at node) bool {
+	if at.g == 0 {
+		return false
+	}
+	for i := at.i; i < min(at.i+maxEchoes, len(g.entries)) && g.entries[i].Raw != nil; i++ {
+		want := g.predict(i, at.g-1)
+		if len(want) == 0 || g.judge(i, at.g-1) != Allowed {
+			continue
+		}
+		cost, out, detail := g.match(i, at.g-1)
+		return out == Altered && cost == costAltered && detail != "value"
 	}
 	return false
 }
