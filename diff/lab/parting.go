@@ -65,6 +65,12 @@ func (m *maker) parting(f *Fault) (*Parting, error) {
 		return nil, nil
 	case slices.Contains(edited, f.Kind):
 		m.storedParting(p)
+		if p.Required && p.compacted && len(m.c.Faults) > 1 && !f.Kind.table() {
+			if shows, err := m.shows(f); err != nil || !shows {
+				p.Required, p.why = false, "compacted on all others"
+				return p, err
+			}
+		}
 		return p, m.otherwise(p)
 	}
 	return m.appliedParting(p)
@@ -203,6 +209,27 @@ func (m *maker) seen(p *Parting) bool {
 		}
 	}
 	return false
+}
+
+// shows tells whether an edit is seen where members that it befell can be compared with others: what else befell them may make these
+// differ, too.
+func (m *maker) shows(f *Fault) (bool, error) {
+	for i, x := range m.c.Members {
+		if !f.on(i) {
+			continue
+		}
+		h, err := m.without(i, f)
+		if err != nil {
+			return false, err
+		}
+		for j, o := range m.c.Members {
+			c := max(x.hist.compact, o.hist.compact)
+			if !f.on(j) && !sameRows(kept(x.hist.dump["key"], c, math.MaxInt64), kept(h.dump["key"], c, math.MaxInt64)) {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
 }
 
 func (m *maker) differ(x, o *Member) bool {
