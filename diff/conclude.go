@@ -588,7 +588,7 @@ const unexplained = "the members hold different rows; no log that is left tells 
 // lies before the first entry that is left; those named later must not hide it.
 func (c *comparison) rowCauses() {
 	for _, p := range slices.Concat(c.parts, c.partedByNumber(), c.partedUnseen()) {
-		if slices.ContainsFunc(c.causes, func(k *cause) bool { return c.explains(k, &p) }) {
+		if p.groups = c.untold(&p); len(p.groups) == 0 {
 			continue
 		}
 		k := &cause{layer: LayerApply, revision: p.revision, groups: slices.Clone(p.groups), what: unexplained}
@@ -604,6 +604,16 @@ func (c *comparison) rowCauses() {
 		}
 		c.causes = append(c.causes, k)
 	}
+}
+
+// untold are the groups of a parting some of which none of the causes found so far tells apart.
+func (c *comparison) untold(p *parting) (groups [][]int) {
+	causes := slices.DeleteFunc(slices.Clone(c.causes), func(k *cause) bool { return !c.explains(k, p) })
+	return slices.DeleteFunc(slices.Clone(p.groups), func(g []int) bool {
+		return !slices.ContainsFunc(p.groups, func(h []int) bool {
+			return g[0] != h[0] && !slices.ContainsFunc(causes, func(k *cause) bool { return separates([][]int{g, h}, k.groups) })
+		})
+	})
 }
 
 // toldBy is a member that holds what its log demands at a revision of which the logs of those that hold otherwise do not tell, and
