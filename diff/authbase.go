@@ -166,7 +166,7 @@ func (c *comparison) costOf(b authBase, members, unknown []int) (total int, kept
 		if ts := kept[n].timelines; len(ts) > 0 && ts[0].Again {
 			// Had it been applied again, more might have been refused than was: then the tables were changed otherwise.
 			t := b.state.Plain(c.appliedAuth(i))
-			if own := c.costWith(i, t) + costEdited; own < cost {
+			if own := c.costWith(i, t) + costEdited; own <= cost {
 				cost, kept[n] = own, authRun{[]*authz.Timeline{t}, true}
 			}
 		}
