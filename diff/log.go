@@ -186,27 +186,37 @@ func (l *logs) shared(ms []*inspect.Member, i, j int, before uint64) uint64 {
 	return 0
 }
 
-// latecomers adds members whose log begins behind a fork to the side whose later entries they share.
+// latecomers adds members whose log begins behind a fork to the side whose later entries they share, be it with one that was added
+// before.
 func (l *logs) latecomers(ms []*inspect.Member, history int, index uint64, groups [][]int) [][]int {
 	out := make([][]int, len(groups))
 	for k, g := range groups {
 		out[k] = slices.Clone(g)
 	}
-	for i, m := range ms {
-		if l.history[i] != history || m.Log.First() <= index || slices.ContainsFunc(groups, func(g []int) bool { return slices.Contains(g, i) }) {
-			continue
-		}
-		var sides []int
-		for k, g := range groups {
-			if slices.ContainsFunc(g, func(j int) bool { return l.meet(m, ms[j], min(l.limits[i], l.limits[j])) }) {
-				sides = append(sides, k)
+	for {
+		late := map[int]int{}
+		for i, m := range ms {
+			if l.history[i] != history || m.Log.First() <= index || slices.ContainsFunc(out, func(g []int) bool { return slices.Contains(g, i) }) {
+				continue
+			}
+			var sides []int
+			for k, g := range out {
+				if slices.ContainsFunc(g, func(j int) bool { return l.meet(m, ms[j], min(l.limits[i], l.limits[j])) }) {
+					sides = append(sides, k)
+				}
+			}
+			switch len(sides) {
+			case 0:
+			case 1:
+				late[i] = sides[0]
+			default:
+				late[i] = likest(ms, i, groups, sides)
 			}
 		}
-		if len(sides) > 0 {
-			k := sides[0]
-			if len(sides) > 1 {
-				k = likest(ms, i, groups, sides)
-			}
+		if len(late) == 0 {
+			break
+		}
+		for i, k := range late {
 			out[k] = append(out[k], i)
 		}
 	}
