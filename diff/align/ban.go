@@ -5,7 +5,7 @@ import (
 )
 
 // maxBans is how many entries from which on a user may have been refused are tried.
-const maxBans = 4
+const maxBans = 8
 
 // minBanned is how many refusals make a ban.
 const minBanned = 3
@@ -27,7 +27,12 @@ func (in *Input) ban(a *Alignment) *Alignment {
 			}
 			continue
 		}
+		tried := map[uint64]bool{}
 		for _, from := range append(again.firstRefused(a), again.firstRefused(align(again))...) {
+			if tried[from] {
+				continue
+			}
+			tried[from] = true
 			again.bannedFrom = from
 			b := align(again)
 			if b.Cost += costBan; b.Cost < best.Cost && again.bannedThroughout(b) {
@@ -193,18 +198,22 @@ func (in *Input) lostBehind(index, upTo uint64) (steps []Step, n int) {
 	return steps, n
 }
 
-// firstRefused are the first of the banned user's entries in a row that were refused, the last ones of these if many are.
+// firstRefused are the first two of the banned user's entries in a row that were refused, the last ones of these if many are: the
+// first may have made what a later one that writes the same is said to have made.
 func (in *Input) firstRefused(a *Alignment) (all []uint64) {
-	inRow := false
+	inRow := 0
 	for i := range a.Steps {
 		s := &a.Steps[i]
 		if s.Outcome == NoEffect || s.Index == 0 || in.user(s.Index) != in.banned {
 			continue
 		}
-		if s.Outcome == Refused && !inRow {
+		if s.Outcome != Refused {
+			inRow = 0
+			continue
+		}
+		if inRow++; inRow <= 2 {
 			all = append(all, s.Index)
 		}
-		inRow = s.Outcome == Refused
 	}
 	return all[max(len(all)-maxBans, 0):]
 }
