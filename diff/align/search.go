@@ -393,8 +393,11 @@ func (g *grid) expand(at node, lowG int, visit func(cost int, next node, k kind)
 	// Pushed last is popped first among equals: prefer an entry's revision to its having had no effect.
 	if n > lowG {
 		cost := costExtra
-		if g.groups[n-1].unread {
+		switch x := &g.groups[n-1]; {
+		case x.unread:
 			cost = costUnread
+		case len(x.rows) == 0 && !x.hole:
+			cost += costLost // what made it, whatever that was, is lost all the same
 		}
 		visit(cost, node{i, n - 1}, orphan)
 		told := false
