@@ -160,6 +160,8 @@ type Input struct {
 	// banned is a user whose requests may all be refused from some entry on, 0 if it is not known yet from which.
 	banned     string
 	bannedFrom uint64
+	// unlet is an entry that permissions refuse and that was not let pass, 0 for none.
+	unlet uint64
 	// Lifts are the entries that ended an alarm. kept is one of them that may have been left out, nil for none.
 	Lifts []Lift
 	kept  *Lift

@@ -13,6 +13,9 @@ const minBanned = 3
 // ban tries to read what is odd as all requests of one user having been refused from some entry on: that is one oddity,
 // however many entries it befell, where each refusal by itself costs more than a few revisions from nowhere.
 func (in *Input) ban(a *Alignment) *Alignment {
+	if b := in.refusing(a); b != nil {
+		return b
+	}
 	if n := a.lostTail(); n >= minBanned {
 		a.Cost = min(a.Cost, costBan+costBanned*n)
 		return a
@@ -41,6 +44,37 @@ func (in *Input) ban(a *Alignment) *Alignment {
 		}
 	}
 	return in.keep(a, best)
+}
+
+// refusing is the alignment by which one entry had no effect that should have had one, nil if there is none, where all that is odd
+// is that another one was let pass: permissions hold for all requests, so that this is the less likely.
+func (in *Input) refusing(a *Alignment) *Alignment {
+	s := a.onlyOdd()
+	if s == nil || s.Outcome != Permitted {
+		return nil
+	}
+	again := *in
+	again.unlet = s.Index
+	b := align(again)
+	if o := b.onlyOdd(); o == nil || o.Outcome != Refused || o.Doubtful || b.First != a.First {
+		return nil
+	}
+	b.Index = in.Index
+	return b
+}
+
+// onlyOdd is the only step that was not predicted, nil if there is none or more.
+func (a *Alignment) onlyOdd() (only *Step) {
+	for i := range a.Steps {
+		switch s := &a.Steps[i]; {
+		case s.Cost() == 0:
+		case only != nil:
+			return nil
+		default:
+			only = s
+		}
+	}
+	return only
 }
 
 // maxLifts bounds how many alarms are tried.

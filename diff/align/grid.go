@@ -140,6 +140,9 @@ func (g *grid) match(i, n int) (int, Outcome, string) {
 	}
 	switch g.judgeOf(i, n, out) {
 	case Denied:
+		if g.entries[i].Index == g.in.unlet {
+			return -1, out, detail
+		}
 		if out == Applied {
 			out = Permitted
 		}

@@ -32,7 +32,7 @@ const (
 	costLetPass      = 6  // more, if another member let it pass; and so much if it had an effect, though it had none there
 	costBan          = 40 // all requests of a user from some entry on
 	costBanned       = 2  // each of them
-	costPermit       = 21 // applied, although they refuse it
+	costPermit       = 8  // applied, although they refuse it
 	costBranch       = 20
 	costPartial      = 22
 	costAltered      = 23 // and 1 for every further field that differs
