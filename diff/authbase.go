@@ -208,5 +208,5 @@ func (c *comparison) lostWith(i int, t *authz.Timeline) (cost int, lost uint64) 
 	defer func(t *authz.Timeline) { a.timeline = t }(a.timeline)
 	a.timeline = t
 	m := align.Align(c.inputs[i])
-	return m.Cost, m.LostFrom()
+	return m.Cost + c.inputs[i].Echoed(m), m.LostFrom()
 }

@@ -247,6 +247,47 @@ func (g *grid) echoes(at node) bool {
 	return false
 }
 
+// maxEchoed bounds how many revisions before the beginning of an alignment, and how many entries behind it, Echoed looks at.
+const maxEchoed = 32
+
+// Echoed is what it costs that several revisions in a row before the beginning of an alignment are just what its first entries that
+// permissions refuse, or may, would have written. They were rather let pass.
+func (in *Input) Echoed(a *Alignment) int {
+	at, ok := in.Log.find(a.First)
+	if !ok || a.Revision < a.last() {
+		return 0
+	}
+	most := 0
+	for first := max(a.Revision-maxEchoed, in.Compact) + 1; first < a.Revision; first++ {
+		made := 0
+		for i := at; i < min(at+maxEchoed, len(in.Log.entries)) && first+int64(made) <= a.Revision; i++ {
+			main := first + int64(made)
+			want, judged := in.demands(in.Log.entries[i].Index, in.Log.entries[i].Index, main-1)
+			if len(want) == 0 {
+				continue
+			}
+			if Same(want, in.Table.Group(main)) {
+				made++
+			} else if judged == Allowed {
+				break
+			}
+		}
+		most = max(most, made)
+	}
+	if most < minEchoes {
+		return 0
+	}
+	return costEcho * most
+}
+
+// last is the last revision that an entry made, 0 if none did.
+func (a *Alignment) last() (rev int64) {
+	for i := range a.Steps {
+		rev = max(rev, a.Steps[i].Revision)
+	}
+	return rev
+}
+
 // stained tells whether the group before the beginning of a path is what the first entry behind it that nothing refuses should make
 // there, but for one field other than the value: it may well be of that entry's making, and changed.
 func (g *grid) stained(at node) bool {
