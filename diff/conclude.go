@@ -467,9 +467,9 @@ func (k *cause) witness() int {
 	return k.groups[0][0]
 }
 
-// forkedWithin are the revisions from which on a fork whose first entry no log holds may have shown, in rows that compaction has
-// left, too.
-func (c *comparison) forkedWithin(k *cause) *RevisionInterval {
+// shownFrom are the revisions from which on a cause whose first entry no log holds may have shown, in rows that compaction has left,
+// too.
+func (c *comparison) shownFrom(k *cause) *RevisionInterval {
 	first := c.firstAlike(k.revision, k.groups)
 	for _, x := range c.causes {
 		if x.root() == k && x.between != nil {
@@ -489,8 +489,8 @@ func (c *comparison) write(k *cause) Divergence {
 	} else {
 		v.Entries = nil
 	}
-	if k.layer == LayerLog && k.interval != nil && k.revision > 0 {
-		v.RevisionInterval = c.forkedWithin(k)
+	if k.interval != nil && k.between == nil && k.revision > 0 && (k.layer == LayerLog || c.entry(k.witness(), k.interval.First) == nil) {
+		v.RevisionInterval = c.shownFrom(k)
 	}
 	if k.interval != nil && v.Entry != nil {
 		if v.Entry = nil; k.layer != LayerLog {
@@ -588,7 +588,7 @@ const unexplained = "the members hold different rows; no log that is left tells 
 // lies before the first entry that is left; those named later must not hide it.
 func (c *comparison) rowCauses() {
 	for _, p := range slices.Concat(c.parts, c.partedByNumber(), c.partedUnseen()) {
-		if p.groups = c.untold(&p); len(p.groups) == 0 {
+		if p.groups = c.untold(&p); len(p.groups) == 0 || c.befell(&p) {
 			continue
 		}
 		k := &cause{layer: LayerApply, revision: p.revision, groups: slices.Clone(p.groups), what: unexplained}
@@ -614,6 +614,22 @@ func (c *comparison) untold(p *parting) (groups [][]int) {
 			return g[0] != h[0] && !slices.ContainsFunc(causes, func(k *cause) bool { return separates([][]int{g, h}, k.groups) })
 		})
 	})
+}
+
+// befell tells whether what parts members from all others is what befell these against their own log, of which the others have
+// compacted what they made of it. It shows them on the other side then.
+func (c *comparison) befell(p *parting) bool {
+	n := slices.IndexFunc(c.causes, func(k *cause) bool {
+		return k.own() && k.again && k.of == nil && len(k.groups) == 1 && 0 < k.revision && k.revision <= p.revision && len(p.groups) == 2 &&
+			slices.ContainsFunc(p.groups, func(g []int) bool { return slices.Equal(g, k.groups[0]) })
+	})
+	if n < 0 {
+		return false
+	}
+	k := c.causes[n]
+	k.groups = slices.Clone(p.groups)
+	sortGroups(k.groups)
+	return true
 }
 
 // toldBy is a member that holds what its log demands at a revision of which the logs of those that hold otherwise do not tell, and

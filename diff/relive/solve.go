@@ -387,7 +387,7 @@ func (l *Life) simpler(q, p []Seen) bool {
 		if !l.within(q[n].Fault, p[n].Fault) || !others(p, q, n) {
 			continue
 		}
-		if p[n].Index == q[n].Index || p[n].Kind == Left && (q[n].First == q[n].Last || p[n].Lost != q[n].Lost+1) || p[n].Kind == Banned && q[n].Kind == Left {
+		if p[n].Index == q[n].Index || p[n].Kind == Left && (q[n].First == q[n].Last || p[n].Lost > q[n].Lost+1) || p[n].Kind == Banned && q[n].Kind == Left {
 			return true
 		}
 	}
