@@ -303,6 +303,7 @@ var slowRegressions = []regression{
 	{462648, "three things at one entry, one of them told as a replay before it"},
 	{462850, "bans of the same user on two members from different entries on, told as one and four other things"},
 	{463046, "the other branch taken on two members told as two causes, of which one had taken another before"},
+	{460062, "a group of rows of which compaction left one, taken for a contradiction between members of one log"},
 	{463523, "a changed mod_revision in the row that the first entry of a log made, told as that entry having had no effect"},
 	{463640, "a changed row told twice, because half a transaction had come before it"},
 	{463674, "a replay whose first entry was told as any of many, because auth refused what came behind"},
