@@ -180,6 +180,19 @@ func (h *history) whole() bool {
 	return n > 0 && h.entries[0].Index == 1 && h.entries[n-1].Index == uint64(n)
 }
 
+// missingBetween tells whether entries between two are in no log.
+func (h *history) missingBetween(first, last uint64) bool {
+	at := func(index uint64) int {
+		n, _ := slices.BinarySearchFunc(h.entries, index, func(e align.Entry, x uint64) int { return cmp.Compare(e.Index, x) })
+		return min(n, len(h.entries)-1)
+	}
+	n, m := at(first), at(last)
+	return n < m && h.entries[m].Index-h.entries[n].Index != uint64(m-n)
+}
+
+// holed tells whether entries before one are in no log, though some before these are.
+func (h *history) holed(index uint64) bool { return h.missingBetween(0, index) }
+
 // nextOfAlarm is the next entry about the same alarm as an entry's, the highest index there is if none: the alarm stays as
 // it is to the end, whatever others do.
 func (h *history) nextOfAlarm(index uint64) uint64 {

@@ -26,7 +26,7 @@ type auth struct {
 	last     uint64          // write
 	upTo     *authz.Timeline // if it is known only up to an entry that no log holds
 	gap      uint64          // that entry
-	hole     uint64          // the first entry that was applied and no log holds, 0 if there is none
+	hole     uint64          // the first entry that was applied and no log holds, 0 if there is none or auth was never used
 	late     func(made, refused uint64) []*authz.Timeline
 }
 
@@ -95,7 +95,10 @@ type authTurn struct {
 // authOf follows the auth store of member i through its log, exactly if that begins with the cluster.
 func (c *comparison) authOf(i int) *auth {
 	m, h := c.ms[i], c.views[i]
-	a := &auth{before: m.DB.Tables.AuthEnabled, hole: c.missing(i)}
+	a := &auth{before: m.DB.Tables.AuthEnabled}
+	if m.DB.Tables.AuthRevision > 1 { // the auth store of a new cluster has revision 1: nothing has ever been turned
+		a.hole = c.missing(i)
+	}
 	var applied []authz.Write
 	for _, w := range h.authWrites {
 		if w.Index <= m.DB.Tables.ConsistentIndex {
@@ -500,19 +503,6 @@ func (h *history) alarmAt(index uint64) (turn, bool) {
 	}
 	return turn{}, false
 }
-
-// missingBetween tells whether entries between two are in no log.
-func (h *history) missingBetween(first, last uint64) bool {
-	at := func(index uint64) int {
-		n, _ := slices.BinarySearchFunc(h.entries, index, func(e align.Entry, x uint64) int { return cmp.Compare(e.Index, x) })
-		return min(n, len(h.entries)-1)
-	}
-	n, m := at(first), at(last)
-	return n < m && h.entries[m].Index-h.entries[n].Index != uint64(m-n)
-}
-
-// holed tells whether entries before one are in no log, though some before these are.
-func (h *history) holed(index uint64) bool { return h.missingBetween(0, index) }
 
 // mayBeAlarmed tells whether a request before which no entry about alarms is known may be refused by one: one that is on in the end,
 // or that is raised again first.

@@ -220,7 +220,7 @@ func (c *Case) choose(p *Plan) {
 		if p.Copies[i].Sound {
 			candidates = append(candidates, &p.Copies[i])
 		} else {
-			p.Why = append(p.Why, fmt.Sprintf("%s is not sound: check says what is wrong with its db", p.Copies[i].Member))
+			p.Why = append(p.Why, fmt.Sprintf("%s is not sound: etcd-autopsy check says why", p.Copies[i].Member))
 		}
 	}
 	if len(candidates) == 0 {
