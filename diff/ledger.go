@@ -58,6 +58,7 @@ func NewLedger(ms []*inspect.Member) *Ledger {
 		c.guard("the evidence", func() {
 			c.readRows(func() {})
 			c.relate()
+			c.retraceAll()
 		})
 	}
 	l.Faults = append(l.Faults, c.faults...)

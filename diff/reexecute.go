@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"etcd-autopsy/diff/align"
+	"etcd-autopsy/diff/relive"
 	"etcd-autopsy/diff/replay"
 	"etcd-autopsy/inspect"
 	"etcd-autopsy/inspect/mvcc"
@@ -155,6 +156,19 @@ func (c *comparison) reexecuteMember(ctx context.Context, i int, opts Options) *
 		in.Index = c.views[i].touched.Index(m.DB.Rows, nil)
 		return align.Align(in).Steps
 	}}
+	own.Readings = func() []replay.Reading {
+		l := c.relive(i)
+		if len(l.all) == 0 || l.from.Index > st.Index+1 {
+			return nil
+		}
+		changed := map[uint64]bool{}
+		for _, f := range l.all[0] {
+			if f.Kind == relive.Edited {
+				changed[f.Index] = true
+			}
+		}
+		return []replay.Reading{{Steps: l.life.Steps(l.all[0]), Changed: changed}}
+	}
 	tr, err := replay.Follow(ctx, st, replay.Between(c.views[i].entries, st.Index+1, through), own, replay.Today(), ropts)
 	if tr == nil {
 		r.Error = err.Error()

@@ -146,14 +146,7 @@ func (c *comparison) relivedAll(k *cause) bool {
 
 // rebuild makes causes of the faults of members that none tells, and consequences of those that tell none.
 func (c *comparison) rebuild(missing [][2]int, loose map[*cause]bool) {
-	for i := range c.ms {
-		switch r := c.relive(i); {
-		case r.none:
-			c.retrace(i, nil)
-		case r.all != nil:
-			c.retrace(i, r.all[0])
-		}
-	}
+	c.retraceAll()
 	missing = slices.DeleteFunc(missing, func(m [2]int) bool { return c.join(m[0], m[1]) })
 	for len(missing) > 0 {
 		i, n := missing[0][0], missing[0][1]
@@ -190,7 +183,7 @@ func (c *comparison) rebuild(missing [][2]int, loose map[*cause]bool) {
 		if of == nil && !slices.ContainsFunc(c.causes, func(x *cause) bool { return len(c.slots[x]) > 0 && separates(x.groups, k.groups) }) {
 			continue // nothing else tells these members apart
 		}
-		if of == nil {
+		if of == nil || !c.remains(k) {
 			c.causes = slices.DeleteFunc(c.causes, func(x *cause) bool { return x == k })
 			for _, x := range c.causes {
 				if x.of == k {
@@ -215,6 +208,41 @@ func (c *comparison) leading(k *cause) (of *cause) {
 		}
 	}
 	return of
+}
+
+// retraceAll makes what the entries did of every odd member that which running its life again has shown, if it has.
+func (c *comparison) retraceAll() {
+	for i, t := range c.traces {
+		odd := false
+		t.steps(func(s *align.Step) { odd = odd || s.Anomalous() })
+		if !odd {
+			continue
+		}
+		switch r := c.relive(i); {
+		case r.none:
+			c.retrace(i, nil)
+		case r.all != nil:
+			c.retrace(i, r.all[0])
+		}
+	}
+}
+
+// remains tells whether what made a cause is still odd now that it is known what befell the members: it may have been a matter of
+// reading.
+func (c *comparison) remains(k *cause) bool {
+	if k.between != nil || k.layer != LayerApply && k.layer != LayerStorage || len(k.odd) == 0 {
+		return true
+	}
+	return slices.ContainsFunc(k.odd, func(i int) bool {
+		if !c.relive(i).covers(k) {
+			return true
+		}
+		odd := false
+		c.traces[i].steps(func(s *align.Step) {
+			odd = odd || s.Anomalous() && (s.Index == k.index && (k.index > 0 || s.Revision == k.revision))
+		})
+		return odd
+	})
 }
 
 // retrace makes what the entries of a member did that which running its life with some faults has shown.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	etcdserver "go.etcd.io/etcd/server/v3/etcdserver/errors"
 
@@ -50,6 +51,15 @@ type Own struct {
 	// Align returns the steps of the member's alignment behind a place, in order. Permitted tells of some entries whether
 	// the rules let them do anything, which an alignment by itself may not know.
 	Align func(from align.From, permitted map[uint64]bool) []align.Step
+	// Readings returns other accounts of what the member did from the start, nil if there are none.
+	Readings func() []Reading
+}
+
+// Reading is an account of what a member did.
+type Reading struct {
+	Steps []align.Step
+	// Changed are entries of which the rows were changed later: what came next met what they had written.
+	Changed map[uint64]bool
 }
 
 // follower is a member that is being followed.
@@ -65,20 +75,46 @@ type follower struct {
 	since map[uint64]*Effect
 	// refuted is what the rules made of the first entry that did something else on the member.
 	refuted *Effect
+	// told is an account that alone says what the member made of which entry, nil if there is none.
+	told *Reading
 }
 
 // Follow takes a member's entries one after the other, each on the state that the member had, and notes where it did
 // something else than the rules do; from there on its own rows count. Entries must follow st without a gap. As long as
 // the rules make just the rows that the member has, nothing else is asked; then the alignment tells what it did instead.
 // Revisions that the member has compacted are compared by what survived; if that differs, the trail ends there.
+//
+// A row that the rules make may be one that a later entry wrote alike: to take it for the earlier one's then leaves the
+// later ones without theirs. So where several entries depart, other accounts are followed from the start as well, and the
+// trail of the fewest departures is returned.
 func Follow(ctx context.Context, st *State, entries []align.Entry, own *Own, rules Rules, opts Options) (*Trail, error) {
 	if err := contiguous(st, entries); err != nil {
 		return nil, err
 	}
+	tr, err := follow(ctx, st, entries, own, rules, opts, nil)
+	if err != nil || tr.Gap != nil || len(tr.Departures) < 2 {
+		return tr, err
+	}
+	var readings []Reading
+	if st.Revision >= own.Compact {
+		readings = append(readings, Reading{Steps: own.Align(align.From{Index: st.Index, Revision: st.Revision}, nil)})
+	}
+	if own.Readings != nil {
+		readings = append(readings, own.Readings()...)
+	}
+	for i := range readings {
+		if other, err := follow(ctx, st, entries, own, rules, opts, &readings[i]); err == nil && len(other.Departures) < len(tr.Departures) {
+			tr = other
+		}
+	}
+	return tr, ctx.Err()
+}
+
+func follow(ctx context.Context, st *State, entries []align.Entry, own *Own, rules Rules, opts Options, told *Reading) (*Trail, error) {
 	tr := &Trail{Rules: rules.Name, Notes: st.Notes}
 	err := inCopy(ctx, st, touchedBy(entries), rules, opts.TempDir, func(g *engine) error {
 		f := &follower{
-			Own: own, g: g, tr: tr, last: st.Index,
+			Own: own, g: g, tr: tr, last: st.Index, told: told,
 			good: align.From{Index: st.Index, Revision: st.Revision}, since: map[uint64]*Effect{},
 		}
 		if st.Revision < own.Compact {
@@ -89,22 +125,12 @@ func Follow(ctx context.Context, st *State, entries []align.Entry, own *Own, rul
 				opts.Progress(done, len(entries))
 			}
 		}
-		departed := false
-		for i := range entries {
-			if err := ctx.Err(); err != nil {
+		departed := told != nil && f.lead == nil
+		if !departed {
+			var err error
+			if departed, err = f.unaided(ctx, entries, tick); err != nil || tr.Gap != nil {
 				return err
 			}
-			same, err := f.plain(&entries[i])
-			if err != nil {
-				return err
-			}
-			if tr.Gap != nil {
-				return nil
-			}
-			if departed = !same; departed {
-				break
-			}
-			tick(i + 1)
 		}
 		if !departed && f.lead != nil {
 			if tr.Gap = f.lead.compare(own.Rows, min(own.Compact, own.Last), f.last); tr.Gap != nil {
@@ -122,6 +148,20 @@ func Follow(ctx context.Context, st *State, entries []align.Entry, own *Own, rul
 		return err
 	})
 	return tr, err
+}
+
+// unaided follows entries as long as the rules make what the member has, and tells whether it departed.
+func (f *follower) unaided(ctx context.Context, entries []align.Entry, tick func(done int)) (departed bool, err error) {
+	for i := range entries {
+		if err := ctx.Err(); err != nil {
+			return false, err
+		}
+		if same, err := f.plain(&entries[i]); err != nil || !same {
+			return err == nil, err
+		}
+		tick(i + 1)
+	}
+	return false, nil
 }
 
 // plain applies an entry and tells whether it made what the member has. If it did not, it is as if it had not been
@@ -144,6 +184,9 @@ func (f *follower) plain(e *align.Entry) (same bool, err error) {
 		if f.lead = nil; gap != nil {
 			f.tr.Gap = gap
 			return false, nil
+		}
+		if f.told != nil {
+			return false, f.undo(fx, before, held)
 		}
 	}
 	if fx.Revision > 0 && !align.Same(fx.Changes, f.Rows.Group(fx.Revision)) {
@@ -196,7 +239,14 @@ func (f *follower) aligned(ctx context.Context, entries []align.Entry, tick func
 			permitted[index] = false
 		}
 	}
-	steps := f.Align(f.good, permitted)
+	var steps []align.Step
+	if f.told != nil {
+		steps = slices.DeleteFunc(slices.Clone(f.told.Steps), func(s align.Step) bool {
+			return s.Index > 0 && s.Index <= f.good.Index || s.Revision > 0 && s.Revision <= f.good.Revision
+		})
+	} else {
+		steps = f.Align(f.good, permitted)
+	}
 	if len(steps) == 0 && f.g.kv.Rev() < f.Last {
 		return fmt.Errorf("what the member did behind entry %d cannot be told", f.good.Index)
 	}
@@ -256,6 +306,7 @@ func (f *follower) step(s *align.Step, e *align.Entry) error {
 	}
 	made := int64(0) // the revision that the member made of it
 	switch {
+	case f.told != nil && s.Revision <= before: // nothing, though a row may look like it
 	case fx.Revision > 0 && align.Same(fx.Changes, f.Rows.Group(fx.Revision)):
 		made = fx.Revision
 	case fx.Revision > 0 && fx.Revision < f.Last && len(f.Rows.Group(fx.Revision)) == 0:
@@ -279,8 +330,8 @@ func (f *follower) step(s *align.Step, e *align.Entry) error {
 		f.tr.Entries--
 	}
 	f.tr.depart(Departure{Index: s.Index, Revision: made, Ran: *fx, Again: s.Again})
-	if made == fx.Revision && len(rows) == 0 && made > 0 {
-		return nil // they were lost afterwards: what came next met what they held
+	if made == fx.Revision && made > 0 && (len(rows) == 0 || f.told != nil && f.told.Changed[s.Index]) {
+		return nil // they were lost or changed afterwards: what came next met what they held
 	}
 	if made == 0 {
 		// A member that refused to revoke a lease has it still.
