@@ -27,7 +27,7 @@ func (c *comparison) ownCauses(i int) []*cause {
 		c.load(i, &es[i])
 		k := &cause{layer: LayerApply, index: s.Index, outcome: s.Outcome, again: s.Again, odd: []int{i}, groups: [][]int{{i}}, revision: s.Revision}
 		if s.Index == 0 {
-			k.layer, k.what = LayerStorage, "a revision that no entry of the log made"
+			k.layer, k.what = LayerStorage, unmade
 		} else if es[i].stored() {
 			k.layer = LayerStorage
 		}

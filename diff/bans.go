@@ -60,6 +60,7 @@ func (c *comparison) banned(k *cause, begins []uint64) {
 // moveTo makes another entry the first one of a cause.
 func (c *comparison) moveTo(k *cause, index uint64) {
 	k.index, k.revision = index, 0
+	c.gatherAt(k)
 	es := make([]effects, len(c.ms))
 	for _, i := range slices.Concat(k.groups...) {
 		es[i].steps = c.stepsAt(i, index)

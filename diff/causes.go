@@ -515,8 +515,9 @@ func sameEffects(a, b *effects) bool {
 		if !bytes.Equal(kv.Key, ov.Key) || !r.Tombstone && (!bytes.Equal(kv.Value, ov.Value) || kv.Lease != ov.Lease) {
 			return false
 		}
-		// Where members have come to different revisions their versions may differ by right, and be the same by mistake.
-		if altered(x) != altered(y) && r.Rev.Main != o.Rev.Main {
+		// Where members have come to different revisions their versions may differ by right, and be the same by mistake, as may what a
+		// range held that was deleted.
+		if (altered(x) != altered(y) || partial(x) != partial(y)) && r.Rev.Main != o.Rev.Main {
 			return false
 		}
 		// A row that was changed afterwards makes the next one of its key look wrong, too, although that one counts on from
@@ -536,6 +537,7 @@ func sameContentAltered(x, y *align.Step) bool {
 
 func altered(s *align.Step) bool { return s != nil && s.Outcome == align.Altered }
 func lost(s *align.Step) bool    { return s != nil && s.Outcome == align.Lost }
+func partial(s *align.Step) bool { return s != nil && s.Outcome == align.Partial }
 
 // sortGroups puts the largest group first.
 func sortGroups(gs [][]int) {
@@ -614,7 +616,7 @@ func (c *comparison) ofNone(i int, revision int64) bool {
 func (c *comparison) extra(i int, s *align.Step, prev uint64, opens bool) *cause {
 	k := &cause{
 		layer: LayerStorage, revision: s.Revision, outcome: s.Outcome, odd: []int{i}, entries: []uint64{prev},
-		what: "a revision that no entry of the log made",
+		what: unmade,
 	}
 	if opens {
 		var rest []int

@@ -41,6 +41,7 @@ func (c *comparison) conclude() {
 	c.followForks()
 	c.followOneFork()
 	c.followPartings()
+	c.followOlder()
 	c.followLeases()
 	c.followGrants()
 	c.followRevokes()
@@ -203,7 +204,7 @@ func (c *comparison) followPartings() {
 			continue
 		}
 		for _, x := range c.causes {
-			if x.between == nil && (x.revision > 0 && x.revision <= k.newest() || c.turned(x, k.revision)) && (separates(k.groups, x.groups) || partly(k.groups, x.groups) || strange(k.groups, x.groups)) {
+			if x.between == nil && !c.unequalBefore(x, k) && (x.revision > 0 && x.revision <= k.newest() || c.turned(x, k.revision)) && (separates(k.groups, x.groups) || partly(k.groups, x.groups) || strange(k.groups, x.groups)) {
 				k.of = x
 				break
 			}
@@ -212,6 +213,45 @@ func (c *comparison) followPartings() {
 			k.of = c.ledBy(k)
 		}
 	}
+}
+
+// followOlder makes consequences of requests that permissions refused some members only which had parted in rows that compaction has
+// removed, where the auth tables of one of them differ from others: what a member refuses is as old as that then.
+func (c *comparison) followOlder() {
+	for _, x := range c.causes {
+		if x.of != nil || x.layer != LayerApply || x.again || x.index == 0 || x.outcome != align.Permitted && x.outcome != align.Refused ||
+			!c.byUser(x) || c.authSettled(x) ||
+			!slices.ContainsFunc(c.causes, func(y *cause) bool {
+				return y.layer == LayerAuth && y.index == 0 && meets(slices.Concat(x.groups...), slices.Concat(y.groups...))
+			}) {
+			continue
+		}
+		for _, k := range c.causes {
+			if k.between != nil && k.of == nil && separates(x.groups, k.groups) && c.unequalBefore(x, k) {
+				x.of = k
+				break
+			}
+		}
+	}
+}
+
+// unequalBefore tells whether members that two causes tell apart are known to have held different numbers of revisions before the
+// entry of the first of these: it did not part them then.
+func (c *comparison) unequalBefore(x, k *cause) bool {
+	if x.index == 0 || x.layer == LayerLog {
+		return false
+	}
+	for n, g := range x.groups {
+		for _, i := range g {
+			for _, j := range slices.Concat(x.groups[n+1:]...) {
+				a, b := c.revisionAt(i, x.index-1), c.revisionAt(j, x.index-1)
+				if a >= 0 && b >= 0 && a != b && separates([][]int{{i}, {j}}, k.groups) {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }
 
 // ledBy is the first of several causes that tell apart all members whose rows at or below the compact revision differ, though none
@@ -583,6 +623,8 @@ func minority(groups [][]string) []string {
 }
 
 const unexplained = "the members hold different rows; no log that is left tells which entry made the difference"
+
+const unmade = "a revision that no entry of the log made"
 
 // rowCauses makes a cause of every parting of the rows that none of the causes found so far can have led to. Mostly it
 // lies before the first entry that is left; those named later must not hide it.

@@ -631,8 +631,28 @@ func (c *comparison) begin(k *cause, index uint64, like *cause) {
 	}
 	k.entries = append([]uint64{index}, k.entries...)
 	k.index, k.revision, k.effects = index, 0, slices.Clone(like.effects)
+	c.gatherAt(k)
 	k.what = k.rule.says(len(k.entries), c.without(k))
 	c.renumber(k)
+}
+
+// gatherAt puts members that have come to a cause's entry, though maybe not to the one that was its first before, to those that did
+// the same.
+func (c *comparison) gatherAt(k *cause) {
+	if len(k.odd) == 0 {
+		return
+	}
+	k.groups = slices.Clone(k.groups)
+	members, done := c.doneAt(k.index, k.odd)
+	for _, j := range members {
+		n := slices.IndexFunc(k.groups, func(g []int) bool {
+			return !meets(g, k.odd) && slices.Contains(members, g[0]) && sameEffects(&done[g[0]], &done[j])
+		})
+		if n >= 0 && !slices.Contains(slices.Concat(k.groups...), j) && done[j].odd() == nil {
+			k.groups[n] = slices.Sorted(slices.Values(append(slices.Clone(k.groups[n]), j)))
+		}
+	}
+	sortGroups(k.groups)
 }
 
 // renumber takes the revisions of what a cause's entry did from those that are not odd, after another entry has become its.

@@ -264,7 +264,7 @@ func (r *relived) tells(n int, k *cause) bool {
 			if t := map[Layer]relive.Tables{LayerAuth: relive.Auth, LayerLease: relive.Leases, LayerAlarm: relive.Alarms}[k.layer]; f.Tables == t {
 				return true
 			}
-		case f.Kind == relive.Extra && k.index == 0 && k.revision > 0 && k.between == nil,
+		case f.Kind == relive.Extra && k.index == 0 && k.revision > 0 && (k.between == nil || at.First <= x && x <= at.Last),
 			k.index > 0 && at.First <= x && x <= at.Last:
 			return true
 		}

@@ -23,6 +23,7 @@ func (c *comparison) reread() {
 	}
 	var missing [][2]int // members and slots
 	loose := map[*cause]bool{}
+	var untold []int // members of which something else befell some than a cause tells
 	for i := range c.ms {
 		r := c.relive(i)
 		roots := c.roots(i)
@@ -50,6 +51,7 @@ func (c *comparison) reread() {
 		}
 		roots = slices.DeleteFunc(roots, func(k *cause) bool { return len(k.odd) == 0 && k.between == nil || !r.covers(k) })
 		if slices.ContainsFunc(open, func(n int) bool { return r.foreign(n) || r.stored(n) && r.faults() > 1 && len(open) > len(roots) }) {
+			untold = append(untold, i)
 			continue
 		}
 		for _, n := range open {
@@ -60,7 +62,7 @@ func (c *comparison) reread() {
 		}
 	}
 	for _, k := range c.causes {
-		if k.of == nil && k.index == 0 && k.between != nil && len(c.slots[k]) == 0 && c.relivedAll(k) {
+		if k.of == nil && k.index == 0 && k.between != nil && len(c.slots[k]) == 0 && c.relivedAll(k) && !meets(untold, slices.Concat(k.groups...)) {
 			loose[k] = true
 		}
 	}

@@ -8,16 +8,36 @@ import (
 	"slices"
 	"strings"
 
+	"etcd-autopsy/diff/align"
 	"etcd-autopsy/diff/relive"
 )
 
 // settle makes the intervals of causes those of all that may have befallen their members, where these show that.
 func (c *comparison) settle() {
 	for _, k := range c.causes {
+		if k.of == nil && k.index == 0 && k.between != nil {
+			c.settleUnmade(k)
+		}
 		if k.of == nil && k.index > 0 && k.layer != LayerLog && k.layer != LayerStorage {
 			c.settleOne(k)
 		}
 	}
+}
+
+// settleUnmade makes of rows that differ a revision that no entry made, where that is all that may have befallen one side.
+func (c *comparison) settleUnmade(k *cause) {
+	odd := slices.Sorted(maps.Keys(c.slots[k]))
+	if !slices.ContainsFunc(k.groups, func(g []int) bool { return len(odd) > 0 && slices.Equal(g, odd) }) {
+		return
+	}
+	for i, n := range c.slots[k] {
+		for f := range c.relive(i).may(n) {
+			if f.Kind != relive.Extra {
+				return
+			}
+		}
+	}
+	k.layer, k.outcome, k.odd, k.between, k.interval, k.what = LayerStorage, align.Extra, odd, nil, nil, unmade
 }
 
 func (c *comparison) settleOne(k *cause) {

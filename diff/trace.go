@@ -213,12 +213,30 @@ func (c *comparison) alignInOrder(order []int, alone []*align.Alignment, floors 
 	traces := c.traces
 	for _, begins := range c.beginnings(alone) {
 		c.begins, c.traces = begins, make([]*trace, len(c.ms))
-		if n := c.alignFrom(order, alone); n < cost {
+		n := c.alignFrom(order, alone)
+		if c.displaced(alone) {
+			n += costDisplaced
+		}
+		if n < cost {
 			cost, traces = n, c.traces
 		}
 	}
 	c.traces = traces
 	return c.shift(order[0], cost)
+}
+
+// costDisplaced is what it costs to say that something is odd about a member that begins where another one does, although nothing is
+// where it would begin by itself.
+const costDisplaced = 5
+
+// displaced tells whether that is said of a member.
+func (c *comparison) displaced(alone []*align.Alignment) bool {
+	for i := range c.begins {
+		if a := alone[i]; a != nil && a.Cost == 0 && a.Revision != c.traces[i].startRevision() && c.traces[i].total() > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // alignFrom is alignInOrder with the beginnings that are known.

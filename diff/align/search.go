@@ -247,8 +247,11 @@ func (g *grid) echoes(at node) bool {
 	return false
 }
 
-// maxEchoed bounds how many revisions before the beginning of an alignment, and how many entries behind it, Echoed looks at.
-const maxEchoed = 32
+// Bounds of what Echoed looks at: how many revisions before the beginning of an alignment, and how many entries behind it.
+const (
+	maxEchoed        = 32
+	maxEchoedEntries = 4 * maxEchoed
+)
 
 // Echoed is what it costs that several revisions in a row before the beginning of an alignment are just what its first entries that
 // permissions refuse, or may, would have written. They were rather let pass.
@@ -260,7 +263,7 @@ func (in *Input) Echoed(a *Alignment) int {
 	most := 0
 	for first := max(a.Revision-maxEchoed, in.Compact) + 1; first < a.Revision; first++ {
 		made := 0
-		for i := at; i < min(at+maxEchoed, len(in.Log.entries)) && first+int64(made) <= a.Revision; i++ {
+		for i := at; i < min(at+maxEchoedEntries, len(in.Log.entries)) && first+int64(made) <= a.Revision; i++ {
 			main := first + int64(made)
 			want, judged := in.demands(in.Log.entries[i].Index, in.Log.entries[i].Index, main-1)
 			if len(want) == 0 {

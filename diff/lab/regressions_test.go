@@ -335,4 +335,11 @@ var slowRegressions = []regression{
 	{590381, "a replay that one member's own log shows told beside an unexplained parting at the same place"},
 	{590680, "an auth revision that was raised, by which all that the rows hold would have been refused"},
 	{591150, "many requests that were let pass read as none being of this log's making"},
+	{611244, "a beginning at which nothing is odd given up for another member's"},
+	{612743, "a ban whose first request others had come to that were left out of the groups"},
+	{617098, "a ban before all logs told by what permissions refused later, on a healthy member"},
+	{617662, "an auth revision that was raised, by which many rows of just what was asked for would be older"},
+	{618618, "a range of which a tombstone is missing, which looks like that of a member that had parted before"},
+	{618727, "a run of entries without effect that ends with a compaction"},
+	{632520, "a revision of no entry dropped because the rows of the first one that parted are no entry's own"},
 }

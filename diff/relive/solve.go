@@ -226,7 +226,7 @@ func (l *Life) candidates(stop uint64, faults []Fault) (all []Fault) {
 				run = maxTurned
 			}
 			for y := x + 1; y < x+run && y < l.end(); y++ {
-				if q := l.request(y); align.ChangesKeys(q) || turns(q.Internal) || y+1 == l.end() {
+				if q := l.request(y); align.ChangesKeys(q) || turns(q.Internal) || q.Internal.GetCompaction() != nil || y+1 == l.end() {
 					add(Fault{Kind: Left, First: x, Last: y})
 				}
 			}
