@@ -367,7 +367,7 @@ func (c *comparison) sides(known []int, same func(i, j int) bool) [][]int {
 			}
 		}
 		if len(may) > 1 {
-			may = slices.DeleteFunc(may, func(n int) bool { return c.logs.history[groups[n][0]] != c.logs.history[i] })
+			may = slices.DeleteFunc(may, func(n int) bool { return c.logs.parted(groups[n][0], i) < math.MaxUint64 })
 			if len(may) != 1 {
 				continue
 			}

@@ -152,8 +152,10 @@ type tableLog struct {
 	tables *schema.Tables
 	auth   *auth
 	whole  bool
-	from   uint64
-	to     uint64 // the last entry that was to be applied
+	// unalarmed is true where no alarm was on before the log begins.
+	unalarmed bool
+	from      uint64
+	to        uint64 // the last entry that was to be applied
 	// compact is the revision that the member is compacted at, and revision its current one.
 	compact, revision int64
 	// attached lists the keys of a lease before an entry.
@@ -163,7 +165,7 @@ type tableLog struct {
 // tableLog is that of member i from an entry on.
 func (c *comparison) tableLog(i int, from uint64) *tableLog {
 	return &tableLog{
-		h: c.views[i], tables: c.ms[i].DB.Tables, auth: c.auths[i], whole: c.whole(i), from: from, to: c.ms[i].DB.Tables.ConsistentIndex,
+		h: c.views[i], tables: c.ms[i].DB.Tables, auth: c.auths[i], whole: c.whole(i), unalarmed: c.whole(i) || c.unalarmed[i], from: from, to: c.ms[i].DB.Tables.ConsistentIndex,
 		compact: c.ms[i].DB.CompactRevision(), revision: c.last[i],
 		attached: func(lease int64, index uint64) []string {
 			return c.inputs[i].Index.Attached(lease, c.revisionAt(i, index-1))
@@ -271,7 +273,7 @@ func (t *tableLog) alarmsWithout(l loss) bool {
 	}
 	for a := range may {
 		on, known := state[a]
-		if may[a] && (known || t.whole) && on != slices.Contains(t.tables.Alarms, a) {
+		if may[a] && (known || t.unalarmed) && on != slices.Contains(t.tables.Alarms, a) {
 			return false
 		}
 	}

@@ -266,12 +266,32 @@ func (c *comparison) totalCost(first int) (cost int) {
 		}
 		others = append(others, i)
 	}
+	if c.mostOdd() {
+		cost += costMost
+	}
 	for n := range c.parts {
 		if c.partedBefore(&c.parts[n]) {
 			cost += costParted
 		}
 	}
 	return cost
+}
+
+// costMost is what it costs to say that something befell most members, and not the few others.
+const costMost = 4
+
+// mostOdd tells whether something is odd about more than two of three members, for no reason that permissions or an alarm may have, and
+// nothing about the others.
+func (c *comparison) mostOdd() bool {
+	odd := 0
+	for _, t := range c.traces {
+		plain := true
+		t.steps(func(s *align.Step) { plain = plain && (!s.Anomalous() || s.Doubtful) })
+		if !plain {
+			odd++
+		}
+	}
+	return odd < len(c.traces) && odd > 2*(len(c.traces)-odd)
 }
 
 // gapCost is what it costs to say that a member made other numbers of revisions with entries that no log holds than others did.

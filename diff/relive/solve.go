@@ -415,7 +415,7 @@ const (
 )
 
 // minBanned is how many requests of a user must have had no effect for that to be as simple as that some in a row had none.
-const minBanned = 3
+const minBanned = 2
 
 func (f *Seen) rank() int {
 	switch {
