@@ -104,6 +104,7 @@ type comparison struct {
 	twin      []int              // of each member, the first that holds the same by the same log; nil if no rows disagree
 	bases     []int              // of each member, the lowest member that is compacted at the same revision and to the same rows
 	keys      differingKeys
+	eithers   []int         // members whose keys at the common index depend on which of several things befell them
 	linked    chan struct{} // closed once the rows of a key can be found
 	counted   func()        // waits for what count finds out
 	forgotten func()        // waits for forget
