@@ -4,6 +4,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strings"
 
 	"etcd-autopsy/diff/align"
 	"etcd-autopsy/diff/authz"
@@ -643,6 +644,45 @@ func (c *comparison) rowCauses() {
 		if i, s := c.toldBy(&p); s != nil {
 			k.layer, k.index, k.tellers, k.between, k.interval = LayerStorage, s.Index, []int{i}, nil, nil
 			k.what = "the stored rows differ from what the entry writes, and those behind them do not"
+		}
+		c.causes = append(c.causes, k)
+	}
+	c.goneCauses()
+}
+
+// maxGone bounds how many revisions without rows are told by themselves.
+const maxGone = 8
+
+// goneCauses makes a cause of every revision above the compact revision of which some members have no rows at all, although they have come
+// further, where no log that is left tells what made it: nothing that befell a member before leads to that.
+func (c *comparison) goneCauses() {
+	told := 0
+	for _, main := range c.differing {
+		var gone, held []int
+		for i, m := range c.ms {
+			switch t := c.traces[i]; {
+			case main <= m.DB.CompactRevision() || main >= c.last[i] || m.DB.Rows.Unknown(main):
+			case len(m.DB.Rows.Group(main)) > 0:
+				held = append(held, i)
+			case t.first() > 0 && main > t.startRevision():
+			default:
+				gone = append(gone, i)
+			}
+		}
+		groups := [][]int{gone, held}
+		if len(gone) == 0 || len(held) == 0 || slices.ContainsFunc(c.causes, func(k *cause) bool {
+			return separates(k.groups, groups) && (k.revision == main || k.between != nil && k.layer != LayerLog && k.between.First <= main && main <= k.between.Last)
+		}) {
+			continue
+		}
+		if told++; told > maxGone {
+			return
+		}
+		k := &cause{layer: LayerStorage, revision: main, groups: groups, what: "the revision was made, but its rows are gone on " + strings.Join(c.labels(gone), ", "), between: &RevisionInterval{First: main, Last: main}}
+		k.interval = c.before(*k.between)
+		sortGroups(k.groups)
+		for _, g := range k.groups {
+			k.effects = append(k.effects, Effect{Members: c.labels(g), Revision: main, Changes: changes(c.ms[g[0]].DB.Rows.Group(main))})
 		}
 		c.causes = append(c.causes, k)
 	}

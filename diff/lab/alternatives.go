@@ -41,7 +41,7 @@ func (m *maker) alternatives(p *Parting, base *history) error {
 		// What one member cannot tell another may, if it stopped between the two entries or is compacted less.
 		for _, j := range f.Members {
 			o := m.c.Members[j]
-			if j == i || o.hist.index < f.Index || slices.Contains(f.spared, j) {
+			if j == i || o.hist.index < f.Index || slices.Contains(f.spared, j) || slices.Contains(p.aheads, j) {
 				continue
 			}
 			if h, err := m.comesTo(j, instead); err != nil || h == nil {

@@ -216,7 +216,7 @@ func (c *Case) parting(r *Result, d *diff.Document, n int, p *Parting, used []bo
 	}
 	used[best] = true
 	v := &d.Divergences[best]
-	if n == 0 && p.Required && p.Named && slices.ContainsFunc(d.Divergences[:best], func(v diff.Divergence) bool { return !p.mayLieAt(&v) }) {
+	if n == 0 && p.Required && p.Named && slices.ContainsFunc(d.Divergences[:best], func(v diff.Divergence) bool { return !p.mayLieAt(&v) && !c.mayPrecede(p, &v) }) {
 		r.fail("order", "the first parting is told as number %d: %s", best+1, tellAll(d))
 	}
 	switch {
@@ -263,6 +263,13 @@ func (c *Case) parting(r *Result, d *diff.Document, n int, p *Parting, used []bo
 	if p.Required && (p.Named || p.Fault.Kind == Extra && p.why == "") {
 		c.groups(r, d, p, v)
 	}
+}
+
+// mayPrecede tells whether a divergence tells another parting, whose entry cannot be told from ones before a parting's.
+func (c *Case) mayPrecede(p *Parting, v *diff.Divergence) bool {
+	return v.EntryInterval != nil && slices.ContainsFunc(c.Truth.Partings, func(o *Parting) bool {
+		return o != p && o.Named && o.lowest() <= p.Index && o.lowest() <= v.EntryInterval.First && o.toldBy(v)
+	})
 }
 
 // mayBeAlso tells whether one of several faults at an entry leaves the same as something at either end of an interval.
@@ -410,7 +417,7 @@ func (c *Case) groups(r *Result, d *diff.Document, p *Parting, v *diff.Divergenc
 		return // several things befell one of several entries: who agrees with whom depends on which
 	}
 	// What befell several at the same entry, or one thing that shows differently on its members, may be told as several things.
-	apart := (len(p.also) > 0 || len(want) > 2) && toldApart(d, p.Index, want)
+	apart := (len(p.also) > 0 || len(want) > 2) && toldApart(d, p.Index, want, func(a, b string) bool { return c.befallen(p, a) != c.befallen(p, b) })
 	if !slices.EqualFunc(want, got, slices.Equal[[]string]) && !apart {
 		r.fail("groups", "want %v, got %s (%s)", want, tell(v), p.Fault)
 		return
@@ -424,9 +431,20 @@ func (c *Case) groups(r *Result, d *diff.Document, p *Parting, v *diff.Divergenc
 	}
 }
 
+// befallen is which of the faults of a parting befell a member, a bit each.
+func (c *Case) befallen(p *Parting, label string) (faults uint) {
+	i := slices.IndexFunc(c.Members, func(x *Member) bool { return x.Label == label })
+	for n, f := range append([]*Fault{p.Fault}, p.also...) {
+		if f.on(i) {
+			faults |= 1 << n
+		}
+	}
+	return faults
+}
+
 // toldApart tells whether the divergences at an entry, each of which may be one of several faults there, together tell just
-// those members apart that are to be.
-func toldApart(d *diff.Document, index uint64, want [][]string) bool {
+// those members apart that are to be. Those that other faults befell may be, too.
+func toldApart(d *diff.Document, index uint64, want [][]string, may func(a, b string) bool) bool {
 	group := func(gs [][]string, l string) int {
 		return slices.IndexFunc(gs, func(g []string) bool { return slices.Contains(g, l) })
 	}
@@ -438,7 +456,7 @@ func toldApart(d *diff.Document, index uint64, want [][]string) bool {
 				at := v.Entry != nil && v.Entry.Index == index || v.EntryInterval != nil && v.EntryInterval.First <= index && index <= v.EntryInterval.Last
 				return at && x >= 0 && y >= 0 && x != y
 			})
-			if apart != (group(want, a) != group(want, b)) {
+			if differ := group(want, a) != group(want, b); apart != differ && (differ || !may(a, b)) {
 				return false
 			}
 		}

@@ -565,6 +565,18 @@ func (m *maker) appliedParting(p *Parting) (*Parting, error) {
 			}
 		}
 	}
+	for _, j := range f.Members {
+		if j == i || m.c.Members[j].hist.index < f.Index {
+			continue
+		}
+		ahead, err := m.ahead(f, p.Index, j)
+		if err != nil {
+			return nil, err
+		}
+		if ahead {
+			p.aheads, p.Unknown, m.c.Truth.torn = append(p.aheads, j), append(p.Unknown, m.c.Members[j].Label), true
+		}
+	}
 	if err := m.alternatives(p, base); err != nil {
 		return nil, err
 	}
@@ -582,8 +594,12 @@ func (m *maker) appliedParting(p *Parting) (*Parting, error) {
 	if n := x.hist.note.index; p.Lo <= n && n < p.Hi {
 		m.c.Truth.torn = true // which keys differ at the common index depends on which entry it was
 	}
-	if err := m.ahead(p, i); err != nil {
+	ahead, err := m.ahead(f, p.Index, i)
+	if err != nil {
 		return nil, err
+	}
+	if ahead {
+		p.Required, p.Named, p.why, m.c.Truth.torn = false, false, "as if the consistent index was left behind", true
 	}
 	for _, x := range m.c.Members {
 		if x.hist.index < p.Hi && !slices.Contains(p.Unknown, x.Label) {
@@ -690,27 +706,28 @@ func (m *maker) lasting(f, g *Fault, h *history, i int) (uint64, error) {
 	return index, nil
 }
 
-// ahead looks whether the fault came to the same as applying a few entries more and leaving the consistent index behind.
-func (m *maker) ahead(p *Parting, i int) error {
+// farAhead is how many entries more are tried.
+const farAhead = 8
+
+// ahead tells whether a fault came to the same on member i as applying a few entries more and leaving the consistent index behind. An
+// entry that may be the fault's is given.
+func (m *maker) ahead(f *Fault, index uint64, i int) (bool, error) {
 	x := m.c.Members[i]
-	for k := uint64(1); k <= 3 && p.Index+12 > x.sc.upTo && x.sc.upTo+k <= uint64(len(m.w.log)); k++ {
+	for k := uint64(1); k <= farAhead && index+12 > x.sc.upTo && x.sc.upTo+k <= uint64(len(m.w.log)); k++ {
 		m.runs++
 		s := x.sc
 		s.db = filepath.Join(m.dir, "reference", fmt.Sprint(m.runs))
-		s.faults = slices.DeleteFunc(slices.Clone(s.faults), func(o *Fault) bool { return o == p.Fault })
+		s.faults = slices.DeleteFunc(slices.Clone(s.faults), func(o *Fault) bool { return o == f })
 		s.upTo += k
 		if _, err := s.run(); err != nil {
-			return err
+			return false, err
 		}
 		d, err := readDump(s.db)
-		if err != nil {
-			return err
-		}
-		if sameRows(d["key"], x.hist.clean["key"]) {
-			p.Required, p.Named, p.why, m.c.Truth.torn = false, false, "as if the consistent index was left behind", true
+		if err != nil || sameRows(d["key"], x.hist.clean["key"]) {
+			return err == nil, err
 		}
 	}
-	return nil
+	return false, nil
 }
 
 // extraGroups are who has the revision and who has not.

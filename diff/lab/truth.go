@@ -47,6 +47,7 @@ type Parting struct {
 	widest        uint64   // where an interval may begin, 0 for Lo
 	also          []*Fault // at the same entry
 	shifted       bool     // not the same revision on all members that it befell
+	aheads        []int    // members on which it is as if the consistent index was left behind
 	restarted     bool     // only that of its entries with which entries were applied again behind a restart
 	compacted     bool     // its revision is at or below the highest compact revision
 	lonely        bool     // one member alone shows it
@@ -85,6 +86,9 @@ func (m *maker) truth() error {
 	if err := m.repeatedInTables(t); err != nil {
 		return err
 	}
+	if err := m.neverGranted(t); err != nil {
+		return err
+	}
 	m.torn(t)
 	m.parted(t)
 	m.overlaid(t)
@@ -104,7 +108,9 @@ func (m *maker) truth() error {
 		t.Verdict = ""
 	}
 	t.Strangers = m.strangers()
-	m.keys(t)
+	if err := m.keys(t); err != nil {
+		return err
+	}
 	if t.Verdict == "consistent" {
 		clear(t.Keys) // a later entry that writes the same made up for it: nothing tells that it was not the earlier one
 	}
@@ -308,6 +314,34 @@ func (m *maker) begunInTables(t *Truth) error {
 	return nil
 }
 
+// neverGranted leaves open whether an entry was left out by itself on members that lost a lease which it wants: had that never been
+// granted, the entry would have been refused, and one thing went wrong rather than two.
+func (m *maker) neverGranted(t *Truth) error {
+	for _, p := range t.Partings {
+		f := p.Fault
+		for _, o := range t.Partings {
+			if f.Kind != Skip && f.Kind != Refused || o.Fault.Kind != LostLease || o.Index >= p.Index || !slices.Equal(o.Fault.Members, f.Members) {
+				continue
+			}
+			i := slices.Index(m.c.Members, m.struck(f))
+			x := m.c.Members[i].hist
+			h, err := m.rerun(i, func(fs []*Fault) []*Fault {
+				g := f.at(o.Index)
+				g.Kind, g.Count = Skip, 0
+				fs[slices.Index(fs, f)] = g
+				return fs
+			})
+			if err != nil {
+				return err
+			}
+			if sameRows(h.dump["key"], x.clean["key"]) && len(tablesDiffer(h.dump, x.dump)) == 0 {
+				p.Required, p.Named, p.why = false, false, "as if the lease had never been granted"
+			}
+		}
+	}
+	return nil
+}
+
 // repeatedInTables leaves open whether the auth revision was raised by itself, if entries were applied again besides: one of the
 // auth entries near them may have been so, too, and then one thing went wrong rather than two.
 func (m *maker) repeatedInTables(t *Truth) error {
@@ -480,32 +514,36 @@ func view(rows []Row, at int64) map[string]string {
 	return live
 }
 
-func (m *maker) keys(t *Truth) {
+func (m *maker) keys(t *Truth) error {
 	t.Keys = map[string]string{}
 	if t.torn {
-		return
+		return nil
 	}
 	var views []map[string]string
 	for _, x := range m.c.Members {
 		if x.hist.compact == x.hist.note.rev && x.hist.rev > x.hist.compact {
-			return // whether the common index lies before or behind the compaction is a close call
+			return nil // whether the common index lies before or behind the compaction is a close call
 		}
 	}
 	if slices.ContainsFunc(m.c.Members, func(x *Member) bool { return x.hist.extraAt(x.hist.note.index) }) {
-		return // whether a revision that no entry made came before or behind the common index is a close call, too
+		return nil // whether a revision that no entry made came before or behind the common index is a close call, too
 	}
 	for i, x := range m.c.Members {
 		if x.hist.note.index == 0 || x.hist.compact > x.hist.note.rev || m.astray(i) {
 			continue
 		}
-		v := view(x.hist.dump["key"], x.hist.note.rev)
-		if !slices.ContainsFunc(m.c.Faults, func(f *Fault) bool { return f.on(i) && slices.Contains(edited, f.Kind) }) && !mapsEqual(v, x.hist.note.live) {
+		rev, err := m.revisionAtNote(t, i)
+		if err != nil {
+			return err
+		}
+		v := view(x.hist.dump["key"], rev)
+		if rev == x.hist.note.rev && !slices.ContainsFunc(m.c.Faults, func(f *Fault) bool { return f.on(i) && slices.Contains(edited, f.Kind) }) && !mapsEqual(v, x.hist.note.live) {
 			panic(fmt.Sprintf("seed %d: member %s: the db does not show what the store showed", m.seed, x.Label))
 		}
 		views = append(views, v)
 	}
 	if len(views) < 2 {
-		return
+		return nil
 	}
 	t.KeysKnown = true
 	all := map[string]bool{}
@@ -532,6 +570,29 @@ func (m *maker) keys(t *Truth) {
 			}
 		}
 	}
+	return nil
+}
+
+// revisionAtNote is the revision of member i at the common index. A fault that left no trace may as well not have been.
+func (m *maker) revisionAtNote(t *Truth, i int) (int64, error) {
+	var traceless []*Fault
+	for _, f := range m.c.Faults {
+		told := slices.ContainsFunc(t.Partings, func(p *Parting) bool { return p.Fault == f || slices.Contains(p.also, f) })
+		if f.on(i) && !told && f.Kind != Behind && f.Kind != Fork && f.Kind != Tamper && !slices.Contains(edited, f.Kind) {
+			traceless = append(traceless, f)
+		}
+	}
+	rev := m.c.Members[i].hist.note.rev
+	if len(traceless) == 0 {
+		return rev, nil
+	}
+	h, err := m.comesTo(i, func(fs []*Fault) []*Fault {
+		return slices.DeleteFunc(fs, func(f *Fault) bool { return slices.Contains(traceless, f) })
+	})
+	if err == nil && h != nil {
+		rev = h.note.rev
+	}
+	return rev, err
 }
 
 // astray tells whether no log that is left shows how member i came to the common index: those of its side of a fork begin
