@@ -806,13 +806,13 @@ func canonical(f *Fault, h, base *history) uint64 {
 	case Replay, Twice:
 		// The first one that made an extra revision, or if none did, that changed a table.
 		for _, revisions := range []bool{true, false} {
-			seen := map[uint64]bool{}
+			last := uint64(0) // what comes behind a later entry is applied again, even if it was not applied before
 			for _, e := range h.effects {
 				in := e.Index >= f.Index && e.Index < f.Index+uint64(max(f.Count, 1))
-				if in && seen[e.Index] && (e.After > e.Before || !revisions && e.Tables) {
+				if in && e.Index <= last && (e.After > e.Before || !revisions && e.Tables) {
 					return e.Index
 				}
-				seen[e.Index] = true
+				last = max(last, e.Index)
 			}
 		}
 	}
