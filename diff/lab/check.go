@@ -265,10 +265,12 @@ func (c *Case) parting(r *Result, d *diff.Document, n int, p *Parting, used []bo
 	}
 }
 
-// mayPrecede tells whether a divergence tells another parting, whose entry cannot be told from ones before a parting's.
+// mayPrecede tells whether a divergence tells another parting at the same entry as a parting, or whose entry cannot be told from ones
+// before it.
 func (c *Case) mayPrecede(p *Parting, v *diff.Divergence) bool {
-	return v.EntryInterval != nil && slices.ContainsFunc(c.Truth.Partings, func(o *Parting) bool {
-		return o != p && o.Named && o.lowest() <= p.Index && o.lowest() <= v.EntryInterval.First && o.toldBy(v)
+	return slices.ContainsFunc(c.Truth.Partings, func(o *Parting) bool {
+		in := v.EntryInterval
+		return o != p && o.toldBy(v) && (o.Index == p.Index || in != nil && o.Named && o.lowest() <= min(p.Index, in.First))
 	})
 }
 
