@@ -27,7 +27,7 @@ func (c *comparison) reread() {
 	for i := range c.ms {
 		r := c.relive(i)
 		roots := c.roots(i)
-		if r.all == nil && !r.none || slices.ContainsFunc(roots, func(k *cause) bool { return k.index == 0 && k.revision > 0 && !c.relivedAll(k) }) {
+		if r.all == nil && !r.none || slices.ContainsFunc(roots, func(k *cause) bool { return k.index == 0 && k.revision > 0 && k.between != nil && !c.relivedAll(k) }) {
 			continue
 		}
 		var open []int

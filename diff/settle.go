@@ -22,6 +22,7 @@ func (c *comparison) settle() {
 			c.settleOne(k)
 		}
 	}
+	c.sortCauses()
 }
 
 // settleUnmade makes of rows that differ a revision that no entry made, where that is all that may have befallen one side.
@@ -71,6 +72,8 @@ func (c *comparison) settleOne(k *cause) {
 	}
 	if k.interval = nil; first < last {
 		k.interval, k.entries = &Interval{First: first, Last: last}, nil
+	} else if k.revision == 0 {
+		c.renumber(k) // an entry that changes a table and keys
 	}
 	if text := either(may); text != "" {
 		k.what = fmt.Sprintf("one of several things befell %s, and nothing tells which: %s", strings.Join(c.labels(c.befallen(k)), ", "), text)
