@@ -94,8 +94,9 @@ type comparison struct {
 	inputs    []align.Input
 	traces    []*trace
 	auths     []*auth
-	unalarmed []bool  // members whose rows show that no alarm was on from before the log begins
-	at        []int64 // revision of each member at the common index, -1 if not known
+	unalarmed []bool        // members whose rows show that no alarm was on from before the log begins
+	early     [][]alarmTurn // of each member, the alarms that its rows show to have been
+	at        []int64       // revision of each member at the common index, -1 if not known
 	causes    []*cause
 	misread   []*cause          // what may be a matter of reading only
 	rowsAgain []map[uint64]bool // of each member, the first of several entries in a row that were applied again, once asked for

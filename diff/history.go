@@ -22,6 +22,7 @@ type history struct {
 	alarms, confChanges []uint64
 	authWrites          []authz.Write
 	alarmed             map[alarmID]bool // those that are on as far as the log is read
+	firstOf             []alarmTurn      // the first entry about each alarm, in order
 	refusing            []turn           // when alarms that refuse writes came on and went off
 	checked             []authz.Check    // auth revisions that requests were checked at, each higher than all before
 }
@@ -100,6 +101,9 @@ func (h *history) alarm(index uint64, r *pb.AlarmRequest) {
 	}
 	h.alarms = append(h.alarms, index)
 	id := alarmID{r.MemberID, r.Alarm}
+	if !slices.ContainsFunc(h.firstOf, func(t alarmTurn) bool { return t.id == id }) {
+		h.firstOf = append(h.firstOf, alarmTurn{index, id})
+	}
 	switch {
 	case r.Action == pb.AlarmRequest_ACTIVATE:
 		h.alarmed[id] = true
@@ -120,6 +124,12 @@ func (h *history) alarm(index uint64, r *pb.AlarmRequest) {
 type alarmID struct {
 	member uint64
 	typ    pb.AlarmType
+}
+
+// alarmTurn is an entry about an alarm.
+type alarmTurn struct {
+	index uint64
+	id    alarmID
 }
 
 // alarmsAt are the alarms that are on when an entry is applied, as far as the log tells.

@@ -412,12 +412,14 @@ type lived struct {
 	alarms []schema.AlarmMember // that are on in the end
 	// unalarmed is true if no alarm was on from before the log begins.
 	unalarmed bool
+	// early are alarms that were on before the log begins, up to the first entry about each.
+	early []alarmTurn
 }
 
 func (c *comparison) lived(i int) lived {
 	h, t := c.views[i], c.ms[i].DB.Tables
 	whole := c.whole(i)
-	return lived{h, c.auths[i], newLeaseLog(h.leases, t.Leases, whole), whole, t.Alarms, c.unalarmed[i]}
+	return lived{h, c.auths[i], newLeaseLog(h.leases, t.Leases, whole), whole, t.Alarms, c.unalarmed[i], c.early[i]}
 }
 
 func (l *lived) lease(id int64, index uint64) align.Judgement {
@@ -425,7 +427,16 @@ func (l *lived) lease(id int64, index uint64) align.Judgement {
 }
 func (l *lived) permissions(index uint64) *authz.State { return l.auth.state(index) }
 func (l *lived) authOn(index uint64) bool              { return l.auth.on(index) }
-func (l *lived) alarm(index uint64) (turn, bool)       { return l.h.alarmAt(index) }
+
+func (l *lived) alarm(index uint64) (turn, bool) {
+	t, known := l.h.alarmAt(index)
+	for _, e := range l.early {
+		if index < e.index {
+			t, known = turn{max(t.index, 1), true, t.corrupt || e.id.typ == pb.AlarmType_CORRUPT}, true
+		}
+	}
+	return t, known
+}
 
 // calm is what the entries of a member met, if no alarm was on.
 type calm struct{ *lived }
@@ -543,6 +554,32 @@ func (c *comparison) settleAlarms(i int) {
 		}
 	}
 	if c.unalarmed[i] = made > 0; made > 0 {
+		c.inputs[i].Judge = c.judge(i)
+	}
+}
+
+// costEarly is how much more must be explained by saying that an alarm was on before the log begins than without.
+const costEarly = 30
+
+// settleEarly finds the alarms that were on before the log begins, and of which it tells only behind entries about others: without them,
+// much is odd about what it asks for up to there.
+func (c *comparison) settleEarly(i int) {
+	h := c.views[i]
+	if c.whole(i) || len(h.firstOf) < 2 {
+		return
+	}
+	cost := align.Align(c.inputs[i]).Cost
+	for _, t := range h.firstOf[1:] {
+		if cost < costEarly {
+			return
+		}
+		c.early[i] = append(c.early[i], t)
+		c.inputs[i].Judge = c.judge(i)
+		if n := align.Align(c.inputs[i]).Cost; n+costEarly <= cost {
+			cost = n
+			continue
+		}
+		c.early[i] = c.early[i][:len(c.early[i])-1]
 		c.inputs[i].Judge = c.judge(i)
 	}
 }

@@ -149,6 +149,12 @@ func (c *comparison) begun(h int) *relive.Start {
 // alarmsBefore are the alarms that were on before an entry, as what came behind tells.
 func (c *comparison) alarmsBefore(h int, index uint64) (on []pb.AlarmMember) {
 	v, told := c.views[h], map[alarmID]bool{}
+	for _, t := range c.early[h] {
+		if index <= t.index {
+			told[t.id] = true
+			on = append(on, pb.AlarmMember{MemberID: t.id.member, Alarm: t.id.typ})
+		}
+	}
 	for _, x := range v.alarms {
 		r := find(v.entries, x).Request().Internal.GetAlarm()
 		id := alarmID{r.GetMemberID(), r.GetAlarm()}

@@ -62,7 +62,8 @@ func (c *comparison) reread() {
 		}
 	}
 	for _, k := range c.causes {
-		if k.of == nil && k.index == 0 && k.between != nil && len(c.slots[k]) == 0 && c.relivedAll(k) && !meets(untold, slices.Concat(k.groups...)) {
+		table := k.index > 0 && len(k.odd) == 0 && (k.layer == LayerLease || k.layer == LayerAlarm)
+		if k.of == nil && (k.index == 0 && k.between != nil || table) && len(c.slots[k]) == 0 && c.relivedAll(k) && !meets(untold, slices.Concat(k.groups...)) {
 			loose[k] = true
 		}
 	}
@@ -297,7 +298,7 @@ func (c *comparison) regroup(k *cause, odd []int) {
 		return
 	}
 	if x := c.causeOf(k.index, odd); x != nil && k.own() {
-		k.odd, k.groups, k.effects, k.revision = odd, x.groups, x.effects, x.revision
+		k.odd, k.groups, k.effects, k.revision, k.again, k.outcome = odd, x.groups, x.effects, x.revision, x.again, x.outcome
 		return
 	}
 	rest := slices.DeleteFunc(slices.Sorted(slices.Values(slices.Concat(k.groups...))), func(j int) bool { return slices.Contains(odd, j) })

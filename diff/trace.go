@@ -74,6 +74,7 @@ func (c *comparison) align() {
 		order[i] = i
 	}
 	c.auths, c.unalarmed = make([]*auth, len(c.ms)), make([]bool, len(c.ms))
+	c.early = make([][]alarmTurn, len(c.ms))
 	for i := range c.ms {
 		c.auths[i] = c.authOf(i)
 	}
@@ -84,7 +85,10 @@ func (c *comparison) align() {
 			func(index uint64) *raftlog.Request { return c.request(i, index) })
 	})
 	c.settleBases()
-	c.each(c.settleAlarms)
+	c.each(func(i int) {
+		c.settleAlarms(i)
+		c.settleEarly(i)
+	})
 	alone := make([]*align.Alignment, len(c.ms))
 	if c.disagree() {
 		alone = c.alone()
