@@ -558,30 +558,48 @@ func (c *comparison) settleAlarms(i int) {
 	}
 }
 
-// costEarly is how much more must be explained by saying that an alarm was on before the log begins than without.
-const costEarly = 30
+// costEarly is how much more must be explained on each member by saying that an alarm was on before the log begins than without: by it
+// everything up to the first entry about it may be refused, and so anything explained.
+const costEarly = 80
 
-// settleEarly finds the alarms that were on before the log begins, and of which it tells only behind entries about others: without them,
-// much is odd about what it asks for up to there.
-func (c *comparison) settleEarly(i int) {
-	h := c.views[i]
-	if c.whole(i) || len(h.firstOf) < 2 {
-		return
-	}
-	cost := align.Align(c.inputs[i]).Cost
-	for _, t := range h.firstOf[1:] {
-		if cost < costEarly {
-			return
+// settleEarly finds the alarms that were on before a log begins, and of which it tells only behind entries about others: without them,
+// much is odd about what it asks of its members up to there.
+func (c *comparison) settleEarly() {
+	byHistory := map[int][]int{}
+	for i := range c.ms {
+		if !c.whole(i) && len(c.views[i].firstOf) > 1 {
+			byHistory[c.logs.history[i]] = append(byHistory[c.logs.history[i]], i)
 		}
-		c.early[i] = append(c.early[i], t)
-		c.inputs[i].Judge = c.judge(i)
-		if n := align.Align(c.inputs[i]).Cost; n+costEarly <= cost {
-			cost = n
-			continue
-		}
-		c.early[i] = c.early[i][:len(c.early[i])-1]
-		c.inputs[i].Judge = c.judge(i)
 	}
+	for _, members := range byHistory {
+		cost := c.costOfAll(members)
+		for _, t := range c.views[members[0]].firstOf[1:] {
+			if cost < costEarly*len(members) {
+				break
+			}
+			was := slices.Clone(c.early)
+			for _, i := range members {
+				c.early[i] = append(slices.Clip(c.early[i]), t)
+			}
+			if n := c.costOfAll(members); n+costEarly*len(members) <= cost {
+				cost = n
+				continue
+			}
+			c.early = was
+			c.costOfAll(members)
+		}
+	}
+}
+
+// costOfAll is what the alignments of some members cost, each by itself, by what is known of alarms now.
+func (c *comparison) costOfAll(members []int) (cost int) {
+	for _, i := range members {
+		in := &c.inputs[i]
+		in.Judge = c.judge(i)
+		a := align.Align(*in)
+		cost += a.Cost + in.Echoed(a)
+	}
+	return cost
 }
 
 // refusedBy tells whether an alarm refuses a request: CORRUPT every one, NOSPACE those that put something or grant a lease

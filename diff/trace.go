@@ -85,10 +85,8 @@ func (c *comparison) align() {
 			func(index uint64) *raftlog.Request { return c.request(i, index) })
 	})
 	c.settleBases()
-	c.each(func(i int) {
-		c.settleAlarms(i)
-		c.settleEarly(i)
-	})
+	c.each(c.settleAlarms)
+	c.settleEarly()
 	alone := make([]*align.Alignment, len(c.ms))
 	if c.disagree() {
 		alone = c.alone()
