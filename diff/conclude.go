@@ -205,7 +205,7 @@ func (c *comparison) followPartings() {
 			continue
 		}
 		for _, x := range c.causes {
-			if x.between == nil && !c.unequalBefore(x, k) && (x.revision > 0 && x.revision <= k.newest() || c.turned(x, k.revision)) && (separates(k.groups, x.groups) || partly(k.groups, x.groups) || strange(k.groups, x.groups)) {
+			if x.between == nil && !c.unequalBefore(x, k) && (x.revision > 0 && x.revision <= k.newest() || c.turned(x, k.revision)) && (separates(k.groups, x.groups) && !joined(k.groups, x.groups) || partly(k.groups, x.groups) || strange(k.groups, x.groups)) {
 				k.of = x
 				break
 			}
@@ -314,6 +314,13 @@ func (k *cause) newest() int64 {
 		return min(k.latest, k.between.Last)
 	}
 	return k.between.Last
+}
+
+// joined tells whether a partition tells members apart that another one has on one side.
+func joined(a, b [][]int) bool {
+	return slices.ContainsFunc(b, func(side []int) bool {
+		return len(slices.DeleteFunc(slices.Clone(a), func(g []int) bool { return !meets(g, side) })) > 1
+	})
 }
 
 // partly tells whether a partition tells members apart of which another one knows some only: what the rest did then is
