@@ -8,6 +8,7 @@ import (
 
 	"etcd-autopsy/diff/align"
 	"etcd-autopsy/diff/authz"
+	"etcd-autopsy/diff/relive"
 	"etcd-autopsy/inspect/finding"
 	"etcd-autopsy/inspect/mvcc"
 	"etcd-autopsy/inspect/schema"
@@ -55,6 +56,7 @@ func (c *comparison) conclude() {
 	c.followTurns()
 	c.reread()
 	c.settle()
+	c.followLosses()
 	number := map[*cause]int{}
 	for _, k := range c.causes {
 		if k.of == nil {
@@ -427,6 +429,58 @@ func (c *comparison) revokedIn(k *cause, o *origin) (leases []int64) {
 		}
 	}
 	return leases
+}
+
+// followLosses makes consequences of auth tables that lack an entry which may be among those that had no effect on the same members, in
+// a row or as all of one user: the tables alone do not say which entry it was.
+func (c *comparison) followLosses() {
+	for _, k := range c.causes {
+		if k.layer != LayerAuth || k.of != nil || k.index == 0 || k.again || k.outcome != align.Refused || len(k.odd) == 0 || len(k.groups) != 2 {
+			continue
+		}
+		n := slices.IndexFunc(k.groups, func(g []int) bool { return slices.Equal(g, k.odd) })
+		if n < 0 {
+			continue
+		}
+		one, _ := c.lacking(k.odd, k.groups[1-n])
+		for _, x := range c.causes {
+			if x == k || x.of != nil || x.layer != LayerApply || x.outcome != align.Refused || x.again || !slices.Equal(x.odd, k.odd) {
+				continue
+			}
+			among := slices.DeleteFunc(slices.Clone(one), func(index uint64) bool { return !c.maySpan(x, index) })
+			if len(among) == 0 {
+				continue
+			}
+			k.of = x
+			if last := slices.Max(among); x.interval != nil && x.interval.First <= last && last < x.interval.Last {
+				if x.interval.Last = last; x.interval.First == last {
+					c.moveTo(x, last)
+					x.interval = nil
+				}
+			}
+			break
+		}
+	}
+}
+
+// maySpan tells whether an entry may be one of those that had no effect because of a cause.
+func (c *comparison) maySpan(x *cause, index uint64) bool {
+	first, last := x.at().First, x.at().Last
+	for _, e := range x.entries {
+		last = max(last, e)
+	}
+	if first <= index && index <= last && x.rule == nil {
+		return true
+	}
+	q := c.request(x.odd[0], index)
+	for i, n := range c.slots[x] {
+		for f := range c.relive(i).may(n) {
+			if f.Kind == relive.Banned && f.First <= index && q != nil && q.User == f.User {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // followTurns makes consequences of requests that an alarm refuses, on members that left out the entry which turned it on
