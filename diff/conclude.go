@@ -1,6 +1,7 @@
 package diff
 
 import (
+	"fmt"
 	"maps"
 	"math"
 	"slices"
@@ -701,6 +702,9 @@ func (c *comparison) rowCauses() {
 		sortGroups(k.groups)
 		for _, g := range k.groups {
 			k.effects = append(k.effects, Effect{Members: c.labels(g), Revision: p.revision, Changes: changes(c.ms[g[0]].DB.Rows.Group(p.revision))})
+		}
+		if fields := fieldsApart(c.ms[k.groups[0][0]].DB.Rows.Group(p.revision), c.ms[k.groups[len(k.groups)-1][0]].DB.Rows.Group(p.revision)); fields != "" {
+			k.effects[len(k.effects)-1].Note = fmt.Sprintf("its row differs from that of %s in its %s", strings.Join(c.labels(k.groups[0]), ", "), fields)
 		}
 		if i, s := c.toldBy(&p); s != nil {
 			k.layer, k.index, k.tellers, k.between, k.interval = LayerStorage, s.Index, []int{i}, nil, nil

@@ -5,6 +5,7 @@ import (
 	"math"
 	"runtime"
 	"slices"
+	"strings"
 
 	"etcd-autopsy/inspect/mvcc"
 )
@@ -217,4 +218,29 @@ func sameRow(a, b *mvcc.Row) bool {
 		return false
 	}
 	return x.Same(&y)
+}
+
+// fieldsApart lists the fields in which rows of the same changes differ, empty if they are not of the same.
+func fieldsApart(a, b []mvcc.Row) string {
+	if len(a) != len(b) {
+		return ""
+	}
+	var fields []string
+	note := func(differs bool, field string) {
+		if differs && !slices.Contains(fields, field) {
+			fields = append(fields, field)
+		}
+	}
+	for i := range a {
+		var x, y mvcc.KeyValue
+		if a[i].Rev != b[i].Rev || a[i].Tombstone != b[i].Tombstone || x.Decode(a[i].Value) != nil || y.Decode(b[i].Value) != nil || !bytes.Equal(x.Key, y.Key) {
+			return ""
+		}
+		note(!bytes.Equal(x.Value, y.Value), "value")
+		note(x.Lease != y.Lease, "lease")
+		note(x.Version != y.Version, "version")
+		note(x.Create != y.Create, "create_revision")
+		note(x.Mod != y.Mod, "mod_revision")
+	}
+	return strings.Join(fields, ", ")
 }
