@@ -208,7 +208,7 @@ func (c *comparison) followPartings() {
 			continue
 		}
 		for _, x := range c.causes {
-			if x.between == nil && !c.unequalBefore(x, k) && (x.revision > 0 && x.revision <= k.newest() || c.turned(x, k.revision)) && (separates(k.groups, x.groups) && !joined(k.groups, x.groups) || partly(k.groups, x.groups) || strange(k.groups, x.groups)) {
+			if x.between == nil && !c.unequalBefore(x, k) && (x.revision > 0 && x.revision <= k.newest() || c.turned(x, k.revision)) && (separates(k.groups, x.groups) && (x.layer == LayerLog || !joined(k.groups, x.groups)) || partly(k.groups, x.groups) || strange(k.groups, x.groups)) {
 				k.of = x
 				break
 			}
