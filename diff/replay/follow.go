@@ -103,7 +103,7 @@ func Follow(ctx context.Context, st *State, entries []align.Entry, own *Own, rul
 		readings = append(readings, own.Readings()...)
 	}
 	for i := range readings {
-		if other, err := follow(ctx, st, entries, own, rules, opts, &readings[i]); err == nil && len(other.Departures) < len(tr.Departures) {
+		if other, err := follow(ctx, st, entries, own, rules, opts, &readings[i]); err == nil && other.Gap == nil && len(other.Departures) < len(tr.Departures) {
 			tr = other
 		}
 	}
