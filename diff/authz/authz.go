@@ -3,9 +3,11 @@
 package authz
 
 import (
+	"hash/maphash"
 	"maps"
 	"slices"
 	"sort"
+	"strconv"
 
 	"go.etcd.io/etcd/api/v3/authpb"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -56,6 +58,31 @@ func (s *State) Clone() *State {
 	c.users, c.roles, c.unsure = maps.Clone(s.users), maps.Clone(s.roles), s.unsure.clone()
 	return &c
 }
+
+// Digest is equal for states that are equal, and nearly never for others.
+func (s *State) Digest() uint64 {
+	var h maphash.Hash
+	h.SetSeed(seed)
+	if s.Enabled {
+		h.WriteByte(1)
+	}
+	h.WriteString(strconv.FormatUint(s.Revision, 16))
+	for _, u := range slices.Sorted(maps.Keys(s.users)) {
+		h.WriteString("\x00u" + u)
+		for _, r := range s.users[u] {
+			h.WriteString("\x01" + r)
+		}
+	}
+	for _, r := range slices.Sorted(maps.Keys(s.roles)) {
+		h.WriteString("\x00r" + r)
+		for _, p := range s.roles[r] {
+			h.WriteString("\x01" + p.Type + "\x02" + p.Key + "\x02" + p.RangeEnd)
+		}
+	}
+	return h.Sum64()
+}
+
+var seed = maphash.MakeSeed()
 
 // same tells whether no write came between two states that changed anything.
 func (s *State) same(o *State) bool { return s.Enabled == o.Enabled && s.Revision == o.Revision }
@@ -263,13 +290,19 @@ func (s *State) revokePermission(r *pb.AuthRoleRevokePermissionRequest) bool {
 	return true
 }
 
-// Denies tells whether a request that could change keys is refused. attached lists the keys of a lease.
+// Denies tells whether a request that could change keys is refused by today's rules. attached lists the keys of a lease.
 func (s *State) Denies(r *raftlog.Request, attached func(lease int64) []string) bool {
+	return s.DeniesBy(r, attached, true)
+}
+
+// DeniesBy is Denies. spared tells whether an administrator is not asked for the keys of a lease one by one, and so not for the auth
+// revision either: since 3.4.27 and 3.5.10 (etcdserver/apply_auth.go, checkLeasePutsKeys).
+func (s *State) DeniesBy(r *raftlog.Request, attached func(lease int64) []string, spared bool) bool {
 	in := r.Internal
 	if !s.Enabled || in == nil {
 		return false
 	}
-	c := check{s: s, user: r.User, revision: r.AuthRevision, attached: attached}
+	c := check{s: s, user: r.User, revision: r.AuthRevision, attached: attached, spared: spared}
 	switch {
 	case in.Put != nil:
 		return !c.put(in.Put)
@@ -288,6 +321,7 @@ type check struct {
 	user     string
 	revision uint64
 	attached func(lease int64) []string
+	spared   bool
 }
 
 // op is isOpPermitted.
@@ -352,9 +386,9 @@ func (c *check) deletes(r *pb.DeleteRangeRequest) bool {
 	return c.op(r.Key, r.RangeEnd, authpb.Permission_WRITE) && (!r.PrevKv || c.op(r.Key, r.RangeEnd, authpb.Permission_READ))
 }
 
-// lease asks for the right to write every key of a lease. An administrator has it whatever the auth revision.
+// lease asks for the right to write every key of a lease.
 func (c *check) lease(id int64) bool {
-	if c.s.admin(c.user) {
+	if c.spared && c.s.admin(c.user) {
 		return true
 	}
 	for _, k := range c.attached(id) {

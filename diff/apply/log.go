@@ -1,0 +1,472 @@
+package apply
+
+import (
+	"hash/maphash"
+	"slices"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"etcd-autopsy/inspect/raftlog"
+)
+
+// Kind is what an entry asks for, as far as it changes what an Entry can change.
+type Kind uint8
+
+// The kinds of entries.
+const (
+	None       Kind = iota // nothing that a State holds: empty entries, membership, cluster version, v2 requests
+	Put                    // of one key
+	Delete                 // of a range
+	Txn                    // a transaction
+	Grant                  // of a lease
+	Revoke                 // of a lease
+	Compaction             // of the history
+	Alarm                  // on or off
+	Auth                   // users, roles, whether auth is on
+)
+
+// MaxDepth is how deeply transactions may be nested in one another. etcd's API lets at most --max-txn-ops operations through at
+// each level, 128 unless it is set, and nobody is known to nest more than a few.
+const MaxDepth = 64
+
+// Value is the value of a key: its digest, by which values are held to be equal, and its bytes, which order them.
+type Value struct {
+	Sum   uint64
+	Bytes []byte
+}
+
+var seed = maphash.MakeSeed()
+
+// NewValue is the value with these bytes, which it keeps.
+func NewValue(b []byte) Value { return Value{Sum: maphash.Bytes(seed, b), Bytes: b} }
+
+// Entry is one raft entry, made ready to be applied many times: keys and leases are numbers that the Log gives them.
+type Entry struct {
+	Index uint64
+	Kind  Kind
+	// Opaque is true if the entry does not decode or nests too deeply: what it does is not known.
+	Opaque bool
+
+	op    op    // of Put, Delete
+	txn   *txn  // of Txn
+	lease int32 // of Grant, Revoke
+	ttl   int64 // of Grant
+	// revision is that of Compaction.
+	revision int64
+	alarm    *pb.AlarmRequest
+	// request is kept where auth may be on: permissions are asked of it.
+	request *raftlog.Request
+	puts    bool // it puts something, perhaps: a NOSPACE alarm refuses it
+}
+
+// op is one operation of a request.
+type op struct {
+	kind        opKind
+	lo, hi      int32 // keys [lo, hi); the one key of a put is lo
+	lease       int32 // 0 for none
+	ignoreValue bool
+	ignoreLease bool
+	value       Value
+	revision    int64 // of a range
+	txn         *txn
+}
+
+type opKind uint8
+
+const (
+	opPut opKind = iota
+	opDelete
+	opRange
+	opTxn
+)
+
+type txn struct {
+	compares []compare
+	branches [2][]op // failure, success
+}
+
+type compare struct {
+	lo, hi int32
+	number int32 // of a compare of a range of keys, from 1 on; 0 for one key
+	target pb.Compare_CompareTarget
+	result pb.Compare_CompareResult
+	than   int64
+	value  []byte
+}
+
+// Log is a log made ready to be applied.
+type Log struct {
+	Entries []Entry
+	// Keys are all keys that entries and rows name, in order: a key is known by its place. Leases likewise; the first one is 0, for none.
+	Keys   []string
+	Leases []int64
+
+	keys   map[string]int32
+	leases map[int64]int32
+	ranges int32 // compares of ranges
+}
+
+// NewLog makes n entries ready; request decodes the i-th, and keys and leases are those that rows name besides.
+func NewLog(n int, index func(i int) uint64, request func(i int) *raftlog.Request, keys []string, leases []int64) *Log {
+	l := &Log{Entries: make([]Entry, n), keys: map[string]int32{}, leases: map[int64]int32{}}
+	requests := make([]*raftlog.Request, n)
+	authorized := false
+	names := slices.Clone(keys)
+	l.Leases = append(slices.Clone(leases), 0)
+	for i := range requests {
+		r := request(i)
+		requests[i] = r
+		in := r.Internal
+		if in == nil {
+			continue
+		}
+		authorized = authorized || in.AuthEnable != nil || r.User != ""
+		switch {
+		case in.Put != nil:
+			names = append(names, string(in.Put.Key))
+			l.Leases = append(l.Leases, in.Put.Lease)
+		case in.Txn != nil:
+			names = l.name(names, in.Txn, 0)
+		case in.LeaseGrant != nil:
+			l.Leases = append(l.Leases, in.LeaseGrant.ID)
+		case in.LeaseRevoke != nil:
+			l.Leases = append(l.Leases, in.LeaseRevoke.ID)
+		}
+	}
+	slices.Sort(names)
+	l.Keys = slices.Compact(names)
+	for i, k := range l.Keys {
+		l.keys[k] = int32(i)
+	}
+	slices.Sort(l.Leases)
+	l.Leases = slices.Compact(l.Leases)
+	if at, ok := slices.BinarySearch(l.Leases, 0); ok && at > 0 { // none comes first, also before negative ids
+		l.Leases = slices.Insert(slices.Delete(l.Leases, at, at+1), 0, 0)
+	}
+	for i, id := range l.Leases {
+		l.leases[id] = int32(i)
+	}
+	for i, r := range requests {
+		l.Entries[i] = l.compile(index(i), r, authorized)
+		requests[i] = nil
+	}
+	return l
+}
+
+// name appends the keys that a transaction puts, and notes its leases.
+func (l *Log) name(names []string, t *pb.TxnRequest, depth int) []string {
+	if depth > MaxDepth {
+		return names
+	}
+	for _, ops := range [][]*pb.RequestOp{t.Success, t.Failure} {
+		for _, o := range ops {
+			if p := o.GetRequestPut(); p != nil {
+				names = append(names, string(p.Key))
+				l.Leases = append(l.Leases, p.Lease)
+			}
+			if n := o.GetRequestTxn(); n != nil {
+				names = l.name(names, n, depth+1)
+			}
+		}
+	}
+	return names
+}
+
+// Key is the number of a key, and whether the log knows it.
+func (l *Log) Key(name string) (int32, bool) { k, ok := l.keys[name]; return k, ok }
+
+// Lease is the number of a lease, and whether the log knows it.
+func (l *Log) Lease(id int64) (int32, bool) { n, ok := l.leases[id]; return n, ok }
+
+// span are the keys of a range as requests give it: an empty end stands for the key alone, a zero byte for all from the key on.
+func (l *Log) span(key, end []byte) (lo, hi int32) {
+	if len(end) == 0 {
+		if k, ok := l.keys[string(key)]; ok {
+			return k, k + 1
+		}
+		return 0, 0
+	}
+	from, _ := slices.BinarySearch(l.Keys, string(key))
+	to := len(l.Keys)
+	if len(end) != 1 || end[0] != 0 {
+		to, _ = slices.BinarySearch(l.Keys, string(end))
+	}
+	return int32(from), int32(max(from, to))
+}
+
+func (l *Log) compile(index uint64, r *raftlog.Request, authorized bool) Entry {
+	e := Entry{Index: index}
+	if authorized {
+		e.request = r
+	}
+	in := r.Internal
+	if in == nil {
+		e.Opaque = r.Type == "Unknown"
+		return e
+	}
+	switch {
+	case in.Put != nil:
+		e.Kind, e.puts = Put, true
+		e.op = l.put(in.Put)
+	case in.DeleteRange != nil:
+		e.Kind = Delete
+		e.op.kind = opDelete
+		e.op.lo, e.op.hi = l.span(in.DeleteRange.Key, in.DeleteRange.RangeEnd)
+	case in.Txn != nil:
+		e.Kind = Txn
+		e.txn = l.transaction(in.Txn, &e, 0)
+	case in.LeaseGrant != nil:
+		e.Kind, e.puts = Grant, true
+		e.lease, e.ttl = l.leases[in.LeaseGrant.ID], in.LeaseGrant.TTL
+	case in.LeaseRevoke != nil:
+		e.Kind, e.lease = Revoke, l.leases[in.LeaseRevoke.ID]
+	case in.Compaction != nil:
+		e.Kind, e.revision = Compaction, in.Compaction.Revision
+	case in.Alarm != nil:
+		e.Kind, e.alarm = Alarm, in.Alarm
+	case isAuth(in):
+		e.Kind, e.request = Auth, r
+	}
+	return e
+}
+
+func isAuth(in *pb.InternalRaftRequest) bool {
+	return in.AuthEnable != nil || in.AuthDisable != nil || in.AuthUserAdd != nil || in.AuthUserDelete != nil ||
+		in.AuthUserChangePassword != nil || in.AuthUserGrantRole != nil || in.AuthUserRevokeRole != nil || in.AuthRoleAdd != nil ||
+		in.AuthRoleDelete != nil || in.AuthRoleGrantPermission != nil || in.AuthRoleRevokePermission != nil
+}
+
+func (l *Log) put(r *pb.PutRequest) op {
+	return op{
+		kind: opPut, lo: l.keys[string(r.Key)], lease: l.leases[r.Lease], value: NewValue(r.Value),
+		ignoreValue: r.IgnoreValue, ignoreLease: r.IgnoreLease,
+	}
+}
+
+func (l *Log) transaction(t *pb.TxnRequest, e *Entry, depth int) *txn {
+	if depth > MaxDepth {
+		e.Opaque = true
+		return &txn{}
+	}
+	out := &txn{}
+	for _, c := range t.Compare {
+		x := compare{target: c.Target, result: c.Result, value: c.GetValue()}
+		x.lo, x.hi = l.span(c.Key, c.RangeEnd)
+		if x.hi-x.lo > 1 {
+			l.ranges++
+			x.number = l.ranges
+		}
+		switch c.Target {
+		case pb.Compare_CREATE:
+			x.than = c.GetCreateRevision()
+		case pb.Compare_MOD:
+			x.than = c.GetModRevision()
+		case pb.Compare_VERSION:
+			x.than = c.GetVersion()
+		case pb.Compare_LEASE:
+			x.than = c.GetLease()
+		}
+		out.compares = append(out.compares, x)
+	}
+	for n, ops := range [][]*pb.RequestOp{t.Failure, t.Success} {
+		for _, o := range ops {
+			switch {
+			case o.GetRequestPut() != nil:
+				out.branches[n] = append(out.branches[n], l.put(o.GetRequestPut()))
+				e.puts = true
+			case o.GetRequestDeleteRange() != nil:
+				d := op{kind: opDelete}
+				d.lo, d.hi = l.span(o.GetRequestDeleteRange().Key, o.GetRequestDeleteRange().RangeEnd)
+				out.branches[n] = append(out.branches[n], d)
+			case o.GetRequestRange() != nil:
+				out.branches[n] = append(out.branches[n], op{kind: opRange, revision: o.GetRequestRange().Revision})
+			case o.GetRequestTxn() != nil:
+				out.branches[n] = append(out.branches[n], op{kind: opTxn, txn: l.transaction(o.GetRequestTxn(), e, depth+1)})
+			}
+		}
+	}
+	return out
+}
+
+// User is whose permissions apply to the entry: empty where auth cannot be on.
+func (e *Entry) User() string {
+	if e.request == nil {
+		return ""
+	}
+	return e.request.User
+}
+
+// Lease is the lease that the entry grants or revokes, 0 for none.
+func (e *Entry) Lease() int32 { return e.lease }
+
+// Touches lists the keys that the entry may put or delete, those of ranges included, in no order; of lease revocations, none.
+func (e *Entry) Touches() (keys []int32) {
+	switch e.Kind {
+	case Put, Delete:
+		for k := e.op.lo; k < max(e.op.hi, e.op.lo+1) && (e.Kind == Put || k < e.op.hi); k++ {
+			keys = append(keys, k)
+		}
+	case Txn:
+		keys = e.txn.touches(nil)
+	}
+	return keys
+}
+
+func (t *txn) touches(keys []int32) []int32 {
+	for _, ops := range t.branches {
+		for i := range ops {
+			switch o := &ops[i]; o.kind {
+			case opPut:
+				keys = append(keys, o.lo)
+			case opDelete:
+				for k := o.lo; k < o.hi; k++ {
+					keys = append(keys, k)
+				}
+			case opTxn:
+				keys = o.txn.touches(keys)
+			}
+		}
+	}
+	return keys
+}
+
+// Uses lists the leases that the entry grants, revokes or attaches keys to.
+func (e *Entry) Uses() (leases []int32) {
+	if e.lease != 0 {
+		leases = append(leases, e.lease)
+	}
+	if e.op.lease != 0 {
+		leases = append(leases, e.op.lease)
+	}
+	if e.txn != nil {
+		leases = e.txn.uses(leases)
+	}
+	return leases
+}
+
+func (t *txn) uses(leases []int32) []int32 {
+	for _, ops := range t.branches {
+		for i := range ops {
+			if ops[i].lease != 0 {
+				leases = append(leases, ops[i].lease)
+			}
+			if ops[i].txn != nil {
+				leases = ops[i].txn.uses(leases)
+			}
+		}
+	}
+	return leases
+}
+
+// Puts calls f for every put that the entry may make with a value that does not depend on the state, and Deletes for every range of
+// keys [lo, hi) that it may delete from.
+func (e *Entry) Puts(f func(key int32, v *Value)) {
+	switch e.Kind {
+	case Put:
+		f(e.op.lo, &e.op.value)
+	case Txn:
+		e.txn.puts(f)
+	}
+}
+
+func (t *txn) puts(f func(key int32, v *Value)) {
+	for _, ops := range t.branches {
+		for i := range ops {
+			switch o := &ops[i]; o.kind {
+			case opPut:
+				f(o.lo, &o.value)
+			case opTxn:
+				o.txn.puts(f)
+			}
+		}
+	}
+}
+
+// Keeps tells whether the entry may put a value that the state holds.
+func (e *Entry) Keeps() bool {
+	return e.Kind == Put && e.op.ignoreValue || e.Kind == Txn && e.txn.keeps()
+}
+
+func (t *txn) keeps() bool {
+	for _, ops := range t.branches {
+		for i := range ops {
+			if ops[i].ignoreValue || ops[i].kind == opTxn && ops[i].txn.keeps() {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Deletes tells whether the entry may delete a key; a revocation may delete any.
+func (e *Entry) Deletes(key int32) bool {
+	switch e.Kind {
+	case Delete:
+		return e.op.lo <= key && key < e.op.hi
+	case Txn:
+		return e.txn.deletes(key)
+	}
+	return e.Kind == Revoke
+}
+
+func (t *txn) deletes(key int32) bool {
+	for _, ops := range t.branches {
+		for i := range ops {
+			switch o := &ops[i]; o.kind {
+			case opDelete:
+				if o.lo <= key && key < o.hi {
+					return true
+				}
+			case opTxn:
+				if o.txn.deletes(key) {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// Range is how many revisions an entry may make and how many it makes surely, if neither permissions nor alarms refuse it: 0 or 1.
+func (e *Entry) Range() (least, most int) {
+	switch e.Kind {
+	case Put:
+		return number(e.op.sure()), 1
+	case Delete:
+		return 0, number(e.op.lo < e.op.hi)
+	case Txn:
+		sure, may := e.txn.writes()
+		return number(sure), number(may)
+	case Revoke:
+		return 0, 1
+	}
+	return 0, 0
+}
+
+// sure tells whether a put is made on any state.
+func (o *op) sure() bool { return o.lease == 0 && !o.ignoreLease && !o.ignoreValue }
+
+// writes tells whether a transaction changes a key surely, and whether it may.
+func (t *txn) writes() (sure, may bool) {
+	sure = true
+	for _, ops := range t.branches {
+		one, refused := false, false
+		for i := range ops {
+			switch o := &ops[i]; o.kind {
+			case opPut:
+				may, one = true, true
+				refused = refused || !o.sure()
+			case opDelete:
+				may = may || o.lo < o.hi
+			case opTxn:
+				s, m := o.txn.writes()
+				may, one = may || m, one || s
+				refused = refused || m && !s
+			case opRange:
+				refused = refused || o.revision != 0
+			}
+		}
+		sure = sure && one && !refused
+	}
+	return sure, may
+}

@@ -1,0 +1,586 @@
+// Package apply applies raft entries to a keyspace in memory by etcd's rules, and takes them back again. It is what etcd's own
+// applier does (server/etcdserver/apply and server/etcdserver/txn, 3.7), without any file: some hundred nanoseconds an entry.
+//
+// A State holds what requests can change and can depend on: keys (without their history), leases and the keys attached to them,
+// auth, alarms, revisions. Every change is noted, so that Back is as fast as Apply.
+package apply
+
+import (
+	"bytes"
+	"cmp"
+	"slices"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"etcd-autopsy/diff/authz"
+)
+
+// Rules are those of some versions of etcd.
+type Rules uint8
+
+// Versions whose rules differ in what they do to keys, all of it about the keys of a lease (etcdserver/apply_auth.go).
+const (
+	// Rules3510 are those of 3.5.10 and later, and of 3.4.27 and later: who revokes a lease, or attaches a key to it, must be allowed
+	// to write all its keys; an administrator is.
+	Rules3510 Rules = iota
+	// Rules33 are those of 3.3 up to then: an administrator must have proposed the request at the present auth revision, too, if the
+	// lease has keys.
+	Rules33
+	// Rules32 are those of 3.2, which asks nobody.
+	Rules32
+)
+
+var rules = [...]string{"3.5.10 (or 3.4.27) and later", "3.3 to 3.5.9", "3.2"}
+
+func (r Rules) String() string { return rules[r] }
+
+// Record is a key as its newest row tells. It is zero if the key does not exist.
+type Record struct {
+	Create, Mod, Version int64
+	Lease                int32
+	Value                Value
+}
+
+// Exists tells whether there is a key.
+func (r *Record) Exists() bool { return r.Mod != 0 }
+
+// Same tells whether two records are equal.
+func (r *Record) Same(o *Record) bool {
+	return r.Create == o.Create && r.Mod == o.Mod && r.Version == o.Version && r.Lease == o.Lease && r.Value.Sum == o.Value.Sum
+}
+
+// digest is a number that differs for different records of different keys, nearly always. Digests are combined by exclusive or.
+func (r *Record) digest(key int32) uint64 {
+	if r.Mod == 0 {
+		return 0
+	}
+	h := mix(uint64(key) + 0x9e3779b97f4a7c15)
+	h = mix(h ^ uint64(r.Create))
+	h = mix(h ^ uint64(r.Mod))
+	h = mix(h ^ uint64(r.Version))
+	h = mix(h ^ uint64(r.Lease))
+	return mix(h ^ r.Value.Sum)
+}
+
+// mix is the finalizer of splitmix64.
+func mix(x uint64) uint64 {
+	x ^= x >> 30
+	x *= 0xbf58476d1ce4e5b9
+	x ^= x >> 27
+	x *= 0x94d049bb133111eb
+	return x ^ x>>31
+}
+
+// Change is one row that an entry made: a put, or a tombstone.
+type Change struct {
+	Key    int32
+	Delete bool
+	Record Record // of a put
+	Was    Record // what was there before
+}
+
+// Result is what became of an entry.
+type Result uint8
+
+// The results.
+const (
+	NoEffect  Result = iota // it changes no key: nothing to delete, a failed compare, a lease that does not exist, or no request for keys
+	Made                    // it made a revision
+	Forbidden               // permissions refused it
+	Alarmed                 // an alarm refused it
+)
+
+// State is all that entries depend on.
+type State struct {
+	Log      *Log
+	Revision int64 // current main revision; a new store has 1
+	Compact  int64
+	Auth     *authz.State // replaced, never changed
+	Rules    Rules
+	// Changes are the rows of the last entry applied, in the order of their sub revisions. They are valid until the next one.
+	Changes []Change
+	// Turned tells whether the last entry changed leases, auth or alarms.
+	Turned bool
+	// Steps counts keys looked at and entries applied, for budgets.
+	Steps int
+
+	keys     []Record
+	leases   []bool
+	attached [][]int32 // of each lease, keys that were attached to it at some time
+	alarms   []alarm   // sorted; replaced, never changed
+	keySum   uint64    // digests of all keys
+	leaseSum uint64    // and of all leases
+	journal  []undo
+	compared []compared // of each compare of a range, what it came to last
+}
+
+// compared is what a compare came to with some keys.
+type compared struct {
+	keys  uint64 // their digest
+	known bool
+	holds bool
+}
+
+type alarm struct {
+	member uint64
+	typ    pb.AlarmType
+}
+
+type undo struct {
+	kind   undoKind
+	number int32
+	record Record
+	rev    int64
+	auth   *authz.State
+	alarms []alarm
+}
+
+type undoKind uint8
+
+const (
+	undoKey undoKind = iota
+	undoAttach
+	undoLease
+	undoRevision
+	undoCompact
+	undoAuth
+	undoAlarms
+)
+
+// New is the state of a new cluster.
+func New(l *Log) *State {
+	return &State{
+		Log: l, Revision: 1, Auth: authz.New(),
+		compared: make([]compared, l.ranges+1),
+		keys:     make([]Record, len(l.Keys)), leases: make([]bool, len(l.Leases)), attached: make([][]int32, len(l.Leases)),
+	}
+}
+
+// Mark is a moment to go back to.
+type Mark int
+
+// Mark is the present moment.
+func (s *State) Mark() Mark { return Mark(len(s.journal)) }
+
+// Back takes everything back that was done since a moment. Rules are not part of it.
+func (s *State) Back(to Mark) {
+	for len(s.journal) > int(to) {
+		u := &s.journal[len(s.journal)-1]
+		switch u.kind {
+		case undoKey:
+			r := &s.keys[u.number]
+			s.keySum ^= r.digest(u.number) ^ u.record.digest(u.number)
+			*r = u.record
+		case undoAttach:
+			a := s.attached[u.number]
+			s.attached[u.number] = a[:len(a)-1]
+		case undoLease:
+			s.flip(u.number)
+		case undoRevision:
+			s.Revision = u.rev
+		case undoCompact:
+			s.Compact = u.rev
+		case undoAuth:
+			s.Auth = u.auth
+		case undoAlarms:
+			s.alarms = u.alarms
+		}
+		*u = undo{}
+		s.journal = s.journal[:len(s.journal)-1]
+	}
+}
+
+// Record is a key's.
+func (s *State) Record(key int32) *Record { return &s.keys[key] }
+
+// Granted tells whether a lease exists.
+func (s *State) Granted(lease int32) bool { return s.leases[lease] }
+
+// Alarms calls f for every alarm that is on.
+func (s *State) Alarms(f func(member uint64, typ pb.AlarmType)) {
+	for _, a := range s.alarms {
+		f(a.member, a.typ)
+	}
+}
+
+// Digest is equal for states in which the same entries do the same, and nearly never for others.
+func (s *State) Digest() uint64 {
+	h := mix(s.keySum ^ mix(s.leaseSum) ^ uint64(s.Revision)*31 ^ uint64(s.Compact)*17 ^ uint64(s.Rules)<<56)
+	for _, a := range s.alarms {
+		h = mix(h ^ a.member ^ uint64(a.typ)<<60)
+	}
+	return mix(h ^ s.Auth.Digest())
+}
+
+// KeysDigest is that of all keys alone, LeasesDigest that of all leases.
+func (s *State) KeysDigest() uint64 { return s.keySum }
+
+// LeasesDigest is KeysDigest of leases.
+func (s *State) LeasesDigest() uint64 { return s.leaseSum }
+
+// DigestOf is the digest of a keyspace with these records.
+func DigestOf(keys map[int32]Record) (h uint64) {
+	for k, r := range keys {
+		h ^= r.digest(k)
+	}
+	return h
+}
+
+// DigestOfLeases is the digest of some leases.
+func DigestOfLeases(leases []int32) (h uint64) {
+	for _, l := range leases {
+		h ^= leaseDigest(l)
+	}
+	return h
+}
+
+func leaseDigest(lease int32) uint64 { return mix(uint64(lease) ^ 0xd1b54a32d192ed03) }
+
+func (s *State) flip(lease int32) {
+	s.leases[lease] = !s.leases[lease]
+	s.leaseSum ^= leaseDigest(lease)
+}
+
+// Set makes a key what a record says, outside of any entry.
+func (s *State) Set(key int32, r Record) {
+	old := &s.keys[key]
+	s.journal = append(s.journal, undo{kind: undoKey, number: key, record: *old})
+	s.keySum ^= old.digest(key) ^ r.digest(key)
+	attach := r.Lease != 0 && (old.Mod == 0 || old.Lease != r.Lease)
+	*old = r
+	if attach {
+		s.attached[r.Lease] = append(s.attached[r.Lease], key)
+		s.journal = append(s.journal, undo{kind: undoAttach, number: r.Lease})
+	}
+}
+
+// SetLease makes a lease exist or not, outside of any entry.
+func (s *State) SetLease(lease int32, granted bool) {
+	if lease != 0 && s.leases[lease] != granted {
+		s.journal = append(s.journal, undo{kind: undoLease, number: lease})
+		s.flip(lease)
+	}
+}
+
+// SetAlarms makes some alarms be on, outside of any entry.
+func (s *State) SetAlarms(on []pb.AlarmMember) {
+	s.journal = append(s.journal, undo{kind: undoAlarms, alarms: s.alarms})
+	s.alarms = nil
+	for i := range on {
+		s.alarms = append(s.alarms, alarm{on[i].MemberID, on[i].Alarm})
+	}
+	slices.SortFunc(s.alarms, alarm.compare)
+}
+
+func (a alarm) compare(b alarm) int {
+	return cmp.Or(cmp.Compare(a.member, b.member), cmp.Compare(a.typ, b.typ))
+}
+
+// Advance makes the current revision another one, outside of any entry.
+func (s *State) Advance(revision int64) {
+	s.journal = append(s.journal, undo{kind: undoRevision, rev: s.Revision})
+	s.Revision = revision
+}
+
+// SetAuth makes auth another state, outside of any entry.
+func (s *State) SetAuth(a *authz.State) {
+	s.journal = append(s.journal, undo{kind: undoAuth, auth: s.Auth})
+	s.Auth = a
+}
+
+// Attached lists the keys of a lease in order.
+func (s *State) Attached(lease int32) []int32 {
+	if lease == 0 {
+		return nil
+	}
+	var keys []int32
+	for _, k := range s.attached[lease] {
+		if s.keys[k].Lease == lease && s.keys[k].Mod != 0 {
+			keys = append(keys, k)
+		}
+	}
+	s.Steps += len(s.attached[lease])
+	slices.Sort(keys)
+	return slices.Compact(keys)
+}
+
+// Way is how an entry is applied, if not by all of etcd's rules.
+type Way uint8
+
+// The ways.
+const (
+	Plain     Way = iota
+	Unchecked     // permissions and alarms are not asked
+	Otherwise     // a transaction takes the other branch
+)
+
+// Apply applies an entry.
+func (s *State) Apply(e *Entry, way Way) Result {
+	s.Changes, s.Turned = s.Changes[:0], false
+	s.Steps++
+	if e.Kind == None {
+		return NoEffect
+	}
+	if way != Unchecked {
+		if s.alarmed(e) {
+			return Alarmed
+		}
+		if s.forbidden(e) {
+			return Forbidden
+		}
+	}
+	switch e.Kind {
+	case Put:
+		if s.mayPut(&e.op) {
+			s.put(&e.op)
+		}
+	case Delete:
+		s.remove(&e.op)
+	case Txn:
+		var buf [8]bool
+		path := s.path(e.txn, buf[:0], way == Otherwise)
+		if _, ok := s.check(e.txn, path); ok {
+			s.run(e.txn, path)
+		}
+	case Grant:
+		if e.lease != 0 && !s.leases[e.lease] && e.ttl <= maxTTL {
+			s.SetLease(e.lease, true)
+			s.Turned = true
+		}
+	case Revoke:
+		if e.lease != 0 && s.leases[e.lease] {
+			for _, k := range s.Attached(e.lease) {
+				s.change(Change{Key: k, Delete: true})
+			}
+			s.SetLease(e.lease, false)
+			s.Turned = true
+		}
+	case Compaction:
+		if e.revision > s.Compact && e.revision <= s.Revision {
+			s.journal = append(s.journal, undo{kind: undoCompact, rev: s.Compact})
+			s.Compact = e.revision
+		}
+	case Alarm:
+		s.turn(e.alarm)
+	case Auth:
+		a := s.Auth.Clone()
+		a.Apply(e.request)
+		if a.Enabled != s.Auth.Enabled || a.Revision != s.Auth.Revision {
+			s.SetAuth(a)
+			s.Turned = true
+		}
+	}
+	if len(s.Changes) == 0 {
+		return NoEffect
+	}
+	s.Advance(s.Revision + 1)
+	return Made
+}
+
+// maxTTL is the longest that a lease may live, in seconds (MaxLeaseTTL of server/lease/lessor.go).
+const maxTTL = 9000000000
+
+// alarmed tells whether an alarm refuses an entry (server/etcdserver/apply, capped.go and corrupt.go).
+func (s *State) alarmed(e *Entry) bool {
+	for _, a := range s.alarms {
+		switch {
+		case a.typ == pb.AlarmType_CORRUPT:
+			if e.Kind <= Compaction {
+				return true
+			}
+		case a.typ == pb.AlarmType_NOSPACE && e.puts:
+			return true
+		}
+	}
+	return false
+}
+
+// Alarmed tells whether an alarm is on.
+func (s *State) Alarmed() bool { return len(s.alarms) > 0 }
+
+func (s *State) turn(r *pb.AlarmRequest) {
+	a := alarm{r.MemberID, r.Alarm}
+	at, on := slices.BinarySearchFunc(s.alarms, a, alarm.compare)
+	next := s.alarms
+	switch {
+	case r.Alarm == pb.AlarmType_NONE:
+	case r.Action == pb.AlarmRequest_ACTIVATE && !on:
+		next = slices.Insert(slices.Clone(s.alarms), at, a)
+	case r.Action == pb.AlarmRequest_DEACTIVATE && on:
+		next = slices.Delete(slices.Clone(s.alarms), at, at+1)
+	}
+	if len(next) != len(s.alarms) {
+		s.journal = append(s.journal, undo{kind: undoAlarms, alarms: s.alarms})
+		s.alarms, s.Turned = next, true
+	}
+}
+
+// forbidden tells whether permissions refuse an entry.
+func (s *State) forbidden(e *Entry) bool {
+	if !s.Auth.Enabled || e.request == nil || e.Kind > Revoke || e.Kind == Grant {
+		return false
+	}
+	return s.Auth.DeniesBy(e.request, func(id int64) (names []string) {
+		n, ok := s.Log.leases[id]
+		if !ok || s.Rules == Rules32 || !s.leases[n] {
+			return nil
+		}
+		for _, k := range s.Attached(n) {
+			names = append(names, s.Log.Keys[k])
+		}
+		return names
+	}, s.Rules == Rules3510)
+}
+
+func (s *State) mayPut(o *op) bool {
+	return (o.lease == 0 || s.leases[o.lease]) && (!o.ignoreValue && !o.ignoreLease || s.keys[o.lo].Mod != 0)
+}
+
+func (s *State) put(o *op) {
+	old := &s.keys[o.lo]
+	r := Record{Create: s.Revision + 1, Mod: s.Revision + 1, Version: 1, Lease: o.lease, Value: o.value}
+	if old.Mod != 0 {
+		r.Create, r.Version = old.Create, old.Version+1
+		if o.ignoreValue {
+			r.Value = old.Value
+		}
+		if o.ignoreLease {
+			r.Lease = old.Lease
+		}
+	}
+	s.change(Change{Key: o.lo, Record: r})
+}
+
+func (s *State) remove(o *op) {
+	s.Steps += int(o.hi-o.lo) / 16
+	for k := o.lo; k < o.hi; k++ {
+		if s.keys[k].Mod != 0 {
+			s.change(Change{Key: k, Delete: true})
+		}
+	}
+}
+
+func (s *State) change(c Change) {
+	c.Was = s.keys[c.Key]
+	s.Changes = append(s.Changes, c)
+	s.Set(c.Key, c.Record)
+}
+
+// path evaluates every compare of a transaction, and of those nested in the branches taken, on the state before it
+// (compareToPath of server/etcdserver/txn/txn.go).
+func (s *State) path(t *txn, path []bool, otherwise bool) []bool {
+	ok := true
+	for i := range t.compares {
+		if ok = s.compare(&t.compares[i]); !ok {
+			break
+		}
+	}
+	ok = ok != otherwise
+	path = append(path, ok)
+	ops := t.branches[number(ok)]
+	for i := range ops {
+		if ops[i].kind == opTxn {
+			path = s.path(ops[i].txn, path, false)
+		}
+	}
+	return path
+}
+
+func number(ok bool) int {
+	if ok {
+		return 1
+	}
+	return 0
+}
+
+// check tells whether etcd runs the branches at all: one operation that may not be refuses the whole transaction. It returns what is
+// left of the path (checkTxn of server/etcdserver/txn/txn.go).
+func (s *State) check(t *txn, path []bool) ([]bool, bool) {
+	ops := t.branches[number(path[0])]
+	path = path[1:]
+	for i := range ops {
+		o, ok := &ops[i], true
+		switch o.kind {
+		case opPut:
+			ok = s.mayPut(o)
+		case opRange:
+			ok = o.revision == 0 || o.revision <= s.Revision && o.revision >= s.Compact
+		case opTxn:
+			path, ok = s.check(o.txn, path)
+		}
+		if !ok {
+			return nil, false
+		}
+	}
+	return path, true
+}
+
+func (s *State) run(t *txn, path []bool) []bool {
+	ops := t.branches[number(path[0])]
+	path = path[1:]
+	for i := range ops {
+		switch o := &ops[i]; o.kind {
+		case opPut:
+			s.put(o)
+		case opDelete:
+			s.remove(o)
+		case opTxn:
+			path = s.run(o.txn, path)
+		}
+	}
+	return path
+}
+
+func (s *State) compare(c *compare) bool {
+	if c.number == 0 {
+		return s.compareKeys(c)
+	}
+	was := &s.compared[c.number]
+	if !was.known || was.keys != s.keySum {
+		*was = compared{s.keySum, true, s.compareKeys(c)}
+	}
+	return was.holds
+}
+
+func (s *State) compareKeys(c *compare) bool {
+	found := false
+	s.Steps += int(c.hi-c.lo) / 16
+	for k := c.lo; k < c.hi; k++ {
+		if s.keys[k].Mod == 0 {
+			continue
+		}
+		found = true
+		if !s.holds(c, &s.keys[k]) {
+			return false
+		}
+	}
+	// Comparing a value with that of a key that does not exist fails, whatever the operator.
+	return found || c.target != pb.Compare_VALUE && s.holds(c, &Record{})
+}
+
+func (s *State) holds(c *compare, r *Record) bool {
+	d := 0
+	switch c.target {
+	case pb.Compare_VALUE:
+		d = bytes.Compare(r.Value.Bytes, c.value)
+	case pb.Compare_CREATE:
+		d = cmp.Compare(r.Create, c.than)
+	case pb.Compare_MOD:
+		d = cmp.Compare(r.Mod, c.than)
+	case pb.Compare_VERSION:
+		d = cmp.Compare(r.Version, c.than)
+	case pb.Compare_LEASE:
+		d = cmp.Compare(s.Log.Leases[r.Lease], c.than)
+	}
+	switch c.result {
+	case pb.Compare_EQUAL:
+		return d == 0
+	case pb.Compare_NOT_EQUAL:
+		return d != 0
+	case pb.Compare_GREATER:
+		return d > 0
+	case pb.Compare_LESS:
+		return d < 0
+	}
+	return true
+}

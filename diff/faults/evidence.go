@@ -1,0 +1,312 @@
+package faults
+
+import (
+	"math"
+	"slices"
+	"sort"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"etcd-autopsy/diff/apply"
+	"etcd-autopsy/inspect/mvcc"
+	"etcd-autopsy/inspect/schema"
+)
+
+// Evidence is what a member's db holds, in the numbers of a Log.
+//
+// Above the compact revision every revision that the member made has all its rows. At or below it, what is there was made, and of
+// each key the newest row is there, unless that is a tombstone.
+type Evidence struct {
+	Revision int64 // current
+	Compact  int64 // scheduled compact revision, 0 if never compacted
+	Index    uint64
+	// Loose is true if tables may hold the effects of entries behind the consistent index: up to 3.4 that is saved only
+	// with changes of keys (server/etcdserver, 3.2 to 3.4).
+	Loose bool
+	// Tables are the small tables.
+	Tables *schema.Tables
+
+	rows   []row
+	at     []int32          // of each main revision from base on, its first row; nil if revisions are too far apart
+	base   int64            // the first revision of at
+	last   []int32          // of each key, its newest row at or below the compact revision, -1 if there is none
+	alive  uint64           // digest of the keys that exist at the compact revision
+	leases uint64           // digest of the lease table
+	holes  func(int64) bool // whether rows of a revision may be missing because of damage
+}
+
+type row struct {
+	main      int64
+	sub       int32
+	key       int32
+	tombstone bool
+	bad       bool // it does not decode
+	apply.Record
+}
+
+// Named are the keys and leases that a db names.
+type Named struct {
+	Keys   []string
+	Leases []int64
+}
+
+// Names collects the keys and leases that a table names, for apply.NewLog.
+func Names(t *mvcc.Table, tables *schema.Tables) (r Named) {
+	seen := map[string]bool{}
+	var kv mvcc.KeyValue
+	for _, x := range t.All() {
+		if kv.Decode(x.Value) != nil {
+			continue
+		}
+		if !seen[string(kv.Key)] {
+			k := string(kv.Key)
+			seen[k] = true
+			r.Keys = append(r.Keys, k)
+		}
+		if kv.Lease != 0 {
+			r.Leases = append(r.Leases, kv.Lease)
+		}
+	}
+	for _, l := range tables.Leases {
+		r.Leases = append(r.Leases, l.ID)
+	}
+	slices.Sort(r.Leases)
+	r.Leases = slices.Compact(r.Leases)
+	return r
+}
+
+// NewEvidence numbers what a db holds. All keys and leases must be known to the log.
+func NewEvidence(l *apply.Log, t *mvcc.Table, tables *schema.Tables, revision, compact int64) *Evidence {
+	e := &Evidence{
+		Revision: revision, Compact: max(compact, 0), Index: tables.ConsistentIndex, Loose: !tables.HasTerm, Tables: tables,
+		rows: make([]row, 0, t.Len()), last: make([]int32, len(l.Keys)), holes: t.Unknown,
+	}
+	for i := range e.last {
+		e.last[i] = -1
+	}
+	var kv mvcc.KeyValue
+	for _, x := range t.All() {
+		r := row{main: x.Rev.Main, sub: int32(min(x.Rev.Sub, math.MaxInt32)), tombstone: x.Tombstone}
+		key, known := int32(0), false
+		if kv.Decode(x.Value) == nil && !kv.Foreign {
+			key, known = l.Key(string(kv.Key))
+		}
+		if r.bad = !known; known {
+			r.key = key
+			if !x.Tombstone {
+				lease, ok := l.Lease(kv.Lease)
+				r.bad = !ok || kv.Mod != x.Rev.Main
+				r.Record = apply.Record{Create: kv.Create, Mod: kv.Mod, Version: kv.Version, Lease: lease, Value: apply.NewValue(kv.Value)}
+			}
+			if r.main <= e.Compact {
+				e.last[key] = int32(len(e.rows))
+			}
+		}
+		e.rows = append(e.rows, r)
+	}
+	alive := map[int32]apply.Record{}
+	for k, n := range e.last {
+		if n >= 0 && !e.rows[n].tombstone {
+			alive[int32(k)] = e.rows[n].Record
+		}
+	}
+	e.alive = apply.DigestOf(alive)
+	var leases []int32
+	for _, r := range tables.Leases {
+		if n, ok := l.Lease(r.ID); ok {
+			leases = append(leases, n)
+		}
+	}
+	e.leases = apply.DigestOfLeases(leases)
+	e.index()
+	return e
+}
+
+// index makes rows of a revision found at once, if revisions are dense enough.
+func (e *Evidence) index() {
+	if len(e.rows) == 0 {
+		return
+	}
+	e.base = e.rows[0].main
+	span := e.rows[len(e.rows)-1].main - e.base + 2
+	if span <= 0 || span > int64(8*len(e.rows))+1024 {
+		return
+	}
+	e.at = make([]int32, span)
+	n := 0
+	for i := range e.at {
+		for n < len(e.rows) && e.rows[n].main < e.base+int64(i) {
+			n++
+		}
+		e.at[i] = int32(n)
+	}
+}
+
+// group are the rows of a main revision.
+func (e *Evidence) group(main int64) []row {
+	if e.at != nil {
+		i := main - e.base
+		if i < 0 || i+1 >= int64(len(e.at)) {
+			return nil
+		}
+		return e.rows[e.at[i]:e.at[i+1]]
+	}
+	lo := sort.Search(len(e.rows), func(i int) bool { return e.rows[i].main >= main })
+	hi := lo
+	for hi < len(e.rows) && e.rows[hi].main == main {
+		hi++
+	}
+	return e.rows[lo:hi]
+}
+
+// is tells whether a row is what a change makes.
+func (r *row) is(c *apply.Change) bool {
+	return !r.bad && r.key == c.Key && r.tombstone == c.Delete && (r.tombstone || r.Same(&c.Record))
+}
+
+// writers are the places of entries from lo to hi-1 that may have made the rows of a revision, in order; ok is false if that revision has
+// no rows.
+func (m *Member) writers(main int64, lo, hi int) (places []int32, ok bool) {
+	rows := m.Evidence.group(main)
+	if len(rows) == 0 || rows[0].bad {
+		return nil, false
+	}
+	r := &rows[0]
+	all := m.keeping
+	if r.tombstone {
+		for i := lo; i < hi; i++ {
+			if m.Log.Entries[i].Deletes(r.key) {
+				places = append(places, int32(i))
+			}
+		}
+		return places, true
+	}
+	all = append(slices.Clip(all), m.putters[put{r.key, r.Value.Sum}]...)
+	slices.Sort(all)
+	all = slices.Compact(all)
+	from, _ := slices.BinarySearch(all, int32(lo))
+	to, _ := slices.BinarySearch(all, int32(hi))
+	return all[from:to], true
+}
+
+// put is what an entry puts.
+type put struct {
+	key   int32
+	value uint64
+}
+
+// agrees tells whether what a state has just made as a new revision is what the db holds.
+func (e *Evidence) agrees(s *apply.State) bool {
+	main := s.Revision
+	if main > e.Revision {
+		return false
+	}
+	rows := e.group(main)
+	if main > e.Compact {
+		if len(rows) == 0 && e.holes(main) {
+			return true
+		}
+		if len(rows) != len(s.Changes) {
+			return false
+		}
+		for i := range rows {
+			if !rows[i].is(&s.Changes[i]) {
+				return false
+			}
+		}
+		return true
+	}
+	for i := range rows {
+		if n := int(rows[i].sub); n >= len(s.Changes) || !rows[i].is(&s.Changes[n]) {
+			return false
+		}
+	}
+	for i := range s.Changes {
+		if n := e.last[s.Changes[i].Key]; n >= 0 && e.rows[n].main < main {
+			return false // an older row is the newest one
+		}
+	}
+	return true
+}
+
+// compacted tells whether the keys of a state at the compact revision are those that compaction left, but for some keys.
+func (e *Evidence) compacted(s *apply.State, but func(key int32) bool) bool {
+	if s.KeysDigest() == e.alive {
+		return true
+	}
+	if but == nil {
+		return false
+	}
+	for k := range e.last {
+		if !e.sameKey(s, int32(k)) && !but(int32(k)) {
+			return false
+		}
+	}
+	return true
+}
+
+func (e *Evidence) sameKey(s *apply.State, key int32) bool {
+	r, n := s.Record(key), e.last[key]
+	if n < 0 || e.rows[n].tombstone {
+		return !r.Exists()
+	}
+	return r.Exists() && e.rows[n].Same(r)
+}
+
+// apart are keys at the compact revision that are not as compaction left them, at most limit of them.
+func (e *Evidence) apart(s *apply.State, limit int) (keys []int32) {
+	for k := range e.last {
+		if !e.sameKey(s, int32(k)) {
+			if keys = append(keys, int32(k)); len(keys) == limit {
+				break
+			}
+		}
+	}
+	return keys
+}
+
+// differing are the small tables that are not those of a state, and how many of their rows.
+func (e *Evidence) differing(s *apply.State) (off [4]int) {
+	if s.LeasesDigest() != e.leases {
+		off[Leases] = len(e.leasesApart(s))
+	}
+	if !s.Auth.Equal(e.Tables) {
+		off[Auth] = max(len(s.Auth.Apart(e.Tables)), 1)
+	}
+	off[Alarms] = len(e.alarmsApart(s))
+	return off
+}
+
+// leasesApart are the leases that exist in a state and not in the table, or the other way round.
+func (e *Evidence) leasesApart(s *apply.State) (leases []int32) {
+	there := make(map[int32]bool, len(e.Tables.Leases))
+	for _, r := range e.Tables.Leases {
+		if n, ok := s.Log.Lease(r.ID); ok {
+			there[n] = true
+		}
+	}
+	for n := range s.Log.Leases {
+		if s.Granted(int32(n)) != there[int32(n)] {
+			leases = append(leases, int32(n))
+		}
+	}
+	return leases
+}
+
+func (e *Evidence) alarmsApart(s *apply.State) (apart []pb.AlarmMember) {
+	on := map[schema.AlarmMember]bool{}
+	for _, a := range e.Tables.Alarms {
+		on[a] = true
+	}
+	s.Alarms(func(member uint64, typ pb.AlarmType) {
+		a := schema.AlarmMember{Member: member, Type: typ.String()}
+		if !on[a] {
+			apart = append(apart, pb.AlarmMember{MemberID: member, Alarm: typ})
+		}
+		delete(on, a)
+	})
+	for a := range on {
+		apart = append(apart, pb.AlarmMember{MemberID: a.Member, Alarm: pb.AlarmType(pb.AlarmType_value[a.Type])})
+	}
+	return apart
+}

@@ -1,0 +1,145 @@
+// Package faults says what went wrong on a member, from nothing but its own log and db: which entries had no effect, were applied
+// again, were judged by the rules of another version, and so on.
+//
+// The log is run in memory by package apply, from a known beginning, and every revision is held against the rows that the db holds,
+// also through compaction: a row that is left says at which revision its key was written last, when it was created and how often it
+// was written. Where that contradicts the db, every fault that may be behind the contradiction is tried; those that bring the log
+// further are followed, with more faults if need be. The fewest and likeliest that lead to just what the db holds are the readings:
+//
+//	log ──> apply, with the faults of a node ──> contradiction at an entry ──> faults at it and before it ──> nodes that go further
+//	                                        └──> none: a reading
+package faults
+
+import (
+	"fmt"
+
+	"etcd-autopsy/diff/apply"
+)
+
+// Kind is what went wrong. Its text is the kind of a reading in the document.
+type Kind uint8
+
+// The kinds.
+const (
+	Skipped Kind = iota // the entries had no effect
+	Again               // the entries were applied again, behind the last of them
+	Refused             // no request of a user had an effect, from the first entry on
+	Rules               // the rules of another version of etcd hold, from the first entry on
+	LetPass             // the entry had an effect although permissions or an alarm refuse it
+	Branch              // the transaction took the other branch
+	Rows                // the rows that the entry made are not what it writes: they were changed, or lost
+	Index               // the consistent index was left behind: the db holds the effects of entries up to the last one
+	Table               // rows of a small table were changed otherwise than by an entry
+)
+
+var kinds = [...]string{"skipped", "again", "refused", "rules", "let-pass", "branch", "rows", "index", "table"}
+
+func (k Kind) String() string { return kinds[k] }
+
+// TableName is a small table.
+type TableName uint8
+
+// The small tables that entries change.
+const (
+	NoTable TableName = iota
+	Leases
+	Auth
+	Alarms
+)
+
+var tables = [...]string{"", "lease", "auth", "alarm"}
+
+func (t TableName) String() string { return tables[t] }
+
+// Fault is one thing that went wrong on a member. Entries are raft indexes, both ends included.
+type Fault struct {
+	Kind        Kind
+	First, Last uint64
+	// Times is how often the entries of Again were applied again, 1 or more.
+	Times int
+	// Odd is true for Again if the entries made no revision again and are not those that a restart would apply: behind the last one
+	// that did.
+	Odd bool
+	// User is whose requests were Refused.
+	User string
+	// To are the rules of Rules.
+	To apply.Rules
+	// Kept is true for Rows if later entries met the rows that are there: the member has read them since.
+	Kept  bool
+	Table TableName
+	// Off is how many rows of Rows or Table are not what they should be.
+	Off int
+}
+
+// String tells in a clause what happened.
+func (f Fault) String() string {
+	entries, were := fmt.Sprintf("entry %d", f.First), "was"
+	if f.Last > f.First {
+		entries, were = fmt.Sprintf("entries %d to %d", f.First, f.Last), "were"
+	}
+	switch f.Kind {
+	case Skipped:
+		return entries + " had no effect"
+	case Again:
+		if f.Times > 1 {
+			return fmt.Sprintf("%s %s applied again, %d times", entries, were, f.Times)
+		}
+		return fmt.Sprintf("%s %s applied again", entries, were)
+	case Refused:
+		return fmt.Sprintf("no request of user %q had an effect from entry %d on", f.User, f.First)
+	case Rules:
+		return fmt.Sprintf("the rules of etcd %v hold from entry %d on", f.To, f.First)
+	case LetPass:
+		return fmt.Sprintf("%s %s applied although permissions or an alarm refuse that", entries, were)
+	case Branch:
+		return entries + " took the other branch"
+	case Rows:
+		return fmt.Sprintf("the rows of %s are not what it writes", entries)
+	case Index:
+		return fmt.Sprintf("the consistent index stayed behind: the data is that of entry %d", f.Last)
+	}
+	return fmt.Sprintf("the table %s was changed otherwise than by an entry", f.Table)
+}
+
+// Costs of faults, in bits: how much rarer one is than another. Each has the case that needs it.
+const (
+	costFault  = 8  // any fault: two are told only where one does not explain the db
+	costRun    = 2  // several entries skipped in a row, rather than one: a batch that a crash lost (etcd 13766)
+	costTimes  = 3  // each further time that entries were applied again: a member that restarted twice (etcd 11651)
+	costReplay = 5  // entries about tables applied again that no restart is known to apply again (etcd 11651 applies those behind the saved index)
+	costUser   = 5  // a user whose requests are refused, rather than one request skipped
+	costOdd    = 8  // what no known bug does: one request let pass, another branch
+	costRows   = 10 // rows changed on the disk: bit rot, an edit
+	costRow    = 6  // each of them
+	costMargin = 4  // readings that cost so much more than the best one are told with it
+)
+
+func (f *Fault) cost() int {
+	c := costFault
+	switch f.Kind {
+	case Skipped:
+		if f.Last > f.First {
+			c += costRun
+		}
+	case Again:
+		if c += costTimes * (f.Times - 1); f.Odd {
+			c += costReplay
+		}
+	case Refused:
+		c += costUser
+	case LetPass, Branch:
+		c += costOdd
+	case Rows, Table:
+		c += costRows + costRow*f.Off
+	case Index:
+		c += costRun
+	}
+	return c
+}
+
+func cost(faults []Fault) (sum int) {
+	for i := range faults {
+		sum += faults[i].cost()
+	}
+	return sum
+}

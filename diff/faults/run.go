@@ -1,0 +1,231 @@
+package faults
+
+import (
+	"slices"
+
+	"etcd-autopsy/diff/apply"
+)
+
+// Step is what one application of an entry did.
+type Step struct {
+	Index    uint64
+	Again    bool
+	Result   apply.Result
+	Fault    *Fault         // by which the entry was not applied as etcd's rules say; nil otherwise
+	Revision int64          // that it made, 0 for none
+	Changes  []apply.Change // valid during the call
+	Turned   bool
+}
+
+// run is a member's log with some faults, being applied.
+type run struct {
+	*Member
+	s      *apply.State
+	faults []Fault
+	rules  apply.Rules // at the beginning
+	// see is called for every step, if it is not nil.
+	see func(st *Step)
+}
+
+// pos is the place of an entry in the log.
+func (m *Member) pos(index uint64) int { return int(index - m.first) }
+
+// end is the place behind the last entry that the db claims to hold.
+func (m *Member) end() int { return min(m.pos(m.Evidence.Index)+1, len(m.Log.Entries)) }
+
+// step applies the entry at a place, with the faults, and tells whether that agrees with the db.
+func (r *run) step(i int) bool {
+	e := &r.Log.Entries[i]
+	r.s.Rules = r.rules
+	way := apply.Plain
+	var rows, by *Fault
+	for n := range r.faults {
+		f := &r.faults[n]
+		if f.First > e.Index {
+			break // they are in order
+		}
+		switch f.Kind {
+		case Skipped:
+			if e.Index <= f.Last {
+				return r.leave(e, f)
+			}
+		case Refused:
+			if e.User() == f.User {
+				return r.leave(e, f)
+			}
+		case Rules:
+			r.s.Rules = f.To
+		case LetPass, Branch:
+			if e.Index == f.First {
+				if by, way = f, apply.Unchecked; f.Kind == Branch {
+					way = apply.Otherwise
+				}
+			}
+		case Rows:
+			if e.Index == f.First {
+				rows = f
+			}
+		}
+	}
+	if !r.apply(e, way, rows, by, false) {
+		return false
+	}
+	for n := range r.faults {
+		f := &r.faults[n]
+		if f.First > e.Index {
+			break
+		}
+		if f.Kind == Again && f.Last == e.Index {
+			for range f.Times {
+				for k := r.pos(f.First); k <= i; k++ {
+					if !r.apply(&r.Log.Entries[k], apply.Plain, nil, f, true) {
+						return false
+					}
+				}
+			}
+		}
+	}
+	return true
+}
+
+// leave leaves an entry out.
+func (r *run) leave(e *apply.Entry, f *Fault) bool {
+	if r.see != nil {
+		r.see(&Step{Index: e.Index, Fault: f})
+	}
+	r.s.Steps++
+	return true
+}
+
+// apply applies an entry and tells whether what it makes is what the db holds. rows is a fault of the rows that are there.
+func (r *run) apply(e *apply.Entry, way apply.Way, rows, by *Fault, again bool) bool {
+	res := r.s.Apply(e, way)
+	made := int64(0)
+	ok := true
+	if res == apply.Made {
+		made = r.s.Revision
+		switch {
+		case rows == nil:
+			ok = r.Evidence.agrees(r.s)
+		case rows.Kept:
+			ok = r.keep()
+		default:
+			ok = made <= r.Evidence.Revision
+		}
+		if ok && made == r.Evidence.Compact {
+			ok = r.Evidence.compacted(r.s, r.excused())
+		}
+	}
+	if r.see != nil {
+		if rows != nil {
+			by = rows
+		}
+		r.see(&Step{Index: e.Index, Again: again, Result: res, Fault: by, Revision: made, Changes: r.s.Changes, Turned: r.s.Turned})
+	}
+	return ok
+}
+
+// keep makes the state what the rows of the revision just made say.
+func (r *run) keep() bool {
+	for _, c := range slices.Backward(r.s.Changes) {
+		r.s.Set(c.Key, c.Was)
+	}
+	for _, x := range r.Evidence.group(r.s.Revision) {
+		if x.bad {
+			return false
+		}
+		r.s.Set(x.key, x.Record)
+	}
+	return r.s.Revision <= r.Evidence.Revision
+}
+
+// excused tells of which keys the rows at the compact revision need not be what the entries make, nil if of none.
+func (r *run) excused() func(key int32) bool {
+	var keys []int32
+	for i := range r.faults {
+		if f := &r.faults[i]; f.Kind == Rows {
+			keys = append(keys, r.Log.Entries[r.pos(f.First)].Touches()...)
+		}
+	}
+	if keys == nil {
+		return nil
+	}
+	return func(key int32) bool { return slices.Contains(keys, key) }
+}
+
+// from applies the entries from a place on, and returns the place of the first that does not agree with the db: that behind the last
+// one if what is there in the end does not, and one more if all agrees. It calls at before each entry, if it is not nil.
+func (r *run) from(i int, at func(i int)) int {
+	end := r.end()
+	for ; i < end; i++ {
+		if at != nil {
+			at(i)
+		}
+		if !r.step(i) {
+			return i
+		}
+	}
+	if at != nil {
+		at(end)
+	}
+	if r.ended() {
+		return end + 1
+	}
+	return end
+}
+
+// ended tells whether what is there in the end is what the db holds. Where tables may be of a later moment, one at which they are is
+// looked for.
+func (r *run) ended() bool {
+	ahead := uint64(0)
+	var off [4]int
+	for i := range r.faults {
+		switch f := &r.faults[i]; f.Kind {
+		case Index:
+			ahead = f.Last
+		case Table:
+			off[f.Table] = 1
+		}
+	}
+	at := r.end()
+	if ahead > 0 {
+		for ; at <= r.pos(ahead) && at < len(r.Log.Entries); at++ {
+			if !r.step(at) {
+				return false
+			}
+		}
+	}
+	alike := func() bool {
+		if r.s.Revision != r.Evidence.Revision {
+			return false
+		}
+		for t, n := range r.Evidence.differing(r.s) {
+			if n > 0 && off[t] == 0 {
+				return false
+			}
+		}
+		return true
+	}
+	if alike() {
+		return true
+	}
+	if !r.Evidence.Loose || r.s.Revision != r.Evidence.Revision {
+		return false
+	}
+	mark, revision, steps := r.s.Mark(), r.s.Revision, r.see
+	r.see = nil
+	defer func() { r.see = steps }()
+	for ; at < len(r.Log.Entries) && r.Log.Entries[at].Index <= r.committed; at++ {
+		if !r.step(at) || r.s.Revision != revision {
+			break // a change of keys would have moved the index
+		}
+		if alike() {
+			return true
+		}
+	}
+	r.s.Back(mark)
+	return false
+}
+
+// index is the raft index of a place, also behind the last entry.
+func (m *Member) index(place int) uint64 { return m.first + uint64(place) }

@@ -1,0 +1,822 @@
+package faults
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"sort"
+
+	"etcd-autopsy/diff/apply"
+)
+
+// Member is a member's log and what its db holds.
+type Member struct {
+	Log      *apply.Log
+	Evidence *Evidence
+
+	first     uint64 // entry
+	committed uint64 // the last entry that is known to be committed
+	start     *apply.State
+	rules     []apply.Rules
+	putters   map[put][]int32 // places of entries that may put this
+	keeping   []int32         // places of entries that may put a value that was there before
+	// Before each place, how many revisions the entries up to there make at least and at most, whatever the state, if nothing refuses them.
+	least, most []int32
+	signs       []sign // in order
+}
+
+// sign is a revision of which a row is left that only one entry can have made.
+type sign struct {
+	revision int64
+	place    int
+}
+
+// NewMember is a member whose life begins with a state, which it keeps, before the first entry of a log without gaps. Entries up to
+// committed may have been applied; rules are those that may hold at the beginning.
+func NewMember(l *apply.Log, e *Evidence, start *apply.State, committed uint64, rules ...apply.Rules) *Member {
+	m := &Member{Log: l, Evidence: e, start: start, committed: committed, rules: rules}
+	if len(l.Entries) > 0 {
+		m.first = l.Entries[0].Index
+	}
+	return m
+}
+
+// index notes which entries may put what, once that is asked for.
+func (m *Member) indexPuts() {
+	if m.putters != nil {
+		return
+	}
+	m.putters = map[put][]int32{}
+	m.least, m.most = make([]int32, 1, len(m.Log.Entries)+1), make([]int32, 1, len(m.Log.Entries)+1)
+	for i := range m.Log.Entries {
+		e := &m.Log.Entries[i]
+		least, most := e.Range()
+		m.least, m.most = append(m.least, m.least[i]+int32(least)), append(m.most, m.most[i]+int32(most))
+		e.Puts(func(key int32, v *apply.Value) {
+			p := put{key, v.Sum}
+			if at := m.putters[p]; len(at) == 0 || at[len(at)-1] != int32(i) {
+				m.putters[p] = append(at, int32(i))
+			}
+		})
+		if e.Keeps() {
+			m.keeping = append(m.keeping, int32(i))
+		}
+	}
+	for i := range m.Evidence.rows {
+		r := &m.Evidence.rows[i]
+		if n := len(m.signs); r.bad || r.tombstone || len(m.keeping) > 0 || n > 0 && m.signs[n-1].revision == r.main {
+			continue
+		}
+		if at := m.putters[put{r.key, r.Value.Sum}]; len(at) == 1 {
+			m.signs = append(m.signs, sign{r.main, int(at[0])})
+		}
+	}
+}
+
+// Reading is a set of faults with which the log makes just what the db holds.
+type Reading struct {
+	Rules  apply.Rules // at the beginning
+	Faults []Fault     // in the order of their first entries
+	Cost   int         // bits
+}
+
+// Result is what a search has found.
+type Result struct {
+	// Readings are all that explain the db within a margin of the best, the best first. The first of a member without fault has no
+	// faults. There are none if nothing that was tried explains it.
+	Readings []Reading
+	// Stop is the entry at which the log, applied without fault, contradicts the db: the one behind the last for what is there in the
+	// end, 0 if nothing does.
+	Stop uint64
+	// Limits says what was not searched, and why.
+	Limits []string
+}
+
+// Bounds of the search. Steps are entries applied, or sixteen keys looked at.
+const (
+	maxFaults  = 6        // of one member
+	minSteps   = 12 << 20 // of any search
+	stepsEntry = 64       // more for each entry of the log
+	beam       = 12       // fault sets that are followed with one more fault
+	maxAlike   = 64       // fault sets that lead to the same state
+	maxAnchors = 48       // revisions that rows confirm behind which faults that shift revisions are not looked for
+	maxNear    = 4000     // entries
+	maxRun     = 1000     // entries in a row that are skipped
+	maxReplay  = 400      // entries in a row that are applied again
+	maxBeyond  = 128      // entries behind a contradiction that are skipped with those before it
+	maxTimes   = 3        // how often entries are applied again
+	maxFar     = 400      // entries far from the contradiction on which it depends
+)
+
+// node is a set of faults with which the log agrees with the db up to a place.
+type node struct {
+	rules  apply.Rules
+	faults []Fault
+	alike  [][]Fault // other sets that lead to the same state
+	stop   int
+	digest uint64
+}
+
+// search is one search.
+type search struct {
+	*Member
+	s       *apply.State
+	begin   apply.Mark
+	budget  int
+	limits  []string
+	solved  []Reading
+	marks   []apply.Mark // before each entry of the node that is expanded
+	revs    []int64
+	next    []*node
+	reached map[reached]*node
+}
+
+type reached struct {
+	stop   int
+	digest uint64
+}
+
+// Search finds the fewest and likeliest faults that explain the db. It changes the member's starting state and takes everything
+// back: a member is searched by one goroutine at a time.
+func (m *Member) Search() *Result {
+	x := &search{Member: m, s: m.start, begin: m.start.Mark()}
+	m.start.Steps = 0
+	x.budget = minSteps + stepsEntry*len(m.Log.Entries)
+	res := &Result{}
+	var level []*node
+	for _, rules := range m.rules {
+		n := &node{rules: rules}
+		r := x.run(n.rules, nil)
+		n.stop = r.from(0, nil)
+		n.digest = x.s.Digest()
+		x.s.Back(x.begin)
+		if n.stop > m.end() {
+			return &Result{Readings: []Reading{{Rules: rules}}}
+		}
+		if len(level) == 0 || n.stop > m.pos(res.Stop) {
+			res.Stop = m.index(n.stop)
+		}
+		level = append(level, n)
+	}
+	for depth := 1; depth <= maxFaults && len(level) > 0; depth++ {
+		if best := x.best(); len(x.solved) > 0 && best <= depth*costFault {
+			break // no set of so many faults is as likely
+		}
+		x.next, x.reached = nil, map[reached]*node{}
+		for _, n := range level {
+			x.expand(n)
+			if x.s.Steps > x.budget {
+				x.limit("the search for faults ended after %d steps, with %d faults at most", x.budget, depth)
+				break
+			}
+		}
+		if x.s.Steps > x.budget {
+			break
+		}
+		slices.SortStableFunc(x.next, func(a, b *node) int {
+			return cmp.Or(cmp.Compare(b.stop, a.stop), cmp.Compare(cost(a.faults), cost(b.faults)))
+		})
+		level = x.next[:min(len(x.next), beam)]
+	}
+	res.Readings = x.readings()
+	res.Limits = x.limits
+	return res
+}
+
+func (l *search) limit(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	if !slices.Contains(l.limits, text) {
+		l.limits = append(l.limits, text)
+	}
+}
+
+func (x *search) best() int {
+	best := 0
+	for i := range x.solved {
+		if i == 0 || x.solved[i].Cost < best {
+			best = x.solved[i].Cost
+		}
+	}
+	return best
+}
+
+func (x *search) run(rules apply.Rules, faults []Fault) *run {
+	return &run{Member: x.Member, s: x.s, faults: faults, rules: rules}
+}
+
+// with adds a fault to others, in order.
+func with(faults []Fault, f Fault) []Fault {
+	at, _ := slices.BinarySearchFunc(faults, f, Fault.compare)
+	return slices.Insert(slices.Clone(faults), at, f)
+}
+
+func (f Fault) compare(g Fault) int {
+	return cmp.Or(cmp.Compare(f.First, g.First), cmp.Compare(f.Last, g.Last), cmp.Compare(f.Kind, g.Kind), cmp.Compare(f.User, g.User),
+		cmp.Compare(f.Times, g.Times), cmp.Compare(f.Table, g.Table), cmp.Compare(f.To, g.To))
+}
+
+// expansion is a node with what is tried to bring it further.
+type expansion struct {
+	*search
+	n    *node
+	stop int
+	end  int
+	why  depends
+	seen map[outcome]bool
+	sure  bool // neither permissions nor alarms refuse anything behind the contradiction
+	loose bool // signs are not asked
+}
+
+// follows is the first sign behind a revision, nil if there is none.
+func (e *expansion) follows(revision int64) *sign {
+	n := sort.Search(len(e.signs), func(i int) bool { return e.signs[i].revision > revision })
+	if n == len(e.signs) || e.loose {
+		return nil
+	}
+	return &e.signs[n]
+}
+
+// fits tells whether the entries from one place to another can make so many revisions.
+func (e *expansion) fits(from, to int, revisions int64) bool {
+	if to < from {
+		return revisions == 0
+	}
+	least, most := int64(e.least[to+1]-e.least[from]), int64(e.most[to+1]-e.most[from])
+	return revisions <= most && (!e.sure || least <= revisions)
+}
+
+// viable tells whether the log can go on from a place in the present state: the next revision of which it is known who made it is made
+// by an entry behind the place. refusing is true if some of them may be refused.
+func (e *expansion) viable(from int, refusing bool) bool {
+	s := e.follows(e.s.Revision)
+	if s == nil {
+		return true
+	}
+	if s.place < from {
+		return false
+	}
+	sure := e.sure
+	if refusing {
+		e.sure = false
+	}
+	ok := e.fits(from, s.place, s.revision-e.s.Revision)
+	e.sure = sure
+	return ok
+}
+
+// mayRepeat tells whether the entries from one place to another may have been applied again in the present state, which is that
+// behind them: the next revision of which it is known who made it was made by one of them, or by one behind them.
+func (e *expansion) mayRepeat(first, last int) bool {
+	s := e.follows(e.s.Revision)
+	switch {
+	case s == nil:
+		return true
+	case s.place < first:
+		return false
+	case s.place <= last:
+		return e.fits(first, s.place, s.revision-e.s.Revision)
+	}
+	revisions := s.revision - e.s.Revision
+	least, most := int64(e.least[last+1]-e.least[first]), int64(e.most[last+1]-e.most[first])
+	most = most*maxTimes + int64(e.most[s.place+1]-e.most[last+1])
+	return revisions <= most && (!e.sure || least+int64(e.least[s.place+1]-e.least[last+1]) <= revisions)
+}
+
+// outcome is where a run of entries leads that ends with a given one.
+type outcome struct {
+	kind   Kind
+	last   uint64
+	times  int
+	stop   int
+	digest uint64
+}
+
+// depends is what a contradiction may depend on, besides the revisions that entries make.
+type depends struct {
+	auth   bool
+	alarms bool
+	leases map[int32]bool
+}
+
+// expand tries every single fault that may be behind the contradiction of a node.
+func (x *search) expand(n *node) {
+	x.indexPuts()
+	x.s.Back(x.begin)
+	x.marks, x.revs = x.marks[:0], x.revs[:0]
+	r := x.run(n.rules, n.faults)
+	stop := r.from(0, func(int) {
+		x.marks = append(x.marks, x.s.Mark())
+		x.revs = append(x.revs, x.s.Revision)
+	})
+	e := &expansion{search: x, n: n, stop: stop, end: x.end(), seen: map[outcome]bool{}}
+	if stop > e.end {
+		return
+	}
+	e.why = e.depends()
+	e.sure = !e.s.Auth.Enabled && !e.s.Alarmed()
+	e.around()
+	x.s.Back(x.begin)
+}
+
+// around tries the faults at the contradiction and before it. If revisions behind it rule all of them out, these are left out of account:
+// several faults may lie close to each other.
+func (e *expansion) around() {
+	x, stop := e.search, e.stop
+	if stop == e.end {
+		e.atEnd()
+	} else {
+		e.rowsAt()
+	}
+	found := len(x.next) + len(x.solved)
+	e.before()
+	if len(x.next)+len(x.solved) == found && len(e.signs) > 0 {
+		e.loose = true
+		e.before()
+	}
+}
+
+// before tries the faults at the contradiction and before it.
+func (e *expansion) before() {
+	x, stop := e.search, e.stop
+	anchors, far := 0, 0
+	for i := min(stop, e.end-1); i >= 0 && x.s.Steps <= x.budget; i-- {
+		if e.left(i) {
+			continue
+		}
+		x.s.Back(x.marks[i])
+		effective := i == stop || x.marks[i+1] > x.marks[i]
+		near := anchors < maxAnchors && stop-i < maxNear
+		switch {
+		case near:
+			e.at(i, effective)
+		case far >= maxFar:
+			x.limit("faults that show only by what permissions, leases or alarms allow are not looked for before entry %d", x.Log.Entries[i].Index)
+			i = 0
+			continue
+		case effective && e.relevant(&x.Log.Entries[i]):
+			far++
+			e.at(i, true)
+		}
+		if i < stop && x.revs[i+1] > x.revs[i] && e.anchors(i) {
+			anchors++
+		}
+	}
+}
+
+// anchors tells whether a row confirms the revision that an entry made.
+func (e *expansion) anchors(i int) bool {
+	main := e.revs[i+1]
+	return len(e.Evidence.group(main)) > 0
+}
+
+// left tells whether an entry is left out by the faults of the node.
+func (e *expansion) left(i int) bool {
+	index := e.Log.Entries[i].Index
+	return slices.ContainsFunc(e.n.faults, func(f Fault) bool { return f.Kind == Skipped && f.First <= index && index <= f.Last })
+}
+
+// depends looks at what the entry at which the db is contradicted asks for, and at the tables if it is the end.
+func (e *expansion) depends() depends {
+	d := depends{leases: map[int32]bool{}}
+	if e.stop == e.end {
+		for t, off := range e.Evidence.differing(e.s) {
+			switch TableName(t) {
+			case Auth:
+				d.auth = off > 0
+			case Alarms:
+				d.alarms = off > 0
+			case Leases:
+				for _, l := range e.Evidence.leasesApart(e.s) {
+					d.leases[l] = true
+				}
+			}
+		}
+	}
+	if e.stop == e.end && e.s.Revision == e.Evidence.Revision {
+		return d
+	}
+	d.auth, d.alarms = true, true
+	if e.stop < e.end {
+		for _, l := range e.Log.Entries[e.stop].Uses() {
+			d.leases[l] = true
+		}
+	}
+	return d
+}
+
+// relevant tells whether a contradiction may depend on what an entry does to small tables.
+func (e *expansion) relevant(x *apply.Entry) bool {
+	switch x.Kind {
+	case apply.Auth:
+		return e.why.auth
+	case apply.Alarm:
+		return e.why.alarms
+	case apply.Grant, apply.Revoke:
+		return e.why.leases[x.Lease()]
+	}
+	return false
+}
+
+// try follows the log from a place on with one more fault, from the present state, and goes back to it.
+func (e *expansion) try(f Fault, from int) {
+	if !e.viable(from, f.Kind == Refused || f.Kind == Rules) {
+		return
+	}
+	mark := e.s.Mark()
+	faults := with(e.n.faults, f)
+	r := e.run(e.n.rules, faults)
+	e.came(r.from(from, nil), faults, f)
+	e.s.Back(mark)
+}
+
+// came notes where a set of faults leads.
+func (e *expansion) came(stop int, faults []Fault, f Fault) {
+	if stop < e.stop {
+		return
+	}
+	if f.Kind == Skipped || f.Kind == Again {
+		o := outcome{f.Kind, f.Last, f.Times, stop, e.s.Digest()}
+		if e.seen[o] {
+			return // a shorter run leads to the same
+		}
+		e.seen[o] = true
+	}
+	switch {
+	case stop > e.end:
+		e.solve(faults, f)
+	case stop > e.stop, stop == e.stop && f.Kind == Again && e.why.auth && e.s.Auth.Digest() != 0 && e.turnsAuth(f):
+		e.further(stop, faults, f)
+	}
+}
+
+// turnsAuth tells whether entries that are applied again are about auth: one more replay of them may be what is missing.
+func (e *expansion) turnsAuth(f Fault) bool {
+	for i := e.pos(f.First); i <= e.pos(f.Last); i++ {
+		if e.Log.Entries[i].Kind == apply.Auth {
+			return true
+		}
+	}
+	return false
+}
+
+func (e *expansion) solve(faults []Fault, f Fault) {
+	for _, set := range append([][]Fault{faults}, e.likewise(f)...) {
+		e.solved = append(e.solved, Reading{Rules: e.n.rules, Faults: set, Cost: cost(set)})
+	}
+}
+
+// likewise are the sets that lead to the same state as the node's, with one more fault.
+func (e *expansion) likewise(f Fault) (sets [][]Fault) {
+	for _, a := range e.n.alike {
+		sets = append(sets, with(a, f))
+	}
+	return sets
+}
+
+func (e *expansion) further(stop int, faults []Fault, f Fault) {
+	at := reached{stop, e.s.Digest() ^ uint64(e.n.rules)<<63}
+	if o := e.reached[at]; o != nil {
+		switch {
+		case len(o.alike)+len(e.n.alike) >= maxAlike:
+			e.limit("only %d of the fault sets that lead to one state are followed", maxAlike)
+		case cost(faults) < cost(o.faults):
+			o.alike = append(append(o.alike, o.faults), e.likewise(f)...)
+			o.faults = faults
+		default:
+			o.alike = append(append(o.alike, faults), e.likewise(f)...)
+		}
+		return
+	}
+	o := &node{rules: e.n.rules, faults: faults, alike: e.likewise(f), stop: stop, digest: at.digest}
+	e.reached[at] = o
+	e.next = append(e.next, o)
+}
+
+// at tries all faults that begin with an entry, or end with it if they are of entries applied again. The state is that before it.
+func (e *expansion) at(i int, effective bool) {
+	x := &e.Log.Entries[i]
+	if x.Kind == apply.None {
+		return
+	}
+	mark := e.s.Mark()
+	rules := e.rulesAt(x.Index)
+	if effective {
+		e.skip(i)
+		if x.User() != "" && !slices.ContainsFunc(e.n.faults, func(f Fault) bool { return f.Kind == Refused && f.User == x.User() }) {
+			e.try(Fault{Kind: Refused, First: x.Index, Last: x.Index, User: x.User()}, i)
+		}
+		e.rulesFrom(i, rules)
+	}
+	e.s.Rules = rules
+	res := e.s.Apply(x, apply.Plain)
+	changed := e.s.Mark() > mark
+	e.s.Back(mark)
+	if res == apply.Forbidden || res == apply.Alarmed {
+		e.try(Fault{Kind: LetPass, First: x.Index, Last: x.Index}, i)
+	}
+	if x.Kind == apply.Txn {
+		digest := e.s.Digest()
+		e.s.Apply(x, apply.Otherwise)
+		other := changed || e.s.Digest() != digest
+		e.s.Back(mark)
+		if other {
+			e.try(Fault{Kind: Branch, First: x.Index, Last: x.Index}, i)
+		}
+	}
+	if i < e.stop {
+		e.s.Back(mark)
+		e.again(i)
+	}
+}
+
+func (e *expansion) rulesAt(index uint64) apply.Rules {
+	rules := e.n.rules
+	for _, f := range e.n.faults {
+		if f.Kind == Rules && f.First <= index {
+			rules = f.To
+		}
+	}
+	return rules
+}
+
+// rulesFrom tries the rules of other versions from an entry on, with which these do something else than those that held.
+func (e *expansion) rulesFrom(i int, were apply.Rules) {
+	if !e.s.Auth.Enabled {
+		return
+	}
+	x, mark := &e.Log.Entries[i], e.s.Mark()
+	forbids := func(rules apply.Rules) bool {
+		e.s.Rules = rules
+		defer e.s.Back(mark)
+		return e.s.Apply(x, apply.Plain) == apply.Forbidden
+	}
+	forbade := forbids(were)
+	for _, to := range []apply.Rules{apply.Rules3510, apply.Rules33, apply.Rules32} {
+		if to != were && forbids(to) != forbade {
+			e.try(Fault{Kind: Rules, First: x.Index, Last: x.Index, To: to}, i)
+		}
+	}
+}
+
+// skip tries to leave out the entries of a run that begins with one. The state does not change meanwhile.
+func (e *expansion) skip(i int) {
+	last := min(e.stop+maxBeyond, i+maxRun, e.end-1)
+	writers, known := e.writers(e.s.Revision+1, i+1, e.end)
+	switch {
+	case known: // the run ends with the last entry that would have had an effect before one that may have made the next revision
+		for _, w := range writers {
+			for z := int(w) - 1; z >= i; z-- {
+				if z == i || e.effective(z) {
+					if z <= max(last, e.stop) {
+						e.leave(i, z)
+					}
+					break
+				}
+			}
+			if e.s.Steps > e.budget {
+				return
+			}
+		}
+		e.leave(i, i)
+	case e.s.Revision >= e.Evidence.Revision: // nothing behind it made a revision
+		for z := e.end - 1; z >= i; z-- {
+			if z == i || e.effective(z) {
+				e.leave(i, z)
+				break
+			}
+		}
+		e.leave(i, i)
+	default:
+		for z := i; z <= last && e.s.Steps <= e.budget; z++ {
+			if e.viable(z+1, false) && (z == i || e.effective(z)) {
+				e.leave(i, z)
+			}
+		}
+	}
+}
+
+// leave tries to leave out the entries from one place to another.
+func (e *expansion) leave(i, z int) {
+	e.try(Fault{Kind: Skipped, First: e.Log.Entries[i].Index, Last: e.Log.Entries[z].Index}, z+1)
+}
+
+// effective tells whether an entry would have an effect on the present state.
+func (e *expansion) effective(i int) bool {
+	x, mark := &e.Log.Entries[i], e.s.Mark()
+	if x.Kind == apply.None || e.left(i) {
+		return false
+	}
+	e.s.Rules = e.rulesAt(x.Index)
+	e.s.Apply(x, apply.Plain)
+	changed := e.s.Mark() > mark
+	e.s.Back(mark)
+	return changed
+}
+
+// again tries to apply the entries of a run that ends with one again, behind that one.
+func (e *expansion) again(i int) {
+	e.s.Back(e.marks[i])
+	r := e.run(e.n.rules, e.n.faults)
+	if !r.step(i) {
+		return
+	}
+	low := max(0, i-maxReplay)
+	writers, known := e.writers(e.s.Revision+1, low, i+1)
+	if known || e.s.Revision >= e.Evidence.Revision {
+		for k := low; k <= i; k++ { // what changes tables need not make a revision
+			if e.Log.Entries[k].Kind == apply.Auth || e.Log.Entries[k].Kind == apply.Alarm {
+				writers = append(writers, int32(k))
+			}
+		}
+		slices.Sort(writers)
+		for _, k := range slices.Backward(slices.Compact(writers)) {
+			e.repeat(r, int(k), i)
+		}
+	} else {
+		for k := i; k >= low; k-- {
+			e.repeat(r, k, i)
+		}
+	}
+	e.s.Back(e.marks[i])
+}
+
+// repeat tries to apply the entries from one place to another once more, behind that one, and twice and three times more.
+func (e *expansion) repeat(r *run, k, i int) {
+	if e.Log.Entries[k].Kind == apply.None || e.s.Steps > e.budget {
+		return
+	}
+	if !e.mayRepeat(k, i) {
+		return
+	}
+	after, revision := e.s.Mark(), e.s.Revision
+	f := Fault{Kind: Again, First: e.Log.Entries[k].Index, Last: e.Log.Entries[i].Index}
+	for f.Times = 1; f.Times <= maxTimes && e.replay(r, k, i); f.Times++ {
+		f.Odd = e.s.Revision == revision && !e.restarts(k, i)
+		e.try(f, i+1)
+	}
+	e.s.Back(after)
+}
+
+// restarts tells whether a member that saves its consistent index with changes of keys alone begins with an entry when it restarts
+// behind another one: nothing from the one to the other made a revision, and what did is right before.
+func (e *expansion) restarts(k, i int) bool {
+	if e.revs[i+1] != e.revs[k] {
+		return false
+	}
+	for j := k - 1; j >= 0 && e.revs[j+1] == e.revs[j]; j-- {
+		if e.marks[j+1] > e.marks[j] {
+			return false // it changed a table, and would have been applied again, too
+		}
+	}
+	return true
+}
+
+// replay applies entries again, and tells whether that agrees with the db and both the first and the last of them had an effect.
+func (e *expansion) replay(r *run, k, i int) bool {
+	for j := k; j <= i; j++ {
+		mark := e.s.Mark()
+		e.s.Rules = e.rulesAt(e.Log.Entries[j].Index)
+		if !r.apply(&e.Log.Entries[j], apply.Plain, nil, nil, true) {
+			return false
+		}
+		if (j == k || j == i) && e.s.Mark() == mark {
+			return false
+		}
+	}
+	return true
+}
+
+// rowsAt tries rows that are not what the entries write, where that may be behind the contradiction.
+func (e *expansion) rowsAt() {
+	var places []int
+	main := e.s.Revision
+	off := e.rowsOff(main)
+	if main == e.Evidence.Compact && off == 0 {
+		// The keys that compaction left are others: their last writers made rows that are gone, or are not theirs.
+		keys := e.Evidence.apart(e.s, maxRowsApart+1)
+		if len(keys) > maxRowsApart {
+			return
+		}
+		off = 1
+		for _, k := range keys {
+			if i := e.writer(k); i >= 0 && !slices.Contains(places, i) {
+				places = append(places, i)
+			}
+		}
+		if len(places) != 1 {
+			return
+		}
+	} else {
+		places = append(places, e.stop)
+	}
+	for _, i := range places {
+		for _, kept := range []bool{false, true} {
+			e.s.Back(e.marks[i])
+			x := e.Log.Entries[i].Index
+			e.try(Fault{Kind: Rows, First: x, Last: x, Off: off, Kept: kept}, i)
+		}
+	}
+}
+
+// maxRowsApart is how many keys may be gone that one entry wrote.
+const maxRowsApart = 8
+
+// rowsOff is how many rows of a revision are not what the state's last entry makes.
+func (e *expansion) rowsOff(main int64) (off int) {
+	rows := e.Evidence.group(main)
+	if main > e.Evidence.Compact {
+		off = max(len(e.s.Changes)-len(rows), 0)
+	}
+	for i := range rows {
+		if n := int(rows[i].sub); n >= len(e.s.Changes) || !rows[i].is(&e.s.Changes[n]) {
+			off++
+		}
+	}
+	return off
+}
+
+// writer is the place of the last entry up to the contradiction that changed a key, -1 if none did.
+func (e *expansion) writer(key int32) int {
+	for i := e.stop; i >= 0; i-- {
+		if i == e.stop || e.revs[i+1] > e.revs[i] {
+			if slices.Contains(e.Log.Entries[i].Touches(), key) {
+				return i
+			}
+		}
+	}
+	return -1
+}
+
+// atEnd tries what may be behind tables, or a last revision, that are not what the log leads to.
+func (e *expansion) atEnd() {
+	mark := e.s.Mark()
+	for t, off := range e.Evidence.differing(e.s) {
+		if off > 0 && e.s.Revision == e.Evidence.Revision {
+			e.try(Fault{Kind: Table, First: e.Evidence.Index, Last: e.Evidence.Index, Table: TableName(t), Off: off}, e.end)
+		}
+	}
+	if e.s.Revision > e.Evidence.Revision || slices.ContainsFunc(e.n.faults, func(f Fault) bool { return f.Kind == Index }) {
+		return
+	}
+	r := e.run(e.n.rules, e.n.faults)
+	var ahead []uint64 // entries whose effects may be the last that the db holds
+	for i := e.end; i < len(e.Log.Entries) && e.Log.Entries[i].Index <= e.committed && i-e.end < maxRun; i++ {
+		was := e.s.Mark()
+		if !r.step(i) {
+			break
+		}
+		if e.s.Mark() > was && e.s.Revision == e.Evidence.Revision {
+			ahead = append(ahead, e.Log.Entries[i].Index)
+		}
+	}
+	e.s.Back(mark)
+	for _, last := range ahead {
+		e.try(Fault{Kind: Index, First: e.Evidence.Index + 1, Last: last}, e.end)
+	}
+}
+
+// readings are the sets that explain the db, within the margin of the best.
+func (x *search) readings() (all []Reading) {
+	best := x.best()
+	for _, r := range x.solved {
+		if r.Cost > best+costMargin || slices.ContainsFunc(all, func(o Reading) bool { return o.Rules == r.Rules && slices.Equal(o.Faults, r.Faults) }) {
+			continue
+		}
+		all = append(all, r)
+	}
+	slices.SortStableFunc(all, func(a, b Reading) int {
+		return cmp.Or(cmp.Compare(a.Cost, b.Cost), slices.CompareFunc(a.Faults, b.Faults, Fault.compare))
+	})
+	// Sets that were only found to lead to the same state as others are run by themselves.
+	n := 0
+	for _, r := range all {
+		if n == maxReadings {
+			x.limit("only the first %d of the fault sets that explain the db are told", maxReadings)
+			break
+		}
+		if x.Explains(&r) {
+			all[n] = r
+			n++
+		}
+	}
+	return all[:n]
+}
+
+// maxReadings is how many readings are told.
+const maxReadings = 64
+
+// Explains tells whether a reading leads to what the db holds.
+func (m *Member) Explains(r *Reading) bool {
+	begin := m.start.Mark()
+	defer m.start.Back(begin)
+	x := run{Member: m, s: m.start, faults: r.Faults, rules: r.Rules}
+	return x.from(0, nil) > m.end()
+}
+
+// Trace calls see for every step of a reading.
+func (m *Member) Trace(r *Reading, see func(st *Step)) {
+	begin := m.start.Mark()
+	defer m.start.Back(begin)
+	x := run{Member: m, s: m.start, faults: r.Faults, rules: r.Rules, see: see}
+	x.from(0, nil)
+}

@@ -1,0 +1,97 @@
+package lab
+
+import (
+	"bytes"
+	"slices"
+	"testing"
+
+	"etcd-autopsy/diff/apply"
+	"etcd-autopsy/diff/authz"
+	"etcd-autopsy/inspect/mvcc"
+	"etcd-autopsy/inspect/raftlog"
+	"etcd-autopsy/inspect/schema"
+)
+
+// TestApply holds what apply makes of random logs against what etcd's own applier makes of them: the rows of every entry, and leases,
+// auth and alarms in the end. Then it takes everything back.
+func TestApply(t *testing.T) {
+	n := 150
+	if testing.Short() {
+		n = 20
+	}
+	for seed := range uint64(n) {
+		m := &maker{dir: t.TempDir(), seed: seed + 1, shape: stream(seed+1, "shape"), c: &Case{Seed: seed + 1}}
+		if err := m.workload(); err != nil {
+			t.Fatal(err)
+		}
+		log := m.w.log
+		l := apply.NewLog(len(log), func(i int) uint64 { return log[i].Index }, func(i int) *raftlog.Request { return decoded(t, &log[i]) }, nil, nil)
+		s := apply.New(l)
+		empty := s.Digest()
+		var marks []apply.Mark
+		var digests []uint64
+		for i := range l.Entries {
+			marks, digests = append(marks, s.Mark()), append(digests, s.Digest())
+			res := s.Apply(&l.Entries[i], apply.Plain)
+			eff := m.w.ref.effects[i]
+			if made := eff.After > eff.Before; made != (res == apply.Made) || eff.After != s.Revision {
+				t.Fatalf("seed %d entry %d %s: result %d at revision %d, etcd's revision is %d", seed+1, log[i].Index, log[i].Kind, res, s.Revision, eff.After)
+			}
+			if res != apply.Made {
+				continue
+			}
+			if len(eff.Rows) != len(s.Changes) {
+				t.Fatalf("seed %d entry %d %s: %d rows, etcd made %d", seed+1, log[i].Index, log[i].Kind, len(s.Changes), len(eff.Rows))
+			}
+			for k := range eff.Rows {
+				if !sameChange(l, &s.Changes[k], &eff.Rows[k]) {
+					t.Fatalf("seed %d entry %d %s: row %d is not etcd's", seed+1, log[i].Index, log[i].Kind, k)
+				}
+			}
+		}
+		checkTables(t, seed+1, s, m.w.ref)
+		for i := range slices.Backward(marks) {
+			if s.Back(marks[i]); s.Digest() != digests[i] {
+				t.Fatalf("seed %d: going back to before entry %d leads to another state", seed+1, log[i].Index)
+			}
+		}
+		if s.Digest() != empty {
+			t.Fatalf("seed %d: the beginning is not what it was", seed+1)
+		}
+		_ = m.w.ref.close()
+	}
+}
+
+func decoded(t *testing.T, e *Entry) *raftlog.Request {
+	r, err := raftlog.Decode(&raftlog.Entry{Index: e.Index, Term: e.Term, Type: raftlog.EntryType(e.Type), Data: e.Data})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func sameChange(l *apply.Log, c *apply.Change, r *Row) bool {
+	var kv mvcc.KeyValue
+	_, tombstone, ok := mvcc.ParseRevision(r.Key)
+	if !ok || kv.Decode(r.Value) != nil || string(kv.Key) != l.Keys[c.Key] || tombstone != c.Delete {
+		return false
+	}
+	x := &c.Record
+	return tombstone || kv.Create == x.Create && kv.Mod == x.Mod && kv.Version == x.Version && kv.Lease == l.Leases[x.Lease] && bytes.Equal(kv.Value, x.Value.Bytes)
+}
+
+func checkTables(t *testing.T, seed uint64, s *apply.State, ref *replica) {
+	var leases []int64
+	for n, id := range s.Log.Leases {
+		if s.Granted(int32(n)) {
+			leases = append(leases, id)
+		}
+	}
+	if slices.Sort(leases); !slices.Equal(leases, ref.leases()) {
+		t.Errorf("seed %d: leases %x, etcd has %x", seed, leases, ref.leases())
+	}
+	tables := &schema.Tables{AuthEnabled: ref.auth.IsAuthEnabled(), AuthRevision: ref.auth.Revision()}
+	if authz.Of(tables).Revision != s.Auth.Revision || tables.AuthEnabled != s.Auth.Enabled {
+		t.Errorf("seed %d: auth on %v at revision %d, etcd's is %v at %d", seed, s.Auth.Enabled, s.Auth.Revision, tables.AuthEnabled, tables.AuthRevision)
+	}
+}
