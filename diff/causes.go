@@ -34,6 +34,7 @@ type cause struct {
 	instead  []uint64 // earlier entries that may have been left out instead, which led to this one's effect
 	toEnd    bool     // none of the later entries of its kind had an effect either
 	upTo     uint64   // the last entry that a revision without one may have come behind
+	tale     *tale    // the fault that it is, nil if no fault of a member's own log is known
 	of       *cause   // what this one is a consequence of
 }
 

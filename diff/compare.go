@@ -114,7 +114,8 @@ type comparison struct {
 	lives     []*relived            // of each member, once asked for
 	starts    map[int]*relive.Start // where what is known of members begins whose logs do not, once asked for
 	slots     map[*cause]slots
-	excused   int // entries of a member alone that a rule which is not simulated may have refused
+	told      []*explained // what explains every member by its own log, nil if not all can be explained so
+	excused   int          // entries of a member alone that a rule which is not simulated may have refused
 }
 
 // pick leaves out members without a db: the others are compared all the same.
@@ -134,6 +135,13 @@ func (c *comparison) reason(format string, args ...any) {
 
 func (c *comparison) run() {
 	c.readRows(func() { c.counted = c.start(c.count) })
+	if !c.alike() || len(c.all) == 1 {
+		if all := c.explainMembers(); all != nil {
+			c.forgotten = func() {}
+			c.tell(all)
+			return
+		}
+	}
 	c.relate()
 	c.forgotten = c.start(c.forget)
 	c.findCauses()

@@ -41,23 +41,9 @@ func (c *comparison) lag() {
 // conclude writes the causes down and gives the verdict.
 func (c *comparison) conclude() {
 	d := c.doc
-	c.followForks()
-	c.followOneFork()
-	c.followPartings()
-	c.followOlder()
-	c.followLeases()
-	c.followGrants()
-	c.followRevokes()
-	c.followRules()
-	c.followRefusals()
-	c.followAlarms()
-	c.followReplays()
-	c.followRegrants()
-	c.followRuns()
-	c.followTurns()
-	c.reread()
-	c.settle()
-	c.followLosses()
+	if c.told == nil {
+		c.findConsequences()
+	}
 	number := map[*cause]int{}
 	for _, k := range c.causes {
 		if k.of == nil {
@@ -78,7 +64,7 @@ func (c *comparison) conclude() {
 	switch {
 	case len(d.Divergences) > 0:
 		d.Verdict = Diverged
-	case d.Keys.Len() > 0 || d.Counts.Consequences > 0:
+	case c.told == nil && (d.Keys.Len() > 0 || d.Counts.Consequences > 0):
 		d.Verdict = Diverged
 		d.Divergences = append(d.Divergences, c.write(&cause{layer: LayerApply, what: unexplained}))
 	case len(d.Reasons) > 0:
@@ -95,11 +81,32 @@ func (c *comparison) conclude() {
 		}
 	}
 	c.leftBehind()
-	if d.Verdict == Diverged {
+	if d.Verdict == Diverged && c.told == nil {
 		c.keysLeftOut()
 	}
 	c.limits()
 	c.notes()
+}
+
+// findConsequences makes consequences of causes that others led to.
+func (c *comparison) findConsequences() {
+	c.followForks()
+	c.followOneFork()
+	c.followPartings()
+	c.followOlder()
+	c.followLeases()
+	c.followGrants()
+	c.followRevokes()
+	c.followRules()
+	c.followRefusals()
+	c.followAlarms()
+	c.followReplays()
+	c.followRegrants()
+	c.followRuns()
+	c.followTurns()
+	c.reread()
+	c.settle()
+	c.followLosses()
 }
 
 // root is the cause that a consequence goes back to.
@@ -632,6 +639,9 @@ func (c *comparison) write(k *cause) Divergence {
 		if !slices.Contains(v.Leases, ID(uint64(id))) {
 			v.Leases = append(v.Leases, ID(uint64(id)))
 		}
+	}
+	if k.tale != nil {
+		c.writeTale(&v, k.tale)
 	}
 	if v.What == "" {
 		v.What = v.sentence()

@@ -89,8 +89,16 @@ type Document struct {
 	Lag    []Lag  `json:"lag"`
 	Logs   Logs   `json:"logs"`
 	Counts Counts `json:"counts"`
+	// Search says what was not searched any further.
+	Search Search `json:"search"`
 	// Curves are for pictures.
 	Curves []Curve `json:"-"`
+}
+
+// Search says whether bounds were hit while looking for what explains the members, and which.
+type Search struct {
+	Bounded bool     `json:"bounded"`
+	Limits  []string `json:"limits"`
 }
 
 // Member sums up one member.
@@ -181,8 +189,44 @@ type Divergence struct {
 	Entries []uint64 `json:"entries,omitempty"`
 	// Candidates are the entries of EntryInterval that write the same, or that may have led to this, at most 10 of them.
 	Candidates []Entry `json:"candidates,omitempty"`
+	// GroupsNow are the groups at the last entry that all members have reached.
+	GroupsNow [][]string `json:"groups_now,omitempty"`
+	// Faulty are the members whose own logs do not lead to what they hold without this.
+	Faulty []string `json:"faulty,omitempty"`
+	// FirstEffect is the first entry that did something else to keys because of this, where that is a later one.
+	FirstEffect *FirstEffect `json:"first_effect,omitempty"`
+	// Onset is, for each faulty member, the first entry that this touched.
+	Onset map[string]Onset `json:"onset,omitempty"`
+	// Readings are all that this may have been, by the rows and tables of its members.
+	Readings [][]FaultReading `json:"readings,omitempty"`
 	// RevisionInterval bounds the revision where the entry is not known.
 	RevisionInterval *RevisionInterval `json:"revision_interval,omitempty"`
+}
+
+// FirstEffect is an entry with the main revision that it made, or that others made of it.
+type FirstEffect struct {
+	Entry    uint64 `json:"entry"`
+	Revision int64  `json:"revision"`
+}
+
+// Onset is where something began on a member: Entry, or EntryInterval if that is not known more exactly. Until is the last entry that
+// it touched, 0 if it goes on.
+type Onset struct {
+	Entry         uint64    `json:"entry,omitempty"`
+	EntryInterval *Interval `json:"entry_interval,omitempty"`
+	Until         uint64    `json:"until"`
+}
+
+// FaultReading is one fault of a reading: Kind is skipped, again, refused, rules, let-pass, branch, rows, index or table.
+type FaultReading struct {
+	Kind    string   `json:"kind"`
+	Members []string `json:"members"`
+	First   uint64   `json:"first"`
+	Last    uint64   `json:"last"`
+	Times   int      `json:"times,omitempty"` // of again: how often
+	User    string   `json:"user,omitempty"`  // of refused
+	Rules   string   `json:"rules,omitempty"` // of rules
+	Table   string   `json:"table,omitempty"` // of table
 }
 
 // Entry names a raft entry.
@@ -355,6 +399,7 @@ func (d *Document) filled() *Document {
 	notNil(&d.Consequences)
 	notNil(&d.KnownBugs)
 	notNil(&d.Reexecutions)
+	notNil(&d.Search.Limits)
 	if p := d.Plan; p != nil {
 		notNil(&p.Copies)
 		notNil(&p.Rebuild)

@@ -39,6 +39,11 @@ type Timeline struct {
 	Last uint64
 }
 
+// NewTimeline is that of writes at some indexes, with the state before the first of them and behind each.
+func NewTimeline(indexes []uint64, states []*State) *Timeline {
+	return &Timeline{indexes: indexes, states: states}
+}
+
 // At is the state that entry index meets.
 func (t *Timeline) At(index uint64) *State {
 	i, _ := slices.BinarySearch(t.indexes, index)

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"etcd-autopsy/diff/apply"
+	"etcd-autopsy/diff/authz"
 )
 
 // Step is what one application of an entry did.
@@ -13,8 +14,12 @@ type Step struct {
 	Result   apply.Result
 	Fault    *Fault         // by which the entry was not applied as etcd's rules say; nil otherwise
 	Revision int64          // that it made, 0 for none
-	Changes  []apply.Change // valid during the call
-	Turned   bool
+	Changes  []apply.Change // valid during the call; of an entry that was left out, what it would have changed
+	Turned   bool           // leases, auth or alarms were changed, or would have been
+	// Auth is the auth store behind an entry that changed it, nil otherwise.
+	Auth *authz.State
+	// Forbidden is true if today's rules forbid what the entry did.
+	Forbidden bool
 }
 
 // run is a member's log with some faults, being applied.
@@ -25,6 +30,8 @@ type run struct {
 	rules  apply.Rules // at the beginning
 	// see is called for every step, if it is not nil.
 	see func(st *Step)
+	// free is true if entries are applied whatever the db holds.
+	free bool
 }
 
 // pos is the place of an entry in the log.
@@ -91,7 +98,8 @@ func (r *run) step(i int) bool {
 // leave leaves an entry out.
 func (r *run) leave(e *apply.Entry, f *Fault) bool {
 	if r.see != nil {
-		r.see(&Step{Index: e.Index, Fault: f})
+		changes, turned := r.would(e)
+		r.see(&Step{Index: e.Index, Fault: f, Changes: changes, Turned: turned})
 	}
 	r.s.Steps++
 	return true
@@ -99,6 +107,7 @@ func (r *run) leave(e *apply.Entry, f *Fault) bool {
 
 // apply applies an entry and tells whether what it makes is what the db holds. rows is a fault of the rows that are there.
 func (r *run) apply(e *apply.Entry, way apply.Way, rows, by *Fault, again bool) bool {
+	forbidden := r.see != nil && way == apply.Plain && r.s.Rules != apply.Rules3510 && r.forbidden(e)
 	res := r.s.Apply(e, way)
 	made := int64(0)
 	ok := true
@@ -120,9 +129,27 @@ func (r *run) apply(e *apply.Entry, way apply.Way, rows, by *Fault, again bool) 
 		if rows != nil {
 			by = rows
 		}
-		r.see(&Step{Index: e.Index, Again: again, Result: res, Fault: by, Revision: made, Changes: r.s.Changes, Turned: r.s.Turned})
+		r.see(&Step{Index: e.Index, Again: again, Result: res, Fault: by, Revision: made, Changes: r.s.Changes, Turned: r.s.Turned, Forbidden: forbidden && res != apply.Forbidden, Auth: r.turnedAuth(e)})
 	}
-	return ok
+	return ok || r.free
+}
+
+// turnedAuth is the auth store if an entry may have changed it.
+func (r *run) turnedAuth(e *apply.Entry) *authz.State {
+	if e.Kind == apply.Auth && r.s.Turned {
+		return r.s.Auth
+	}
+	return nil
+}
+
+// forbidden tells whether today's rules forbid an entry in the present state.
+func (r *run) forbidden(e *apply.Entry) bool {
+	rules, mark := r.s.Rules, r.s.Mark()
+	r.s.Rules = apply.Rules3510
+	res := r.s.Apply(e, apply.Plain)
+	r.s.Back(mark)
+	r.s.Rules = rules
+	return res == apply.Forbidden
 }
 
 // keep makes the state what the rows of the revision just made say.

@@ -218,11 +218,11 @@ func (f Fault) compare(g Fault) int {
 // expansion is a node with what is tried to bring it further.
 type expansion struct {
 	*search
-	n    *node
-	stop int
-	end  int
-	why  depends
-	seen map[outcome]bool
+	n     *node
+	stop  int
+	end   int
+	why   depends
+	seen  map[outcome]bool
 	sure  bool // neither permissions nor alarms refuse anything behind the contradiction
 	loose bool // signs are not asked
 }

@@ -1,0 +1,651 @@
+package diff
+
+import (
+	"cmp"
+	"fmt"
+	"hash/maphash"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/coreos/go-semver/semver"
+
+	"etcd-autopsy/diff/align"
+	"etcd-autopsy/diff/apply"
+	"etcd-autopsy/diff/authz"
+	"etcd-autopsy/diff/faults"
+	"etcd-autopsy/inspect/raftlog"
+)
+
+// explained is a member whose own log, with the faults of a reading, makes just what its db holds.
+type explained struct {
+	member   *faults.Member
+	readings []faults.Reading // all that explain it within a margin; chosen is one of them
+	chosen   faults.Reading
+	limits   []string
+	reach    uint64 // the last entry whose effects the db holds
+	// Of each entry of the log, what it did: equal digests are equal changes of keys, 0 is none.
+	did []uint64
+}
+
+// tale is one fault, or one bug, with all members that it befell.
+type tale struct {
+	kind    faults.Kind
+	members []int
+	onset   map[int]Interval // of each member, the first entry that it touched
+	until   map[int]uint64   // and the last one, 0 if it goes on to the end
+	first   uint64           // the first entry that did something else because of it
+	sets    [][]faults.Fault
+}
+
+// explainMembers looks for the faults that explain every member by its own log. It is nil if some member cannot be explained so: its log does
+// not begin with the cluster, its db is damaged, logs differ, or nothing that was tried leads to what it holds.
+func (c *comparison) explainMembers() []*explained {
+	if len(c.logs.forks) > 0 {
+		return nil
+	}
+	named := faults.Named{}
+	end := uint64(0)
+	for i, m := range c.ms {
+		es := c.views[i].entries
+		if c.logs.history[i] != c.logs.history[0] || !c.whole(i) || !m.DB.Whole || len(m.DB.Rows.Holes()) > 0 || uint64(len(es)) < m.DB.Tables.ConsistentIndex {
+			return nil
+		}
+		n := faults.Names(m.DB.Rows, m.DB.Tables)
+		named.Keys, named.Leases = append(named.Keys, n.Keys...), append(named.Leases, n.Leases...)
+		end = max(end, min(uint64(len(es)), committed(m)))
+	}
+	es := c.views[0].entries
+	log := apply.NewLog(int(end), func(k int) uint64 { return es[k].Index }, func(k int) *raftlog.Request { return es[k].Request() }, named.Keys, named.Leases)
+	for k := range log.Entries {
+		if log.Entries[k].Opaque {
+			return nil
+		}
+	}
+	all := make([]*explained, len(c.ms))
+	c.each(func(i int) {
+		db := c.ms[i].DB
+		e := faults.NewEvidence(log, db.Rows, db.Tables, c.last[i], db.CompactRevision())
+		m := faults.NewMember(log, e, apply.New(log), min(end, committed(c.ms[i])), c.rulesOf(i)...)
+		if res := m.Search(); len(res.Readings) > 0 {
+			all[i] = &explained{member: m, readings: res.Readings, limits: res.Limits}
+		}
+	})
+	if slices.Contains(all, nil) {
+		return nil
+	}
+	choose(all)
+	for _, x := range all {
+		x.reach = x.member.Reach(&x.chosen)
+		x.did = make([]uint64, len(log.Entries))
+		x.member.Run(&x.chosen, x.reach, func(st *faults.Step) {
+			if st.Revision > 0 {
+				x.did[st.Index-log.Entries[0].Index] ^= digest(st)
+			}
+		}, nil)
+	}
+	return all
+}
+
+// rulesOf are the rules that may hold when member i's log begins.
+func (c *comparison) rulesOf(i int) []apply.Rules {
+	v, err := semver.NewVersion(c.firstVersion(i))
+	switch {
+	case len(c.views[i].authWrites) == 0: // nobody is asked for permissions
+		return []apply.Rules{apply.Rules3510}
+	case err != nil:
+		return []apply.Rules{apply.Rules3510, apply.Rules33, apply.Rules32}
+	case v.Minor <= 2:
+		return []apply.Rules{apply.Rules32}
+	case v.Minor <= 3:
+		return []apply.Rules{apply.Rules33}
+	case v.Minor <= 5:
+		return []apply.Rules{apply.Rules3510, apply.Rules33}
+	}
+	return []apply.Rules{apply.Rules3510}
+}
+
+// firstVersion is the first cluster version that member i's log sets, empty if it sets none.
+func (c *comparison) firstVersion(i int) string {
+	es := c.views[i].entries
+	for k := range es {
+		r := es[k].Request()
+		if v := r.Internal.GetClusterVersionSet(); v != nil {
+			return v.Ver
+		}
+		if r.V2 != nil && r.V2.Path == "/0/version" && r.V2.Method == "PUT" {
+			return r.V2.Val
+		}
+	}
+	return ""
+}
+
+var digests = maphash.MakeSeed()
+
+// digest is what a step changed, whatever the revisions.
+func digest(st *faults.Step) uint64 {
+	var h maphash.Hash
+	h.SetSeed(digests)
+	number := func(x uint64) {
+		for n := range 8 {
+			h.WriteByte(byte(x >> (8 * n)))
+		}
+	}
+	if st.Again {
+		h.WriteByte(1)
+	}
+	for i := range st.Changes {
+		c := &st.Changes[i]
+		number(uint64(c.Key))
+		if !c.Delete {
+			number(uint64(c.Record.Lease)<<1 | 1)
+			number(c.Record.Value.Sum)
+		}
+	}
+	return h.Sum64() | 1
+}
+
+// choose takes of each member's readings one that needs the fewest faults besides those of others: the same fault on several members is
+// one cause.
+func choose(all []*explained) {
+	for _, x := range all {
+		x.chosen = x.readings[0]
+	}
+	for range 2 {
+		for i, x := range all {
+			shared := func(r *faults.Reading) (n int) {
+				for _, f := range r.Faults {
+					for j, o := range all {
+						if j != i && slices.ContainsFunc(o.readings, func(q faults.Reading) bool {
+							return slices.ContainsFunc(q.Faults, func(g faults.Fault) bool { return sameFault(f, g) })
+						}) {
+							n++
+							break
+						}
+					}
+				}
+				return n
+			}
+			x.chosen = slices.MinFunc(x.readings, func(a, b faults.Reading) int {
+				return cmp.Or(cmp.Compare(a.Cost, b.Cost), cmp.Compare(shared(&b), shared(&a)))
+			})
+		}
+	}
+}
+
+// sameFault tells whether a fault of one member and one of another are one cause.
+func sameFault(f, g faults.Fault) bool {
+	switch {
+	case f.Kind != g.Kind:
+		return false
+	case f.Kind == faults.Rules:
+		return f.To == g.To
+	case f.Kind == faults.Refused:
+		return f.User == g.User
+	}
+	return f.First == g.First && f.Last == g.Last && f.Table == g.Table
+}
+
+// tell makes causes of the faults that explain the members, and the traces, keys and tables that follow from them.
+func (c *comparison) tell(all []*explained) {
+	c.told = all
+	c.parts, c.doc.Counts.RevisionsDiffering = c.partings()
+	c.traces, c.inputs = make([]*trace, len(c.ms)), make([]align.Input, len(c.ms))
+	c.auths, c.unalarmed, c.early = make([]*auth, len(c.ms)), make([]bool, len(c.ms)), make([][]alarmTurn, len(c.ms))
+	index := c.indexer()
+	for i, x := range all {
+		c.auths[i], c.unalarmed[i] = x.auth(), true
+		c.inputs[i] = align.Input{
+			Log: c.views[i].log, Table: c.ms[i].DB.Rows, Index: index(i), Compact: c.ms[i].DB.CompactRevision(),
+			ConsistentIndex: c.ms[i].DB.Tables.ConsistentIndex, Whole: true, Judge: c.judge(i),
+		}
+	}
+	for i, x := range all {
+		c.doc.Search.Limits = append(c.doc.Search.Limits, prefixed(c.ms[i].Label, x.limits)...)
+		c.traces[i] = c.traceOf(i, x)
+	}
+	c.doc.Search.Bounded = len(c.doc.Search.Limits) > 0
+	c.tellCommon()
+	for _, t := range c.tales() {
+		c.causes = append(c.causes, c.causeOfTale(t))
+	}
+	c.compareMembership()
+	c.sortCauses()
+	c.tellKeys()
+	c.tellLeases()
+	c.tellConsequences()
+	c.lag()
+}
+
+func prefixed(label string, texts []string) (all []string) {
+	for _, t := range texts {
+		all = append(all, label+": "+t)
+	}
+	return all
+}
+
+// tellCommon notes what all members have reached, and the revisions they had there.
+func (c *comparison) tellCommon() {
+	common := uint64(math.MaxUint64)
+	for _, x := range c.told {
+		common = min(common, x.reach)
+	}
+	c.doc.Common.Index, c.doc.Common.Revision = common, math.MaxInt64
+	c.at = make([]int64, len(c.ms))
+	for i := range c.told {
+		c.at[i] = c.revisionAt(i, common)
+		c.doc.Common.Revision = min(c.doc.Common.Revision, c.at[i])
+	}
+}
+
+// traceOf is what each entry did on a member, as alignments tell it.
+func (c *comparison) traceOf(i int, x *explained) *trace {
+	t := &trace{Alignment: align.Alignment{First: 1, Revision: 1, Through: x.reach}}
+	t.Index = c.inputs[i].Index
+	log := x.member.Log
+	x.member.Run(&x.chosen, x.reach, func(st *faults.Step) {
+		s := align.Step{Index: st.Index, Again: st.Again, Revision: st.Revision}
+		switch {
+		case st.Fault == nil && st.Revision > 0 && st.Forbidden:
+			s.Outcome, s.Predicted = align.Permitted, changesOf(log, st.Changes)
+		case st.Fault == nil && st.Revision > 0, st.Again && st.Revision > 0:
+			s.Outcome = align.Applied
+		case st.Fault == nil, st.Again:
+			s.Outcome = align.NoEffect
+		case st.Revision == 0:
+			if s.Outcome = align.NoEffect; len(st.Changes) > 0 {
+				s.Outcome, s.Predicted = align.Refused, changesOf(log, st.Changes)
+			}
+		case st.Fault.Kind == faults.Branch:
+			s.Outcome, s.Predicted = align.OtherBranch, changesOf(log, st.Changes)
+		case st.Fault.Kind == faults.LetPass:
+			s.Outcome, s.Predicted = align.Permitted, changesOf(log, st.Changes)
+		case st.Fault.Kind == faults.Rows:
+			s.Predicted = changesOf(log, st.Changes)
+			s.Outcome, s.Detail = align.Difference(s.Predicted, c.ms[i].DB.Rows.Group(st.Revision))
+		}
+		t.Cost += s.Cost()
+		t.Steps = append(t.Steps, s)
+	}, nil)
+	return t
+}
+
+func changesOf(log *apply.Log, changes []apply.Change) (all []align.Change) {
+	for i := range changes {
+		ch := &changes[i]
+		all = append(all, align.Change{
+			Delete: ch.Delete, Key: log.Keys[ch.Key], Value: ch.Record.Value.Bytes, Lease: log.Leases[ch.Record.Lease],
+			Create: ch.Record.Create, Version: ch.Record.Version,
+		})
+	}
+	return all
+}
+
+// auth is the auth store of a member through time, as its faults explain it.
+func (x *explained) auth() *auth {
+	var indexes []uint64
+	states := []*authz.State{authz.New()}
+	x.member.Run(&x.chosen, x.reach, func(st *faults.Step) {
+		switch {
+		case st.Auth == nil:
+		case len(indexes) > 0 && indexes[len(indexes)-1] >= st.Index: // applied again
+			states[len(states)-1] = st.Auth
+		default:
+			indexes, states = append(indexes, st.Index), append(states, st.Auth)
+		}
+	}, nil)
+	return &auth{timeline: authz.NewTimeline(indexes, states)}
+}
+
+// tales are the faults of all members, each told once, in the order of the log.
+func (c *comparison) tales() (tales []*tale) {
+	for i, x := range c.told {
+		for n, f := range x.chosen.Faults {
+			at := slices.IndexFunc(tales, func(t *tale) bool {
+				return !slices.Contains(t.members, i) && slices.ContainsFunc(t.sets, func(s []faults.Fault) bool { return sameFault(s[0], f) })
+			})
+			if at < 0 {
+				at, tales = len(tales), append(tales, &tale{kind: f.Kind, onset: map[int]Interval{}, until: map[int]uint64{}})
+			}
+			t := tales[at]
+			t.members = append(t.members, i)
+			t.onset[i] = c.onsetOf(x, n)
+			if f.Kind == faults.Skipped || f.Kind == faults.Again {
+				t.until[i] = f.Last
+			}
+			if first := c.firstEffect(x, n); t.first == 0 || first > 0 && first < t.first {
+				t.first = first
+			}
+			for _, r := range x.like(n) {
+				t.sets = append(t.sets, []faults.Fault{r})
+			}
+		}
+	}
+	slices.SortStableFunc(tales, func(a, b *tale) int { return cmp.Compare(a.order(), b.order()) })
+	return tales
+}
+
+func (t *tale) order() uint64 {
+	first := uint64(math.MaxUint64)
+	for _, o := range t.onset {
+		first = min(first, o.First)
+	}
+	if t.kind == faults.Table || t.kind == faults.Index {
+		return math.MaxUint64
+	}
+	return first
+}
+
+// like are the faults that may stand in the place of the n-th of the chosen reading: those of readings that are otherwise of the same
+// kinds. The chosen one is the first.
+func (x *explained) like(n int) []faults.Fault {
+	all := []faults.Fault{x.chosen.Faults[n]}
+	for _, r := range x.readings {
+		if len(r.Faults) != len(x.chosen.Faults) {
+			continue
+		}
+		same := true
+		for k := range r.Faults {
+			same = same && r.Faults[k].Kind == x.chosen.Faults[k].Kind
+		}
+		if same && !slices.Contains(all, r.Faults[n]) {
+			all = append(all, r.Faults[n])
+		}
+	}
+	return all
+}
+
+// onsetOf is the first entry that the n-th fault of a member's chosen reading touched, or that any fault which may stand in its place did.
+func (c *comparison) onsetOf(x *explained, n int) Interval {
+	in := Interval{First: math.MaxUint64}
+	for _, f := range x.like(n) {
+		at := c.touched(x, f)
+		in.First, in.Last = min(in.First, at), max(in.Last, at)
+	}
+	return in
+}
+
+// touched is the entry that a fault is known by: of entries that were applied again the first that had an effect again.
+func (c *comparison) touched(x *explained, f faults.Fault) uint64 {
+	if f.Kind != faults.Again {
+		return f.First
+	}
+	at := uint64(0)
+	r := faults.Reading{Rules: x.chosen.Rules, Faults: []faults.Fault{f}}
+	x.member.Run(&r, f.Last, func(st *faults.Step) {
+		if at == 0 && st.Again && (st.Revision > 0 || st.Turned) {
+			at = st.Index
+		}
+	}, nil)
+	return cmp.Or(at, f.First)
+}
+
+// firstEffect is the first entry that did something else to keys because of the n-th fault, 0 if none did.
+func (c *comparison) firstEffect(x *explained, n int) (first uint64) {
+	without := x.chosen
+	without.Faults = slices.Delete(slices.Clone(x.chosen.Faults), n, n+1)
+	did := make([]uint64, len(x.did))
+	base := x.member.Log.Entries[0].Index
+	x.member.Run(&without, x.reach, func(st *faults.Step) {
+		if st.Revision > 0 {
+			did[st.Index-base] ^= digest(st)
+		}
+	}, nil)
+	for k := range did {
+		if did[k] != x.did[k] {
+			return base + uint64(k)
+		}
+	}
+	return 0
+}
+
+// causeOfTale is a tale as causes are written.
+func (c *comparison) causeOfTale(t *tale) *cause {
+	f := t.sets[0][0]
+	at := Interval{First: math.MaxUint64}
+	var who int
+	for _, i := range t.members {
+		if o := t.onset[i]; o.First < at.First {
+			at, who = o, i
+		}
+	}
+	k := &cause{layer: LayerApply, index: at.First, odd: t.members, outcome: align.Refused, tale: t}
+	if at.Last > at.First {
+		k.interval = &Interval{First: at.First, Last: at.Last}
+	}
+	if l := c.layerOf(who, at.First); l != LayerApply && t.first != at.First {
+		k.layer = l
+	}
+	where := strings.Join(c.labels(t.members), ", ")
+	switch f.Kind {
+	case faults.Skipped:
+		if k.entries = c.affected(who, f); len(k.entries) > 1 {
+			k.what = fmt.Sprintf("%d entries in a row had no effect on %s", len(k.entries), where)
+		}
+	case faults.Again:
+		k.again, k.outcome = true, align.Applied
+		if k.entries = c.affected(who, f); f.Times > 1 {
+			k.what = fmt.Sprintf("%s applied more than once again on %s, %d times", entriesText(f), where, f.Times)
+		} else {
+			k.what = fmt.Sprintf("%s applied again on %s", entriesText(f), where)
+		}
+	case faults.Refused:
+		k.entries = c.affected(who, f)
+		k.what = fmt.Sprintf("no request of user %q had an effect on %s from here on", f.User, where)
+	case faults.Rules:
+		k.entries = c.affected(who, f)
+		k.what = fmt.Sprintf("%s applies entries by the rules of etcd %v from here on", where, f.To)
+		if len(t.members) > 1 {
+			var parts []string
+			for _, i := range t.members {
+				parts = append(parts, fmt.Sprintf("%s from entry %d on", c.ms[i].Label, t.onset[i].First))
+			}
+			k.what = fmt.Sprintf("members apply entries by the rules of etcd %v: %s", f.To, strings.Join(parts, ", "))
+		}
+	case faults.LetPass:
+		k.outcome = align.Permitted
+		k.what = fmt.Sprintf("the entry had an effect on %s, although permissions or an alarm refuse it", where)
+	case faults.Branch:
+		k.outcome = align.OtherBranch
+		k.what = fmt.Sprintf("the transaction took the other branch on %s", where)
+	case faults.Rows:
+		k.layer, k.outcome = LayerStorage, align.Altered
+		k.what = fmt.Sprintf("what is stored of the entry on %s is not what it writes", where)
+	case faults.Index:
+		k.layer, k.outcome = LayerMeta, align.Applied
+		k.index, k.interval = 0, nil
+		k.what = fmt.Sprintf("the consistent index of %s stayed behind: its data is that of entry %d", where, f.Last)
+	case faults.Table:
+		k.layer = map[faults.TableName]Layer{faults.Auth: LayerAuth, faults.Leases: LayerLease, faults.Alarms: LayerAlarm}[f.Table]
+		k.index, k.interval = 0, nil
+		k.what = fmt.Sprintf("the table %s of %s is not what its log leads to: rows were changed otherwise than by an entry", f.Table, where)
+	}
+	c.groupsOfTale(k, t)
+	return k
+}
+
+func entriesText(f faults.Fault) string {
+	if f.First == f.Last {
+		return fmt.Sprintf("entry %d was", f.First)
+	}
+	return fmt.Sprintf("entries %d to %d were", f.First, f.Last)
+}
+
+// affected are the entries that did something else because of a fault of a member: those that had no effect, or had it again.
+func (c *comparison) affected(i int, f faults.Fault) (entries []uint64) {
+	x := c.told[i]
+	rules := f.Kind == faults.Rules
+	r := x.chosen
+	if rules { // what the rules before would have done
+		r.Faults = slices.DeleteFunc(slices.Clone(r.Faults), func(g faults.Fault) bool { return g == f })
+	}
+	made := map[uint64]bool{}
+	x.member.Run(&r, x.reach, func(st *faults.Step) {
+		switch {
+		case rules:
+			made[st.Index] = st.Revision > 0 && st.Forbidden
+		case st.Fault == nil || *st.Fault != f:
+		case f.Kind == faults.Again && (st.Revision > 0 || st.Turned) && st.Again, f.Kind != faults.Again && (len(st.Changes) > 0 || st.Turned):
+			made[st.Index] = true
+		}
+	}, nil)
+	for _, index := range slices.Sorted(maps.Keys(made)) {
+		if made[index] && (!rules || index >= f.First && x.did[index-x.member.Log.Entries[0].Index] == 0) {
+			entries = append(entries, index)
+		}
+	}
+	return entries
+}
+
+// groupsOfTale splits the members by what the entry did that did something else first, and says what that was.
+func (c *comparison) groupsOfTale(k *cause, t *tale) {
+	at := cmp.Or(t.first, k.index)
+	odd := func(i int) bool { return slices.Contains(t.members, i) && t.onset[i].First <= at }
+	var reached []int
+	for i, x := range c.told {
+		if x.reach >= at || odd(i) {
+			reached = append(reached, i)
+		}
+	}
+	if at > 0 {
+		did := func(i int) uint64 { return c.told[i].did[at-c.told[i].member.Log.Entries[0].Index] }
+		k.groups = partition(reached, func(i, j int) bool { return did(i) == did(j) })
+	}
+	if len(k.groups) < 2 {
+		k.groups = partition(reached, func(i, j int) bool { return odd(i) == odd(j) })
+	}
+	sortGroups(k.groups)
+	for _, g := range k.groups {
+		e := Effect{Members: c.labels(g), Changes: []Change{}}
+		if at > 0 {
+			e = c.effectAt(g[0], at, odd(g[0]))
+			e.Members = c.labels(g)
+		}
+		if e.Revision > 0 && (k.revision == 0 || e.Revision < k.revision) {
+			k.revision = e.Revision
+		}
+		k.effects = append(k.effects, e)
+	}
+	for n := range k.effects {
+		if e := &k.effects[n]; e.Revision == 0 && k.revision > 0 {
+			i := k.groups[n][0]
+			e.Instead = c.insteadOf(i, k.revision)
+		}
+	}
+}
+
+// effectAt is what an entry did on a member; of one that was applied again, what it did then.
+func (c *comparison) effectAt(i int, index uint64, odd bool) (e Effect) {
+	x := c.told[i]
+	x.member.Run(&x.chosen, max(index, x.reach), func(st *faults.Step) {
+		if st.Index != index {
+			return
+		}
+		if st.Revision > 0 {
+			e.Revision, e.Changes = st.Revision, toldChanges(x.member.Log, st.Changes)
+		}
+		switch {
+		case st.Again:
+			e.Note = "applied again"
+		case st.Fault != nil && st.Revision == 0 && odd:
+			e.Note = "no effect"
+		case st.Fault != nil && st.Fault.Kind == faults.Rows:
+			e.Note = "what is stored is not what the entry writes"
+		case st.Forbidden:
+			e.Note = "applied, though permissions refuse it by the rules of etcd 3.3 and later"
+		}
+	}, nil)
+	return e
+}
+
+// insteadOf is what made a revision on a member.
+func (c *comparison) insteadOf(i int, revision int64) (in *Instead) {
+	x := c.told[i]
+	x.member.Run(&x.chosen, x.reach, func(st *faults.Step) {
+		if st.Revision == revision && in == nil {
+			in = &Instead{Revision: revision, Entry: c.entry(i, st.Index), Changes: toldChanges(x.member.Log, st.Changes)}
+		}
+	}, nil)
+	return in
+}
+
+func toldChanges(log *apply.Log, changes []apply.Change) (all []Change) {
+	for n := range changes {
+		ch := &changes[n]
+		op := "put"
+		if ch.Delete {
+			op = "delete"
+		}
+		all = append(all, Change{Op: op, Key: Key(log.Keys[ch.Key]), Lease: ID(uint64(log.Leases[ch.Record.Lease]))})
+	}
+	return all
+}
+
+// tellConsequences counts the entries up to the common index that did something else on some members than on others, besides those of
+// the causes.
+func (c *comparison) tellConsequences() {
+	causes := map[uint64]bool{}
+	for _, k := range c.causes {
+		causes[k.index] = true
+		for _, x := range k.entries {
+			causes[x] = true
+		}
+	}
+	base := c.told[0].member.Log.Entries[0].Index
+	for index := base; index <= c.doc.Common.Index; index++ {
+		if !causes[index] && slices.ContainsFunc(c.told, func(x *explained) bool { return x.did[index-base] != c.told[0].did[index-base] }) {
+			c.doc.Counts.Consequences++
+		}
+	}
+}
+
+// writeTale adds what is known of a fault to a divergence.
+func (c *comparison) writeTale(v *Divergence, t *tale) {
+	v.Faulty, v.Onset = c.labels(t.members), map[string]Onset{}
+	for _, i := range t.members {
+		o := Onset{Until: t.until[i]}
+		if at := t.onset[i]; at.First < at.Last {
+			o.EntryInterval = &at
+		} else {
+			o.Entry = at.First
+		}
+		v.Onset[c.ms[i].Label] = o
+	}
+	if t.first > t.order() && t.first < math.MaxUint64 {
+		v.FirstEffect = &FirstEffect{Entry: t.first, Revision: v.Revision}
+	}
+	for _, set := range t.sets {
+		var fs []FaultReading
+		for _, f := range set {
+			r := FaultReading{Kind: f.Kind.String(), Members: v.Faulty, First: f.First, Last: f.Last, User: f.User, Table: f.Table.String()}
+			switch f.Kind {
+			case faults.Again:
+				r.Times = f.Times
+			case faults.Rules:
+				r.Rules = f.To.String()
+			}
+			fs = append(fs, r)
+		}
+		if !slices.ContainsFunc(v.Readings, func(o []FaultReading) bool { return slices.EqualFunc(o, fs, FaultReading.same) }) {
+			v.Readings = append(v.Readings, fs)
+		}
+	}
+	now := make([]uint64, len(c.told))
+	for i, x := range c.told {
+		x.at(c.doc.Common.Index, func(s *apply.State) { now[i] = s.Digest() })
+	}
+	all := make([]int, len(c.told))
+	for i := range all {
+		all[i] = i
+	}
+	groups := partition(all, func(i, j int) bool { return now[i] == now[j] })
+	sortGroups(groups)
+	for _, g := range groups {
+		v.GroupsNow = append(v.GroupsNow, c.labels(g))
+	}
+}
+
+func (r FaultReading) same(o FaultReading) bool {
+	return r.Kind == o.Kind && r.First == o.First && r.Last == o.Last && r.Times == o.Times && r.User == o.User && r.Rules == o.Rules && r.Table == o.Table && slices.Equal(r.Members, o.Members)
+}

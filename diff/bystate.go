@@ -1,0 +1,228 @@
+package diff
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"slices"
+
+	"etcd-autopsy/diff/apply"
+)
+
+// What members hold at an entry, by running their logs up to there: compaction and lag do not matter. Two members are compared at the
+// last entry that both have reached.
+
+// cuts are the entries at which some two members are compared, in order.
+func (c *comparison) cuts() (cuts []uint64) {
+	for i, x := range c.told {
+		for _, o := range c.told[i+1:] {
+			cuts = append(cuts, min(x.reach, o.reach))
+		}
+	}
+	slices.Sort(cuts)
+	return slices.Compact(cuts)
+}
+
+// shownAt is the last entry that a member shares with another one: what it held there is what is shown of it.
+func (c *comparison) shownAt(i int) (at uint64) {
+	for j, o := range c.told {
+		if j != i {
+			at = max(at, min(c.told[i].reach, o.reach))
+		}
+	}
+	return at
+}
+
+// at calls use with the state of a member behind an entry.
+func (x *explained) at(index uint64, use func(s *apply.State)) {
+	x.member.Run(&x.chosen, index, nil, use)
+}
+
+// keyDifference is the kind of the difference of two records of one key, empty if there is none or only in revisions.
+func keyDifference(a, b *apply.Record) (kind string, shifted bool) {
+	switch {
+	case a.Exists() != b.Exists():
+		return "missing", false
+	case a.Value.Sum != b.Value.Sum:
+		return "value", false
+	case a.Lease != b.Lease:
+		return "lease", false
+	}
+	return "", !a.Same(b)
+}
+
+// kinds of differences, the weightiest last.
+var kinds = []string{"", "lease", "value", "missing"}
+
+// tellKeys compares what is alive on every two members.
+func (c *comparison) tellKeys() {
+	if len(c.told) < 2 {
+		return
+	}
+	log := c.told[0].member.Log
+	found := map[int32]string{}
+	shifted := map[int32]bool{}
+	for _, cut := range c.cuts() {
+		records := make([][]apply.Record, len(c.told))
+		for i, x := range c.told {
+			if x.reach >= cut {
+				x.at(cut, func(s *apply.State) {
+					records[i] = make([]apply.Record, len(log.Keys))
+					for k := range records[i] {
+						records[i][k] = *s.Record(int32(k))
+					}
+				})
+			}
+		}
+		for i := range c.told {
+			for j := range i {
+				if records[i] == nil || records[j] == nil || min(c.told[i].reach, c.told[j].reach) != cut {
+					continue
+				}
+				for k := range log.Keys {
+					kind, moved := keyDifference(&records[i][k], &records[j][k])
+					if shifted[int32(k)] = shifted[int32(k)] || moved; slices.Index(kinds, kind) > slices.Index(kinds, found[int32(k)]) {
+						found[int32(k)] = kind
+					}
+				}
+			}
+		}
+	}
+	n := &c.doc.Counts
+	var numbers []int32
+	for k := range log.Keys {
+		switch found[int32(k)] {
+		case "missing":
+			n.KeysMissing++
+		case "value":
+			n.KeysValue++
+		case "lease":
+			n.KeysLease++
+		default:
+			if shifted[int32(k)] {
+				n.KeysShifted++
+			}
+			continue
+		}
+		numbers = append(numbers, int32(k))
+	}
+	n.KeysDiffering = len(numbers)
+	held := make([][]apply.Record, len(c.told)) // of each member, of each of these keys
+	for i, x := range c.told {
+		x.at(c.shownAt(i), func(s *apply.State) {
+			for _, k := range numbers {
+				held[i] = append(held[i], *s.Record(k))
+			}
+		})
+	}
+	d := &c.keys
+	for n, k := range numbers {
+		d.keys, d.kinds = append(d.keys, []byte(log.Keys[k])), append(d.kinds, found[k])
+		for i := range c.told {
+			row := noRow
+			if held[i][n].Exists() {
+				row = 0
+			}
+			d.rows = append(d.rows, row)
+		}
+	}
+	c.doc.Keys = KeyDiffs{len(numbers), func(n int, brief bool) KeyDiff {
+		d := KeyDiff{Key: Key(c.keys.keys[n]), Difference: c.keys.kinds[n], ByMember: make(map[string]KeyState, len(c.told))}
+		for i, m := range c.ms {
+			d.ByMember[m.Label] = stateOf(log, &held[i][n], brief)
+		}
+		return d
+	}}
+}
+
+func stateOf(log *apply.Log, r *apply.Record, brief bool) KeyState {
+	if !r.Exists() {
+		return KeyState{}
+	}
+	s := KeyState{
+		Present: true, ModRevision: r.Mod, CreateRevision: r.Create, Version: r.Version, Lease: ID(uint64(log.Leases[r.Lease])), ValueSize: len(r.Value.Bytes),
+	}
+	if !brief {
+		sum := sha256.Sum256(r.Value.Bytes)
+		s.ValueSHA256 = hex.EncodeToString(sum[:])
+	}
+	return s
+}
+
+// tellLeases compares which leases exist on every two members.
+func (c *comparison) tellLeases() {
+	if len(c.told) < 2 {
+		return
+	}
+	log := c.told[0].member.Log
+	differ := map[int32]bool{}
+	for _, cut := range c.cuts() {
+		granted := make([][]bool, len(c.told))
+		for i, x := range c.told {
+			if x.reach >= cut {
+				x.at(cut, func(s *apply.State) {
+					granted[i] = make([]bool, len(log.Leases))
+					for l := range granted[i] {
+						granted[i][l] = s.Granted(int32(l))
+					}
+				})
+			}
+		}
+		for i := range c.told {
+			for j := range i {
+				if granted[i] == nil || granted[j] == nil || min(c.told[i].reach, c.told[j].reach) != cut {
+					continue
+				}
+				for l := range log.Leases {
+					if granted[i][l] != granted[j][l] {
+						differ[int32(l)] = true
+					}
+				}
+			}
+		}
+	}
+	var numbers []int32
+	for l := range log.Leases {
+		if differ[int32(l)] {
+			numbers = append(numbers, int32(l))
+		}
+	}
+	slices.SortFunc(numbers, func(a, b int32) int { return cmp.Compare(uint64(log.Leases[a]), uint64(log.Leases[b])) })
+	c.doc.Counts.LeasesDiffering = len(numbers)
+	for _, l := range numbers {
+		c.doc.Leases = append(c.doc.Leases, LeaseDiff{ID: ID(uint64(log.Leases[l])), ByMember: map[string]LeaseState{}})
+	}
+	for i, x := range c.told {
+		x.at(c.shownAt(i), func(s *apply.State) {
+			for n, l := range numbers {
+				st := LeaseState{Present: s.Granted(l), Keys: len(s.Attached(l))}
+				for _, r := range c.ms[i].DB.Tables.Leases {
+					if r.ID == log.Leases[l] {
+						st.TTL, st.RemainingTTL = r.TTL, r.RemainingTTL
+					}
+				}
+				c.doc.Leases[n].ByMember[c.ms[i].Label] = st
+			}
+		})
+	}
+	for _, k := range c.causes {
+		if k.layer == LayerLease && k.index == 0 && k.tale != nil {
+			for _, l := range numbers {
+				k.leases = append(k.leases, log.Leases[l])
+			}
+		}
+	}
+}
+
+// alike tells whether nothing that entries change differs between the members: rows, indexes and small tables.
+func (c *comparison) alike() bool {
+	first := c.ms[0].DB.Tables
+	for i, m := range c.ms {
+		t := m.DB.Tables
+		if len(c.differing) > 0 || c.last[i] != c.last[0] || t.ConsistentIndex != first.ConsistentIndex || t.AuthEnabled != first.AuthEnabled || t.AuthRevision != first.AuthRevision ||
+			m.DB.CompactRevision() != c.ms[0].DB.CompactRevision() || !slices.Equal(t.Leases, first.Leases) || !slices.Equal(t.Alarms, first.Alarms) {
+			return false
+		}
+	}
+	return true
+}
