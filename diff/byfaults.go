@@ -37,7 +37,11 @@ type tale struct {
 	until   map[int]uint64   // and the last one, 0 if it goes on to the end
 	first   uint64           // the first entry that did something else because of it
 	sets    [][]faults.Fault
+	slots   map[int]int // of each member, which of the faults of its chosen reading it is
 }
+
+// fault is the first of those that it may be.
+func (t *tale) fault() faults.Fault { return t.sets[0][0] }
 
 // explainMembers looks for the faults that explain every member by its own log. It is nil if some member cannot be explained so: its log does
 // not begin with the cluster, its db is damaged, logs differ, or nothing that was tried leads to what it holds.
@@ -306,10 +310,11 @@ func (c *comparison) tales() (tales []*tale) {
 				return !slices.Contains(t.members, i) && slices.ContainsFunc(t.sets, func(s []faults.Fault) bool { return sameFault(s[0], f) })
 			})
 			if at < 0 {
-				at, tales = len(tales), append(tales, &tale{kind: f.Kind, onset: map[int]Interval{}, until: map[int]uint64{}})
+				at, tales = len(tales), append(tales, &tale{kind: f.Kind, onset: map[int]Interval{}, until: map[int]uint64{}, slots: map[int]int{}})
 			}
 			t := tales[at]
 			t.members = append(t.members, i)
+			t.slots[i] = n
 			t.onset[i] = c.onsetOf(x, n)
 			if f.Kind == faults.Skipped || f.Kind == faults.Again {
 				t.until[i] = f.Last
@@ -402,7 +407,7 @@ func (c *comparison) firstEffect(x *explained, n int) (first uint64) {
 
 // causeOfTale is a tale as causes are written.
 func (c *comparison) causeOfTale(t *tale) *cause {
-	f := t.sets[0][0]
+	f := t.fault()
 	at := Interval{First: math.MaxUint64}
 	var who int
 	for _, i := range t.members {

@@ -2,10 +2,14 @@ package diff
 
 import (
 	"context"
+	"math"
 	"slices"
 
 	"etcd-autopsy/diff/align"
+	"etcd-autopsy/diff/apply"
 	"etcd-autopsy/diff/bugs"
+	"etcd-autopsy/diff/faults"
+	"etcd-autopsy/diff/replay"
 	"etcd-autopsy/inspect"
 )
 
@@ -72,7 +76,13 @@ func (c *comparison) evidence(ctx context.Context) *bugs.Case {
 		if k.rule != nil {
 			x.Rule = k.rule.name
 		}
-		if k.outcome == align.Permitted {
+		if t := k.tale; t != nil {
+			x.Fault, x.Onset, x.Times = true, map[int]uint64{}, t.fault().Times
+			for _, i := range t.members {
+				x.Onset[i] = t.onset[i].First
+			}
+		}
+		if k.outcome == align.Permitted && k.tale == nil {
 			// The catalogue speaks of the members on which entries had no effect.
 			x.Outcome, x.Odd = align.Refused, nil
 			for _, g := range k.groups {
@@ -91,7 +101,55 @@ func (c *comparison) evidence(ctx context.Context) *bugs.Case {
 			of[k].Of = of[k.of]
 		}
 	}
+	if c.told != nil {
+		b.Besides = func(member int, but *bugs.Cause) []*replay.Rule {
+			for k, x := range of {
+				if x == but && k.tale != nil {
+					return c.besides(member, k.tale)
+				}
+			}
+			return c.besides(member, nil)
+		}
+	}
 	return b
+}
+
+// besides are the rules of etcd's own code by which a member's log makes what it holds, but for a fault.
+func (c *comparison) besides(member int, but *tale) (rules []*replay.Rule) {
+	if member >= len(c.told) {
+		return nil
+	}
+	x := c.told[member]
+	version := but == nil || but.kind != faults.Rules
+	until := uint64(math.MaxUint64)
+	for n, f := range x.chosen.Faults {
+		if but != nil && slices.Contains(but.members, member) && but.slots[member] == n {
+			continue
+		}
+		switch f.Kind {
+		case faults.Skipped:
+			rules = append(rules, replay.OmitRange(f.First, f.Last))
+		case faults.Again:
+			rules = append(rules, replay.Repeat(f.First, f.Last, f.Times))
+		case faults.Rules:
+			until = min(until, f.First-1)
+		}
+	}
+	if old := oldRules(x.chosen.Rules); old != nil && version {
+		rules = append(rules, replay.Only(1, until, old))
+	}
+	return rules
+}
+
+// oldRules is what is different by the rules of older versions, nil if nothing is.
+func oldRules(r apply.Rules) *replay.Rule {
+	switch r {
+	case apply.Rules32:
+		return replay.RevokeUnasked()
+	case apply.Rules33:
+		return replay.LeaseKeysAlwaysAsked()
+	}
+	return nil
 }
 
 // explain tests the known bugs against each cause, in the order of Divergences, once conclude has written them down.

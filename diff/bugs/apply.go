@@ -66,6 +66,10 @@ func leaseRevokeUnasked(c *Case) Outcome {
 	case first.User != "":
 		return refuted(fmt.Sprintf("the revoke of entry %d names the user %q", c.Cause.Index, first.User))
 	}
+	if c.Cause.Fault {
+		return c.oldRule(replay.RevokeUnasked()).and(fmt.Sprintf("%s without a user had no effect there, because auth is enabled and 3.3 and later ask who may write the keys of the lease",
+			count(revokes, "LeaseRevoke", "LeaseRevokes")))
+	}
 	s := c.split(rules(), rules(replay.RevokeUnasked()))
 	o := c.judge(s, "the rule of 3.3 and later", "that of 3.2")
 	if o.Status == Refuted {
@@ -74,6 +78,31 @@ func leaseRevokeUnasked(c *Case) Outcome {
 	o = o.and(fmt.Sprintf("%s without a user had no effect on %s, because auth is enabled and 3.3 and later ask who may write the keys of the lease",
 		count(revokes, "LeaseRevoke", "LeaseRevokes"), labels(c.odd())))
 	return o.and(c.versionsOf(s)...)
+}
+
+// oldRule tests that each member of the cause has followed an old rule up to where the cause begins on it, and the others always.
+func (c *Case) oldRule(old *replay.Rule) Outcome {
+	until := func(i int) []*replay.Rule {
+		if at, odd := c.Cause.Onset[i]; odd {
+			return rules(replay.Only(1, at-1, old))
+		}
+		return rules(old)
+	}
+	does, doesNot, n, err := c.comesOut(until)
+	var parts []string
+	for i, m := range c.Members {
+		if at, odd := c.Cause.Onset[i]; odd {
+			parts = append(parts, fmt.Sprintf("%s from entry %d on", m.Label, at))
+		}
+	}
+	says := fmt.Sprintf("%s by the new rule, the others and all before by the old one", list(parts))
+	switch {
+	case len(does) == 0:
+		return consistent("the entries could not be run again: " + oneLine(err))
+	case len(doesNot) > 0:
+		return consistent(fmt.Sprintf("run again by etcd's own code with %s, %s does not come out as it is: something else befell it, too, or the old version differs in more", says, labels(doesNot)))
+	}
+	return confirmed(fmt.Sprintf("run again by etcd's own code, %d entries make just what %s with %s: no revision differs", n, holders(does), says))
 }
 
 // versionsOf says what is known of the versions of the members that a split tells apart.
@@ -215,7 +244,7 @@ func entries(es []uint64) string {
 // twice runs the cause's entries twice and says whether that makes what the odd member holds.
 func (c *Case) twice() (s *split, first, last uint64) {
 	first, last = c.Cause.span()
-	return c.split(rules(), rules(replay.Repeat(first, last))), first, last
+	return c.split(rules(), rules(replay.Repeat(first, last, max(c.Cause.Times, 1)))), first, last
 }
 
 // staleTerm is a term in meta that keeps the consistent index from moving.
@@ -311,6 +340,9 @@ func authReplayed(c *Case) Outcome {
 		}
 	}
 	auth := c.Cause.Layer == "auth"
+	if auth && c.Cause.Fault && c.Cause.Again {
+		return c.authAppliedAgain()
+	}
 	if !auth && (!c.missing() || !c.authOn() || c.entry(c.Cause.Index) == nil || c.entry(c.Cause.Index).User == "") {
 		return Outcome{}
 	}
@@ -335,7 +367,7 @@ func authReplayed(c *Case) Outcome {
 	first, last := c.Cause.span()
 	// What a restart applies again goes on behind the last entry that counted, up to the next change of a key.
 	writes := func(e *align.Entry) bool { return replay.AuthWrite(e.Request().Internal) }
-	s := c.split(rules(), rules(replay.RepeatKind(first, last, "auth", writes)))
+	s := c.split(rules(), rules(replay.RepeatKind(first, last, 1, "auth", writes)))
 	if !s.possible() {
 		return consistent(says, s.err())
 	}
@@ -367,6 +399,28 @@ func authReplayed(c *Case) Outcome {
 	}
 	o = o.and(fmt.Sprintf("%s of these granted a permission or changed a password, which counts each time it is applied", count(int(extra), "entry", "entries")))
 	return o.and(c.refusedByRevision(revs[high], low)...)
+}
+
+// authAppliedAgain is authReplayed where it is known which entries were applied again.
+func (c *Case) authAppliedAgain() Outcome {
+	s, first, last := c.twice()
+	o := c.reproduced(s, "each of them once", fmt.Sprintf("the entries %d to %d applied again", first, last))
+	if o.Status == Refuted {
+		return o
+	}
+	for _, m := range c.odd() {
+		if v := m.minors(); v.after("3.4") {
+			return refuted(fmt.Sprintf("%s runs a version that saves the consistent index with changes of auth: %s", m.Label, v))
+		}
+		o = o.and(fmt.Sprintf("the auth revision of %s is %d in the end", m.Label, m.DB.Tables.AuthRevision))
+		switch r, known := m.restarted(last); {
+		case r != nil:
+			o = o.and(fmt.Sprintf("%s restarted behind entry %d: %s", m.Label, last, r))
+		case known:
+			return refuted(fmt.Sprintf("%s did not restart behind entry %d", m.Label, last))
+		}
+	}
+	return o
 }
 
 // refusedByRevision counts what members with the higher auth revision refused.
@@ -632,7 +686,12 @@ func rootLeaseRevision(c *Case) Outcome {
 	if !c.missing() || !c.authOn() || r.User == "" || in.LeaseRevoke == nil && !putsLease(in) {
 		return Outcome{}
 	}
-	o := c.judge(c.split(rules(), rules(replay.LeaseKeysAlwaysAsked())), "the rule of 3.4.27, 3.5.10 and later", "the older one, which compares the auth revision of root, too")
+	var o Outcome
+	if c.Cause.Fault {
+		o = c.oldRule(replay.LeaseKeysAlwaysAsked())
+	} else {
+		o = c.judge(c.split(rules(), rules(replay.LeaseKeysAlwaysAsked())), "the rule of 3.4.27, 3.5.10 and later", "the older one, which compares the auth revision of root, too")
+	}
 	return o.and(fmt.Sprintf("entry %d is of user %q with auth revision %d", c.Cause.Index, r.User, r.AuthRevision))
 }
 

@@ -23,6 +23,9 @@ type Case struct {
 	// Causes are the divergences in order, Cause the one that is being explained.
 	Causes []*Cause
 	Cause  *Cause
+	// Besides are the rules by which the log of a member, from its beginning on, makes what it holds, but for a cause: its other faults,
+	// and its version. It is nil where that is not known.
+	Besides func(member int, but *Cause) []*replay.Rule
 	// Agreed is the last main revision up to which two members hold the same rows.
 	Agreed func(i, j int) int64
 	// Bases are earlier states of the cluster, for members that cannot be taken back far enough.
@@ -32,7 +35,8 @@ type Case struct {
 	// Progress is told about long work.
 	Progress func(what string, done, total int)
 
-	runs map[string]*run
+	runs   map[string]*run
+	ranFor *Cause
 }
 
 // Member is one member of a case.
@@ -74,6 +78,11 @@ type Cause struct {
 	Leases []int64
 	// Of is the cause that this one is a consequence of.
 	Of *Cause
+	// Fault is true if the cause is one fault by which, with those of Case.Besides, the members' own logs make what they hold. Onset is
+	// the first entry that it touched on each of its members then, and Times how often entries were applied again.
+	Fault bool
+	Onset map[int]uint64
+	Times int
 }
 
 func (k *Cause) all() []uint64 {
@@ -271,6 +280,9 @@ func (r *restart) String() string {
 // sameProcess is how far the start in request ids may move on within one process: it counts up one for every 256 ids.
 const sameProcess = 500
 
+// sameStart is sameProcess of two times that one process publishes its attributes: it may try again.
+const sameStart = 5
+
 // digested reads the log once.
 func (m *Member) digested() *digest {
 	if m.digest != nil {
@@ -291,7 +303,12 @@ func (m *Member) digested() *digest {
 			x = &proposer{first: e.Index, start: p.Start}
 			d.by[p.Prefix] = x
 		}
-		if p.Start > x.start+sameProcess {
+		if p.Start+sameProcess < x.start {
+			continue // proposed by the process before, and committed late
+		}
+		// A server publishes its attributes when it starts: a restart shows in smaller steps there.
+		id, _ := publishes(r)
+		if p.Start > x.start+sameProcess || uint16(id) == p.Prefix && id != 0 && p.Start > x.start+sameStart {
 			x.restarts = append(x.restarts, restart{x.last, e.Index})
 		}
 		x.last, x.start = e.Index, p.Start
@@ -386,16 +403,24 @@ func publishes(r *raftlog.Request) (id uint64, v2 bool) {
 	return 0, false
 }
 
-// restarted returns the restart during which entry index was the last one applied, or may have been, nil if the log
-// rules that out; known is false where it cannot tell.
+// batch is how many entries may be applied and still be lost, or applied again, with a crash: as many as a backend commits at once
+// (defaultBatchLimit of server/storage/backend).
+const batch = 10_000
+
+// restarted returns the restart before which entry index was one of the last applied, or may have been: what a process had proposed, and
+// what it had applied and not committed to its db, may lie behind the entry. It is nil if the log rules that out; known is false where it
+// cannot tell.
 func (m *Member) restarted(index uint64) (r *restart, known bool) {
 	p := m.proposer()
 	for i := range p.restarts {
-		if x := &p.restarts[i]; x.after <= index && index < x.before {
+		if x := &p.restarts[i]; index < x.before {
+			if x.after > index+batch {
+				return nil, true
+			}
 			return x, true
 		}
 	}
-	// With proposals on both sides of the entry by one process there was none.
+	// If one process proposed on both sides of the entry, and no other one followed, there was none.
 	return nil, p.first > 0 && p.first <= index && p.last > index
 }
 

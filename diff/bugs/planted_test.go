@@ -128,7 +128,7 @@ func TestSkippedAfterCrash(t *testing.T) {
 }
 
 func TestAppliedTwice(t *testing.T) {
-	twice := rules(replay.Repeat(4, 6))
+	twice := rules(replay.Repeat(4, 6, 1))
 	expect(t, crashed(t).run(spec{label: "a"}, spec{label: "b"}, spec{label: "c", rules: twice}), "etcd-14685", Confirmed)
 	expect(t, crashed(t).run(spec{label: "a"}, spec{label: "b"}, spec{label: "c", rules: twice, tables: old}), "etcd-14685", Refuted)
 
@@ -156,7 +156,7 @@ func snapshotAt(from, index uint64) func(m *Member) {
 }
 
 func TestOverwrittenIndex(t *testing.T) {
-	twice := rules(replay.Repeat(4, 6))
+	twice := rules(replay.Repeat(4, 6, 1))
 	c := crashed(t).run(spec{label: "a"}, spec{label: "b"}, spec{label: "c", rules: twice, member: snapshotAt(2, 3)})
 	expect(t, c, "etcd-13922", Confirmed)
 	c = crashed(t).run(spec{label: "a"}, spec{label: "b"}, spec{label: "c", rules: twice})
@@ -177,7 +177,7 @@ func TestAuthReplayed(t *testing.T) {
 		last := s.add("a", 0, "root", rev+1, s.grant("r-app", "/less/"))
 		s.fill("a", 0, "app", rev+2, 3)
 		s.fill("c", process, "app", rev+4, 2)
-		rs := rules(replay.RepeatKind(first, last, "auth", func(e *align.Entry) bool { return replay.AuthWrite(e.Request().Internal) }))
+		rs := rules(replay.RepeatKind(first, last, 1, "auth", func(e *align.Entry) bool { return replay.AuthWrite(e.Request().Internal) }))
 		c := s.run(spec{label: "a", tables: old}, spec{label: "b", tables: old}, spec{label: "c", rules: rs, tables: old})
 		follows := c.Causes[0]
 		c.Causes = []*Cause{{Layer: "auth", Index: first, Entries: []uint64{first, last}, Again: true, Odd: []int{2}, Groups: [][]int{{0, 1}, {2}}}, follows}

@@ -37,6 +37,9 @@ func (c *Case) start() uint64 {
 func (c *Case) end() uint64 {
 	_, last := c.Cause.span()
 	end := uint64(1<<63 - 1)
+	if c.Besides != nil {
+		return end // what else happened is among the rules
+	}
 	for _, k := range c.Causes {
 		if k == c.Cause || k.Of == c.Cause || c.Cause.Of == k {
 			continue
@@ -60,8 +63,8 @@ func (c *Case) mixed() bool {
 // replayed runs the entries from the cause on under each set of rules, at the same time. Members that held the same before
 // it share a run. The base is the member itself, or where that was compacted since, one that agreed with it.
 func (c *Case) replayed(sets ...replay.Rules) []*run {
-	if c.runs == nil {
-		c.runs = map[string]*run{}
+	if c.runs == nil || c.ranFor != c.Cause {
+		c.runs, c.ranFor = map[string]*run{}, c.Cause
 	}
 	for _, m := range slices.Concat(c.Members, c.Bases) {
 		if m.DB != nil {
@@ -103,9 +106,14 @@ func (c *Case) run(rs replay.Rules) *run {
 		if slices.Contains(done, i) {
 			continue
 		}
-		same := c.sameAt(i, start)
+		same, rules := []int{i}, rs
+		if c.Besides == nil {
+			same = c.sameAt(i, start)
+		} else {
+			rules = rs.With(c.Besides(i, c.Cause)...)
+		}
 		done = append(done, same...)
-		if err := c.runFor(r, same, start, rs); err != nil {
+		if err := c.runFor(r, same, start, rules); err != nil {
 			r.err = errors.Join(r.err, err)
 		}
 	}
@@ -154,6 +162,9 @@ func (c *Case) revisionAt(i int, index uint64) int64 {
 
 func (c *Case) runFor(r *run, same []int, start uint64, rules replay.Rules) error {
 	st, err := c.stateAt(same, start)
+	if err != nil && c.Besides != nil && c.Members[same[0]].Whole {
+		st, err = replay.Empty(), nil
+	}
 	if err != nil {
 		given := c.given(c.Members[same[0]].Log, start)
 		if given == nil {
@@ -354,4 +365,26 @@ func (c *Case) verdict(s *split, aName, bName string, proof func(n int) string) 
 		}
 	}
 	return o
+}
+
+// comesOut runs the log of every member under the rules that with gives for it, besides those of Besides, and tells which members come out
+// as they are. entries is how many were run at most.
+func (c *Case) comesOut(with func(member int) []*replay.Rule) (does, doesNot []*Member, entries int, err error) {
+	for i, m := range c.Members {
+		if m.DB == nil {
+			continue
+		}
+		r := &run{match: make([]*replay.Match, len(c.Members)), final: make([]*replay.Final, len(c.Members))}
+		if e := c.runFor(r, []int{i}, c.start(), ruled(slices.Concat(with(i), c.Besides(i, c.Cause)))); e != nil {
+			err = errors.Join(err, e)
+			continue
+		}
+		entries = max(entries, r.match[i].Entries)
+		if r.match[i].Exact() {
+			does = append(does, m)
+		} else {
+			doesNot = append(doesNot, m)
+		}
+	}
+	return does, doesNot, entries, err
 }

@@ -12,16 +12,56 @@ func (m *Member) Run(r *Reading, upTo uint64, see func(st *Step), end func(s *ap
 		x.step(i)
 	}
 	if end != nil {
+		x.stored(upTo)
 		end(m.start)
 	}
 }
 
-// Reach is the last entry whose effects the db holds by a reading: the consistent index, but where that was left behind.
+// stored makes keys what the db holds of them where rows were changed and no later entry up to one has met them: that is what a reader of
+// the db finds.
+func (r *run) stored(upTo uint64) {
+	for _, x := range r.altered {
+		f, made := x.fault, x.revision
+		if f.Kept || f.First > upTo {
+			continue
+		}
+		rows := r.Evidence.group(made)
+		for _, k := range r.Log.Entries[r.pos(f.First)].Touches() {
+			if r.s.Record(k).Mod == made {
+				r.s.Set(k, apply.Record{}) // unless a row is left
+			}
+		}
+		for n := range rows {
+			if x := &rows[n]; !x.bad && r.s.Record(x.key).Mod <= made {
+				r.s.Set(x.key, x.Record)
+			}
+		}
+	}
+}
+
+// Reach is the last entry whose effects on keys the db holds by a reading: the consistent index, or a later one where that was left
+// behind, or is not saved with entries that change no key (up to 3.4).
 func (m *Member) Reach(r *Reading) uint64 {
 	at := m.Evidence.Index
 	for i := range r.Faults {
 		if f := &r.Faults[i]; f.Kind == Index {
 			at = max(at, f.Last)
+		}
+	}
+	if !m.Evidence.Loose {
+		return at
+	}
+	begin := m.start.Mark()
+	defer m.start.Back(begin)
+	x := run{Member: m, s: m.start, faults: r.Faults, rules: r.Rules, free: true}
+	for i := range m.Log.Entries {
+		revision := m.start.Revision
+		x.step(i)
+		if index := m.Log.Entries[i].Index; index > at {
+			if m.start.Revision != revision || index > m.committed {
+				break
+			}
+			at = index
 		}
 	}
 	return at

@@ -32,6 +32,13 @@ type run struct {
 	see func(st *Step)
 	// free is true if entries are applied whatever the db holds.
 	free bool
+	// altered are the revisions whose rows are not what their entry writes, if free.
+	altered []altered
+}
+
+type altered struct {
+	fault    *Fault
+	revision int64
 }
 
 // pos is the place of an entry in the log.
@@ -124,6 +131,9 @@ func (r *run) apply(e *apply.Entry, way apply.Way, rows, by *Fault, again bool) 
 		if ok && made == r.Evidence.Compact {
 			ok = r.Evidence.compacted(r.s, r.excused())
 		}
+	}
+	if r.free && rows != nil && made > 0 {
+		r.altered = append(r.altered, altered{rows, made})
 	}
 	if r.see != nil {
 		if rows != nil {

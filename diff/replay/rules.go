@@ -150,16 +150,24 @@ func Omit(indexes ...uint64) *Rule {
 	}
 }
 
-// Repeat applies the entries first to last twice, as a restart does that begins too early.
-func Repeat(first, last uint64) *Rule { return RepeatKind(first, last, "", nil) }
+// OmitRange leaves the entries from first to last out.
+func OmitRange(first, last uint64) *Rule {
+	return &Rule{
+		Name:    fmt.Sprintf("entries %d to %d left out", first, last),
+		Request: func(x *Exec) bool { return x.Index < first || x.Index > last },
+	}
+}
+
+// Repeat applies the entries first to last so many times more, as a restart does that begins too early.
+func Repeat(first, last uint64, times int) *Rule { return RepeatKind(first, last, times, "", nil) }
 
 // RepeatKind applies those of the entries first to last again that want accepts, all if it is nil.
-func RepeatKind(first, last uint64, kind string, want func(e *align.Entry) bool) *Rule {
+func RepeatKind(first, last uint64, times int, kind string, want func(e *align.Entry) bool) *Rule {
 	if kind != "" {
 		kind = " " + kind
 	}
 	return &Rule{
-		Name: fmt.Sprintf("the%s entries %d to %d applied twice", kind, first, last),
+		Name: fmt.Sprintf("the%s entries %d to %d applied %d times", kind, first, last, times+1),
 		Sequence: func(entries []align.Entry) []align.Entry {
 			var out, again []align.Entry
 			for i := range entries {
@@ -169,7 +177,9 @@ func RepeatKind(first, last uint64, kind string, want func(e *align.Entry) bool)
 					again = append(again, e)
 				}
 				if e.Index == last {
-					out = append(out, again...)
+					for range times {
+						out = append(out, again...)
+					}
 				}
 			}
 			return out
