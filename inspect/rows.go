@@ -208,6 +208,10 @@ func (m *Member) gaps(t *rowTaker, known []mvcc.Hole) []mvcc.Hole {
 	damaged := len(known) > 0 || !m.DB.Whole
 	first := newRowTaker(m.DB, false).prev
 	above := t.table.Lower(first.Main + 1)
+	var cleared []mvcc.Hole // on purpose: nothing is torn
+	for _, h := range m.DB.Bolt.Cleared(schema.Key) {
+		cleared = append(cleared, hole(h))
+	}
 	var holes []mvcc.Hole
 	for _, i := range t.jumps {
 		r, prev, begins := t.table.Row(i), first, true
@@ -223,6 +227,9 @@ func (m *Member) gaps(t *rowTaker, known []mvcc.Hole) []mvcc.Hole {
 			continue
 		}
 		h := mvcc.Hole{First: prev, Last: r.Rev.Before(), Page: r.Page}
+		if next := (mvcc.Revision{Main: prev.Main + 1}); in(cleared, next) && in(cleared, h.Last) {
+			continue
+		}
 		if in(known, mvcc.Revision{Main: prev.Main + 1}) && in(known, h.Last) {
 			continue // a page that could not be read, which is said already
 		}

@@ -277,8 +277,8 @@ func damagedDB(_ *Case, m *Member) Outcome { return found(Confirmed, m, damageCo
 
 var damageCodes = []string{
 	"bucket-missing", "db-unreadable", "orphan-branch", "page-beyond-end", "page-double-use", "page-element-bounds", "page-element-flags",
-	"page-empty", "page-free-and-reachable", "page-id-mismatch", "page-key-order", "page-key-range", "page-out-of-bounds",
-	"page-overflow", "page-type", "page-unreachable", "page-zero", "root-row", "rows-missing",
+	"page-free-and-reachable", "page-id-mismatch", "page-key-order", "page-key-range", "page-out-of-bounds",
+	"page-type", "page-unreachable", "page-zero", "root-row", "rows-missing",
 }
 
 func freelistDamaged(_ *Case, m *Member) Outcome {

@@ -38,11 +38,19 @@
 //
 // # What makes a page unreadable
 //
-// There are no checksums but those of the meta pages. A page is read if its id is its position, its type is right, its
-// elements lie without gap or overlap in it, and its keys ascend strictly and lie in the range that its parent gives it
-// (the rules of bbolt's tx_check.go, and stricter: bbolt neither asks for contiguous elements nor looks at free space).
-// If not, none of its rows are given: a bad size or key leaves in doubt which side of it is the good one. The page becomes
-// a [Hole], and its siblings are still read. [Bucket.Salvage] offers those of its elements that both neighbours confirm.
+// There are no checksums but those of the meta pages. Whatever bbolt reads and its check (tx_check.go) accepts is read, with
+// the same rows: a page is, if its id is its position, its type is right, its keys ascend strictly and lie in the range that
+// its parent gives it, and its elements lie where their positions say: below the high water mark, not in the directory and
+// not in each other (for which bbolt does not look), and in sum no more than the page claims. bbolt's surgery clears elements
+// by cutting the directory short: then there is a gap behind it, by which the last elements may reach beyond the pages that
+// the page counts.
+//
+// What bbolt reads, but neither it nor its surgery writes, such as a gap between two elements, is read and is damage all the
+// same: bytes have changed, or are of another moment ([DB.Doubtful]).
+//
+// If a page cannot be read, none of its rows are given: a bad size or key leaves in doubt which side of it is the good one.
+// The page becomes a [Hole], and its siblings are still read. [Bucket.Salvage] offers those of its elements that both
+// neighbours confirm.
 //
 // A page that two trees refer to is read in both; only [DB.Check] sees that, as page-double-use.
 //

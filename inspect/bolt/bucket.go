@@ -16,6 +16,7 @@ type Bucket struct {
 	sequence uint64
 	inline   page
 	bad      *fault // why the bucket's header cannot be used
+	odd      *fault // what of it bbolt reads, but never writes
 	isRoot   bool   // this is the bucket of buckets
 }
 
@@ -28,35 +29,41 @@ func (db *DB) open(name, value []byte, leaf uint64, off int64) *Bucket {
 	}
 	b.root, b.sequence = le.Uint64(value), le.Uint64(value[8:])
 	switch value = value[bucketHeaderSize:]; {
+	case b.root != 0 && len(value) > 0 && b.root >= db.meta.HighWater:
+		b.bad = &fault{"bucket-header", fmt.Sprintf("the bucket has its root at page %d, which does not exist", b.root), leaf, off}
 	case b.root != 0 && len(value) > 0:
-		b.bad = &fault{"bucket-header", fmt.Sprintf("the bucket has its root at page %d and is inline as well", b.root), leaf, off}
+		b.odd = &fault{"bucket-header", fmt.Sprintf("the bucket has its root at page %d and is inline as well", b.root), leaf, off}
 	case b.root == 0:
 		b.bad = b.readInline(value, leaf, off+bucketHeaderSize)
 	}
 	return b
 }
 
-// readInline reads the page inside an inline bucket: always a leaf that fills the value and holds no buckets.
+// readInline reads the page inside an inline bucket: always a leaf. As bbolt writes it, it fills the value and holds no buckets.
 func (b *Bucket) readInline(value []byte, leaf uint64, off int64) *fault {
-	p := page{buf: value, id: leaf, off: off}
+	p := page{buf: value, id: leaf, off: off, claimed: uint64(len(value))}
 	if len(value) < pageHeaderSize {
 		return &fault{"bucket-header", fmt.Sprintf("the page of an inline bucket has %d bytes", len(value)), leaf, off}
 	}
-	if id, flags, overflow := le.Uint64(value), le.Uint16(value[8:]), le.Uint32(value[12:]); id != 0 || flags != flagLeaf || overflow != 0 {
-		return &fault{"page-type", fmt.Sprintf("the page of an inline bucket says page %d, type %#x, overflow %d", id, flags, overflow), leaf, off}
+	id, flags, overflow := le.Uint64(value), le.Uint16(value[8:]), le.Uint32(value[12:])
+	if what := fmt.Sprintf("the page of an inline bucket says page %d, type %#x, overflow %d", id, flags, overflow); flags != flagLeaf {
+		return &fault{"page-type", what, leaf, off}
+	} else if id != 0 || overflow != 0 {
+		p.odd = &fault{"page-type", what, leaf, off}
 	}
 	if f := p.parse(nil, nil); f != nil {
 		return f
 	}
-	if p.used != len(value) {
-		return p.bad(p.n-1, "page-element-bounds", "%d bytes of the inline bucket belong to no element", len(value)-p.used)
+	if free := len(value) - p.used + p.gap; p.n > 0 && free > 0 || p.used != len(value) {
+		p.strange(max(p.n, 1)-1, "page-element-bounds", "%d bytes of the inline bucket belong to no element", free)
 	}
 	for i := range p.n {
 		if p.isBucket(i) {
-			return p.bad(i, "page-element-flags", "element %d of %d: a bucket inside an inline bucket", i, p.n)
+			p.strange(i, "page-element-flags", "element %d of %d: a bucket inside an inline bucket", i, p.n)
 		}
 	}
-	b.inline = p
+	p.gap = 0 // nothing was cleared: bbolt's surgery changes pages only
+	b.inline, b.odd = p, p.odd
 	return nil
 }
 

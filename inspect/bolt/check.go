@@ -58,14 +58,29 @@ const (
 
 // checker walks all that the meta page in use refers to.
 type checker struct {
-	db     *DB
-	kinds  []kind // of each page that the file holds
-	report Report
-	broken bool      // something could not be read, or is used twice
-	nested []*Bucket // still to be walked
-	holes  map[string][]Hole
+	db      *DB
+	kinds   []kind // of each page that the file holds
+	report  Report
+	broken  bool      // something could not be read, or is used twice
+	nested  []*Bucket // still to be walked
+	holes   map[string][]Hole
+	claims  []claim
+	clears  map[string][]Hole
+	strange map[uint64]bool // pages with something that bbolt never writes
 
 	visitor Visitor // nil: nobody asks
+}
+
+// Doubtful tells that a page is read as bbolt reads it, though bbolt never writes it so: which of its rows are as they were
+// written cannot be told. For an inline bucket it is the page that holds the bucket.
+func (db *DB) Doubtful(page uint64) bool { return db.check().strange[page] }
+
+// claim is a stretch of pages that a page counts as its own without a need, or needs without counting them.
+type claim struct {
+	from, to uint64 // page ids, to excluded
+	by       uint64
+	needed   bool // elements lie there
+	in       string
 }
 
 // Check walks everything that the meta page in use refers to. Later calls return the same report.
@@ -96,6 +111,10 @@ func (db *DB) CheckLeaves(v Visitor, parts int, together func(fs []func())) *Rep
 
 // Holes returns the parts of a top-level bucket that a check could not read.
 func (db *DB) Holes(bucket string) []Hole { return db.check().holes[bucket] }
+
+// Cleared returns the parts of a top-level bucket from which elements were cleared on purpose. What is not there is not
+// lost: bbolt, and so the member, does not have it either.
+func (db *DB) Cleared(bucket string) []Hole { return db.check().clears[bucket] }
 
 func (db *DB) runCheck() *checker {
 	c := db.walkAll()
@@ -129,7 +148,7 @@ func (db *DB) runCheck() *checker {
 
 // walkAll marks every page and counts them.
 func (db *DB) walkAll() *checker {
-	c := &checker{db: db, kinds: make([]kind, db.pages), holes: map[string][]Hole{}, visitor: db.visitor}
+	c := &checker{db: db, kinds: make([]kind, db.pages), holes: map[string][]Hole{}, clears: map[string][]Hole{}, strange: map[uint64]bool{}, visitor: db.visitor}
 	for i := range min(firstPage, db.pages) {
 		c.kinds[i] = kindMeta
 	}
@@ -143,6 +162,7 @@ func (db *DB) walkAll() *checker {
 		c.nested = c.nested[:len(c.nested)-1]
 		c.bucket(b)
 	}
+	c.settle()
 	c.free(free, whole)
 	c.count()
 	return c
@@ -178,6 +198,8 @@ func (c *checker) metas() {
 	if a, b := db.metas[0], db.metas[1]; a.Valid && b.Valid && a.TxID-b.TxID+1 > 2 {
 		c.add(c.at("meta-txid-gap", finding.Warning, uint64(newest(db.metas)),
 			"the meta pages are of transactions %d and %d, not of two in a row: they were not written as they stand here", a.TxID, b.TxID))
+	} else if a.Valid && b.Valid && a.TxID == b.TxID && a.Checksum == b.Checksum {
+		c.add(c.at("meta-reverted", finding.Info, 0, "both meta pages hold the state of transaction %d, as bbolt surgery leaves it when it reverts the last one", a.TxID))
 	} else if a.Valid && b.Valid && a.TxID == b.TxID {
 		c.add(c.at("meta-txid-gap", finding.Warning, 0, "both meta pages are of transaction %d", a.TxID))
 	}
@@ -188,9 +210,15 @@ func (c *checker) length() {
 	db, size := c.db, uint64(len(c.db.data))
 	if have := size / db.pageSize; have < db.meta.HighWater {
 		c.report.Bytes.Pages = int64(size)
-		c.add(finding.New("db-truncated", finding.Error, db.name,
+		f := finding.New("db-truncated", finding.Error, db.name,
 			"the file has %d bytes and so %d whole pages of %d bytes, the meta page counts %d: the last %d pages are missing",
-			size, have, db.pageSize, db.meta.HighWater, db.meta.HighWater-have).At(int64(size)).Lost())
+			size, have, db.pageSize, db.meta.HighWater, db.meta.HighWater-have).At(int64(size))
+		if c.broken {
+			f = f.Lost()
+		} else {
+			f.Detail += ", of which none is in use"
+		}
+		c.add(f)
 		return
 	}
 	end, trailer := db.meta.HighWater*db.pageSize, uint64(len(db.Trailer()))
@@ -211,6 +239,9 @@ func (c *checker) length() {
 // bucket walks the tree of a bucket.
 func (c *checker) bucket(b *Bucket) {
 	var holes []Hole
+	if b.odd != nil {
+		c.odd(b, b.odd)
+	}
 	switch {
 	case b.bad != nil:
 		holes = b.addHole(nil, b.bad, ref{})
@@ -234,7 +265,7 @@ func (c *checker) tree(holes []Hole, b *Bucket, r ref, depth int) []Hole {
 	case !ok:
 	case p.leaf:
 		c.rows(b, &p)
-		if p.n == 0 && r.low != nil {
+		if p.n == 0 && r.low != nil && !p.cleared() {
 			c.add(c.at("page-empty", finding.Warning, r.id, "a leaf without rows, which is not the only page of %s", b))
 		}
 	default:
@@ -266,28 +297,80 @@ func (c *checker) enter(holes []Hole, b *Bucket, r ref, depth int) (page, []Hole
 	if p.leaf {
 		c.kinds[r.id] = kindLeaf
 	}
+	if p.odd != nil {
+		c.odd(b, p.odd)
+	}
 	return p, c.extent(holes, b, &p, r), true
 }
 
-// extent marks the overflow pages of a page and looks at what lies behind its last element.
+// odd reports what bbolt reads, but never writes. The rows are there, but bytes have changed, or are of another moment.
+func (c *checker) odd(b *Bucket, f *fault) {
+	c.strange[f.page] = true
+	c.lose(finding.New(f.code, finding.Error, c.db.name, "%s; %s: read as bbolt reads it, which never writes it so", f.what, b).OnPage(f.page, f.off).Lost())
+}
+
+// extent marks the overflow pages that a page needs, and looks at what lies behind its last element.
 func (c *checker) extent(holes []Hole, b *Bucket, p *page, r ref) []Hole {
-	size := int(c.db.pageSize)
-	for id := r.id + 1; id < r.id+uint64(len(p.buf)/size); id++ {
+	size := c.db.pageSize
+	need := max((uint64(p.used)+size-1)/size, 1)
+	claims := p.claimed / size
+	for id := r.id + 1; id < r.id+min(need, claims); id++ {
 		if c.kinds[id] != kindUnknown {
-			holes = b.addHole(holes, &fault{"page-double-use", fmt.Sprintf("page %d goes on here, but the page is in use elsewhere, as %s", r.id, c.kinds[id]), id, int64(id) * int64(size)}, r)
+			holes = b.addHole(holes, &fault{"page-double-use", fmt.Sprintf("page %d goes on here, but the page is in use elsewhere, as %s", r.id, c.kinds[id]), id, int64(id * size)}, r)
 			continue
 		}
 		c.kinds[id] = kindOverflow
 	}
-	// boltdb 1.3 took one page more for elements that fill their pages exactly.
-	if most := p.used/size + 1; len(p.buf) > most*size {
-		c.add(c.at("page-overflow", finding.Warning, r.id, "the page claims %d overflow pages, its elements fill %d at most", len(p.buf)/size-1, most-1))
+	if need != claims && (need > claims || p.odd == nil) {
+		from, to := r.id+min(need, claims), min(r.id+max(need, claims), uint64(len(c.kinds)))
+		c.claims = append(c.claims, claim{from, to, r.id, need > claims, b.String()})
 	}
-	if !isZero(p.buf[p.used:min(len(p.buf), (p.used+size-1)/size*size)]) {
+	// boltdb 1.3 took one page more for elements that fill their pages exactly.
+	if most := uint64(p.used)/size + 1; claims > most && p.odd == nil {
+		c.add(c.at("page-overflow", finding.Warning, r.id, "the page claims %d overflow pages, its elements fill %d at most", claims-1, most-1))
+	}
+	if p.cleared() {
+		c.clear(b, p, r)
+	} else if !isZero(p.buf[p.used:min(uint64(len(p.buf)), need*size)]) {
 		c.add(finding.New("page-slack", finding.Warning, c.db.name,
 			"the space behind the last element is not zero: rows, or the end of the last value, may have been cut off").OnPage(r.id, p.off+int64(p.used)))
 	}
 	return holes
+}
+
+// clear notes that elements were cleared from a page.
+func (c *checker) clear(b *Bucket, p *page, r ref) {
+	low := r.low
+	what := "all elements were cleared"
+	if p.n > 0 {
+		low, what = p.key(p.n-1), fmt.Sprintf("%d elements behind the %d that are left were cleared", p.gap/elementSize, p.n)
+	}
+	f := c.at("page-elements-cleared", finding.Warning, r.id, "%s, as bbolt surgery does; %s", what, b)
+	c.add(f)
+	if c.clears != nil && c.db.buckets[b.name] != nil {
+		c.clears[b.name] = append(c.clears[b.name], Hole{Page: r.id, Pages: 1, Low: low, High: r.high, Why: f})
+	}
+}
+
+// settle gives pages to those that claim them without a need, or need them without a claim, if nobody else has them.
+func (c *checker) settle() {
+	for _, w := range c.claims {
+		for id := w.from; id < w.to; id++ {
+			if k := c.kinds[id]; k == kindUnknown {
+				c.kinds[id] = kindOverflow
+			} else {
+				what := "page %d claims to go on here, but the page is in use elsewhere, as %s; %s"
+				if w.needed {
+					what = "elements of page %d lie here, but the page is in use elsewhere, as %s; %s"
+				}
+				c.lose(c.at("page-double-use", finding.Error, id, what, w.by, k, w.in).Lost())
+				break
+			}
+		}
+		if w.needed {
+			c.add(c.at("page-overflow", finding.Warning, w.by, "elements of the page lie in %d pages more than it counts, which bbolt may overwrite", w.to-w.from))
+		}
+	}
 }
 
 // rows counts the rows of a leaf and notes nested buckets.
@@ -331,14 +414,13 @@ func (c *checker) freelist() (ids []byte, whole bool) {
 		return bad("the freelist is at page %d, the file has pages 2 to %d", id, db.pages-1)
 	}
 	off := id * db.pageSize
-	c.kinds[id] = kindUnreadable
 	head := db.data[off:][:db.pageSize]
 	own, flags, count, overflow := le.Uint64(head), le.Uint16(head[8:]), uint64(le.Uint16(head[10:])), uint64(le.Uint32(head[12:]))
 	switch {
 	case isZero(head):
 		return bad("the page of the freelist is all zero")
 	case own != id || flags != flagFreelist:
-		return bad("the page of the freelist says that it is page %d, of type %#x", own, flags)
+		return bad("the page of the freelist says that it is page %d, of type %#x: a server stops with \"invalid freelist page\"", own, flags)
 	case overflow >= db.pages-id:
 		return bad("the freelist claims %d overflow pages, beyond the last page", overflow)
 	}
@@ -359,25 +441,26 @@ func (c *checker) freelist() (ids []byte, whole bool) {
 // free marks the free pages: those that the freelist names or, if the file has none, all that a whole tree does not use.
 func (c *checker) free(ids []byte, whole bool) {
 	var used, wrong, unlisted []uint64
-	var prev uint64
+	if list := c.db.meta.Freelist; !whole && list >= firstPage && list < uint64(len(c.kinds)) && c.kinds[list] == kindUnknown {
+		c.kinds[list] = kindUnreadable
+	}
 	for ; len(ids) > 0; ids = ids[8:] {
 		id := le.Uint64(ids)
 		switch {
-		case id <= prev:
-			wrong = append(wrong, id)
 		case id < firstPage || id >= c.db.meta.HighWater:
 			wrong = append(wrong, id)
 		case id >= c.db.pages:
 		case c.kinds[id] == kindUnknown:
 			c.kinds[id] = kindFree
+		case c.kinds[id] == kindFree:
+			wrong = append(wrong, id)
 		default:
 			used = append(used, id)
 		}
-		prev = max(prev, id)
 	}
 	if len(wrong) > 0 {
 		c.add(c.at("freelist-order", finding.Error, c.db.meta.Freelist,
-			"%d of the ids in the freelist do not ascend or are no pages: %s", len(wrong), runs(wrong)))
+			"%d of the ids in the freelist stand there twice or are no pages: %s", len(wrong), runs(wrong)))
 	}
 	if len(used) > 0 {
 		c.add(c.at("page-free-and-reachable", finding.Error, used[0],

@@ -106,16 +106,18 @@ func TestDamage(t *testing.T) {
 		{"page of a freelist", func(f *file) { f.page(f.leaves[5])[8] = flagFreelist }, []string{"page-type"}, perLeaf},
 		{"page zero", func(f *file) { clear(f.page(f.leaves[5])) }, []string{"page-zero"}, perLeaf},
 		{"two pages zero", func(f *file) { clear(f.page(f.leaves[5])); clear(f.page(f.leaves[6])) }, []string{"page-zero"}, 2 * perLeaf},
-		{"count low", func(f *file) { f.page(f.leaves[5])[10]-- }, []string{"page-element-bounds"}, perLeaf},
-		{"count zero", func(f *file) { put16(f.page(f.leaves[5])[10:], 0) }, []string{"page-element-bounds"}, perLeaf},
+		{"count low", func(f *file) { f.page(f.leaves[5])[10]-- }, []string{"page-elements-cleared"}, 1},
+		{"count zero", func(f *file) { put16(f.page(f.leaves[5])[10:], 0) }, []string{"page-elements-cleared"}, perLeaf},
 		{"count huge", func(f *file) { put16(f.page(f.leaves[5])[10:], 0xFFFF) }, []string{"page-element-bounds"}, perLeaf},
-		{"overflow huge", func(f *file) { put32(f.page(f.leaves[5])[12:], 1<<32-1) }, []string{"page-out-of-bounds"}, perLeaf},
+		{"overflow huge", func(f *file) { put32(f.page(f.leaves[5])[12:], 1<<32-1) }, []string{"page-out-of-bounds"}, 0},
 		{"overflow one", func(f *file) { slices.Sort(f.leaves); f.page(f.leaves[5])[12] = 2 }, []string{"page-double-use", "page-overflow"}, -1},
-		{"leaf flags", func(f *file) { f.elem(f.leaves[5], 2)[0] = 4 }, []string{"page-element-flags"}, perLeaf},
+		{"leaf flags", func(f *file) { f.elem(f.leaves[5], 2)[0] = 4 }, []string{"page-element-flags"}, 0},
 		{"row as bucket", func(f *file) { f.elem(f.leaves[5], 2)[0] = bucketFlag }, []string{"bucket-header"}, -1},
-		{"position", func(f *file) { f.elem(f.leaves[5], 2)[4]++ }, []string{"page-element-bounds"}, perLeaf},
+		{"position", func(f *file) { f.elem(f.leaves[5], 2)[4]++ }, []string{"page-key-order"}, perLeaf},
+		{"value shorter", func(f *file) { f.elem(f.leaves[5], 2)[12]-- }, []string{"page-element-bounds"}, 0},
+		{"value longer", func(f *file) { f.elem(f.leaves[5], 2)[12]++ }, []string{"page-element-bounds"}, perLeaf},
 		{"key size", func(f *file) { f.elem(f.leaves[5], 2)[8]++ }, []string{"page-element-bounds"}, perLeaf},
-		{"key size zero", func(f *file) { f.elem(f.leaves[5], 2)[8] = 0 }, []string{"page-element-bounds"}, perLeaf},
+		{"key size zero", func(f *file) { f.elem(f.leaves[5], 2)[8] = 0 }, []string{"page-key-order"}, perLeaf},
 		{"value size", func(f *file) { put32(f.elem(f.leaves[5], 2)[12:], 1<<31) }, []string{"page-element-bounds"}, perLeaf},
 		{"last value shorter", func(f *file) { f.elem(f.leaves[5], perLeaf-1)[12]-- }, []string{"page-slack"}, 0},
 		{"keys swapped", func(f *file) { k := f.key(f.leaves[5], 2); n := f.key(f.leaves[5], 3); k[7], n[7] = n[7], k[7] }, []string{"page-key-order"}, perLeaf},
@@ -140,6 +142,14 @@ func TestDamage(t *testing.T) {
 		{"freelist type", func(f *file) { f.page(f.list)[8]++ }, []string{"freelist-unreadable"}, 0},
 		{"freelist count", func(f *file) { put16(f.page(f.list)[10:], 0xFFF0) }, []string{"freelist-unreadable"}, 0},
 		{"freelist long count", func(f *file) { put16(f.page(f.list)[10:], 0xFFFF) }, []string{"page-unreachable"}, 0},
+		{"freelist unordered", func(f *file) {
+			ids := f.page(f.list)[16:]
+			a, b := le.Uint64(ids), le.Uint64(ids[8:])
+			put64(ids, b)
+			put64(ids[8:], a)
+		}, nil, 0},
+		{"freelist is the root", func(f *file) { put64(f.meta()[32:], uint64(f.root)); sign(f.meta()) }, []string{"freelist-unreadable"}, 0},
+		{"freelist is a leaf", func(f *file) { put64(f.meta()[32:], uint64(f.leaves[5])); sign(f.meta()) }, []string{"freelist-unreadable"}, 0},
 		{"freelist short", func(f *file) { f.page(f.list)[10]-- }, []string{"page-unreachable"}, 0},
 		{"freelist with a page in use", func(f *file) { put64(f.page(f.list)[16+8*int(f.page(f.list)[10])-8:], uint64(f.high-1)) }, nil, -1},
 		{"freelist id beyond", func(f *file) { put64(f.page(f.list)[16+8*int(f.page(f.list)[10])-8:], 1<<60) }, []string{"freelist-order", "page-unreachable"}, 0},
@@ -172,7 +182,9 @@ func TestDamage(t *testing.T) {
 			if c.lost >= 0 && rows != all-c.lost {
 				t.Errorf("%d of %d rows, not %d", rows, all, all-c.lost)
 			}
-			if c.lost > 0 && (r.Complete || !slices.ContainsFunc(r.Findings, func(f finding.Finding) bool { return f.Unreadable })) {
+			if cleared := slices.Contains(c.want, "page-elements-cleared"); cleared != (len(db.Cleared("key")) > 0) || cleared && !r.Complete {
+				t.Errorf("cleared: %v", db.Cleared("key"))
+			} else if c.lost > 0 && !cleared && (r.Complete || !slices.ContainsFunc(r.Findings, func(f finding.Finding) bool { return f.Unreadable })) {
 				t.Errorf("nothing is said to be lost: %v", r.Findings)
 			}
 			for _, g := range r.Findings {

@@ -30,7 +30,7 @@ const (
 	sectorSize = 512           // a file of n*512+32 bytes has such a trailer, for etcd as for this package
 	firstPage  = uint64(2)     // pages 0 and 1 are the meta pages
 	minPage    = 512           // page sizes tried are the powers of two from here
-	maxPage    = 64 << 10      // to here; bbolt uses that of the operating system, 4 to 64 KiB
+	maxPage    = 32 << 20      // to here, as in bbolt, which uses that of the operating system, 4 to 64 KiB, unless told another
 	maxDepth   = 64            // of a tree; with two keys a page, half of this holds more pages than any file
 	revKeyLen  = 8 + 1 + 8     // of a key of etcd's bucket "key": main revision, '_', sub revision
 	delKeyLen  = revKeyLen + 1 // and 't' for a tombstone

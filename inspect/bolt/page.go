@@ -2,21 +2,31 @@ package bolt
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/hex"
 	"fmt"
+	"slices"
 
 	"etcd-autopsy/inspect/finding"
 )
 
 // page is a branch or leaf page whose header and elements have been checked.
 type page struct {
-	buf  []byte // from the header to the end of the page's last overflow page
-	id   uint64 // where it lies; for an inline page, the page around it
-	off  int64  // of buf in the file
-	n    int    // elements
-	used int    // bytes of buf up to the end of the last element
-	leaf bool
+	buf     []byte // from the header to the end of the page's last overflow page, or of the last page that an element reaches
+	id      uint64 // where it lies; for an inline page, the page around it
+	off     int64  // of buf in the file
+	n       int    // elements
+	used    int    // bytes of buf up to the end of the last element
+	claimed uint64 // bytes that the page itself counts, those that the file does not have included
+	gap     int    // bytes between the directory and the first element: elements were cleared
+	leaf    bool
+	odd     *fault // what bbolt reads, but never writes
 }
+
+// cleared tells that elements were taken off the end of the page by cutting its directory short, which leaves the elements
+// that stay, and the rest of the directory, where they were: `bbolt surgery clear-page-elements` and `clear-page` do
+// (internal/surgeon/surgeon.go of bbolt 1.5).
+func (p *page) cleared() bool { return p.gap > 0 }
 
 // fault is what is wrong with a page. Offset is where in the file.
 type fault struct {
@@ -54,53 +64,118 @@ func (db *DB) load(r ref) (page, *fault) {
 		return bad("page-id-mismatch", "the page says that it is page %d, of type %#x", own, flags)
 	case flags != flagLeaf && flags != flagBranch:
 		return bad("page-type", "the page type is %#x, neither branch nor leaf", flags)
-	case overflow >= db.meta.HighWater-id:
-		return bad("page-out-of-bounds", "the page claims %d more pages, beyond the high water mark", overflow)
-	case overflow >= db.pages-id:
-		return bad("page-beyond-end", "the file ends before the end of the page and its %d overflow pages", overflow)
 	}
-	p := page{buf: db.data[off:][:(overflow+1)*db.pageSize], id: id, off: off}
-	return p, p.parse(r.low, r.high)
+	p := page{buf: db.data[off : db.pages*db.pageSize], id: id, off: off, claimed: (overflow + 1) * db.pageSize}
+	f := p.parse(r.low, r.high)
+	switch {
+	case overflow < db.pages-id:
+	case overflow >= db.meta.HighWater-id:
+		_, p.odd = bad("page-out-of-bounds", "the page claims %d more pages, beyond the high water mark", overflow)
+	case f != nil && f.code == "page-element-bounds":
+		return bad("page-beyond-end", "the file ends before the end of the page and its %d overflow pages", overflow)
+	default:
+		_, p.odd = bad("page-beyond-end", "the file ends before the end of the page's %d overflow pages, but not before that of its rows", overflow)
+	}
+	need := (uint64(p.used) + db.pageSize - 1) / db.pageSize
+	p.buf = p.buf[:min(max(need*db.pageSize, p.claimed), uint64(len(p.buf)))]
+	return p, f
 }
 
-// parse checks all elements of a page and fills in what it says.
+// parse checks all elements of a page and fills in what it says. buf is all that elements may lie in. They lie where their
+// positions say, as bbolt reads them: not in the directory, not in each other, and in sum they fit what the page claims.
+// They may reach beyond that by the gap before the first one, as bbolt's surgery counts overflow pages without it.
 func (p *page) parse(low, high []byte) *fault {
 	p.leaf, p.n = le.Uint16(p.buf[8:]) == flagLeaf, int(le.Uint16(p.buf[10:]))
-	size, end := uint64(len(p.buf)), uint64(pageHeaderSize+p.n*elementSize)
+	size, dir := min(uint64(len(p.buf)), p.claimed), uint64(pageHeaderSize+p.n*elementSize)
 	switch {
-	case end > size:
+	case dir > size:
 		return p.bad(0, "page-element-bounds", "the page has no room for the %d elements that it claims", p.n)
-	case p.n == 0 && (!p.leaf || !isZero(p.buf[pageHeaderSize:])):
-		return p.bad(0, "page-element-bounds", "the page claims to have no elements, but is no empty leaf")
+	case p.n == 0 && !p.leaf:
+		return p.bad(0, "page-element-bounds", "the page claims to have no elements, but is no leaf")
+	case p.n == 0:
+		if p.used = pageHeaderSize; !isZero(p.buf[pageHeaderSize:size]) {
+			p.gap = int(size - pageHeaderSize)
+		}
+		return nil
 	}
-	key := low
+	key, end, used, sum, scattered := low, dir, dir, dir, false
 	for i := range p.n {
 		prev := key
-		e := p.buf[pageHeaderSize+i*elementSize:][:elementSize]
+		at := pageHeaderSize + uint64(i)*elementSize
+		e := p.buf[at:][:elementSize]
 		flags, pos, ksize, vsize := uint32(0), le.Uint32(e), uint64(le.Uint32(e[4:])), uint64(0)
 		if p.leaf {
 			flags, pos, ksize, vsize = pos, uint32(ksize), uint64(le.Uint32(e[8:])), uint64(le.Uint32(e[12:]))
 		}
-		if uint64(pageHeaderSize+i*elementSize)+uint64(pos) != end || ksize == 0 || ksize > maxKeySize || ksize+vsize > size-end {
+		start := at + uint64(pos)
+		if start != end {
+			switch {
+			case i == 0 && start > end && (start-end)%elementSize == 0:
+				p.gap = int(start - end)
+			case start > end:
+				p.strange(i, "page-element-bounds", "%d bytes before element %d of %d (position %d, key %d, value %d bytes) belong to none", start-end, i, p.n, pos, ksize, vsize)
+			default:
+				scattered = true
+			}
+		}
+		end = start + ksize + vsize
+		sum += ksize + vsize
+		if start < dir || end > min(size+uint64(p.gap), uint64(len(p.buf))) || sum > size {
 			return p.bad(i, "page-element-bounds", "element %d of %d (position %d, key %d, value %d bytes) is not in its place", i, p.n, pos, ksize, vsize)
 		}
+		used = max(used, end)
 		if flags&^bucketFlag != 0 {
-			return p.bad(i, "page-element-flags", "element %d of %d has flags %#x", i, p.n, flags)
+			p.strange(i, "page-element-flags", "element %d of %d has flags %#x", i, p.n, flags)
 		}
-		key = p.buf[end : end+ksize]
+		if ksize == 0 || ksize > maxKeySize {
+			p.strange(i, "page-element-bounds", "element %d of %d has a key of %d bytes", i, p.n, ksize)
+		}
+		key = p.buf[start : start+ksize]
 		switch c := bytes.Compare(prev, key); {
 		case i == 0 && (c > 0 || high != nil && bytes.Compare(key, high) >= 0):
 			return p.bad(i, "page-key-range", "the first key, %s, is not in the range that the page above gives", keyText(key))
 		case i > 0 && c >= 0:
 			return p.bad(i, "page-key-order", "element %d of %d: %s does not follow %s", i, p.n, keyText(key), keyText(prev))
 		}
-		end += ksize + vsize
 	}
-	if p.n > 0 && high != nil && bytes.Compare(key, high) >= 0 {
+	if high != nil && bytes.Compare(key, high) >= 0 {
 		return p.bad(p.n-1, "page-key-range", "the last key, %s, is not in the range that the page above gives", keyText(key))
 	}
-	p.used = int(end)
+	if p.used = int(used); scattered {
+		return p.apart()
+	}
 	return nil
+}
+
+// apart looks whether elements that do not follow each other overlap.
+func (p *page) apart() *fault {
+	type span struct{ from, to, i int }
+	spans := make([]span, p.n)
+	for i := range spans {
+		if p.leaf {
+			spans[i].from, _, spans[i].to = p.row(i)
+		} else {
+			at := pageHeaderSize + i*elementSize
+			spans[i].from = at + int(le.Uint32(p.buf[at:]))
+			spans[i].to = spans[i].from + int(le.Uint32(p.buf[at+4:]))
+		}
+		spans[i].i = i
+	}
+	slices.SortFunc(spans, func(a, b span) int { return cmp.Or(cmp.Compare(a.from, b.from), cmp.Compare(a.to, b.to)) })
+	for k := 1; k < len(spans); k++ {
+		if spans[k].from < spans[k-1].to {
+			return p.bad(spans[k].i, "page-element-bounds", "element %d of %d is not in its place: it lies in element %d", spans[k].i, p.n, spans[k-1].i)
+		}
+	}
+	p.strange(0, "page-element-bounds", "the %d elements do not lie in the order of their keys", p.n)
+	return nil
+}
+
+// strange notes the first thing in a page that bbolt reads, but never writes.
+func (p *page) strange(i int, code, format string, args ...any) {
+	if p.odd == nil {
+		p.odd = p.bad(i, code, format, args...)
+	}
 }
 
 func (p *page) bad(i int, code, format string, args ...any) *fault {

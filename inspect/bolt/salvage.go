@@ -86,8 +86,8 @@ func (c *checker) salvage(id uint64, keep func([]byte) bool) (SalvagedPage, bool
 	pages := uint64(1)
 	for want := uint64(le.Uint32(head[12:])); pages <= want && id+pages < uint64(len(c.kinds)) && !c.taken(id+pages); pages++ {
 	}
-	p := page{buf: c.db.data[off:][:pages*size], id: id, off: int64(off)}
-	if sound && p.parse(nil, nil) == nil {
+	p := page{buf: c.db.data[off:][:pages*size], id: id, off: int64(off), claimed: pages * size}
+	if sound && p.parse(nil, nil) == nil && p.odd == nil {
 		s.Whole = true
 		for i := range p.n {
 			key, value, end := p.row(i)
