@@ -87,14 +87,16 @@ func (e Ending) String() string {
 	return [...]string{"clean", "preallocated", "trailing", "torn", "corrupt"}[e]
 }
 
-// parseName splits "<16 hex>-<16 hex><suffix>"; part of the format (wal/util.go, snap/snapshotter.go).
+// parseName splits "<16 hex>-<16 hex><suffix>"; part of the format (wal/util.go, snap/snapshotter.go). Like etcd it takes
+// fewer digits.
 func parseName(name, suffix string) (a, b uint64, ok bool) {
 	s, ok := strings.CutSuffix(path.Base(name), suffix)
-	if !ok || len(s) != 33 || s[16] != '-' || strings.ContainsAny(s, "+_") {
+	first, second, dash := strings.Cut(s, "-")
+	if !ok || !dash || len(first) > 16 || len(second) > 16 || strings.ContainsAny(s, "+_") {
 		return 0, 0, false
 	}
-	a, err1 := strconv.ParseUint(s[:16], 16, 64)
-	b, err2 := strconv.ParseUint(s[17:], 16, 64)
+	a, err1 := strconv.ParseUint(first, 16, 64)
+	b, err2 := strconv.ParseUint(second, 16, 64)
 	return a, b, err1 == nil && err2 == nil
 }
 

@@ -1,8 +1,6 @@
 package raftlog
 
 import (
-	"math"
-
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
@@ -59,13 +57,8 @@ func (c *cursor) varint() uint64 {
 	return c.rawVarint()
 }
 
-func (c *cursor) uint32() uint32 {
-	v := c.varint()
-	if v > math.MaxUint32 {
-		c.fail()
-	}
-	return uint32(v)
-}
+// uint32 drops what lies beyond 32 bits, as every decoder of protobuf does.
+func (c *cursor) uint32() uint32 { return uint32(c.varint()) }
 
 func (c *cursor) bytes() []byte {
 	if c.typ != protowire.BytesType {

@@ -11,7 +11,8 @@
 //	+--------+---------------------+---------+--------+---------------------+---------+-----+----------+
 //
 //	length   bits 0..55  bytes of the record
-//	         bit 63      set if there is padding, whose size is then in bits 56..58
+//	         bit 63      set if there is padding, whose size is then in bits 56..58; etcd up to 2.3 wrote none, and
+//	                     later versions go on with its logs
 //	record   walpb.Record  1 type   1 metadata, 2 entry, 3 state, 4 crc, 5 snapshot
 //	                       2 crc    CRC-32C of the data of all records up to and with this one
 //	                       3 data   metadata  etcdserverpb.Metadata  1 node id, 2 cluster id
@@ -32,8 +33,10 @@
 //	                 2 data  raftpb.Snapshot  1 data      the v2 store as JSON
 //	                                          2 metadata  1 conf state, 2 index, 3 term
 //
-// Limits: a flipped bit in padding is not seen, as it has no effect. Frames that do not start at a multiple of eight
-// bytes (etcd 2) are not found again behind damage. A log that was stored as a value inside the log could be taken for
+// Whatever etcd's reader (wal.ReadAll) reads to the end is read with the same entries. Where a length of zero ends the last
+// segment for etcd, but records behind it prove that more had been on the disk, these are read as well, and it is damage.
+//
+// Limits: a flipped bit in padding is not seen, as it has no effect. A log that was stored as a value inside the log could be taken for
 // the log's own records, if it lies directly behind damage.
 package raftlog
 

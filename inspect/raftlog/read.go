@@ -54,6 +54,20 @@ type reader struct {
 	tail     []int
 	metaSeen bool // in this segment
 	termNow  uint64
+	ended    *ended // nil if no zeros end the log for etcd
+}
+
+// ended is the log as it was before zeros that end it for etcd, though records follow them in the same segment.
+type ended struct {
+	entries, superseded []Entry
+	state               HardState
+	hasState            bool
+	snapshots           int
+	enti, term          uint64
+	finding             int // about the zeros, -1 if it is not listed
+	read                int64
+	committed           bool // a state behind the zeros knows an entry as committed that is not before them
+	durable             bool // and more was written after that
 }
 
 func (r *reader) add(f finding.Finding) int {
@@ -101,9 +115,9 @@ func (r *reader) segment(i int, src Source) {
 		if seg.FirstIndex > 0 {
 			r.enti = seg.FirstIndex - 1
 		}
-		r.seeded = seg.Seq == 0 // the first segment of all starts from checksum 0
+		r.seeded = true // as etcd does, with checksum 0: then the crc record that comes first has its own word
 	} else {
-		r.follow(&r.Segments[i-1], seg)
+		r.follow(&r.Segments[i-1], seg, src)
 	}
 
 	s := NewScanner(src)
@@ -112,7 +126,7 @@ func (r *reader) segment(i int, src Source) {
 	for first := true; s.Next(); first = false {
 		rec := s.Record()
 		if first && rec.Valid && rec.Type != TypeCRC {
-			r.add(finding.New("wal-record-order", finding.Error, src.Name, "the segment starts with a %s record, not a crc record", rec.Type).At(rec.Offset))
+			r.add(finding.New("wal-record-order", finding.Warning, src.Name, "the segment starts with a %s record, not a crc record", rec.Type).At(rec.Offset))
 		}
 		r.record(seg, rec)
 	}
@@ -124,9 +138,16 @@ func (r *reader) segment(i int, src Source) {
 	r.crc, r.seeded = s.crc, s.seeded
 }
 
-// follow checks that b is the segment behind a.
-func (r *reader) follow(a, b *Segment) {
+// follow checks that b is the segment behind a. Names alone prove nothing: where the checksum goes on, nothing is missing.
+func (r *reader) follow(a, b *Segment, src Source) {
+	goesOn := r.goesOn(src)
 	switch {
+	case b.Seq == a.Seq && goesOn, b.Seq > a.Seq+1 && goesOn:
+		sev := finding.Error
+		if a.Seq == 0 { // etcd takes that (wal/util.go, isValidSeq)
+			sev = finding.Warning
+		}
+		r.add(finding.New("wal-name", sev, b.Name, "the name says segment %d behind segment %d, but its records continue those before", b.Seq, a.Seq))
 	case b.Seq == a.Seq:
 		r.hole(r.add(finding.New("wal-name", finding.Error, b.Name, "a second segment with sequence number %d", b.Seq).Lost()))
 		r.seeded = false
@@ -138,13 +159,19 @@ func (r *reader) follow(a, b *Segment) {
 		}
 		r.hole(r.add(finding.New("wal-segment-missing", finding.Error, missing, "%s; the next one starts at entry %d", what, b.FirstIndex).Lost()))
 		r.seeded = false
-	case b.FirstIndex > r.enti+1 && !r.damaged:
+	case b.FirstIndex > r.enti+1 && !r.damaged && !goesOn:
 		r.hole(r.add(finding.New("wal-segment-missing", finding.Error, b.Name,
 			"the name says that the segment starts at entry %d, but the one before it ends at %d", b.FirstIndex, r.enti).Lost()))
-	case b.FirstIndex <= r.Last() && !r.damaged:
+	case (b.FirstIndex <= r.Last() || b.FirstIndex > r.enti+1) && !r.damaged:
 		r.add(finding.New("wal-name", finding.Warning, b.Name,
 			"the name says that the segment starts at entry %d, but the one before it ends at %d", b.FirstIndex, r.enti))
 	}
+}
+
+// goesOn tells whether a segment begins with the checksum at which the one before it ends.
+func (r *reader) goesOn(src Source) bool {
+	rec, ok := NewScanner(src).frame(0)
+	return ok && r.seeded && r.crc != 0 && rec.Type == TypeCRC && len(rec.Data) == 0 && rec.CRC == r.crc
 }
 
 // record takes in one record, or one stretch of damage.
@@ -154,7 +181,13 @@ func (r *reader) record(seg *Segment, rec Record) {
 		if !rec.Valid {
 			f = r.lost(f, rec)
 		}
+		if rec.zeros && r.ended == nil {
+			r.ended = &ended{slices.Clone(r.Entries), slices.Clone(r.Superseded), r.HardState, r.HasHardState, len(r.Snapshots), r.enti, r.termNow, -1, 0, false, false}
+		}
 		i := r.add(f)
+		if rec.zeros && r.ended.finding < 0 {
+			r.ended.finding = i
+		}
 		if !rec.Valid {
 			r.hole(i)
 			if i >= 0 && (f.Code == "wal-torn-tail" || f.Code == "wal-bytes-after-end") {
@@ -245,9 +278,15 @@ func (r *reader) state(seg *Segment, rec Record, st HardState) {
 			old.Term, old.Commit, st.Term, st.Commit).At(rec.Offset))
 	}
 	r.HardState, r.HasHardState = st, true
+	if e := r.ended; e != nil {
+		e.committed = e.committed || st.Commit > e.enti
+	}
 }
 
 func (r *reader) entry(seg *Segment, e Entry) {
+	if r.ended != nil {
+		r.ended.durable = r.ended.durable || r.ended.committed
+	}
 	if e.Index == 0 {
 		r.add(finding.New("wal-record-malformed", finding.Error, seg.Name, "entry without an index").At(e.Offset).Lost())
 		return
@@ -305,8 +344,24 @@ func (r *reader) gap(seg *Segment, e Entry, first uint64) {
 	}
 }
 
+// settle decides about records that follow zeros in the last segment. etcd reads up to the zeros, and writes over the rest:
+// after a crash it is what is left of a write that was never synced. But if an entry was written after a state that knows
+// entries as committed which should be where the zeros are, those had been synced, and are lost.
+func (r *reader) settle() {
+	e := r.ended
+	if e == nil || e.durable || e.finding < 0 {
+		return
+	}
+	r.Entries, r.Superseded, r.HardState, r.HasHardState, r.Snapshots, r.enti, r.termNow = e.entries, e.superseded, e.state, e.hasState, r.Snapshots[:e.snapshots], e.enti, e.term
+	zeros := r.Findings[e.finding]
+	r.Findings = append(r.Findings[:e.finding:e.finding], finding.New("wal-bytes-after-end", finding.Warning, zeros.File,
+		"zeros end the log here, as for etcd; records that follow them are left of a write that was never synced").At(zeros.Offset))
+	r.tail, r.holes = nil, nil
+}
+
 // finish says what the whole log lacks.
 func (r *reader) finish() {
+	r.settle()
 	have := r.Last()
 	for _, s := range r.Snapshots {
 		have = max(have, s.Index)

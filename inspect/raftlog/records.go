@@ -39,7 +39,7 @@ func Records(segments []Source, f func(r *RawRecord) bool) {
 	var crc uint32
 	var seeded bool
 	for i, src := range srcs {
-		if seeded = i == 0 && src.seq == 0 || seeded && i > 0 && src.seq == srcs[i-1].seq+1; !seeded {
+		if seeded = i == 0 || seeded && src.seq == srcs[i-1].seq+1; !seeded {
 			crc = 0
 		}
 		s := NewScanner(src.Source)

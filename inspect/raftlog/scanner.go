@@ -46,6 +46,8 @@ type Record struct {
 	Err *CorruptError
 
 	unknown bool // fields that no known version writes
+	doubt   bool // the length field is not one that etcd 3 writes
+	zeros   bool // in the last segment: zeros stand before what is left of the log, and end it for etcd
 }
 
 // Scanner reads the records of one segment in order:
@@ -63,6 +65,7 @@ type Scanner struct {
 	crc    uint32
 	seeded bool // crc is the checksum up to off
 	last   bool // no segment follows
+	plain  bool // the last frame had no padding, though it could have some: etcd up to 2.3 wrote none
 	budget int64
 
 	rec    Record
@@ -119,10 +122,19 @@ func (s *Scanner) Next() bool {
 		return s.afterZeros(int64(n))
 	}
 	rec, ok := s.frame(s.off)
-	if ok && s.verifies(rec) {
+	if ok && s.verifies(rec) && (!rec.doubt || s.plain && rec.Err == nil || s.goesOn(rec)) {
+		if padded := s.data[s.off+frameHeader-1] != 0; padded || rec.doubt {
+			s.plain = !padded
+		}
 		return s.accept(rec)
 	}
 	return s.damaged(rec, ok)
+}
+
+// goesOn tells whether the records go on behind rec, or end there.
+func (s *Scanner) goesOn(rec Record) bool {
+	ok, end := s.peek(rec.Offset+rec.Size, rec.CRC)
+	return ok || end
 }
 
 // finish ends the scan; records end at off.
@@ -155,10 +167,12 @@ func (s *Scanner) frame(off int64) (Record, bool) {
 		return rec, false
 	}
 	field := binary.LittleEndian.Uint64(rest)
-	n := field & lengthMask
-	pad := -n % alignment
-	if field != lengthField(n) || n == 0 || n > uint64(len(rest)-frameHeader) || n+pad > uint64(len(rest)-frameHeader) {
+	n, pad := frameSize(field)
+	if n == 0 || n > uint64(len(rest)-frameHeader) || n+pad > uint64(len(rest)-frameHeader) {
 		return rec, false
+	}
+	if rec.doubt = field != lengthField(n); rec.doubt && field != n {
+		rec.Err = s.corrupt("wal-frame-corrupt", off, "length field damaged; the record itself is whole")
 	}
 	rec.Size = int64(frameHeader + n + pad)
 	c := cursor{b: rest[frameHeader : frameHeader+n]}
@@ -176,6 +190,15 @@ func (s *Scanner) frame(off int64) (Record, bool) {
 	}
 	rec.unknown = c.unknown
 	return rec, !c.bad
+}
+
+// frameSize is what etcd's decoder reads from a length field (wal/decoder.go, decodeFrameSize): the size of the record, and
+// of the padding, of which there is none unless the highest bit is set.
+func frameSize(field uint64) (n, pad uint64) {
+	if field>>63 != 0 {
+		pad = field >> 56 & (alignment - 1)
+	}
+	return field & lengthMask, pad
 }
 
 // lengthField is the header of a frame that holds n bytes.
@@ -212,16 +235,18 @@ func (s *Scanner) looseFrame(off int64) (rec Record, n int64, ok bool) {
 		}
 	}
 	n = int64(len(body) - len(c.b))
-	rec.Size = frameHeader + (n+alignment-1)/alignment*alignment
+	if rec.Size = frameHeader + n; !s.plain {
+		rec.Size = frameHeader + (n+alignment-1)/alignment*alignment
+	}
 	return rec, n, !c.bad && rec.Type.known() && off+rec.Size <= int64(len(s.data))
 }
 
 // verifies tells whether rec carries the checksum that the records before it and its data make.
 func (s *Scanner) verifies(rec Record) bool {
-	if !s.seeded {
-		return rec.Type == TypeCRC && len(rec.Data) == 0 // a first segment's own word
+	if rec.Type == TypeCRC && len(rec.Data) == 0 && (!s.seeded || s.crc == 0) {
+		return true // a first segment's own word, which etcd takes as well
 	}
-	return follows(rec, s.crc)
+	return s.seeded && follows(rec, s.crc)
 }
 
 func follows(rec Record, seed uint32) bool {
@@ -297,9 +322,11 @@ func (s *Scanner) damaged(rec Record, framed bool) bool {
 func (s *Scanner) afterZeros(n int64) bool {
 	if loose, _, ok := s.looseFrame(s.off); ok && s.seeded && n == frameHeader && s.verifies(loose) {
 		loose.Err = s.corrupt("wal-frame-corrupt", s.off, "length field zeroed; the record itself is whole")
+		loose.zeros = s.last
 		return s.accept(loose)
 	}
 	if s.resync("wal-frame-corrupt", "zeros where records should be") {
+		s.rec.zeros = s.last
 		return true
 	}
 	start := s.off + n
@@ -327,12 +354,23 @@ func (s *Scanner) usedEnd() int64 {
 // resync looks for the next frame whose stored checksum the two records behind it confirm, and emits everything up to
 // its end as unreadable: nothing vouches for the data of that frame itself.
 func (s *Scanner) resync(code, what string) bool {
-	for off := (s.off/alignment + 1) * alignment; off+frameHeader < int64(len(s.data)) && s.budget > 0; off += alignment {
+	step := int64(alignment)
+	if s.plain || s.off%alignment != 0 {
+		step = 1
+	}
+	for off := (s.off/step + 1) * step; off+frameHeader < int64(len(s.data)) && s.budget > 0; off += step {
 		if s.data[off+frameHeader] != 1<<3 { // each record starts with its type
 			continue
 		}
 		rec, n, ok := s.looseFrame(off)
-		if !ok || binary.LittleEndian.Uint64(s.data[off:]) != lengthField(uint64(n)) {
+		switch field := binary.LittleEndian.Uint64(s.data[off:]); {
+		case !ok:
+			continue
+		case field == lengthField(uint64(n)):
+			rec.Size = frameHeader + (n+alignment-1)/alignment*alignment
+		case step == 1 && field == uint64(n):
+			rec.Size = frameHeader + n
+		default:
 			continue
 		}
 		next, ok := s.frameFollowing(rec)
@@ -364,14 +402,14 @@ func (s *Scanner) torn(rec Record, framed bool) bool {
 		return true
 	}
 	field := binary.LittleEndian.Uint64(rest)
-	n := field & lengthMask
-	if field != lengthField(n) {
+	n, pad := frameSize(field)
+	if field != lengthField(n) && field != n {
 		return false
 	}
-	if n+(-n%alignment) > uint64(len(rest)-frameHeader) {
+	if n+pad > uint64(len(rest)-frameHeader) {
 		return len(rest) == frameHeader || rest[frameHeader] == 1<<3 || leadingZeros(rest[frameHeader:]) > 0
 	}
-	rec.Size = int64(frameHeader + n + -n%alignment)
+	rec.Size = int64(frameHeader + n + pad)
 	return s.zeroSector(rec)
 }
 

@@ -46,7 +46,7 @@ func ReadSnap(src Source) (*Snap, error) {
 			data = c.bytes()
 			start = len(src.Data) - len(c.b) - len(data)
 		default:
-			return nil, corrupt("snap-malformed", len(src.Data)-len(c.b), "unknown field %d", c.num)
+			c.skip() // as etcd does
 		}
 	}
 	switch {
