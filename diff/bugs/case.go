@@ -458,7 +458,7 @@ func (m *Member) receivedBefore(index uint64) uint64 {
 	return last
 }
 
-// noFreelist is what the meta page says where the freelist is not stored: 3.3 and later.
+// noFreelist is what the meta page says where the freelist is not stored: 3.3 and later, on Linux.
 const noFreelist = 1<<64 - 1
 
 // minors is what the db tells about the version that wrote it last: empty strings where it does not.
@@ -496,14 +496,9 @@ func (m *Member) minors() minors {
 	if sv := minorOf(t.StorageVersion); sv != "" {
 		raise(sv, "the storage version is "+t.StorageVersion)
 	}
-	if m.DB.Bolt != nil && !m.Bare {
-		if m.DB.Bolt.Meta().Freelist != noFreelist {
-			if v.low <= "3.2" {
-				lower("3.2", "the db stores its freelist, which 3.3 and later do not")
-			}
-		} else {
-			raise("3.3", "the db does not store its freelist, as 3.3 and later do not")
-		}
+	// A stored freelist tells nothing: etcd leaves it out on Linux alone, and any tool that opens the db for writing stores one.
+	if m.DB.Bolt != nil && !m.Bare && m.DB.Bolt.Meta().Freelist == noFreelist {
+		raise("3.3", "the db does not store its freelist, as 3.3 and later on Linux do not")
 	}
 	if v2, v3 := m.publishedBy(); v3 > v2 {
 		raise("3.6", fmt.Sprintf("it published its attributes in the manner of 3.6 (entry %d)", v3))

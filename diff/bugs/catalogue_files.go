@@ -141,8 +141,8 @@ var fileBugs = []*Bug{
 	},
 	{
 		ID: "bbolt-freelist-3.2", Name: "bbolt-freelist-3.2", Title: "The stored freelist of early 3.2 is damaged",
-		Source: Upstream, Severity: High, Visible: Strong, Affected: "3.2.0 to 3.2.9", Fixed: "3.2.10; 3.3 and later do not store it",
-		Seen: "the freelist is no freelist, or a page is free and in use", Against: "the db stores no freelist", Proof: "walking all pages", Remedy: "defragment into a new file, or rebuild the member; upgrade", Refs: refs("8813 8009 bbolt#29"), Look: freelistDamaged,
+		Source: Upstream, Severity: High, Visible: Strong, Affected: "3.2.0 to 3.2.9", Fixed: "3.2.10; 3.3 and later do not store it on Linux",
+		Seen: "the freelist is no freelist, or a page is free and in use", Against: "the db stores no freelist, or a later version wrote it: on other systems than Linux, and after a tool has opened the db for writing, all store it", Proof: "walking all pages", Remedy: "defragment into a new file, or rebuild the member; upgrade", Refs: refs("8813 8009 bbolt#29"), Look: freelistDamaged,
 	},
 	{
 		ID: "bbolt-structural", Name: "bbolt-structural", Title: "The db file is damaged",

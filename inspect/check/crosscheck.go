@@ -14,7 +14,13 @@ func (c *checker) indexes() {
 	m := c.m
 	t, log := m.DB.Tables, m.Log
 	ci := t.ConsistentIndex
-	if !t.HasConsistentIndex && m.DB.HasKeys {
+	// Up to 3.4 the index is saved with the first key, or the first snapshot: a db without it is that of a fresh member.
+	fresh := m.DB.Whole && m.DB.Rows.Len() == 0 && m.DB.CompactRevision() == 0
+	switch {
+	case t.HasConsistentIndex || !m.DB.HasKeys:
+	case fresh:
+		c.add(finding.New("consistent-index-missing", finding.Info, c.dbFile(), "no key was ever written, and meta holds no consistent_index yet: a fresh member"))
+	default:
 		c.add(finding.New("consistent-index-missing", finding.Warning, c.dbFile(), "meta holds no consistent_index"))
 	}
 	var snapshot uint64
@@ -29,7 +35,7 @@ func (c *checker) indexes() {
 			c.add(finding.New("index-beyond-commit", finding.Info, c.dbFile(),
 				"consistent index %d, last saved commit index %d: normal after a kill, since commits are not synced by themselves", ci, log.HardState.Commit))
 		}
-		if first := log.First(); first > ci+1 {
+		if first := log.First(); first > ci+1 && (t.HasConsistentIndex || !fresh) {
 			c.add(finding.New("log-after-db", finding.Error, c.dbFile(),
 				"consistent index %d, but the log begins at entry %d: what lies between is lost and the member cannot start", ci, first))
 		}

@@ -135,7 +135,7 @@ func (c *checker) compaction() {
 	}
 	if keys := db.Rows.CountLive(); t.HasConsistentIndex && db.CompactRevision() == 0 && db.Rows.Len() >= 1000 && keys > 0 && db.Rows.Len() >= 3*keys {
 		sev := finding.Info
-		if db.Rows.Len() >= minUncompacted {
+		if used := c.r.Coverage.DB; used != nil && used.Read*uint64(db.Bolt.Meta().PageSize) >= bigDB {
 			sev = finding.Warning
 		}
 		c.add(finding.New("never-compacted", sev, c.dbFile(),
@@ -143,8 +143,9 @@ func (c *checker) compaction() {
 	}
 }
 
-// minUncompacted is how many revisions make a history that was never compacted worth a warning.
-const minUncompacted = 2000
+// bigDB is how many bytes in use make a history that was never compacted worth a warning: an eighth of the quota that etcd
+// sets unless told another (server/storage/quota.go). Up to there it is what etcd does by default.
+const bigDB = 2 << 30 / 8
 
 // leases finds keys that no lease will ever delete, because theirs is not in the table.
 func (c *checker) leases() {

@@ -67,7 +67,7 @@ var advice = map[string]Advice{
 	"row-version":            {"a row contradicts the history of its key: changed after it was written, or its predecessor is lost", "compare with another member; rebuild this member"},
 	"compaction-unfinished":  {"compaction runs in the background after the entry that asks for it; a restart finishes it", nothing},
 	"compaction-beyond-rows": {"the last rows were tombstones and are compacted away", "start the member with 3.4.32, 3.5.14 or later"},
-	"never-compacted":        {"every revision ever made is still stored; the db grows without end", "set --auto-compaction-mode together with --auto-compaction-retention (in a config file the mode has no default before 3.6), compact and defragment"},
+	"never-compacted":        {"every revision ever made is still stored: etcd compacts only if it is told to, and the db grows until then", "if it grows too large, set --auto-compaction-mode together with --auto-compaction-retention (in a config file the mode has no default before 3.6), compact and defragment"},
 	"lease-dangling":         {"keys refer to a lease that does not exist, so nothing deletes them", "delete or write these keys anew; compare with another member"},
 	"alarm-on":               {"NOSPACE refuses writes, CORRUPT refuses everything, until it is disarmed", "mend the cause (compact, defragment, raise the quota), then etcdctl alarm disarm"},
 
@@ -109,7 +109,7 @@ var advice = map[string]Advice{
 	"broken-set-aside":      {"etcd found this file damaged at an earlier start and went on without it", "keep it for the investigation"},
 
 	// Between files.
-	"consistent-index-missing": {"it is not known up to which entry this db is", nothing},
+	"consistent-index-missing": {"it is not known up to which entry this db is; normal up to 3.4 before the first key is written", nothing},
 	"index-beyond-log":         {"the db holds effects of entries that its log does not have", "normal if the db was copied after the log from a running member; otherwise the log lost its end and the member must not be started"},
 	"index-beyond-commit":      {"the commit index is saved without being synced", nothing},
 	"log-after-db":             {"entries between db and log are gone", rebuild},

@@ -23,6 +23,8 @@ import (
 	"unicode/utf8"
 
 	"k8s.io/apimachinery/pkg/runtime"
+
+	"etcd-autopsy/inspect/nest"
 )
 
 // Encoding is how a value is written.
@@ -99,10 +101,13 @@ func decode(value []byte) *Object {
 		}
 		return o
 	}
-	if fields, err := object(value); err == nil {
+	switch fields, err := object(value); {
+	case err == nil:
 		o := &Object{Encoding: JSON, Fields: fields}
 		o.APIVersion, o.Kind = word(fields["apiVersion"]), word(fields["kind"])
 		return o
+	case errors.Is(err, errTooDeep) && value[0] == '{':
+		return &Object{Encoding: JSON, Note: "does not decode: " + err.Error(), Secret: true} // of which kind it is, nobody has looked
 	}
 	if Printable(string(value)) {
 		return &Object{Encoding: Text}
@@ -149,10 +154,16 @@ func word(v any) string {
 	return ""
 }
 
-var errNotObject = errors.New("not a JSON object")
+var (
+	errNotObject = errors.New("not a JSON object")
+	errTooDeep   = fmt.Errorf("nested more than %d levels deep", nest.Limit)
+)
 
 // object decodes JSON without rounding numbers.
 func object(b []byte) (map[string]any, error) {
+	if nest.Deeper(b, nest.Limit) {
+		return nil, errTooDeep
+	}
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.UseNumber()
 	var fields map[string]any

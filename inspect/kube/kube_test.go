@@ -56,3 +56,18 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+// TestDeep bounds how deep an object may be, and takes what nobody has looked at for a secret.
+func TestDeep(t *testing.T) {
+	value := func(n int) []byte {
+		return []byte(`{"kind":"X","spec":` + strings.Repeat(`{"a":[`, n) + `1` + strings.Repeat(`]}`, n) + `}`)
+	}
+	if o := Decode([]byte("/registry/x"), value(400), false); o.Fields == nil || o.Secret {
+		t.Errorf("800 levels: %+v", o)
+	}
+	for _, n := range []int{600, 1 << 18} {
+		if o := Decode([]byte("/registry/x"), value(n), false); o.Fields != nil || !o.Secret || o.Encoding != JSON || o.Note != "does not decode: nested more than 1000 levels deep" {
+			t.Errorf("%d levels: %.200v", 2*n, o)
+		}
+	}
+}

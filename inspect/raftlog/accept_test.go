@@ -258,7 +258,7 @@ func TestAcceptsWhatEtcdReads(t *testing.T) {
 				srcs[i].Data = append(srcs[i].Data, make([]byte, rnd.Intn(3000))...)
 			case 7:
 				kind = "bit of a length"
-				srcs[i].Data[rec.Offset+int64(rnd.Intn(8))] ^= 1 << rnd.Intn(8)
+				srcs[i].Data[min(rec.Offset+int64(rnd.Intn(8)), int64(len(srcs[i].Data)-1))] ^= 1 << rnd.Intn(8)
 			case 8:
 				kind = "bit"
 				srcs[i].Data[rnd.Intn(int(end))] ^= 1 << rnd.Intn(8)

@@ -1,7 +1,6 @@
 package raftlog
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -32,6 +31,9 @@ type Request struct {
 	ConfChange  *ConfChange
 	// Unknown lists the numbers of fields that etcd 3.7 does not know, in ascending order.
 	Unknown []int32
+	// Problem says in a clause which part that etcd never leaves out is not set, so that it refuses the request, or panics
+	// on it. Empty if nothing is missing.
+	Problem string
 }
 
 // V2Request is etcdserverpb.Request, the request of etcd 2. Up to 3.5 servers still publish their attributes and the
@@ -107,6 +109,7 @@ func Decode(e *Entry) (*Request, error) {
 	if err != nil {
 		return req, fmt.Errorf("entry %d: %w", e.Index, err)
 	}
+	req.Problem = req.unset()
 	return req, nil
 }
 
@@ -119,13 +122,16 @@ func decodeNormal(data []byte) (*Request, error) {
 	}
 	req := &Request{Type: "Unknown"}
 	var embedded []byte
+	deep := false
 	c := cursor{b: data}
 	for c.next() {
 		switch fd := requestFields.ByNumber(c.num); {
 		case fd != nil && fd.Kind() == protoreflect.MessageKind:
-			if c.bytes(); c.num != 100 && !c.bad && (req.Type == "Unknown") {
+			body := c.bytes()
+			if c.num != 100 && !c.bad && (req.Type == "Unknown") {
 				req.Type = camel(string(fd.Name()))
 			}
+			deep = deep || fd.Name() == "txn" && tooDeep(body)
 		case fd != nil:
 			req.ID = c.varint()
 		case c.num == 2: // v2, up to 3.5
@@ -157,6 +163,9 @@ func decodeNormal(data []byte) (*Request, error) {
 		return req, nil
 	}
 
+	if deep {
+		return req, errTxnTooDeep
+	}
 	in := new(pb.InternalRaftRequest)
 	if err := proto.Unmarshal(data, in); err != nil {
 		return req, fmt.Errorf("%s request does not decode: %w", req.Type, err)
@@ -320,7 +329,7 @@ func (cc *ConfChange) request(typ string, c cursor) (*Request, error) {
 		ConfMember
 		IsPromote bool `json:"isPromote"`
 	}
-	if len(cc.Context) > 0 && json.Unmarshal(cc.Context, &ctx) == nil {
+	if len(cc.Context) > 0 && unmarshal(cc.Context, &ctx) == nil {
 		cc.Member, cc.IsPromote = &ctx.ConfMember, ctx.IsPromote
 	}
 	return &Request{Type: typ, ID: cc.ID, ConfChange: cc}, nil

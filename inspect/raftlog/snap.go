@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"etcd-autopsy/inspect/finding"
+	"etcd-autopsy/inspect/nest"
 )
 
 // Snap is a .snap file.
@@ -98,6 +99,16 @@ func ReadSnap(src Source) (*Snap, error) {
 	return s, nil
 }
 
+var errTooDeep = fmt.Errorf("nested more than %d levels deep", nest.Limit)
+
+// unmarshal decodes JSON that is not too deep.
+func unmarshal(b []byte, to any) error {
+	if nest.Deeper(b, nest.Limit) {
+		return errTooDeep
+	}
+	return json.Unmarshal(b, to)
+}
+
 // Membership is what the v2 store knows about the cluster: up to etcd 3.5 the truth about it at the snapshot's index.
 type Membership struct {
 	Members        []ConfMember // by id
@@ -106,6 +117,9 @@ type Membership struct {
 	// V2Keys are the paths of data that users stored with the v2 API.
 	V2Keys []string
 }
+
+// maxStore is how deep the JSON of the v2 store may be: it has two levels for each part of a path that a user chose.
+const maxStore = 5 * nest.Limit
 
 // node is a directory or a file of the v2 store (server/etcdserver/api/v2store, etcd 3.5).
 type node struct {
@@ -128,6 +142,9 @@ func (s *Snap) Membership() (*Membership, error) {
 	corrupt := func(format string, args ...any) error {
 		return &CorruptError{Code: "snap-store-malformed", File: s.Name, What: fmt.Sprintf(format, args...)}
 	}
+	if nest.Deeper(s.Store, maxStore) {
+		return nil, corrupt("the v2 store is nested more than %d levels deep", maxStore)
+	}
 	var store struct{ Root *node }
 	if err := json.Unmarshal(s.Store, &store); err != nil || store.Root == nil {
 		return nil, corrupt("the v2 store is not valid JSON") // the cause could quote a value
@@ -146,7 +163,7 @@ func (s *Snap) Membership() (*Membership, error) {
 			// The two files are written apart: a member that never started has no attributes.
 			var mem ConfMember
 			for _, file := range []string{"raftAttributes", "attributes"} {
-				if f := n.child(file); f != nil && json.Unmarshal([]byte(f.Value), &mem) != nil {
+				if f := n.child(file); f != nil && unmarshal([]byte(f.Value), &mem) != nil {
 					return nil, corrupt("the %s of member %016x are not valid JSON", file, id)
 				}
 			}

@@ -18,6 +18,14 @@ const (
 
 // Summary is the request in one line for people. It holds keys, names and ids, but never a value or a secret.
 func (r *Request) Summary() string {
+	if s := r.summary(); r.Problem == "" {
+		return s
+	} else {
+		return s + " (" + r.Problem + ")"
+	}
+}
+
+func (r *Request) summary() string {
 	var b strings.Builder
 	b.WriteString(r.Type)
 	add := func(format string, args ...any) { fmt.Fprintf(&b, " "+format, args...) }

@@ -20,6 +20,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"encoding/json"
+	"fmt"
 	"iter"
 	"slices"
 	"strconv"
@@ -31,6 +32,7 @@ import (
 
 	"etcd-autopsy/inspect/finding"
 	"etcd-autopsy/inspect/mvcc"
+	"etcd-autopsy/inspect/nest"
 )
 
 // Part of the format: the names of etcd's buckets.
@@ -131,16 +133,20 @@ type AlarmMember struct {
 
 // Read decodes the small tables. rows yields the rows of a bucket, none if it is not there; file names the db in findings.
 func Read(file string, rows func(bucket string) iter.Seq2[[]byte, []byte]) (*Tables, []finding.Finding) {
-	r := reader{file: file, t: &Tables{}}
+	r := reader{file: file, t: &Tables{}, json: map[string]bool{Meta: true, Cluster: true, Members: true}}
 	for bucket, decode := range map[string]func(k, v []byte) bool{
 		Meta: r.meta, Lease: r.lease, Alarm: r.alarm, Cluster: r.cluster, Members: r.member,
 		MembersRemoved: r.removed, Auth: r.auth, AuthUsers: r.user, AuthRoles: r.role,
 	} {
 		for k, v := range rows(bucket) {
-			if !decode(k, v) {
-				r.findings = append(r.findings, finding.New("row-undecodable", finding.Error, file,
-					"bucket %s: a row with a key of %d bytes and a value of %d bytes does not decode", bucket, len(k), len(v)).Lost())
+			why := "does not decode"
+			if r.json[bucket] && nest.Deeper(v, nest.Limit) {
+				why = fmt.Sprintf("is nested more than %d levels deep", nest.Limit)
+			} else if decode(k, v) {
+				continue
 			}
+			r.findings = append(r.findings, finding.New("row-undecodable", finding.Error, file,
+				"bucket %s: a row with a key of %d bytes and a value of %d bytes %s", bucket, len(k), len(v), why).Lost())
 		}
 	}
 	r.sort()
@@ -151,6 +157,7 @@ func Read(file string, rows func(bucket string) iter.Seq2[[]byte, []byte]) (*Tab
 type reader struct {
 	file     string
 	t        *Tables
+	json     map[string]bool // buckets that hold JSON
 	findings []finding.Finding
 }
 
