@@ -187,6 +187,9 @@ func TestDamage(t *testing.T) {
 			} else if c.lost > 0 && !cleared && (r.Complete || !slices.ContainsFunc(r.Findings, func(f finding.Finding) bool { return f.Unreadable })) {
 				t.Errorf("nothing is said to be lost: %v", r.Findings)
 			}
+			if strange := slices.Contains([]string{"value shorter", "leaf flags", "overflow huge"}, c.name); db.Doubtful(uint64(good.leaves[5])) != strange {
+				t.Errorf("doubtful is not %v: %v", strange, r.Findings)
+			}
 			for _, g := range r.Findings {
 				if g.Offset < 0 && g.Page < 0 || g.Page >= 0 && g.Offset < 0 {
 					t.Errorf("finding %s without a place: %s", g.Code, g)

@@ -53,7 +53,7 @@ var advice = map[string]Advice{
 	"bucket-header":           {"a bucket's own record is malformed", rebuild},
 	"bucket-missing":          {"the bucket with all keys cannot be found", rebuild},
 	"root-row":                {"the page that should list the buckets is another one: pages of different moments", copyAgain},
-	"freelist-unreadable":     {"the list of free pages is damaged", "defragment into a new file before the member writes again"},
+	"freelist-unreadable":     {"the list of free pages is damaged: a server that reads it does not start", "on a copy, have it made anew with bbolt surgery freelist abandon, and defragment; or rebuild the member"},
 	"freelist-order":          {"the list of free pages is damaged", "defragment into a new file before the member writes again"},
 	"snapshot-hash-mismatch":  {"the sha256 at the end of the snapshot file is not that of its content", "do not restore from it unless its pages check out and you know why it changed (an etcdctl up to 3.2.26 changed snapshots when asked for their status)"},
 	"row-undecodable":         {"a row is not what its bucket holds", rebuild},
