@@ -414,7 +414,7 @@ func TestMeta(t *testing.T) {
 		want   string
 	}{
 		{[]string{"check", file}, exitDiverged, "the tree of the one before it is whole: --meta " + older + " reads"},
-		{[]string{"check", file, "--meta", older}, exitDiverged, "its newest state is meta page"},
+		{[]string{"check", file, "--meta", older}, exitOK, "its newest state is meta page"},
 		{[]string{"inspect", file}, exitPartial, "--meta " + older},
 		{[]string{"inspect", file, "--meta", older}, exitOK, "(meta " + older + ")"},
 		{[]string{"diff", file}, exitFailed, ""},
