@@ -376,14 +376,20 @@ func (c *comparison) touched(x *explained, f faults.Fault) uint64 {
 	if f.Kind != faults.Again {
 		return f.First
 	}
-	at := uint64(0)
+	made, turned := uint64(0), uint64(0)
 	r := faults.Reading{Rules: x.chosen.Rules, Faults: []faults.Fault{f}}
 	x.member.Run(&r, f.Last, func(st *faults.Step) {
-		if at == 0 && st.Again && (st.Revision > 0 || st.Turned) {
-			at = st.Index
+		if !st.Again {
+			return
+		}
+		if made == 0 && st.Revision > 0 {
+			made = st.Index
+		}
+		if turned == 0 && st.Turned {
+			turned = st.Index
 		}
 	}, nil)
-	return cmp.Or(at, f.First)
+	return cmp.Or(made, turned, f.First)
 }
 
 // firstEffect is the first entry that did something else to keys because of the n-th fault, 0 if none did.
@@ -527,8 +533,8 @@ func (c *comparison) groupsOfTale(k *cause, t *tale) {
 			e = c.effectAt(g[0], at, odd(g[0]))
 			e.Members = c.labels(g)
 		}
-		if e.Revision > 0 && (k.revision == 0 || e.Revision < k.revision) {
-			k.revision = e.Revision
+		if e.Revision > 0 && (k.revision == 0 || e.Revision < k.revision) && (!k.again || odd(g[0]) || at != k.index) {
+			k.revision = e.Revision // those that did not apply it again made no other revision
 		}
 		k.effects = append(k.effects, e)
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"etcd-autopsy/diff/apply"
+	"etcd-autopsy/diff/faults"
 )
 
 // What members hold at an entry, by running their logs up to there: compaction and lag do not matter. Two members are compared at the
@@ -165,6 +166,7 @@ func (c *comparison) tellLeases() {
 					for l := range granted[i] {
 						granted[i][l] = s.Granted(int32(l))
 					}
+					c.tableLeases(i, cut, granted[i])
 				})
 			}
 		}
@@ -194,8 +196,13 @@ func (c *comparison) tellLeases() {
 	}
 	for i, x := range c.told {
 		x.at(c.shownAt(i), func(s *apply.State) {
+			granted := make([]bool, len(log.Leases))
+			for l := range granted {
+				granted[l] = s.Granted(int32(l))
+			}
+			c.tableLeases(i, c.shownAt(i), granted)
 			for n, l := range numbers {
-				st := LeaseState{Present: s.Granted(l), Keys: len(s.Attached(l))}
+				st := LeaseState{Present: granted[l], Keys: len(s.Attached(l))}
 				for _, r := range c.ms[i].DB.Tables.Leases {
 					if r.ID == log.Leases[l] {
 						st.TTL, st.RemainingTTL = r.TTL, r.RemainingTTL
@@ -210,6 +217,20 @@ func (c *comparison) tellLeases() {
 			for _, l := range numbers {
 				k.leases = append(k.leases, log.Leases[l])
 			}
+		}
+	}
+}
+
+// tableLeases makes leases those of a member's table, if that is not what its log leads to and the member is behind an entry.
+func (c *comparison) tableLeases(i int, index uint64, granted []bool) {
+	x := c.told[i]
+	if index < x.reach || !slices.ContainsFunc(x.chosen.Faults, func(f faults.Fault) bool { return f.Kind == faults.Table && f.Table == faults.Leases }) {
+		return
+	}
+	clear(granted)
+	for _, r := range c.ms[i].DB.Tables.Leases {
+		if l, ok := x.member.Log.Lease(r.ID); ok {
+			granted[l] = true
 		}
 	}
 }

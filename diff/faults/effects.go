@@ -26,17 +26,42 @@ func (r *run) stored(upTo uint64) {
 			continue
 		}
 		rows := r.Evidence.group(made)
-		for _, k := range r.Log.Entries[r.pos(f.First)].Touches() {
-			if r.s.Record(k).Mod == made {
-				r.s.Set(k, apply.Record{}) // unless a row is left
+		for _, k := range x.keys {
+			if r.s.Record(k).Mod == made || !r.s.Record(k).Exists() {
+				r.s.Set(k, r.left(k, made))
 			}
 		}
 		for n := range rows {
-			if x := &rows[n]; !x.bad && r.s.Record(x.key).Mod <= made {
+			if x := &rows[n]; !x.bad && r.s.Record(x.key).Mod <= made && !r.deletedBehind(x.key, made) {
 				r.s.Set(x.key, x.Record)
 			}
 		}
 	}
+}
+
+// left is what rows before a revision leave of a key, as a reader finds it who does not see those of that revision.
+func (r *run) left(key int32, before int64) (rec apply.Record) {
+	for i := range r.Evidence.rows {
+		x := &r.Evidence.rows[i]
+		if x.main >= before {
+			break
+		}
+		if x.key == key && !x.bad {
+			rec = x.Record
+		}
+	}
+	return rec
+}
+
+// deletedBehind tells whether a row behind a revision says that a key was deleted.
+func (r *run) deletedBehind(key int32, revision int64) bool {
+	deleted := false
+	for i := range r.Evidence.rows {
+		if x := &r.Evidence.rows[i]; x.main > revision && x.key == key {
+			deleted = x.tombstone
+		}
+	}
+	return deleted
 }
 
 // Reach is the last entry whose effects on keys the db holds by a reading: the consistent index, or a later one where that was left

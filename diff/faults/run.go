@@ -39,6 +39,7 @@ type run struct {
 type altered struct {
 	fault    *Fault
 	revision int64
+	keys     []int32 // that the entry changed
 }
 
 // pos is the place of an entry in the log.
@@ -133,7 +134,11 @@ func (r *run) apply(e *apply.Entry, way apply.Way, rows, by *Fault, again bool) 
 		}
 	}
 	if r.free && rows != nil && made > 0 {
-		r.altered = append(r.altered, altered{rows, made})
+		a := altered{fault: rows, revision: made}
+		for i := range r.s.Changes {
+			a.keys = append(a.keys, r.s.Changes[i].Key)
+		}
+		r.altered = append(r.altered, a)
 	}
 	if r.see != nil {
 		if rows != nil {
