@@ -170,7 +170,9 @@ func text[T string | []byte](key T) string {
 }
 
 // told is what is shown of bytes that are not understood: they may be a value, or a secret.
-func told(s string) string { return fmt.Sprintf("%d bytes, sha256 %.6x..", len(s), sha256.Sum256([]byte(s))) }
+func told(s string) string {
+	return fmt.Sprintf("%d bytes, sha256 %.6x..", len(s), sha256.Sum256([]byte(s)))
+}
 
 // span is a key, or a range from a key (included) to another one (excluded).
 func span(key, end []byte) string {
