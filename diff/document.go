@@ -60,6 +60,33 @@ func (k Key) named() (text, b64 string) {
 	return "", base64.StdEncoding.EncodeToString([]byte(k))
 }
 
+// Named is the name of something, out of the evidence. One of its fields is there.
+type Named struct {
+	Name       *string `json:"name,omitempty"`
+	NameBase64 string  `json:"name_base64,omitempty"` // set if the name is not printable, as of a Key
+}
+
+// NameOf returns the fields of a name.
+func NameOf(name string) Named {
+	text, b64 := Key(name).named()
+	if b64 != "" {
+		return Named{NameBase64: b64}
+	}
+	return Named{Name: &text}
+}
+
+// Called is the name in text, or its bytes in hex if it is not printable.
+func (n Named) Called() string {
+	if n.Name != nil {
+		return *n.Name
+	}
+	b, err := base64.StdEncoding.DecodeString(n.NameBase64)
+	if err != nil {
+		return n.NameBase64
+	}
+	return Key(b).String()
+}
+
 // Document is the result of a comparison. Everything in it is sorted.
 type Document struct {
 	SchemaVersion string   `json:"schema_version"`
@@ -103,10 +130,10 @@ type Search struct {
 
 // Member sums up one member.
 type Member struct {
-	Label           string     `json:"label"`
-	MemberID        *ID        `json:"member_id"` // nil if no file tells
-	ClusterID       *ID        `json:"cluster_id"`
-	Name            string     `json:"name"`
+	Label     string `json:"label"`
+	MemberID  *ID    `json:"member_id"` // nil if no file tells
+	ClusterID *ID    `json:"cluster_id"`
+	Named
 	ConsistentIndex uint64     `json:"consistent_index"`
 	Term            uint64     `json:"term"`
 	Revision        int64      `json:"revision"`

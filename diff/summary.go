@@ -12,7 +12,7 @@ import (
 func summaries(ms []*inspect.Member) []Member {
 	var all []Member
 	for _, m := range ms {
-		s := Member{Label: m.Label, Name: m.Name()}
+		s := Member{Label: m.Label, Named: NameOf(m.Name())}
 		if m.Log.HasMetadata {
 			node, cluster := ID(m.Log.NodeID), ID(m.Log.ClusterID)
 			s.MemberID, s.ClusterID = &node, &cluster

@@ -8,8 +8,11 @@ import (
 	"iter"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"unicode"
+	"unicode/utf8"
 
 	"etcd-autopsy/inspect/bolt"
 	"etcd-autopsy/inspect/evidence"
@@ -97,9 +100,28 @@ func Open(ctx context.Context, args []string, opts Options) (*Set, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, errors.Join(err, ev.Close())
 	}
+	s.labels()
 	// The order of arguments must not matter to any output.
 	slices.SortStableFunc(s.Members, func(a, b *Member) int { return strings.Compare(a.Label, b.Label) })
 	return s, nil
+}
+
+// labels makes those that are not printable so, as Go writes them: they name lines, columns and fields. Each stays another.
+func (s *Set) labels() {
+	taken := map[string]bool{}
+	for _, m := range s.Members {
+		taken[m.Label] = true
+	}
+	for _, m := range s.Members {
+		if !utf8.ValidString(m.Label) || strings.ContainsFunc(m.Label, unicode.IsControl) {
+			q := strconv.Quote(m.Label)
+			label := q[1 : len(q)-1]
+			for n := 2; taken[label]; n++ {
+				label = fmt.Sprintf("%s#%d", q[1:len(q)-1], n)
+			}
+			m.Label, taken[label] = label, true
+		}
+	}
 }
 
 func read(ev *evidence.Member, opts Options) *Member {

@@ -2,7 +2,6 @@ package report
 
 import (
 	"bufio"
-	"bytes"
 	"cmp"
 	"fmt"
 	"io"
@@ -11,6 +10,7 @@ import (
 	"strings"
 
 	"etcd-autopsy/diff"
+	"etcd-autopsy/report/escape"
 )
 
 const (
@@ -37,7 +37,7 @@ const (
 
 // AnswerMarkdown is the result of a comparison as Markdown, for a report, whose hashes are keyed and which says where the
 // rest of a list is.
-func AnswerMarkdown(doc *diff.Document, rest string) string {
+func AnswerMarkdown(m *escape.Markdown, doc *diff.Document, rest string) {
 	p := diffPage(doc, nil)
 	p.hints = nil
 	for i := range p.lines {
@@ -48,9 +48,7 @@ func AnswerMarkdown(doc *diff.Document, rest string) string {
 			p.tables[i].notes[k] = strings.NewReplacer("-w json", rest, sumLegend, keyedLegend).Replace(n)
 		}
 	}
-	var w bytes.Buffer
-	p.markdown(&w)
-	return w.String()
+	p.markdown(m)
 }
 
 // diffPage is the answer first, then what stands behind it.

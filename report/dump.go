@@ -32,7 +32,7 @@ type DumpOptions struct {
 	Limit  int    // rows of each bucket, 0 for all
 	// KeysOnly leaves out what rows hold besides their key.
 	KeysOnly bool
-	// Values shows values of the keyspace, and the contents of rows that are not understood. Password hashes are never shown.
+	// Values shows values of the keyspace. What is not understood, and password hashes, are never shown.
 	Values bool
 	// Revision, if not 0, asks for the keys that were alive then instead of the rows.
 	Revision int64
@@ -63,26 +63,27 @@ type KeyFields struct {
 type OtherRow struct {
 	Bucket string `json:"bucket"`
 	Text
-	// KeyHex is set instead of Key for rows that are not understood.
-	KeyHex string `json:"key_hex,omitempty"`
-	Page   uint64 `json:"page"`
+	// Of the key and the value of a row that is not understood, only sizes and hashes are told: they may be anything, a password
+	// out of a torn page included.
+	KeySize   *int   `json:"key_size,omitempty"`
+	KeySHA256 string `json:"key_sha256,omitempty"`
+	Page      uint64 `json:"page"`
 
-	Number   *uint64              `json:"number,omitempty"` // of meta and auth
-	Compact  *string              `json:"compact_revision,omitempty"`
-	On       *bool                `json:"enabled,omitempty"`
-	Version  string               `json:"version,omitempty"`
-	Conf     *ConfState           `json:"conf_state,omitempty"`
-	Down     *schema.Downgrade    `json:"downgrade,omitempty"`
-	Lease    *LeaseRow            `json:"lease,omitempty"`
-	Alarm    *Alarm               `json:"alarm,omitempty"`
-	Member   *ClusterMember       `json:"member,omitempty"`
-	Removed  *diff.ID             `json:"removed_member,omitempty"`
-	User     *UserRow             `json:"user,omitempty"`
-	Role     *Role                `json:"role,omitempty"`
-	Size     *int                 `json:"value_size,omitempty"`
-	ValueHex *string              `json:"value_hex,omitempty"`
-	Withheld string               `json:"withheld,omitempty"`
-	cells    func() (k, v string) // for people
+	Number  *uint64              `json:"number,omitempty"` // of meta and auth
+	Compact *string              `json:"compact_revision,omitempty"`
+	On      *bool                `json:"enabled,omitempty"`
+	Version string               `json:"version,omitempty"`
+	Conf    *ConfState           `json:"conf_state,omitempty"`
+	Down    *schema.Downgrade    `json:"downgrade,omitempty"`
+	Lease   *LeaseRow            `json:"lease,omitempty"`
+	Alarm   *Alarm               `json:"alarm,omitempty"`
+	Member  *ClusterMember       `json:"member,omitempty"`
+	Removed *diff.ID             `json:"removed_member,omitempty"`
+	User    *UserRow             `json:"user,omitempty"`
+	Role    *Role                `json:"role,omitempty"`
+	Size    *int                 `json:"value_size,omitempty"`
+	SHA256  string               `json:"value_sha256,omitempty"`
+	cells   func() (k, v string) // for people
 }
 
 // LeaseRow is a row of the lease bucket. TTLs are in seconds.
@@ -214,8 +215,7 @@ func (d *dumper) key(r *mvcc.Row) {
 	}
 	doc.KeyFields = &KeyFields{Create: kv.Create, Mod: kv.Mod, Version: kv.Version, Lease: diff.ID(uint64(kv.Lease)), Value: Value{Size: len(kv.Value)}}
 	if d.s.format == JSON || d.s.format == Fields {
-		sum := sha256.Sum256(kv.Value)
-		doc.SHA256 = hex.EncodeToString(sum[:])
+		doc.SHA256 = sumOf(kv.Value)
 	}
 	cells := []string{rev, op, strconv.FormatInt(kv.Create, 10), strconv.FormatInt(kv.Version, 10), "-", strconv.Itoa(len(kv.Value)), name}
 	if kv.Lease != 0 {
@@ -258,7 +258,7 @@ func (d *dumper) bucket(b *bolt.Bucket) {
 		k, v := doc.cells()
 		cells := []string{k, v}
 		if d.o.KeysOnly {
-			*doc = OtherRow{Bucket: doc.Bucket, Text: doc.Text, KeyHex: doc.KeyHex, Page: doc.Page}
+			*doc = OtherRow{Bucket: doc.Bucket, Text: doc.Text, KeySize: doc.KeySize, KeySHA256: doc.KeySHA256, Page: doc.Page}
 			cells = cells[:1]
 		}
 		if d.s.format == Simple {
@@ -269,11 +269,9 @@ func (d *dumper) bucket(b *bolt.Bucket) {
 	}
 }
 
-// decode says what a row means. A row that is not understood is in hex, its value only if values were asked for: it may be
-// anything, a password hash out of a torn page included.
+// decode says what a row means. Of a row that is not understood only sizes and hashes are told.
 func (d *dumper) decode(bucket string, k, v []byte) *OtherRow {
 	row := &OtherRow{Bucket: bucket, Text: text(string(k))}
-	var shown string
 	if f := decoders[bucket]; f != nil {
 		if s, ok := f(row, k, v); ok {
 			name := diff.Key(k).String()
@@ -281,18 +279,21 @@ func (d *dumper) decode(bucket string, k, v []byte) *OtherRow {
 			return row
 		}
 	}
-	size := len(v)
-	*row = OtherRow{Bucket: bucket, KeyHex: hex.EncodeToString(k), Size: &size}
-	shown = count(size, "byte") + ", not understood"
-	switch {
-	case bucket == schema.AuthUsers, bytes.Contains(v, []byte("$2a$")), bytes.Contains(v, []byte("$2b$")), bytes.Contains(v, []byte("$2y$")):
-		row.Withheld = "it may hold the hash of a password"
-	case d.o.Values:
-		s := hex.EncodeToString(v)
-		row.ValueHex, shown = &s, "0x"+s
+	*row = OtherRow{Bucket: bucket, KeySize: new(len(k)), KeySHA256: sumOf(k), Size: new(len(v)), SHA256: sumOf(v)}
+	row.cells = func() (string, string) {
+		return told(len(k), row.KeySHA256), told(len(v), row.SHA256) + ", not understood"
 	}
-	row.cells = func() (string, string) { return "0x" + row.KeyHex, shown }
 	return row
+}
+
+func sumOf(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}
+
+// told is what is shown of bytes that are not understood.
+func told(size int, sum string) string {
+	return fmt.Sprintf("%s, sha256 %.12s..", count(size, "byte"), sum)
 }
 
 // decoders fill in a row by its bucket, and return its value in one line.
@@ -383,8 +384,9 @@ func decodeMember(row *OtherRow, k, v []byte) (string, bool) {
 	if err != nil || json.Unmarshal(v, &m) != nil || m.ID != id {
 		return "", false
 	}
-	row.Member = &ClusterMember{ID: diff.ID(id), Name: m.Name, PeerURLs: append([]string{}, m.PeerURLs...), ClientURLs: append([]string{}, m.ClientURLs...), Learner: m.IsLearner}
-	return fmt.Sprintf("%s, peers %s, clients %s", clusterMember(*row.Member), strings.Join(m.PeerURLs, " "), orNone(strings.Join(m.ClientURLs, " "))), true
+	c := newClusterMember(id, m.Name, m.PeerURLs, m.ClientURLs, m.IsLearner)
+	row.Member = &c
+	return fmt.Sprintf("%s, peers %s, clients %s", clusterMember(c), strings.Join(called(c.PeerURLs, c.PeerURLsBase64), " "), orNone(strings.Join(called(c.ClientURLs, c.ClientURLsBase64), " "))), true
 }
 
 func decodeRemoved(row *OtherRow, k, v []byte) (string, bool) {
@@ -399,8 +401,8 @@ func decodeUser(row *OtherRow, k, v []byte) (string, bool) {
 	if proto.Unmarshal(v, &u) != nil || string(u.Name) != string(k) {
 		return "", false
 	}
-	row.User = &UserRow{User: User{Name: string(k), Roles: append([]string{}, u.Roles...), NoPassword: u.GetOptions().GetNoPassword()}, HasPassword: len(u.Password) > 0}
-	s := "roles " + orNone(strings.Join(u.Roles, ", "))
+	row.User = &UserRow{User: user(string(k), u.Roles, u.GetOptions().GetNoPassword()), HasPassword: len(u.Password) > 0}
+	s := "roles " + orNone(strings.Join(row.User.roles(), ", "))
 	if row.User.NoPassword {
 		s += ", no password"
 	} else if !row.User.HasPassword {
@@ -414,7 +416,7 @@ func decodeRole(row *OtherRow, k, v []byte) (string, bool) {
 	if proto.Unmarshal(v, &p) != nil || string(p.Name) != string(k) {
 		return "", false
 	}
-	row.Role = &Role{Name: string(k), Permissions: []Permission{}}
+	row.Role = &Role{Named: diff.NameOf(string(k)), Permissions: []Permission{}}
 	for _, kp := range p.KeyPermission {
 		end := text(string(kp.RangeEnd))
 		row.Role.Permissions = append(row.Role.Permissions, Permission{Type: kp.PermType.String(), Text: text(string(kp.Key)), RangeEnd: end.Key, RangeEndBase64: end.KeyBase64})

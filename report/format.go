@@ -5,10 +5,14 @@ package report
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
+
+	"etcd-autopsy/report/escape"
 )
 
 // Format is how a document is written.
@@ -42,70 +46,58 @@ func ParseFormat(name string) (Format, error) {
 
 // encode writes a document that has a JSON form, a form for people, and one of comma-separated lines.
 func encode(w io.Writer, format Format, doc any, people func() *page, lines func() [][]string) error {
-	var b bytes.Buffer
 	switch format {
 	case JSON:
-		if err := toJSON(&b, doc); err != nil {
-			return err
-		}
+		return escape.JSON(w, doc, "", "  ")
+	case Markdown:
+		var m escape.Markdown
+		people().markdown(&m)
+		_, err := m.WriteTo(w)
+		return err
+	}
+	l := escape.NewLines(w)
+	switch format {
 	case Fields:
-		if err := toFields(&b, doc); err != nil {
+		if err := toFields(l, doc); err != nil {
 			return err
 		}
 	case Simple:
-		for _, l := range lines() {
-			for i := range l {
-				l[i] = quoted(l[i])
-			}
-			fmt.Fprintln(&b, strings.Join(l, ", "))
+		for _, fields := range lines() {
+			l.Line(separated(fields))
 		}
-	case Markdown:
-		people().markdown(&b)
 	case Table:
-		if err := people().text(&b); err != nil {
+		if err := people().text(l); err != nil {
 			return err
 		}
 	default:
 		return fmt.Errorf("unknown output format %q", format)
 	}
-	_, err := w.Write(b.Bytes())
-	return err
-}
-
-func toJSON(w io.Writer, doc any) error {
-	e := json.NewEncoder(w)
-	e.SetEscapeHTML(false)
-	e.SetIndent("", "  ")
-	return e.Encode(doc)
+	return l.Flush()
 }
 
 // toFields writes the scalars of the JSON document with their paths.
-func toFields(w io.Writer, doc any) error {
-	var b bytes.Buffer
-	if err := toJSON(&b, doc); err != nil {
+func toFields(w *escape.Lines, doc any) error { return fieldsOf(w, doc, "") }
+
+func fieldsOf(w *escape.Lines, doc any, path string) error {
+	b, err := json.Marshal(doc)
+	if err != nil {
 		return err
 	}
-	d := json.NewDecoder(&b)
+	d := json.NewDecoder(bytes.NewReader(b))
 	d.UseNumber()
-	return flatten(w, d, "")
+	return flatten(w, d, path)
 }
 
 // flatten writes one JSON value. Empty lists and objects are written as such, so that no name is missing.
-func flatten(w io.Writer, d *json.Decoder, path string) error {
+func flatten(w *escape.Lines, d *json.Decoder, path string) error {
 	t, err := d.Token()
 	if err != nil {
 		return err
 	}
 	open, nested := t.(json.Delim)
 	if !nested {
-		var v bytes.Buffer
-		e := json.NewEncoder(&v)
-		e.SetEscapeHTML(false)
-		if err := e.Encode(t); err != nil {
-			return err
-		}
-		_, err = fmt.Fprintf(w, "%q : %s", path, v.String())
-		return err
+		w.Field(path, t)
+		return w.Err()
 	}
 	empty := true
 	for i := 0; d.More(); i++ {
@@ -124,17 +116,29 @@ func flatten(w io.Writer, d *json.Decoder, path string) error {
 			return err
 		}
 	}
-	end, err := d.Token()
-	if err == nil && empty {
-		_, err = fmt.Fprintf(w, "%q : %v%v\n", path, open, end)
+	_, err = d.Token()
+	switch {
+	case err == nil && empty && open == '{':
+		w.Field(path, struct{}{})
+	case err == nil && empty:
+		w.Field(path, []int{})
 	}
-	return err
+	return errors.Join(err, w.Err())
+}
+
+// separated joins fields with commas.
+func separated(fields []string) string {
+	out := make([]string, len(fields))
+	for i, f := range fields {
+		out[i] = quoted(f)
+	}
+	return strings.Join(out, ", ")
 }
 
 // quoted quotes a field that would not stay one between commas.
 func quoted(s string) string {
-	if strings.ContainsAny(s, ",\"\n\r") || s != strings.TrimSpace(s) {
-		return fmt.Sprintf("%q", s)
+	if strings.ContainsAny(s, ",\"") || s != strings.TrimSpace(s) || !escape.Safe(s) {
+		return strconv.Quote(s)
 	}
 	return s
 }

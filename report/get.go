@@ -1,7 +1,6 @@
 package report
 
 import (
-	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -16,6 +15,7 @@ import (
 	"etcd-autopsy/diff"
 	"etcd-autopsy/diff/values"
 	"etcd-autopsy/inspect/kube"
+	"etcd-autopsy/report/escape"
 )
 
 const (
@@ -28,16 +28,6 @@ func Get(w io.Writer, d *values.Document, format Format, hints ...string) error 
 	if format != Table && format != Markdown {
 		return encode(w, format, d, nil, func() [][]string { return getLines(d) })
 	}
-	var b bytes.Buffer
-	p := getPage(d)
-	if format == Markdown {
-		p.markdown(&b)
-	} else if err := p.text(&b); err != nil {
-		return err
-	}
-	for _, v := range shownValues(d) {
-		v.write(&b, format)
-	}
 	end := &page{hints: hints}
 	if d.Hidden {
 		end.hint("--show-values shows what Secrets hold")
@@ -46,12 +36,26 @@ func Get(w io.Writer, d *values.Document, format Format, hints ...string) error 
 		end.hint("etcd-autopsy diff MEMBER... says where the members parted, or that this is mere lag")
 	}
 	if format == Markdown {
-		end.markdown(&b)
-	} else if err := end.text(&b); err != nil {
+		var m escape.Markdown
+		getPage(d).markdown(&m)
+		for _, v := range shownValues(d) {
+			v.markdown(&m)
+		}
+		end.markdown(&m)
+		_, err := m.WriteTo(w)
 		return err
 	}
-	_, err := w.Write(b.Bytes())
-	return err
+	l := escape.NewLines(w)
+	if err := getPage(d).text(l); err != nil {
+		return err
+	}
+	for _, v := range shownValues(d) {
+		v.write(l)
+	}
+	if err := end.text(l); err != nil {
+		return err
+	}
+	return l.Flush()
 }
 
 func getPage(d *values.Document) *page {
@@ -202,8 +206,8 @@ func fieldText(v any) string {
 
 // shownValue is a value that members share, in lines.
 type shownValue struct {
-	title, language string
-	text            string
+	title, text string
+	yaml        bool
 }
 
 func shownValues(d *values.Document) []shownValue {
@@ -240,7 +244,7 @@ func valueOf(m *values.Member) shownValue {
 	v := shownValue{}
 	switch {
 	case m.Object != nil:
-		v.language, v.text = "yaml", yamlText(m.Object)
+		v.yaml, v.text = true, yamlText(m.Object)
 	case m.Note != "":
 		what = append(what, m.Note)
 	case m.Text != nil:
@@ -277,26 +281,29 @@ func yamlText(object map[string]any) string {
 	return string(b) + note
 }
 
-func (v *shownValue) write(b *bytes.Buffer, format Format) {
+func (v *shownValue) markdown(m *escape.Markdown) {
+	m.Printf("\n### %s\n", v.title)
 	text := strings.TrimSuffix(v.text, "\n")
-	if format == Markdown {
-		fmt.Fprintf(b, "\n### %s\n", Escape(v.title))
-		if text == "" {
-			return
-		}
-		fence := "```"
-		for strings.Contains(text, fence) {
-			fence += "`"
-		}
-		fmt.Fprintf(b, "\n%s%s\n%s\n%s\n", fence, v.language, text, fence)
-		return
-	}
-	fmt.Fprintf(b, "\n%s\n", v.title)
 	if text == "" {
 		return
 	}
-	for l := range strings.SplitSeq(text, "\n") {
-		fmt.Fprintln(b, strings.TrimRight("  "+l, " "))
+	m.Printf("\n")
+	if lines := strings.Split(text, "\n"); v.yaml {
+		m.Fence("yaml", lines...)
+	} else {
+		m.Fence("", lines...)
+	}
+}
+
+func (v *shownValue) write(l *escape.Lines) {
+	l.Line()
+	l.Line(v.title)
+	text := strings.TrimSuffix(v.text, "\n")
+	if text == "" {
+		return
+	}
+	for s := range strings.SplitSeq(text, "\n") {
+		l.Line(strings.TrimRight("  "+s, " "))
 	}
 }
 

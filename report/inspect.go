@@ -37,7 +37,7 @@ func inspectPage(d *Inspection, hints []string) *page {
 	s.table(p, "Index and revisions", func() {
 		s.id("member id", func(m *Member) string { return idText(m.MemberID) })
 		s.row("cluster id", func(m *Member) string { return idText(m.Cluster) })
-		s.id("name", func(m *Member) string { return orNone(m.Name) })
+		s.id("name", func(m *Member) string { return orNone(m.Called()) })
 		s.db("consistent index", func(m *Member) string { return strconv.FormatUint(m.ConsistentIndex, 10) })
 		s.row("term", func(m *Member) string { return strconv.FormatUint(m.Term, 10) })
 		s.db("revision", func(m *Member) string { return strconv.FormatInt(m.Revision, 10) })
@@ -69,10 +69,10 @@ func inspectPage(d *Inspection, hints []string) *page {
 	s.table(p, "Auth", func() {
 		s.db("auth", func(m *Member) string { return onOff(m.AuthEnabled) })
 		s.db("auth revision", func(m *Member) string { return strconv.FormatUint(m.AuthRevision, 10) })
-		for _, name := range s.names(func(m *Member) []string { return names(m.Users, func(u User) string { return u.Name }) }) {
+		for _, name := range s.names(func(m *Member) []string { return names(m.Users, func(u User) string { return u.Called() }) }) {
 			s.db("user "+middle(name, 30), func(m *Member) string { return m.user(name) })
 		}
-		for _, name := range s.names(func(m *Member) []string { return names(m.Roles, func(r Role) string { return r.Name }) }) {
+		for _, name := range s.names(func(m *Member) []string { return names(m.Roles, func(r Role) string { return r.Called() }) }) {
 			s.db("role "+middle(name, 30), func(m *Member) string { return m.role(name) })
 		}
 	})
@@ -191,9 +191,9 @@ func (m *Member) leased() int {
 }
 
 func (m *Member) user(name string) string {
-	for _, u := range m.Users {
-		if u.Name == name {
-			s := strings.Join(u.Roles, ", ")
+	for i := range m.Users {
+		if u := &m.Users[i]; u.Called() == name {
+			s := strings.Join(u.roles(), ", ")
 			if s == "" {
 				s = "no role"
 			}
@@ -208,7 +208,7 @@ func (m *Member) user(name string) string {
 
 func (m *Member) role(name string) string {
 	for _, r := range m.Roles {
-		if r.Name == name {
+		if r.Called() == name {
 			if len(r.Permissions) == 0 {
 				return "no permission"
 			}
@@ -221,10 +221,10 @@ func (m *Member) role(name string) string {
 	return "-"
 }
 
-// String is the permission in one line. Keys that are not printable are in base64.
+// String is the permission in one line. Keys that are not printable are in hex.
 func (p Permission) String() string {
-	s := strings.ToLower(p.Type) + " " + p.Key + p.KeyBase64
-	if end := p.RangeEnd + p.RangeEndBase64; end != "" {
+	s := strings.ToLower(p.Type) + " " + keyText(p.Key, p.KeyBase64)
+	if end := keyText(p.RangeEnd, p.RangeEndBase64); end != "" {
 		s += " to " + end
 	}
 	return s
@@ -302,7 +302,7 @@ func (ms *Membership) has(id diff.ID) bool {
 }
 
 func clusterMember(c ClusterMember) string {
-	s := c.Name
+	s := c.Called()
 	if s == "" {
 		s = "no name"
 	}

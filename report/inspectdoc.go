@@ -36,7 +36,7 @@ type Member struct {
 	Origin   string   `json:"origin"`
 	MemberID *diff.ID `json:"member_id"`
 	Cluster  *diff.ID `json:"cluster_id"`
-	Name     string   `json:"name"`
+	diff.Named
 
 	ConsistentIndex  uint64          `json:"consistent_index"`
 	Term             uint64          `json:"term"`
@@ -73,14 +73,45 @@ type Member struct {
 
 // User is a user without the hash of its password.
 type User struct {
-	Name       string   `json:"name"`
-	Roles      []string `json:"roles"`
-	NoPassword bool     `json:"no_password"`
+	diff.Named
+	Roles       []string `json:"roles"`
+	RolesBase64 []string `json:"roles_base64,omitempty"`
+	NoPassword  bool     `json:"no_password"`
+}
+
+func user(name string, roles []string, noPassword bool) User {
+	u := User{Named: diff.NameOf(name), NoPassword: noPassword}
+	u.Roles, u.RolesBase64 = texts(roles)
+	return u
+}
+
+func (u *User) roles() []string { return called(u.Roles, u.RolesBase64) }
+
+// texts tells those that are printable from those that are not, which are in base64.
+func texts(all []string) (text, b64 []string) {
+	text = []string{}
+	for _, s := range all {
+		if t := textOf(s); t.KeyBase64 != "" {
+			b64 = append(b64, t.KeyBase64)
+		} else {
+			text = append(text, s)
+		}
+	}
+	return text, b64
+}
+
+// called are all of them as people read them.
+func called(text, b64 []string) []string {
+	all := slices.Clone(text)
+	for _, b := range b64 {
+		all = append(all, keyText("", b))
+	}
+	return all
 }
 
 // Role is a role with its permissions.
 type Role struct {
-	Name        string       `json:"name"`
+	diff.Named
 	Permissions []Permission `json:"permissions"`
 }
 
@@ -98,7 +129,9 @@ type Text struct {
 	KeyBase64 string `json:"key_base64,omitempty"`
 }
 
-func text(key string) Text {
+func text(key string) Text { return textOf(key) }
+
+func textOf(key string) Text {
 	if diff.Key(key).Printable() {
 		return Text{Key: key}
 	}
@@ -135,11 +168,20 @@ type LogMembership struct {
 
 // ClusterMember is a member as a table of members has it.
 type ClusterMember struct {
-	ID         diff.ID  `json:"id"`
-	Name       string   `json:"name"`
-	PeerURLs   []string `json:"peer_urls"`
-	ClientURLs []string `json:"client_urls"`
-	Learner    bool     `json:"learner"`
+	ID diff.ID `json:"id"`
+	diff.Named
+	PeerURLs         []string `json:"peer_urls"`
+	PeerURLsBase64   []string `json:"peer_urls_base64,omitempty"`
+	ClientURLs       []string `json:"client_urls"`
+	ClientURLsBase64 []string `json:"client_urls_base64,omitempty"`
+	Learner          bool     `json:"learner"`
+}
+
+func newClusterMember(id uint64, name string, peers, clients []string, learner bool) ClusterMember {
+	c := ClusterMember{ID: diff.ID(id), Named: diff.NameOf(name), Learner: learner}
+	c.PeerURLs, c.PeerURLsBase64 = texts(peers)
+	c.ClientURLs, c.ClientURLsBase64 = texts(clients)
+	return c
 }
 
 // ConfState is who votes and who learns.
@@ -168,6 +210,8 @@ type DB struct {
 	Metas    []Meta   `json:"metas"`
 	Trailer  string   `json:"trailer"` // none, valid or wrong: the sha256 behind a snapshot
 	Buckets  []string `json:"buckets"`
+
+	BucketsBase64 []string `json:"buckets_base64,omitempty"`
 }
 
 // Meta is one of the two meta pages.
@@ -287,7 +331,7 @@ func Members(ms []*inspect.Member) *Inspection {
 
 func describe(m *inspect.Member) Member {
 	out := Member{
-		Label: m.Label, Origin: m.Origin, Name: m.Name(), Term: m.Term(),
+		Label: m.Label, Origin: m.Origin, Named: diff.NameOf(m.Name()), Term: m.Term(),
 		Users: []User{}, Roles: []Role{}, LeaseTable: []Lease{}, LeasedWithout: []LeasedKey{}, Alarms: []Alarm{},
 		Snapshots: []Snapshot{}, Files: []File{}, Findings: []FindingRecord{},
 		MembersBucket: Membership{Members: []ClusterMember{}, Removed: []diff.ID{}},
@@ -361,7 +405,7 @@ func (m *Member) tables(db *inspect.DB) {
 	}
 	m.AuthEnabled, m.AuthRevision, m.Leases = t.AuthEnabled, t.AuthRevision, len(t.Leases)
 	for _, u := range t.Users {
-		m.Users = append(m.Users, User{Name: u.Name, Roles: some(u.Roles), NoPassword: u.NoPassword})
+		m.Users = append(m.Users, user(u.Name, u.Roles, u.NoPassword))
 	}
 	for _, r := range t.Roles {
 		m.Roles = append(m.Roles, role(r))
@@ -376,7 +420,7 @@ func (m *Member) tables(db *inspect.DB) {
 }
 
 func role(r schema.Role) Role {
-	out := Role{Name: r.Name, Permissions: []Permission{}}
+	out := Role{Named: diff.NameOf(r.Name), Permissions: []Permission{}}
 	for _, p := range r.Permissions {
 		perm := Permission{Type: p.Type, Text: text(p.Key)}
 		end := text(p.RangeEnd)
@@ -433,8 +477,8 @@ func boltFile(db *inspect.DB) *DB {
 			Total: pages.Total(), Meta: pages.Meta, Branch: pages.Branch, Leaf: pages.Leaf, Freelist: pages.Freelist,
 			Overflow: pages.Overflow, Free: pages.Free, Unreachable: pages.Unreachable, Unreadable: pages.Unreadable,
 		},
-		Buckets: some(b.BucketNames()),
 	}
+	out.Buckets, out.BucketsBase64 = texts(b.BucketNames())
 	for _, x := range b.Metas() {
 		out.Metas = append(out.Metas, metaPage(x))
 	}
@@ -484,7 +528,7 @@ func confState(cs *raftlog.ConfState) *ConfState {
 func clusterMembers(ms []schema.Member) []ClusterMember {
 	out := []ClusterMember{}
 	for _, m := range ms {
-		out = append(out, ClusterMember{diff.ID(m.ID), m.Name, some(m.PeerURLs), some(m.ClientURLs), m.IsLearner})
+		out = append(out, newClusterMember(m.ID, m.Name, m.PeerURLs, m.ClientURLs, m.IsLearner))
 	}
 	return out
 }
@@ -495,12 +539,4 @@ func ids(all []uint64) []diff.ID {
 		out = append(out, diff.ID(id))
 	}
 	return out
-}
-
-// some makes an empty list of a nil one.
-func some(all []string) []string {
-	if all == nil {
-		return []string{}
-	}
-	return all
 }

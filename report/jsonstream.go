@@ -1,46 +1,37 @@
 package report
 
 import (
-	"bytes"
-	"encoding/json"
 	"io"
 	"reflect"
 	"slices"
 	"strings"
 
 	"etcd-autopsy/diff"
+	"etcd-autopsy/report/escape"
 )
 
 // StreamJSON writes what encoding/json would write, with an indent, but piece by piece: a million differing keys need not
 // be in memory as text. Structs of the types in open are written field by field, lists in them element by element.
 func StreamJSON(w io.Writer, x any, indent string, open ...reflect.Type) error {
-	s := &jsonStream{w: w, indent: indent, open: append(open, reflect.TypeFor[diff.Document](), reflect.TypeFor[diff.Plan](), reflect.TypeFor[diff.PlanCopy]())}
+	s := &jsonStream{w: escape.NewPieces(w), indent: indent, open: append(open, reflect.TypeFor[diff.Document](), reflect.TypeFor[diff.Plan](), reflect.TypeFor[diff.PlanCopy]())}
 	v := reflect.ValueOf(x)
 	if v.Kind() == reflect.Pointer && !v.IsNil() {
 		v = v.Elem()
 	}
 	s.value(v, 0)
-	s.text("\n")
-	return s.err
+	s.w.Break("", 0)
+	return s.w.Err()
 }
 
 type jsonStream struct {
-	w      io.Writer
+	w      *escape.Pieces
 	indent string
 	open   []reflect.Type
-	err    error
-	buf    bytes.Buffer
-}
-
-func (s *jsonStream) text(t string) {
-	if s.err == nil {
-		_, s.err = io.WriteString(s.w, t)
-	}
 }
 
 func (s *jsonStream) value(v reflect.Value, depth int) {
 	if !v.IsValid() {
-		s.encode(nil, depth)
+		s.w.Value(nil, s.indent, depth)
 		return
 	}
 	keys, isKeys := reflect.TypeAssert[diff.KeyDiffs](v)
@@ -48,58 +39,54 @@ func (s *jsonStream) value(v reflect.Value, depth int) {
 	case v.Kind() == reflect.Pointer && !v.IsNil() && slices.Contains(s.open, v.Type().Elem()):
 		s.value(v.Elem(), depth)
 	case slices.Contains(s.open, v.Type()):
-		s.list("{", "}", depth, func(next func(name string)) {
+		s.w.Structure("{")
+		s.list(depth, func(next func()) {
 			for i := range v.NumField() {
 				name, rest, _ := strings.Cut(v.Type().Field(i).Tag.Get("json"), ",")
 				if name == "-" || rest == "omitempty" && v.Field(i).IsZero() {
 					continue
 				}
-				next(`"` + name + `": `)
+				next()
+				s.w.Name(name)
 				s.value(v.Field(i), depth+1)
 			}
 		})
+		s.w.Structure("}")
 	case isKeys && keys.Len() > 0:
-		s.list("[", "]", depth, func(next func(string)) {
+		s.w.Structure("[")
+		s.list(depth, func(next func()) {
 			for k := range keys.All() {
-				if s.err != nil {
+				if s.w.Err() != nil {
 					return
 				}
-				next("")
-				s.encode(k, depth+1)
+				next()
+				s.w.Value(k, s.indent, depth+1)
 			}
 		})
+		s.w.Structure("]")
 	case v.Kind() == reflect.Slice && v.Len() > 0:
-		s.list("[", "]", depth, func(next func(string)) {
+		s.w.Structure("[")
+		s.list(depth, func(next func()) {
 			for i := range v.Len() {
-				next("")
+				next()
 				s.value(v.Index(i), depth+1)
 			}
 		})
+		s.w.Structure("]")
 	default:
-		s.encode(v.Interface(), depth)
+		s.w.Value(v.Interface(), s.indent, depth)
 	}
 }
 
 // list writes elements, before each of which next is called.
-func (s *jsonStream) list(begin, end string, depth int, elements func(next func(name string))) {
-	s.text(begin)
-	sep := ""
-	elements(func(name string) {
-		s.text(sep + "\n" + strings.Repeat(s.indent, depth+1) + name)
-		sep = ","
+func (s *jsonStream) list(depth int, elements func(next func())) {
+	more := false
+	elements(func() {
+		if more {
+			s.w.Structure(",")
+		}
+		more = true
+		s.w.Break(s.indent, depth+1)
 	})
-	s.text("\n" + strings.Repeat(s.indent, depth) + end)
-}
-
-func (s *jsonStream) encode(x any, depth int) {
-	if s.err != nil {
-		return
-	}
-	s.buf.Reset()
-	e := json.NewEncoder(&s.buf)
-	e.SetEscapeHTML(false)
-	e.SetIndent(strings.Repeat(s.indent, depth), s.indent)
-	if s.err = e.Encode(x); s.err == nil {
-		_, s.err = s.w.Write(bytes.TrimSuffix(s.buf.Bytes(), []byte("\n")))
-	}
+	s.w.Break(s.indent, depth)
 }

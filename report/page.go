@@ -3,6 +3,7 @@ package report
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -10,6 +11,9 @@ import (
 	"github.com/olekukonko/tablewriter"
 	"github.com/olekukonko/tablewriter/renderer"
 	"github.com/olekukonko/tablewriter/tw"
+
+	"etcd-autopsy/diff/shell"
+	"etcd-autopsy/report/escape"
 )
 
 const (
@@ -60,7 +64,7 @@ func (p *page) hint(format string, args ...any) {
 }
 
 // text writes the page for a terminal.
-func (p *page) text(w *bytes.Buffer) error {
+func (p *page) text(w *escape.Lines) error {
 	if p.title != "" {
 		indent(w, max(minMargin, len(p.verdict)+2), p.verdict, p.title)
 	}
@@ -68,24 +72,25 @@ func (p *page) text(w *bytes.Buffer) error {
 		return err
 	}
 	for _, s := range p.sections {
-		if w.Len() > 0 {
-			fmt.Fprintln(w)
+		if w.Wrote() {
+			w.Line()
 		}
 		if s.title != "" {
-			fmt.Fprintln(w, s.title)
+			w.Line(s.title)
 		}
 		if err := s.body(w); err != nil {
 			return err
 		}
 	}
 	if len(p.code) > 0 {
-		fmt.Fprint(w, "\nCommands\n")
-		for _, c := range p.code {
-			fmt.Fprintln(w, "  "+c)
+		w.Line()
+		w.Line("Commands")
+		for _, c := range fit(p.code) {
+			w.Line("  ", c)
 		}
 	}
 	if len(p.hints) > 0 {
-		fmt.Fprintln(w)
+		w.Line()
 		for _, h := range p.hints {
 			indent(w, len("hint: "), "hint:", h)
 		}
@@ -93,30 +98,44 @@ func (p *page) text(w *bytes.Buffer) error {
 	return nil
 }
 
+// unfit stands for a line that was not made of plain words only.
+const unfit = "# a command with names that a shell may misread is left out"
+
+// fit are lines that can be pasted into a shell without a doubt about what is run.
+func fit(lines []string) []string {
+	out := slices.Clone(lines)
+	for i, l := range out {
+		if !shell.Fit(l) {
+			out[i] = unfit
+		}
+	}
+	return slices.Compact(out)
+}
+
 // body writes the lines and tables.
-func (p *page) body(w *bytes.Buffer) error {
+func (p *page) body(w *escape.Lines) error {
 	width := minMargin
 	for _, l := range p.lines {
-		if n := runewidth.StringWidth(l.name) + 2; n <= maxMargin {
+		if n := runewidth.StringWidth(escape.Visible(l.name)) + 2; n <= maxMargin {
 			width = max(width, n)
 		}
 	}
 	if p.title != "" && len(p.lines) > 0 {
-		fmt.Fprintln(w)
+		w.Line()
 	}
 	for i, l := range p.lines {
 		if i == len(p.lines)-1 && l == (line{}) {
 			break
 		}
 		if l == (line{}) {
-			fmt.Fprintln(w)
+			w.Line()
 			continue
 		}
 		indent(w, width, l.name, l.text)
 	}
 	for i := range p.tables {
 		if i > 0 || p.title != "" || len(p.lines) > 0 {
-			fmt.Fprintln(w)
+			w.Line()
 		}
 		if err := p.tables[i].text(w); err != nil {
 			return err
@@ -126,15 +145,16 @@ func (p *page) body(w *bytes.Buffer) error {
 }
 
 // indent writes text beside a name, broken at spaces so that it fits and stays right of the name.
-func indent(w *bytes.Buffer, width int, name, text string) {
+func indent(w *escape.Lines, width int, name, text string) {
+	name, text = escape.Visible(name), escape.Visible(text)
 	first := strings.Repeat(" ", width)
 	if n := runewidth.StringWidth(name); n > 0 && n < width {
 		first = name + first[n:]
 	} else if n > 0 {
-		fmt.Fprintln(w, name)
+		w.Line(name)
 	}
 	for _, l := range wrap(text, maxWidth-width) {
-		fmt.Fprintln(w, strings.TrimRight(first+l, " "))
+		w.Line(strings.TrimRight(first+l, " "))
 		first = strings.Repeat(" ", width)
 	}
 }
@@ -159,25 +179,47 @@ func wrap(text string, width int) []string {
 
 func leading(s string) int { return len(s) - len(strings.TrimLeft(s, " ")) }
 
-func (t *table) text(w *bytes.Buffer) error {
+func (t *table) text(w *escape.Lines) error {
 	if t.title != "" {
-		fmt.Fprintf(w, "%s\n", t.title)
+		w.Line(t.title)
 	}
-	grid := tablewriter.NewTable(w,
+	v := t.visible()
+	var b bytes.Buffer
+	grid := tablewriter.NewTable(&b,
 		tablewriter.WithRenderer(renderer.NewBlueprint(tw.Rendition{Symbols: tw.NewSymbols(tw.StyleASCII)})),
 		tablewriter.WithHeaderAutoFormat(tw.Off), tablewriter.WithHeaderAutoWrap(tw.WrapNone), tablewriter.WithRowAutoWrap(tw.WrapNone),
 		tablewriter.WithHeaderAlignment(tw.AlignLeft), tablewriter.WithRowAlignment(tw.AlignLeft), tablewriter.WithTrimSpace(tw.Off))
-	grid.Header(t.header)
-	if err := grid.Bulk(t.fitted()); err != nil {
+	grid.Header(v.header)
+	if err := grid.Bulk(v.fitted()); err != nil {
 		return err
 	}
 	if err := grid.Render(); err != nil {
 		return err
 	}
+	for l := range strings.Lines(b.String()) {
+		w.Line(strings.TrimSuffix(l, "\n"))
+	}
 	for _, n := range t.notes {
 		indent(w, 0, "", n)
 	}
 	return nil
+}
+
+// visible is the table with cells as they are seen, each in one line.
+func (t *table) visible() table {
+	v := table{keys: t.keys}
+	cells := func(row []string) []string {
+		out := make([]string, len(row))
+		for i := range row {
+			out[i] = escape.Visible(row[i])
+		}
+		return out
+	}
+	v.header = cells(t.header)
+	for _, r := range t.rows {
+		v.rows = append(v.rows, cells(r))
+	}
+	return v
 }
 
 // fitted returns the rows with keys so short that the table fits.
@@ -204,69 +246,57 @@ func (t *table) fitted() [][]string {
 }
 
 // markdown writes the page as GitHub renders it.
-func (p *page) markdown(w *bytes.Buffer) {
+func (p *page) markdown(m *escape.Markdown) {
 	if p.title != "" {
-		fmt.Fprintf(w, "## %s\n\n", Escape(strings.TrimSpace(p.verdict+" "+p.title)))
+		m.Printf("## %s\n\n", strings.TrimSpace(p.verdict+" "+p.title))
 	}
-	p.markdownBody(w)
+	p.markdownBody(m)
 	for _, s := range p.sections {
 		if s.title != "" {
-			fmt.Fprintf(w, "\n### %s\n\n", Escape(s.title))
+			m.Printf("\n### %s\n\n", s.title)
 		}
-		s.markdownBody(w)
+		s.markdownBody(m)
 	}
 	if len(p.code) > 0 {
-		fmt.Fprintf(w, "\n### Commands\n\n```sh\n%s\n```\n", strings.Join(p.code, "\n"))
+		m.Printf("\n### Commands\n\n")
+		m.Fence("sh", fit(p.code)...)
 	}
 	for i, h := range p.hints {
 		if i == 0 {
-			fmt.Fprintln(w)
+			m.Printf("\n")
 		}
-		fmt.Fprintf(w, "- hint: %s\n", Escape(h))
+		m.Printf("- hint: %s\n", h)
 	}
 }
 
-func (p *page) markdownBody(w *bytes.Buffer) {
+func (p *page) markdownBody(m *escape.Markdown) {
 	for i, l := range p.lines {
 		switch {
 		case l == (line{}):
 		case l.name == "" && i > 0:
-			fmt.Fprintf(w, "  - %s\n", Escape(strings.TrimPrefix(strings.TrimSpace(l.text), "- ")))
+			m.Printf("  - %s\n", strings.TrimPrefix(strings.TrimSpace(l.text), "- "))
 		default:
-			fmt.Fprintf(w, "- **%s** %s\n", Escape(l.name), Escape(l.text))
+			m.Printf("- **%s** %s\n", l.name, l.text)
 		}
 	}
 	for i := range p.tables {
-		p.tables[i].markdown(w)
+		p.tables[i].markdown(m)
 	}
 }
 
-func (t *table) markdown(w *bytes.Buffer) {
+func (t *table) markdown(m *escape.Markdown) {
 	if t.title != "" {
-		fmt.Fprintf(w, "\n### %s\n", Escape(t.title))
+		m.Printf("\n### %s\n", t.title)
 	}
-	fmt.Fprintln(w)
-	row := func(cells []string) {
-		fmt.Fprint(w, "|")
-		for _, c := range cells {
-			fmt.Fprintf(w, " %s |", Escape(c))
-		}
-		fmt.Fprintln(w)
-	}
-	row(t.header)
-	fmt.Fprintf(w, "|%s\n", strings.Repeat(" --- |", len(t.header)))
+	m.Printf("\n")
+	m.Head(t.header...)
 	for _, r := range t.rows {
-		row(r)
+		m.Row(r...)
 	}
 	for _, n := range t.notes {
-		fmt.Fprintf(w, "\n%s\n", Escape(n))
+		m.Printf("\n%s\n", n)
 	}
 }
-
-var escaper = strings.NewReplacer(`\`, `\\`, "|", `\|`, "*", `\*`, "_", `\_`, "<", `\<`, "`", "\\`", "[", `\[`, "@", "@\u200b", "#", `\#`)
-
-// Escape keeps a text from being taken for markup, and a name in it from being notified.
-func Escape(s string) string { return escaper.Replace(s) }
 
 // middle shortens a text that is too wide for a table cell, keeping its beginning and its end.
 func middle(s string, width int) string {

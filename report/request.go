@@ -2,7 +2,6 @@ package report
 
 import (
 	"encoding/base64"
-	"fmt"
 	"strings"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -16,10 +15,23 @@ import (
 // was decoded.
 func requestFields(r *raftlog.Request, values bool) map[string]any {
 	if v := r.V2; v != nil {
-		m := map[string]any{"method": v.Method, "path": v.Path, "val_size": len(v.Val)}
+		m := map[string]any{"val_size": len(v.Val)}
+		unknown := func(name, s string) {
+			m[name+"_size"], m[name+"_sha256"] = len(s), sumOf([]byte(s))
+		}
+		if v.KnownMethod() {
+			m["method"] = v.Method
+		} else {
+			unknown("method", v.Method)
+		}
+		if v.KnownPath() {
+			bytesInto(m, "path", v.Path)
+		} else {
+			unknown("path", v.Path)
+		}
 		// Nothing but the servers' own keys: others may be those of users, with passwords among them.
-		if values && strings.HasPrefix(v.Path, "/0/") {
-			m["val"] = v.Val
+		if values && v.KnownMethod() && strings.HasPrefix(v.Path, "/0/") {
+			bytesInto(m, "val", v.Val)
 		}
 		return m
 	}
@@ -33,10 +45,7 @@ func requestFields(r *raftlog.Request, values bool) map[string]any {
 			m["transition"] = cc.Transition
 		}
 		if cc.Member != nil {
-			m["member"] = ClusterMember{
-				ID: diff.ID(cc.Member.ID), Name: cc.Member.Name, Learner: cc.Member.IsLearner,
-				PeerURLs: append([]string{}, cc.Member.PeerURLs...), ClientURLs: append([]string{}, cc.Member.ClientURLs...),
-			}
+			m["member"] = newClusterMember(cc.Member.ID, cc.Member.Name, cc.Member.PeerURLs, cc.Member.ClientURLs, cc.Member.IsLearner)
 			m["promote"] = cc.IsPromote
 		}
 		return m
@@ -59,10 +68,18 @@ func protoFields(m protoreflect.Message, values bool) map[string]any {
 		case fd.IsList():
 			list := []any{}
 			for i := range v.List().Len() {
-				if fd.Kind() == protoreflect.MessageKind {
-					list = append(list, protoFields(v.List().Get(i).Message(), values))
-				} else {
-					list = append(list, scalar(fd, v.List().Get(i)))
+				switch x := v.List().Get(i); fd.Kind() {
+				case protoreflect.MessageKind:
+					list = append(list, protoFields(x.Message(), values))
+				case protoreflect.StringKind:
+					if text, b64 := texts([]string{x.String()}); b64 != nil {
+						all, _ := out[name+"_base64"].([]string)
+						out[name+"_base64"] = append(all, b64...)
+					} else {
+						list = append(list, text[0])
+					}
+				default:
+					list = append(list, scalar(fd, x))
 				}
 			}
 			out[name] = list
@@ -75,6 +92,8 @@ func protoFields(m protoreflect.Message, values bool) map[string]any {
 			}
 		case fd.Kind() == protoreflect.BytesKind:
 			bytesInto(out, name, string(v.Bytes()))
+		case fd.Kind() == protoreflect.StringKind:
+			bytesInto(out, name, v.String())
 		default:
 			out[name] = scalar(fd, v)
 		}
@@ -106,8 +125,6 @@ func scalar(fd protoreflect.FieldDescriptor, v protoreflect.Value) any {
 			}
 			return diff.ID(v.Uint())
 		}
-	case protoreflect.StringKind:
-		return fmt.Sprint(v.Interface())
 	}
 	return v.Interface()
 }

@@ -1,24 +1,23 @@
 package report
 
 import (
-	"bufio"
-	"bytes"
 	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 
 	"github.com/mattn/go-runewidth"
 
 	"etcd-autopsy/diff"
+	"etcd-autopsy/report/escape"
 )
 
 // stream writes rows one by one, however many there are: JSON as one object a line, tables with columns of fixed width
 // that a long cell may exceed, so that lines can be searched.
 type stream struct {
-	w      *bufio.Writer
+	out    io.Writer
+	w      *escape.Lines
+	m      escape.Markdown
 	format Format
 	cols   []column
 	n      int  // rows
@@ -34,7 +33,7 @@ type column struct {
 }
 
 func newStream(w io.Writer, format Format) *stream {
-	return &stream{w: bufio.NewWriterSize(w, 64<<10), format: format}
+	return &stream{out: w, w: escape.NewLines(w), format: format}
 }
 
 // head begins a table. A title is a line above it.
@@ -51,12 +50,17 @@ func (s *stream) head(title string, cols ...column) {
 	case Table:
 		s.put(s.padded(names))
 	case Markdown:
-		if s.wrote {
-			s.put("")
-		}
-		s.put("| " + strings.Join(names, " | ") + " |")
-		s.put("|" + strings.Repeat(" --- |", len(cols)))
+		s.part()
+		s.m.Head(names...)
 	}
+}
+
+// part begins another part of Markdown.
+func (s *stream) part() {
+	if s.wrote {
+		s.m.Printf("\n")
+	}
+	s.wrote = true
 }
 
 // title writes a line above what follows.
@@ -66,10 +70,8 @@ func (s *stream) title(text string) {
 		s.blank()
 		s.put(text)
 	case Markdown:
-		if s.wrote {
-			s.put("")
-		}
-		s.put("### " + Escape(text))
+		s.part()
+		s.m.Printf("### %s\n", text)
 	}
 }
 
@@ -81,16 +83,20 @@ func (s *stream) row(doc any, cells []string) {
 	case Fields:
 		s.fields(doc)
 	case Simple:
-		quotes := slices.Clone(cells)
-		for i := range quotes {
-			quotes[i] = quoted(strings.TrimSpace(quotes[i]))
-		}
-		s.put(strings.Join(quotes, ", "))
-	case Markdown:
+		trimmed := make([]string, len(cells))
 		for i := range cells {
-			cells[i] = Escape(strings.TrimSpace(cells[i]))
+			trimmed[i] = strings.TrimSpace(cells[i])
 		}
-		s.put("| " + strings.Join(cells, " | ") + " |")
+		s.put(separated(trimmed))
+	case Markdown:
+		s.wrote = true
+		for i := range cells {
+			cells[i] = strings.TrimSpace(cells[i])
+		}
+		s.m.Row(cells...)
+		if s.m.Len() > 64<<10 {
+			s.drain()
+		}
 	case Table:
 		s.put(s.padded(cells))
 	}
@@ -108,14 +114,11 @@ func (s *stream) note(margin int, text string) {
 func (s *stream) remark(text string) {
 	switch s.format {
 	case Table:
-		var b bytes.Buffer
-		indent(&b, 0, "", text)
-		s.put(strings.TrimSuffix(b.String(), "\n"))
+		s.wrote = true
+		indent(s.w, 0, "", text)
 	case Markdown:
-		if s.wrote {
-			s.put("")
-		}
-		s.put(Escape(text))
+		s.part()
+		s.m.Line(text)
 	}
 }
 
@@ -127,33 +130,27 @@ func (s *stream) blank() {
 }
 
 func (s *stream) json(doc any) {
-	if s.err == nil {
-		e := json.NewEncoder(s.w)
-		e.SetEscapeHTML(false)
-		s.err = e.Encode(doc)
-	}
+	s.wrote = true
+	s.w.JSON(doc)
+	s.check(s.w.Err())
 }
 
 func (s *stream) fields(doc any) {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(doc); err != nil {
-		s.err = err
+	if s.wrote = true; s.err == nil {
+		s.check(fieldsOf(s.w, doc, fmt.Sprintf("[%d]", s.n)))
 	}
+}
+
+func (s *stream) check(err error) {
 	if s.err == nil {
-		d := json.NewDecoder(&b)
-		d.UseNumber()
-		s.err = flatten(s.w, d, fmt.Sprintf("[%d]", s.n))
+		s.err = err
 	}
 }
 
 func (s *stream) padded(cells []string) string {
-	var b strings.Builder
+	var all []string
 	for i, c := range cells {
-		if i > 0 {
-			b.WriteString("  ")
-		}
+		c = escape.Visible(c)
 		gap := ""
 		if i < len(s.cols) {
 			if n := s.cols[i].width - runewidth.StringWidth(c); n > 0 {
@@ -161,26 +158,31 @@ func (s *stream) padded(cells []string) string {
 			}
 		}
 		if i < len(s.cols) && s.cols[i].right {
-			b.WriteString(gap + c)
-		} else if b.WriteString(c); i+1 < len(cells) {
-			b.WriteString(gap)
+			c = gap + c
+		} else if i+1 < len(cells) {
+			c += gap
 		}
+		all = append(all, c)
 	}
-	return strings.TrimRight(b.String(), " ")
+	return strings.TrimRight(strings.Join(all, "  "), " ")
 }
 
 func (s *stream) put(line string) {
 	s.wrote = true
-	if s.err == nil {
-		_, s.err = s.w.WriteString(line + "\n")
-	}
+	s.w.Line(line)
+	s.check(s.w.Err())
+}
+
+// drain writes what there is of Markdown.
+func (s *stream) drain() {
+	_, err := s.m.WriteTo(s.out)
+	s.check(err)
 }
 
 // end writes what is left.
 func (s *stream) end() error {
-	if err := s.w.Flush(); s.err == nil {
-		s.err = err
-	}
+	s.drain()
+	s.check(s.w.Flush())
 	return s.err
 }
 

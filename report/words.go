@@ -34,6 +34,9 @@ func Place(v *diff.Divergence) string { return place(v) }
 // EntryText is an entry in one line. Where there is auth, it says that a request has no user.
 func EntryText(e *diff.Entry, withAuth bool) string { return entry(e, withAuth) }
 
+// Fit are lines for a shell, those without a doubt about what is run.
+func Fit(lines []string) []string { return fit(lines) }
+
 // EffectText is what the entry of v did on the members of one group, line by line.
 func EffectText(v *diff.Divergence, e *diff.Effect, withAuth bool) []string {
 	return effect(v, e, withAuth)

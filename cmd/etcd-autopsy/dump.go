@@ -17,8 +17,9 @@ func (a *app) dump() *cobra.Command {
 		Use:   "dump MEMBER [BUCKET]",
 		Short: "Write out the rows of a member's db, decoded",
 		Long: `dump writes every row of one bucket, or of all: key (every revision of every key), lease, auth,
-authUsers, authRoles, members, members_removed, alarm, meta and cluster. Rows that are not
-understood are in hex. With --rev it writes the keys that were alive at a revision.
+authUsers, authRoles, members, members_removed, alarm, meta and cluster. Of rows that are not
+understood it tells sizes and hashes only. With --rev it writes the keys that were alive at a
+revision.
 
 Values of keys are shown as sizes only, unless --show-values is given. Password hashes are never
 shown.

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"etcd-autopsy/report"
+	"etcd-autopsy/report/escape"
 )
 
 // Exit statuses, the same for every command.
@@ -58,15 +59,20 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root := a.root()
 	root.SetArgs(args)
 	root.SetIn(stdin)
-	root.SetOut(stdout)
-	root.SetErr(stderr)
+	out, errs := escape.NewFilter(stdout), &guarded{escape.NewFilter(stderr), stderr}
+	root.SetOut(out)
+	root.SetErr(errs)
 	cmd, err := root.ExecuteContextC(ctx)
+	err = errors.Join(err, out.Flush())
+	// There is nowhere left to say that writing to standard error failed.
+	defer func() { _ = errs.Flush() }()
 	if err != nil {
-		text := "Error: " + oneLine(err) + "\n"
+		l := escape.NewLines(errs)
+		l.Line("Error: ", oneLine(err))
 		if h := hintOf(err, cmd); h != "" {
-			text += "hint: " + h + "\n"
+			l.Line("hint: ", h)
 		}
-		_, _ = io.WriteString(stderr, text) // there is nowhere left to say that this failed
+		_ = l.Flush()
 		return exitFailed
 	}
 	return a.status

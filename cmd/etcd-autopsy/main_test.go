@@ -31,8 +31,23 @@ var update = flag.Bool("update", false, "rewrite golden files and the expected o
 // scenarios is where the archives of real members are.
 const scenarios = "../../testdata"
 
+// cleanups are run when all tests have ended.
+var cleanups []func()
+
+// tests removes what several of them share.
+type tests struct{ *testing.M }
+
+func (m tests) Run() int {
+	defer func() {
+		for _, f := range cleanups {
+			f()
+		}
+	}()
+	return m.M.Run()
+}
+
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"etcd-autopsy": main})
+	testscript.Main(tests{m}, map[string]func(){"etcd-autopsy": main})
 }
 
 // TestScripts runs the program as a user does. Commands of the scripts, besides testscript's own:

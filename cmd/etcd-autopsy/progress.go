@@ -9,6 +9,8 @@ import (
 	"github.com/mattn/go-isatty"
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
+
+	"etcd-autopsy/report/escape"
 )
 
 // patience is how long work may take before a bar is shown.
@@ -24,9 +26,18 @@ type progress struct {
 	bars map[string]*mpb.Bar
 }
 
+// guarded is standard error behind a filter. Bars, which move the cursor, go around it.
+type guarded struct {
+	*escape.Filter
+	to io.Writer
+}
+
 // newProgress writes to out if that is a terminal.
 func newProgress(out io.Writer) *progress {
 	p := &progress{start: time.Now(), bars: map[string]*mpb.Bar{}}
+	if g, ok := out.(*guarded); ok {
+		out = g.to
+	}
 	if f, ok := out.(*os.File); ok && isatty.IsTerminal(f.Fd()) {
 		p.out = out
 	}
@@ -46,7 +57,7 @@ func (p *progress) update(what string, done, total int) {
 	bar := p.bars[what]
 	if bar == nil {
 		bar = p.all.AddBar(int64(total), mpb.BarRemoveOnComplete(),
-			mpb.PrependDecorators(decor.Name(what, decor.WCSyncSpaceR)), mpb.AppendDecorators(decor.Percentage()))
+			mpb.PrependDecorators(decor.Name(escape.Visible(what), decor.WCSyncSpaceR)), mpb.AppendDecorators(decor.Percentage()))
 		p.bars[what] = bar
 	}
 	bar.SetTotal(int64(total), false)

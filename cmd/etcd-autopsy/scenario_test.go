@@ -274,7 +274,7 @@ func membersOf(server string, got *report.Member) []member {
 	}
 	var out []member
 	for _, m := range from.Members {
-		out = append(out, member{m.ID.String(), m.Name, m.PeerURLs, m.ClientURLs, m.Learner})
+		out = append(out, member{m.ID.String(), m.Called(), m.PeerURLs, m.ClientURLs, m.Learner})
 	}
 	return sortedMembers(out)
 }

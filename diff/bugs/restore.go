@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"etcd-autopsy/diff/align"
+	"etcd-autopsy/diff/shell"
 	"etcd-autopsy/inspect/finding"
 	"etcd-autopsy/inspect/schema"
 )
@@ -360,17 +361,25 @@ func (c *Case) commands(p *Plan, whole bool) {
 	db := filepath.ToSlash(best.DB.File.Origin)
 	p.Commands = append(p.Commands, "# stop every member, keep copies of all data directories, then for each member:")
 	if file, inside, packed := strings.Cut(db, "!"); packed {
-		p.Commands = append(p.Commands, fmt.Sprintf("# %s lies in %s: unpack it first", inside, file))
+		p.Commands = append(p.Commands, cmp.Or(shell.Command("# %s lies in %s: unpack it first", inside, file), "# the db lies in an archive: unpack it first"))
 		db = inside
 	}
+	var lines []string
 	for _, m := range ms {
 		if len(m.PeerURLs) == 0 {
 			continue
 		}
-		p.Commands = append(p.Commands, fmt.Sprintf(
+		lines = append(lines, shell.Command(
 			"etcdutl snapshot restore %s --skip-hash-check --bump-revision 1000000000 --mark-compacted --name %s --initial-cluster %s --initial-cluster-token NEW_TOKEN --initial-advertise-peer-urls %s --data-dir NEW_DATA_DIR",
-			quote(db), quote(nameOf(m)), quote(strings.Join(cluster, ",")), quote(m.PeerURLs[0])))
+			db, nameOf(m), strings.Join(cluster, ","), m.PeerURLs[0]))
 	}
+	if slices.Contains(lines, "") {
+		lines = []string{
+			"# etcdutl snapshot restore, with --skip-hash-check --bump-revision 1000000000 --mark-compacted and the db of the copy: as names, urls or",
+			"# the path have characters that a shell may misread, no command is given; inspect shows them, quote each one yourself",
+		}
+	}
+	p.Commands = append(p.Commands, lines...)
 	p.Commands = append(p.Commands, "# the hash check is skipped because a db that is no snapshot file has no hash; start all members, then restart whatever watches or caches keys")
 }
 
@@ -388,10 +397,11 @@ func (c *Case) rebuild(label string, ms []schema.Member) []string {
 		}
 	}
 	return []string{
-		fmt.Sprintf("# %s: make it anew, while the others have a quorum without it", label),
+		cmp.Or(shell.Command("# %s: make it anew, while the others have a quorum without it", label), "# member "+id+": make it anew, while the others have a quorum without it"),
 		"etcdctl member remove " + id,
 		"# on its host: stop etcd, keep a copy of the data directory, empty it",
-		fmt.Sprintf("etcdctl member add %s --learner --peer-urls=%s", quote(name), quote(peer)),
+		cmp.Or(shell.Command("etcdctl member add %s --learner --peer-urls=%s", name, peer),
+			"# etcdctl member add, with --learner: its name or its peer url has characters that a shell may misread; inspect shows them, quote both yourself"),
 		"# on its host: start etcd with --initial-cluster-state existing, wait until it has caught up",
 		"etcdctl member promote NEW_MEMBER_ID   # ask the leader",
 	}
@@ -402,13 +412,4 @@ func nameOf(m schema.Member) string {
 		return m.Name
 	}
 	return fmt.Sprintf("%016x", m.ID)
-}
-
-// quote makes a word of a shell's command line of s.
-func quote(s string) string {
-	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:=,@%+"
-	if s != "" && strings.Trim(s, plain) == "" {
-		return s
-	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }

@@ -58,6 +58,16 @@ type V2Request struct {
 	Refresh    *bool
 }
 
+// KnownMethod tells whether the method is one that etcd knows. Another is no more than bytes that happen to decode.
+func (r *V2Request) KnownMethod() bool {
+	return r.Method == "" || slices.Contains([]string{"GET", "PUT", "POST", "DELETE", "QGET", "SYNC"}, r.Method)
+}
+
+// KnownPath tells whether the path is in one of the two trees of the v2 store: /0 of the servers, /1 of the users.
+func (r *V2Request) KnownPath() bool {
+	return r.Path == "" || r.Path == "/" || r.Path == "/0" || r.Path == "/1" || strings.HasPrefix(r.Path, "/0/") || strings.HasPrefix(r.Path, "/1/")
+}
+
 // ConfChange is a change of the raft group.
 type ConfChange struct {
 	ID         uint64

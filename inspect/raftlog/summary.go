@@ -2,6 +2,7 @@ package raftlog
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"strings"
@@ -113,9 +114,17 @@ func (r *Request) summary() string {
 		if r.V2 == nil {
 			break
 		}
-		add("%s", text(r.V2.Method))
-		if r.V2.Path != "" {
+		if r.V2.KnownMethod() {
+			add("%s", text(r.V2.Method))
+		} else {
+			add("method of %s", told(r.V2.Method))
+		}
+		switch {
+		case r.V2.Path == "":
+		case r.V2.KnownPath():
 			add("%s", text(r.V2.Path))
+		default:
+			add("path of %s", told(r.V2.Path))
 		}
 	case "ConfChange", "ConfChangeV2":
 		if r.ConfChange == nil {
@@ -166,6 +175,11 @@ func text[T string | []byte](key T) string {
 		return "0x" + hex.EncodeToString([]byte(s)) + rest
 	}
 	return s + rest
+}
+
+// told is what is shown of bytes that are not understood: they may be a value, or a secret.
+func told(s string) string {
+	return fmt.Sprintf("%d bytes, sha256 %.6x..", len(s), sha256.Sum256([]byte(s)))
 }
 
 // span is a key, or a range from a key (included) to another one (excluded).

@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"etcd-autopsy/diff"
+	"etcd-autopsy/diff/shell"
 	"etcd-autopsy/inspect"
 	"etcd-autopsy/inspect/mvcc"
 	"etcd-autopsy/report"
@@ -286,19 +287,26 @@ func held(m *inspect.Member, key diff.Key, at int64) string {
 	return "was not there"
 }
 
-// verification says how to check by hand. Tools that write are to be run on copies.
+// verification says how to check by hand. Tools that write are to be run on copies. Where a member's label is no plain word of a
+// shell, its copy is named by its number.
 func verification(ms []*inspect.Member, doc *diff.Document) []Verification {
 	vs := []Verification{{Claim: "these are the files that were read", Commands: []string{"sha256sum -c manifest.txt"}}}
 	if len(doc.Divergences) == 0 {
 		return vs
 	}
 	d := &doc.Divergences[0]
-	db := func(label string) string { return "COPY-OF-" + label + "/member/snap/db" }
+	called := map[string]string{}
+	for i, m := range doc.Members {
+		if called[m.Label] = m.Label; !shell.Plain(m.Label) {
+			called[m.Label] = fmt.Sprintf("MEMBER-%d", i+1)
+		}
+	}
+	db := func(label string) string { return "COPY-OF-" + called[label] + "/member/snap/db" }
 	if d.Entry != nil {
 		v := Verification{Claim: fmt.Sprintf("entry %d is what this report says", d.Entry.Index)}
 		for _, m := range doc.Members {
 			if m.Log.FirstIndex <= d.Entry.Index && d.Entry.Index <= m.Log.LastIndex {
-				v.Commands = append(v.Commands, fmt.Sprintf("etcd-dump-logs -start-index %d -end-index %d COPY-OF-%s", d.Entry.Index, d.Entry.Index+1, m.Label))
+				v.Commands = append(v.Commands, fmt.Sprintf("etcd-dump-logs -start-index %d -end-index %d COPY-OF-%s", d.Entry.Index, d.Entry.Index+1, called[m.Label]))
 			}
 		}
 		vs = append(vs, v)
@@ -321,7 +329,7 @@ func verification(ms []*inspect.Member, doc *diff.Document) []Verification {
 				v.Commands = append(v.Commands, fmt.Sprintf("bbolt get --parse-format hex --format hex %s key %x", db(m.Label), key))
 			}
 			if len(rows) == 0 {
-				v.Commands = append(v.Commands, fmt.Sprintf("# %s has no row of revision %d", m.Label, d.Revision))
+				v.Commands = append(v.Commands, fmt.Sprintf("# %s has no row of revision %d", called[m.Label], d.Revision))
 			}
 		}
 		vs = append(vs, v)

@@ -19,6 +19,7 @@ import (
 	"gonum.org/v1/plot/vg/vgsvg"
 
 	"etcd-autopsy/diff"
+	"etcd-autopsy/report/escape"
 )
 
 // A picture is drawn twice, so that its text can be read on a wide screen and on a telephone alike.
@@ -338,7 +339,7 @@ func barChart(p *picture, bars []bar, axis string) (*picture, error) {
 		labels := plotter.XYLabels{}
 		for i, b := range bars {
 			labels.XYs = append(labels.XYs, plotter.XY{X: 0, Y: float64(len(bars)-1-i) + 0.3})
-			labels.Labels = append(labels.Labels, shorten(b.label, chars))
+			labels.Labels = append(labels.Labels, shorten(escape.Visible(b.label), chars))
 		}
 		ls, err := plotter.NewLabels(labels)
 		if err != nil {
@@ -407,8 +408,9 @@ func (p *picture) draw(at func(width float64, chars int) (*plot.Plot, float64, e
 
 // inline makes of an SVG file an element of a page. The renderer has escaped all text in it.
 func inline(svg, alt string) template.HTML {
-	svg = prologue.ReplaceAllString(svg, `<svg viewBox="$1" role="img" aria-label="`+strings.ReplaceAll(template.HTMLEscapeString(alt), "$", "$$")+`">`)
+	svg = prologue.ReplaceAllString(svg, `<svg viewBox="$1" role="img" aria-label="`+strings.ReplaceAll(template.HTMLEscapeString(escape.Visible(alt)), "$", "$$")+`">`)
 	svg = family.ReplaceAllString(svg, "")
+	svg = strings.ReplaceAll(svg, "\n\t", " ") // as the renderer breaks tags
 	svg = standsFor.ReplaceAllStringFunc(svg, func(s string) string {
 		name, hex, _ := strings.Cut(s, ":#01")
 		if hex == "0101" {

@@ -1,17 +1,21 @@
 package attach
 
 import (
+	"cmp"
 	_ "embed"
 	"encoding/json"
 	"fmt"
 	"html/template"
 	"io"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
+	"text/template/parse"
 
 	"etcd-autopsy/diff"
 	"etcd-autopsy/report"
+	"etcd-autopsy/report/escape"
 )
 
 var (
@@ -23,13 +27,15 @@ var (
 	pageJS string
 )
 
-var pageTemplate = template.Must(template.New("report").Funcs(template.FuncMap{
+var pageTemplate = everyTextVisible(template.Must(template.New("report").Funcs(template.FuncMap{
+	"visible": visible,
 	"list":    list,
 	"join":    func(words []string) string { return strings.Join(words, ", ") },
 	"add":     func(a, b int) int { return a + b },
 	"starred": func(s string) bool { return strings.HasSuffix(s, " *") },
 	"size":    size,
 	"link":    func(s string) bool { return strings.HasPrefix(s, "https://") },
+	"fit":     report.Fit,
 	"indexes": func(all []uint64) string {
 		var s []string
 		for _, n := range all[:min(len(all), entriesShown)] {
@@ -40,7 +46,57 @@ var pageTemplate = template.Must(template.New("report").Funcs(template.FuncMap{
 		}
 		return strings.Join(s, " ")
 	},
-}).Parse(pageText))
+}).Parse(pageText)))
+
+// visible makes of every text what escape.Visible does, and leaves everything else, pieces of the page included, as it is.
+func visible(x any) any {
+	switch x.(type) {
+	case template.HTML, template.JS, template.CSS:
+		return x
+	}
+	if v := reflect.ValueOf(x); v.IsValid() && v.Kind() == reflect.String {
+		if s, ok := x.(fmt.Stringer); ok {
+			return escape.Visible(s.String())
+		}
+		return escape.Visible(v.String())
+	}
+	return x
+}
+
+// everyTextVisible adds visible to each action of a template, before html/template escapes for the place where it stands.
+func everyTextVisible(t *template.Template) *template.Template {
+	var walk func(n parse.Node)
+	list := func(l *parse.ListNode) {
+		if l != nil {
+			for _, n := range l.Nodes {
+				walk(n)
+			}
+		}
+	}
+	walk = func(n parse.Node) {
+		switch n := n.(type) {
+		case *parse.ActionNode:
+			if len(n.Pipe.Decl) == 0 {
+				n.Pipe.Cmds = append(n.Pipe.Cmds, &parse.CommandNode{NodeType: parse.NodeCommand, Pos: n.Pos, Args: []parse.Node{parse.NewIdentifier("visible").SetPos(n.Pos)}})
+			}
+		case *parse.IfNode:
+			list(n.List)
+			list(n.ElseList)
+		case *parse.RangeNode:
+			list(n.List)
+			list(n.ElseList)
+		case *parse.WithNode:
+			list(n.List)
+			list(n.ElseList)
+		}
+	}
+	for _, one := range t.Templates() {
+		if one.Tree != nil {
+			list(one.Tree.Root)
+		}
+	}
+	return t
+}
 
 const (
 	// firstRows are in the page itself, the others in a script element that can hold maxRows of them.
@@ -57,7 +113,8 @@ func HTML(w io.Writer, r *Report) error {
 	if err != nil {
 		return err
 	}
-	return pageTemplate.Execute(w, v)
+	f := escape.NewFilter(w)
+	return cmp.Or(pageTemplate.Execute(f, v), f.Flush())
 }
 
 // view is the report in the order and the words of the page.
@@ -162,7 +219,11 @@ func newRows(id, caption string, columns []column, n int, row func(i int) []stri
 	t := &rows{ID: id, Caption: caption, Columns: columns, Total: n, Held: min(n, maxRows), Notes: notes}
 	all := make([][]string, 0, min(n, maxRows))
 	for i := range min(n, maxRows) {
-		all = append(all, row(i))
+		cells := row(i)
+		for k, c := range cells {
+			cells[k] = escape.Visible(c) // a script puts them into the page, which no filter sees
+		}
+		all = append(all, cells)
 	}
 	t.First = all[:min(len(all), firstRows)]
 	if len(all) > firstRows {

@@ -1,15 +1,15 @@
 package attach
 
 import (
-	"bytes"
 	"fmt"
 	"io"
-	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
 	"etcd-autopsy/diff"
 	"etcd-autopsy/report"
+	"etcd-autopsy/report/escape"
 )
 
 // MaxMarkdown is how many bytes report.md has at most. GitHub takes 65,536 characters of an issue, and counts more than
@@ -24,47 +24,30 @@ const (
 // Markdown writes report.md. Whatever the number of differences, it is at most MaxMarkdown bytes long: lists are cut.
 func Markdown(w io.Writer, r *Report) error {
 	for rows := 100; ; rows /= 2 {
-		b := markdown(r, rows)
-		if b.Len() <= MaxMarkdown || rows == 0 {
-			_, err := w.Write(clip(b.Bytes(), MaxMarkdown))
+		m := markdown(r, rows)
+		if m.Len() <= MaxMarkdown || rows == 0 {
+			// The last resort, for a report of hundreds of members.
+			m.Clip(MaxMarkdown, "(cut here: the rest is in report.json)")
+			_, err := m.WriteTo(w)
 			return err
 		}
 	}
 }
 
-// clip is the last resort, for a report of hundreds of members: it ends at a line, and says so.
-func clip(b []byte, size int) []byte {
-	const more = "\n\n(cut here: the rest is in report.json)\n"
-	if len(b) <= size {
-		return b
-	}
-	b = b[:size-len(more)]
-	if i := bytes.LastIndexByte(b, '\n'); i > 0 {
-		b = b[:i]
-	}
-	if bytes.Count(b, []byte("```"))%2 == 1 {
-		b = append(slices.Clip(b), "\n```"...)
-		b = b[:min(len(b), size-len(more))]
-	}
-	return append(slices.Clip(b), more...)
-}
-
 // writer collects Markdown.
 type writer struct {
-	bytes.Buffer
+	escape.Markdown
 	rows int // how many of a list are shown
 }
-
-func (w *writer) printf(format string, args ...any) { _, _ = fmt.Fprintf(w, format, args...) }
 
 // bullets writes a list, cut to so many items.
 func bullets[T any](w *writer, all []T, limit int, item func(T) string) {
 	for i, x := range all {
 		if i == limit {
-			w.printf("- %d more, see report.json\n", len(all)-i)
+			w.Printf("- %d more, see report.json\n", len(all)-i)
 			return
 		}
-		w.printf("- %s\n", report.Escape(short(item(x))))
+		w.Printf("- %s\n", short(item(x)))
 	}
 }
 
@@ -80,26 +63,19 @@ func short(s string) string {
 	return s[:n] + "…"
 }
 
-// details folds a part away.
-func (w *writer) details(title string, body func()) {
-	w.printf("\n<details><summary>%s</summary>\n\n", title)
-	body()
-	w.printf("\n</details>\n")
-}
-
 func markdown(r *Report, rows int) *writer {
 	w := &writer{rows: rows}
 	if r.ShowsValues {
-		w.printf("> **Private: this report holds values. Do not attach it to a public issue.**\n\n")
+		w.Printf("> **Private: this report holds values. Do not attach it to a public issue.**\n\n")
 	}
-	w.WriteString(report.AnswerMarkdown(brief(r.Diff, rows), JSONName))
+	report.AnswerMarkdown(&w.Markdown, brief(r.Diff, rows), JSONName)
 	if len(r.Witness) > 0 {
-		w.printf("\n### Witness\n\nWhy the parting is real:\n\n")
+		w.Printf("\n### Witness\n\nWhy the parting is real:\n\n")
 		for i, s := range r.Witness {
 			if i == rows {
 				break
 			}
-			w.printf("%d. %s\n", i+1, report.Escape(short(s)))
+			w.Printf("%d. %s\n", i+1, short(s))
 		}
 	}
 	if keys(r.Resources) < keys(r.Prefixes) {
@@ -108,43 +84,43 @@ func markdown(r *Report, rows int) *writer {
 	w.groups("What differs, by Kubernetes resource", "resource", r.Resources)
 	w.timeline(r.Timeline)
 	if n := findings(r); n > 0 {
-		w.details(fmt.Sprintf("What check says about the files (%d)", n), func() {
+		w.Details(fmt.Sprintf("What check says about the files (%d)", n), func() {
 			for _, m := range r.Checkup.Members {
 				bullets(w, m.Findings, rows, func(f report.FindingRecord) string { return m.Label + ": " + f.Severity + ": " + f.String() })
 			}
 		})
 	}
-	w.details("How to check this by hand", func() {
+	w.Details("How to check this by hand", func() {
 		for i, v := range r.Verify {
 			if i > rows {
 				break
 			}
-			w.printf("%s:\n\n```sh\n", report.Escape(short(v.Claim)))
-			for k, c := range v.Commands {
-				if k == rows {
-					w.printf("# and %d more\n", len(v.Commands)-k)
-					break
-				}
-				w.printf("%s\n", short(c))
+			w.Printf("%s:\n\n", short(v.Claim))
+			lines := report.Fit(v.Commands[:min(len(v.Commands), rows)])
+			if n := len(v.Commands) - rows; n > 0 {
+				lines = append(lines, fmt.Sprintf("# and %d more", n))
 			}
-			w.printf("```\n\n")
+			w.Fence("sh", lines...)
+			w.Printf("\n")
 		}
 	})
-	w.details(fmt.Sprintf("Files that were read (%d)", len(r.Files)), func() {
-		w.printf("```\n")
+	w.Details(fmt.Sprintf("Files that were read (%d)", len(r.Files)), func() {
+		var lines []string
 		for i, f := range r.Files {
 			if i == rows {
-				w.printf("# and %d more, see manifest.txt\n", len(r.Files)-i)
+				lines = append(lines, fmt.Sprintf("# and %d more, see manifest.txt", len(r.Files)-i))
 				break
 			}
-			w.printf("%s  %s\n", f.SHA256, short(f.Path))
+			lines = append(lines, f.SHA256+"  "+short(f.Path))
 		}
-		w.printf("```\n")
+		w.Fence("", lines...)
 	})
 	if r.Redacted {
-		w.printf("\nKeys and names were replaced by tokens; equal parts have equal tokens.\n")
+		w.Printf("\nKeys and names were replaced by tokens; equal parts have equal tokens.\n")
 	}
-	w.printf("\nMade by %s %s (etcd's code: %s): `%s`\n", r.Tool.Name, r.Tool.Version, r.Tool.Etcd, strings.ReplaceAll(short(r.Tool.Command), "`", "'"))
+	w.Printf("\nMade by %s %s (etcd's code: %s): ", r.Tool.Name, r.Tool.Version, r.Tool.Etcd)
+	w.Code(short(r.Tool.Command))
+	w.Printf("\n")
 	return w
 }
 
@@ -173,13 +149,14 @@ func (w *writer) groups(title, name string, gs []Group) {
 	if len(gs) == 0 {
 		return
 	}
-	w.printf("\n### %s\n\n| %s | keys | on some members only | value | lease | for example |\n| --- | --- | --- | --- | --- | --- |\n", title, name)
+	w.Printf("\n### %s\n\n", title)
+	w.Head(name, "keys", "on some members only", "value", "lease", "for example")
 	for i, g := range gs {
 		if i == min(w.rows, 25) {
-			w.printf("\n%d more, see report.json\n", len(gs)-i)
+			w.Printf("\n%d more, see report.json\n", len(gs)-i)
 			break
 		}
-		w.printf("| %s | %d | %d | %d | %d | %s |\n", report.Escape(short(g.Name.String())), g.Keys, g.Missing, g.Value, g.Lease, report.Escape(short(g.Example.String())))
+		w.Row(short(g.Name.String()), strconv.Itoa(g.Keys), strconv.Itoa(g.Missing), strconv.Itoa(g.Value), strconv.Itoa(g.Lease), short(g.Example.String()))
 	}
 }
 
@@ -188,8 +165,9 @@ func (w *writer) timeline(es []Event) {
 	if len(es) == 0 {
 		return
 	}
-	w.printf("\n### Timeline\n\n```mermaid\nflowchart TD\n")
+	w.Printf("\n### Timeline\n\n")
 	limit := min(len(es), maxNodes-1, max(w.rows, 8))
+	var nodes []string
 	for i := range limit {
 		e := &es[i]
 		text := e.What
@@ -199,21 +177,10 @@ func (w *writer) timeline(es []Event) {
 		if e.Index > 0 {
 			text = fmt.Sprintf("entry %d: %s", e.Index, text)
 		}
-		w.printf("  n%d[\"%s\"]\n", i, mermaid(text))
-		if i > 0 {
-			w.printf("  n%d --> n%d\n", i-1, i)
-		}
-		if e.Kind == "cause" {
-			w.printf("  style n%d fill:#c0392b,color:#ffffff\n", i)
-		}
+		nodes = append(nodes, short(text))
 	}
 	if n := len(es) - limit; n > 0 {
-		w.printf("  n%d[\"%d more, see report.json\"]\n  n%d --> n%d\n", limit, n, limit-1, limit)
+		nodes = append(nodes, fmt.Sprintf("%d more, see report.json", n))
 	}
-	w.printf("```\n")
-}
-
-// mermaid makes a text safe between quotes of a diagram.
-func mermaid(s string) string {
-	return strings.NewReplacer(`"`, "#quot;", "<", "#lt;", ">", "#gt;", "\n", " ", "`", "'", ";", ",").Replace(short(s))
+	w.Diagram(nodes, func(i int) bool { return i < limit && es[i].Kind == "cause" })
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/invopop/jsonschema"
 
 	"etcd-autopsy/diff"
+	"etcd-autopsy/report/escape"
 )
 
 // Schema writes the JSON Schema of report.json.
@@ -25,10 +26,7 @@ func Schema(w io.Writer) error {
 		return err
 	}
 	nullable(doc)
-	e := json.NewEncoder(w)
-	e.SetEscapeHTML(false)
-	e.SetIndent("", " ")
-	return e.Encode(doc)
+	return escape.JSON(w, doc, "", " ")
 }
 
 // packaged names a type with its package: two of them have a Member.

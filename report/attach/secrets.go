@@ -68,6 +68,10 @@ func (s *Secrets) member(name string, urls ...[]string) {
 }
 
 func (s *Secrets) tables(t *schema.Tables) {
+	s.version(t.ClusterVersion, t.StorageVersion)
+	if t.Downgrade != nil {
+		s.version(t.Downgrade.TargetVersion)
+	}
 	for _, m := range t.Members {
 		s.member(m.Name, m.PeerURLs, m.ClientURLs)
 	}
@@ -92,23 +96,31 @@ func (s *Secrets) request(r *raftlog.Request) {
 		s.member(c.Member.Name, c.Member.PeerURLs, c.Member.ClientURLs)
 	}
 	in := r.Internal
-	switch {
-	case in == nil:
-	case in.Range != nil:
-		s.key(in.Range.Key)
-		s.key(in.Range.RangeEnd)
-	case in.Put != nil:
-		s.key(in.Put.Key)
-	case in.DeleteRange != nil:
-		s.key(in.DeleteRange.Key)
-		s.key(in.DeleteRange.RangeEnd)
-	case in.Txn != nil:
+	if in == nil {
+		return
+	}
+	// An altered request may hold several at once.
+	s.key(in.Range.GetKey())
+	s.key(in.Range.GetRangeEnd())
+	s.key(in.Put.GetKey())
+	s.key(in.DeleteRange.GetKey())
+	s.key(in.DeleteRange.GetRangeEnd())
+	if in.Txn != nil {
 		s.txn(in.Txn)
-	case in.ClusterMemberAttrSet != nil:
-		a := in.ClusterMemberAttrSet.GetMemberAttributes()
+	}
+	if a := in.ClusterMemberAttrSet.GetMemberAttributes(); a != nil {
 		s.member(a.GetName(), a.GetClientUrls())
-	default:
-		s.auth(in)
+	}
+	s.version(in.ClusterVersionSet.GetVer(), in.DowngradeInfoSet.GetVer(), in.DowngradeVersionTest.GetVer())
+	s.auth(in)
+}
+
+// version adds what stands in the place of a version and is none.
+func (s *Secrets) version(all ...string) {
+	for _, v := range all {
+		if !version.MatchString(v) {
+			s.add(v)
+		}
 	}
 }
 

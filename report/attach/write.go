@@ -5,6 +5,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"etcd-autopsy/report"
+	"etcd-autopsy/report/escape"
 )
 
 // Names of the files of a report.
@@ -68,8 +70,9 @@ func Write(ctx context.Context, dir string, r *Report, key []byte, force bool) (
 	all := slices.Clone(names)
 	if key != nil {
 		err := file(filepath.Join(tmp, KeyName), 0o600, func(w io.Writer) error {
-			_, err := fmt.Fprintf(w, "%x\n", key)
-			return err
+			l := escape.NewLines(w)
+			l.Line(hex.EncodeToString(key))
+			return l.Flush()
 		})
 		if err != nil {
 			return err
@@ -110,18 +113,21 @@ func file(name string, mode os.FileMode, write func(w io.Writer) error) (err err
 	return w.Flush()
 }
 
-// Manifest writes what sha256sum -c reads. A name with a line break or a backslash is escaped as sha256sum does.
+// Manifest writes what sha256sum -c reads. A name with a line break or a backslash is escaped as sha256sum does. A name that
+// would give orders to a terminal is only told, in a comment.
 func Manifest(w io.Writer, files []File) error {
+	l := escape.NewLines(w)
 	for _, f := range files {
 		name, mark := f.Path, ""
 		if strings.ContainsAny(name, "\\\n\r") {
 			name, mark = strings.NewReplacer(`\`, `\\`, "\n", `\n`, "\r", `\r`).Replace(name), `\`
 		}
-		if _, err := fmt.Fprintf(w, "%s%s  %s\n", mark, f.SHA256, name); err != nil {
-			return err
+		if !escape.Safe(name) {
+			mark = "# not printed as it is: " + mark
 		}
+		l.Line(mark, f.SHA256, "  ", name)
 	}
-	return nil
+	return l.Flush()
 }
 
 // Zip packs the files of a report that lie in dir. What does not fit is cut: of report.json the lists of differing keys.
