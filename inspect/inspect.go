@@ -62,12 +62,19 @@ type Options struct {
 	// asks.
 	Progress func(what string, done, total int)
 
+	// WALDirs, TempDir and Say are as in evidence.Options.
+	WALDirs []string
+	TempDir string
+	Say     func(string)
+
 	alone bool // one member: with several the rows that they share are looked at once, later
 }
 
 // Set is the members of one command.
 type Set struct {
-	Members  []*Member
+	Members []*Member
+	// Notes say what was found and not read.
+	Notes    []string
 	evidence *evidence.Set
 }
 
@@ -77,11 +84,11 @@ func (s *Set) Close() error { return s.evidence.Close() }
 // Open reads the members that args name, at the same time. A member that cannot be read is a member with findings, not
 // an error; an error means that an argument names nothing to read.
 func Open(ctx context.Context, args []string, opts Options) (*Set, error) {
-	ev, err := evidence.Open(ctx, args, evidence.Options{})
+	ev, err := evidence.Open(ctx, args, evidence.Options{WALDirs: opts.WALDirs, TempDir: opts.TempDir, Say: opts.Say})
 	if err != nil {
 		return nil, err
 	}
-	s := &Set{evidence: ev, Members: make([]*Member, len(ev.Members))}
+	s := &Set{evidence: ev, Notes: ev.Notes, Members: make([]*Member, len(ev.Members))}
 	errs := make([]error, len(ev.Members))
 	opts.alone = len(ev.Members) == 1
 	var wg sync.WaitGroup

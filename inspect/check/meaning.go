@@ -72,7 +72,9 @@ var advice = map[string]Advice{
 	"alarm-on":               {"NOSPACE refuses writes, CORRUPT refuses everything, until it is disarmed", "mend the cause (compact, defragment, raise the quota), then etcdctl alarm disarm"},
 
 	// The log.
-	"wal-missing":               {"without its log a member cannot be checked against what it was asked to do", "look for a separate --wal-dir and pass it along in member/wal"},
+	"wal-missing":               {"without its log a member cannot be checked against what it was asked to do", "look for a separate --wal-dir, and name it: NAME=DATA,wal=DIR"},
+	"wal-apart":                 {"the member's log was read from a folder of its own, as --wal-dir of etcd makes it", nothing},
+	"wal-not-read":              {"the member has a log where etcd has it by default, and another was named", "see which of them etcd used (--wal-dir)"},
 	"wal-crc-mismatch":          {"a record was changed after it was written; etcd refuses to start on it", "take the entry from another member's log for the comparison; rebuild this member"},
 	"wal-frame-corrupt":         {"record boundaries are lost for a stretch; entries in it cannot be read", rebuild},
 	"wal-torn-tail":             {"the last record was not written whole: a crash, or a copy of a running member", "nothing: etcd cuts it off when it starts"},
