@@ -138,7 +138,13 @@ func (m *Member) readLog(files []*evidence.File) {
 	}
 	m.Log = raftlog.Read(src)
 	m.Findings = append(m.Findings, m.Log.Findings...)
-	if len(files) == 0 && !m.Bare {
+	switch {
+	case len(files) > 0 || m.Bare:
+	case slices.ContainsFunc(m.Unread, func(f *evidence.File) bool { return strings.HasPrefix(f.Name, "member/wal.tmp/") }):
+		// wal.Create makes the log there and renames it (server/storage/wal/wal.go, v3.7.0); if it is there at a start, that
+		// begins anew.
+		m.Findings = append(m.Findings, finding.New("first-start-interrupted", finding.Warning, "member/wal.tmp", "the log was being made, and never came to be used"))
+	default:
 		m.Findings = append(m.Findings, finding.New("wal-missing", finding.Warning, "member/wal", "no log segment"))
 	}
 }
@@ -167,7 +173,7 @@ const maxParts = 4
 
 func (m *Member) readDB(f *evidence.File, opts Options) {
 	if f == nil {
-		m.Findings = append(m.Findings, finding.New("db-missing", finding.Error, "member/snap/db", "no db file").Lost())
+		m.Findings = append(m.Findings, m.noDB())
 		return
 	}
 	meta := -1

@@ -24,6 +24,10 @@ var advice = map[string]Advice{
 
 	// bbolt.
 	"db-missing":              {"the member has no backend: its keys cannot be known", "look for member/snap/db elsewhere, or rebuild the member from another one"},
+	"db-not-given":            {"what was given is part of a member only: it is read, but shows no keys", "give the data directory, if there is more of it"},
+	"db-foreign":              {"the file is sound, but was not written by etcd", "look for member/snap/db"},
+	"etcd-2":                  {"the member ran etcd 2, or its v2 store was never migrated; there are no keys of v3", "use the tools of etcd 2, or migrate it (etcdctl migrate of etcd 3.0 to 3.3)"},
+	"first-start-interrupted": {"etcd ended while it started for the first time: the member never held anything", "nothing: etcd starts as a new member from here"},
 	"db-unreadable":           {"the file is not a bbolt db, or neither of its two meta pages is whole", rebuild},
 	"db-truncated":            {"the file is shorter than its meta page says: pages at its end are lost", copyAgain},
 	"meta-invalid":            {"one of the two meta pages is damaged; the other one, possibly one commit older, is in use", "the member can start; if the copy is from a stopped member, check the disk"},

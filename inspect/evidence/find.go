@@ -252,8 +252,8 @@ func (s *search) under(n, from *node, elems []string) error {
 			return err
 		}
 		for _, k := range kids {
-			if k == from || dir == from && (k.name == "snap" || k.name == "wal") {
-				continue
+			if k == from || dir == from && (k.name == "snap" || k.name == "wal" || strings.HasPrefix(k.name, "wal.")) {
+				continue // wal.tmp is what an interrupted first start leaves
 			}
 			if err := b.kid(k, elems, 1, map[string]string{}); err != nil {
 				return err
