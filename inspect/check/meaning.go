@@ -20,6 +20,7 @@ var advice = map[string]Advice{
 	// The copy itself.
 	"archive-truncated":     {"the archive ends early: files behind that place are missing", "get the whole archive; check its size and hash at the source"},
 	"archive-trailing-data": {"something follows the archive's end and was not read", "unpack the archive by hand and pass the folders"},
+	"file-sparse":           {"the file is nearly all hole: it was made longer than anything etcd writes, or copied so", "see at the source how long the file is"},
 	"not-a-file":            {"a name that should be a file leads nowhere, or to something else", "copy what it points to; links to other disks are not followed by every copy tool"},
 
 	// bbolt.

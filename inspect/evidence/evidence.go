@@ -43,12 +43,19 @@ type File struct {
 	Name string
 	// Origin is where the file lies, for a person: a path, or "archive.tar.gz!node1/member/snap/db".
 	Origin string
-	// Size is in bytes. Of a file that was cut with its archive, it is what is there.
+	// Size is in bytes. Of a file that was cut with its archive, it is what is there; of one that is nearly all hole, what is
+	// read of it: see Whole.
 	Size int64
+	// Archive is the file on the disk that it was unpacked from, "" if it lies there itself.
+	Archive string
 
 	data   []byte
 	mapped bool
+	sparse *sparse
 }
+
+// Whole is false if only the first Size bytes of a file are read, because a hole follows that is much larger than all data.
+func (f *File) Whole() bool { return f.sparse == nil }
 
 // Bytes returns the whole contents, nil for an empty file. They must not be modified, are valid until Set.Close, and may
 // be read by several goroutines.
@@ -327,7 +334,7 @@ func (o *opener) mapDisk(path string) (*File, error) {
 // mapFile takes size bytes of f at offset at, a multiple of the page size, into the Set.
 func (o *opener) mapFile(f *os.File, origin string, at, size int64) (*File, error) {
 	file := &File{Origin: origin}
-	if size > 0 {
+	if size, file.sparse = readable(f, at, size); size > 0 {
 		if int64(int(size)) != size {
 			return nil, fmt.Errorf("%s: %d bytes are too many for the address space of this machine", origin, size)
 		}

@@ -508,6 +508,7 @@ func (s *search) collect(m *Member, n *node, name string) error {
 			}
 			f.Name = full
 			m.add(f)
+			m.say(f)
 		}
 	}
 	return nil
@@ -529,6 +530,13 @@ func (m *Member) slot(name string) (list *[]*File, isDB bool) {
 		return &m.WAL, false
 	}
 	return &m.Other, false
+}
+
+// say notes what of f is not read.
+func (m *Member) say(f *File) {
+	if f.sparse != nil {
+		m.Findings = append(m.Findings, f.sparse.finding(f))
+	}
 }
 
 func (m *Member) add(f *File) {
@@ -628,6 +636,7 @@ func (o *opener) read(src *source, load func() (*File, error)) (*found, error) {
 	default:
 		m.DB = f
 	}
+	m.say(f)
 	return &found{lone: []*Member{m}}, nil
 }
 

@@ -16,6 +16,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -490,6 +491,72 @@ func TestAnnounced(t *testing.T) {
 		t.Errorf("without the folder: %s", got)
 	}
 }
+
+// TestSparse makes files of a TiB that are nearly all hole, and one in an archive: what is there is read, the rest is said.
+func TestSparse(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("holes are told apart on Linux only")
+	}
+	noTemp(t)
+	dir := write(t, t.TempDir(), map[string]string{"n1/member/snap/db": dbContent, "n1/member/wal/" + wal0: "w", "n2/member/snap/db": dbContent, "n3/member/snap/db": dbContent})
+	at := func(name string, size int64, data string) {
+		f, err := os.OpenFile(filepath.Join(dir, name), os.O_RDWR, 0)
+		check(t, err)
+		if err := f.Truncate(size); err != nil {
+			t.Skip(err)
+		}
+		_, err = f.WriteAt([]byte(data), size-int64(len(data)))
+		check(t, errors.Join(err, f.Close()))
+	}
+	at("n1/member/snap/db", 1<<40, "")
+	at("n1/member/wal/"+wal0, 60<<30, "")
+	at("n2/member/snap/db", 1<<40, "end")
+	at("n3/member/snap/db", 64<<20, "end") // as large as files of etcd are: read whole
+	s, err := Open(t.Context(), []string{dir}, Options{})
+	check(t, err)
+	defer s.Close()
+	want := map[string][]string{"n1": {"file-sparse info false", "file-sparse info false"}, "n2": {"file-sparse error true"}, "n3": nil}
+	for _, m := range s.Members {
+		var got []string
+		for _, f := range m.Findings {
+			got = append(got, fmt.Sprintf("%s %s %v", f.Code, f.Severity, f.Unreadable))
+		}
+		if d := cmp.Diff(want[m.Label], got); d != "" {
+			t.Errorf("%s (-want +got):\n%s", m.Label, d)
+		}
+		if n := len(m.DB.Bytes()); !strings.HasPrefix(string(m.DB.Bytes()[:len(dbContent)]), dbContent) || n > 64<<20 || m.DB.Size != int64(n) || m.DB.Whole() != (m.Label == "n3") {
+			t.Errorf("%s: %d bytes", m.Label, n)
+		}
+	}
+	check(t, s.Close())
+
+	// The same out of an archive: a GiB of zeros and more, of which a few MiB are read.
+	pr, pw := io.Pipe()
+	go func() {
+		w := tar.NewWriter(pw)
+		err := w.WriteHeader(&tar.Header{Name: "member/snap/db", Size: 9 << 27, Mode: 0o600})
+		if err == nil {
+			_, err = io.Copy(w, io.MultiReader(strings.NewReader(dbContent), io.LimitReader(zeroReader{}, 9<<27-int64(len(dbContent)))))
+		}
+		pw.CloseWithError(errors.Join(err, w.Close()))
+	}()
+	f, err := os.Create(filepath.Join(dir, "a.tar.zst"))
+	check(t, err)
+	z, err := zstd.NewWriter(f, zstd.WithEncoderLevel(zstd.SpeedFastest))
+	check(t, err)
+	_, err = io.Copy(z, pr)
+	check(t, errors.Join(err, z.Close(), f.Close()))
+	s, err = Open(t.Context(), []string{f.Name()}, Options{})
+	check(t, err)
+	if m := s.Members[0]; len(m.Findings) != 1 || m.Findings[0].Code != "file-sparse" || m.DB.Size > 64<<20 || m.DB.Archive != f.Name() {
+		t.Errorf("%s", describe(s))
+	}
+	check(t, s.Close())
+}
+
+type zeroReader struct{}
+
+func (zeroReader) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
 func FuzzPacked(f *testing.F) {
 	small := map[string]string{"member/snap/db": dbContent[:100], "member/wal/" + wal0: "w"}

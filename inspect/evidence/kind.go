@@ -227,6 +227,7 @@ type source struct {
 
 // filled counts what came out of a file of the disk, and all files in it.
 type filled struct {
+	path         string
 	size, stored int64
 	entries      int
 }

@@ -262,7 +262,11 @@ func (u *unpacker) store(r io.Reader) (*entry, error) {
 }
 
 func (u *unpacker) load(e *entry, origin string) (*File, error) {
-	return u.mapFile(u.set.spool.file, origin, e.at, e.size)
+	f, err := u.mapFile(u.set.spool.file, origin, e.at, e.size)
+	if err == nil {
+		f.Archive = u.src.filled.path
+	}
+	return f, err
 }
 
 // announceFrom is the size from which on it is said that an archive is unpacked. Below, nobody would notice.
@@ -349,7 +353,7 @@ func fileElems(name string) []string {
 
 // fileSource is a file of the disk as a source; the caller closes f.
 func fileSource(f io.ReaderAt, name string, size int64) *source {
-	return &source{path: name, name: filepath.Base(name), elems: fileElems(name), r: f, size: size, filled: &filled{size: size}}
+	return &source{path: name, name: filepath.Base(name), elems: fileElems(name), r: f, size: size, filled: &filled{path: name, size: size}}
 }
 
 // inside is the source of an entry of an archive.
