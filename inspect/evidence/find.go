@@ -615,6 +615,13 @@ func (o *opener) read(src *source, load func() (*File, error)) (*found, error) {
 		}
 		k = tarKind // empty, or zeros: an archive of nothing
 	}
+	switch { // a damaged one has its name left
+	case k != unknown:
+	case strings.HasSuffix(src.name, ".wal"):
+		k = segmentKind
+	case strings.HasSuffix(src.name, ".snap"):
+		k = snapKind
+	}
 	switch {
 	case k.container():
 		return o.unpacker(src, k).unpack()

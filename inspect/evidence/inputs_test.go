@@ -11,6 +11,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"io/fs"
 	"maps"
@@ -237,6 +238,7 @@ func TestInputs(t *testing.T) {
 		{"lone segment", one(wal0, segment), []string{wal0}, "0000000000000000-0000000000000000.wal bare wal:wal/" + wal0 + ":16\n"},
 		{"lone segment of another name", one("n1-"+wal0+".1", segment), []string{"n1-" + wal0 + ".1"}, "n1-" + wal0 + ".1 bare wal:wal/" + wal0 + ":16\n"},
 		{"lone segment without a name", one("tail.bin", segment), []string{"tail.bin"}, "tail.bin bare wal:wal/0000000000000001-0000000000000000.wal:16\n"},
+		{"lone segment, damaged", one(wal0, "\xff"+segment[1:]), []string{wal0}, "0000000000000000-0000000000000000.wal bare wal:wal/" + wal0 + ":16\n"},
 		{"lone segment, packed", one("x.gz", gz(segment)), []string{"x.gz"}, "x bare wal:wal/0000000000000001-0000000000000000.wal:16\n"},
 		{"lone .snap", one("0000000000000002-00000000000003e8.snap", raftSnap), []string{"0000000000000002-00000000000003e8.snap"}, "0000000000000002-00000000000003e8.snap bare snap:snap/0000000000000002-00000000000003e8.snap:13\n"},
 		{"lone .snap.db", one("00000000000003e8.snap.db", dbContent), []string{"00000000000003e8.snap.db"}, bare("00000000000003e8.snap", "00000000000003e8.snap.db")},
@@ -396,7 +398,9 @@ func TestRefusedPacked(t *testing.T) {
 		{"damaged zip", flip(one("db"), 100), Options{}, "checksum error"},
 		{"damaged xz", flip(unbase(dbXz), 60), Options{}, "xz: data is"},
 		{"damaged bzip2", flip(unbase(dbBzip2), 30), Options{}, "bzip2 data invalid"},
-		{"dictionary of xz", unbase(dbXz)[:12] + "\x02\x00\x21\x01\x28\x00\x00\x00" + "\xa9\x4e\x4c\x2a" + unbase(dbXz)[24:], Options{}, "xz: "},
+		{"dictionary of xz", xzOf(0x28), Options{}, fmt.Sprintf("takes more than %d bytes of memory to unpack (limit of the dictionary)", maxWindow)},
+		{"window of zstd", zstdMagic + "\xc0\xff" + "\x00\x00\x00\x00\x00\x00\x00\x40" + "\x01\x00\x00", Options{}, "limit of the dictionary"},
+		{"directory of zip", hugeDirectory(), Options{}, "its directory has more than 67108864 bytes (limit of the directory of a zip archive)"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			dir := write(t, t.TempDir(), map[string]string{"x": tt.data})
@@ -406,6 +410,32 @@ func TestRefusedPacked(t *testing.T) {
 			}
 		})
 	}
+}
+
+// xzOf is dbXz with another size of the dictionary in its block header.
+func xzOf(dictionary byte) string {
+	b := []byte(unbase(dbXz))
+	header := b[12 : 12+4*(int(b[12])+1)]
+	at := bytes.Index(header, []byte{0x21, 1}) + 2
+	header[at] = dictionary
+	binary.LittleEndian.PutUint32(header[len(header)-4:], crc32.ChecksumIEEE(header[:len(header)-4]))
+	return string(b)
+}
+
+// hugeDirectory is a zip archive of entries with long names.
+func hugeDirectory() string {
+	one := append([]byte("PK\x01\x02"), make([]byte, 42)...)
+	for _, at := range []int{28, 30, 32} { // lengths of name, extra field and comment
+		one[at], one[at+1] = 0xff, 0xff
+	}
+	one = append(one, make([]byte, 3*0xffff)...)
+	n := maxZipDirectory/len(one) + 2
+	b := bytes.Repeat(one, n)
+	end := append([]byte("PK\x05\x06"), make([]byte, 18)...)
+	binary.LittleEndian.PutUint16(end[8:], uint16(n))
+	binary.LittleEndian.PutUint16(end[10:], uint16(n))
+	binary.LittleEndian.PutUint32(end[12:], uint32(len(b)))
+	return zipMagic + string(b) + string(end)
 }
 
 // TestCutPacked cuts archives at every byte: what there is is the beginning of what there was, and it is said to be cut.

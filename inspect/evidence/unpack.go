@@ -100,6 +100,9 @@ func (u *unpacker) fail(entry string, err error) error {
 	if c := u.ctx.Err(); c != nil {
 		return pathError(u.src.path, c)
 	}
+	if errors.Is(err, xz.ErrMemlimit) || errors.Is(err, zstd.ErrWindowSizeExceeded) || errors.Is(err, zstd.ErrDecoderSizeExceeded) {
+		err = fmt.Errorf("takes more than %d bytes of memory to unpack (limit of the dictionary)", maxWindow)
+	}
 	if entry != "" {
 		return fmt.Errorf("%s: entry %q: %w", u.src.path, entry, err)
 	}
