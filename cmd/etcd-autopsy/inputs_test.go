@@ -303,6 +303,90 @@ func TestInputs(t *testing.T) {
 	}
 }
 
+// TestInputOptions asks what the command line says about logs that lie apart, what is left out, and temporary space.
+func TestInputOptions(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	at := func(name string) string { return filepath.Join(root, filepath.FromSlash(name)) }
+	files := plainMember(t, "healthy-3.7/z1.tar.zst", at("copies/z1"))
+	plainMember(t, "healthy-3.7/z2.tar.zst", at("copies/z2"))
+	want, _, status := autopsy(t, "diff", at("copies"), "-w", "json")
+	if status != exitOK {
+		t.Fatalf("exit status %d: %s", status, want)
+	}
+	for name, b := range files {
+		name = strings.TrimPrefix(name, "member/")
+		for _, p := range []string{at("split/data/member/" + name), at("split/" + name)} {
+			if strings.HasPrefix(name, "wal/") == strings.Contains(p, "/data/") {
+				continue
+			}
+			if err := os.MkdirAll(filepath.Dir(p), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(p, b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := os.WriteFile(at("copies/before"), files["member/snap/db"], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	data, wal := at("split/data"), at("split/wal")
+	before := treeState(t, root)
+	for _, tt := range []struct {
+		args   []string
+		status int
+		out    string // all of it; "" for whatever
+		errs   string // the beginnings of its lines
+	}{
+		{[]string{"diff", at("copies"), "-w", "json"}, exitOK, want, "note: left out: " + at("copies/before") + ": not part of a data directory"},
+		{[]string{"diff", "z1=" + data + ",wal=" + wal, at("copies/z2"), "-w", "json"}, exitOK, want, ""},
+		{[]string{"diff", "z1=" + at("split"), at("copies/z2"), "-w", "json"}, exitOK, want, ""},
+		{[]string{"inspect", data, "--wal-dir", wal}, exitOK, "", ""},
+		{[]string{"inspect", data, "--wal-dir", at("copies")}, exitFailed, "", "Error: " + at("copies") + ": not the folder of one log"},
+		{[]string{"diff", data, at("copies/z2"), "--wal-dir", wal}, exitFailed, "", "Error: 1 folders of logs are named for 2 members\nhint: give --wal-dir once for each member"},
+		{[]string{"report", data, "--wal-dir", wal, "-o", at("split/wal/out")}, exitFailed, "", "Error: " + at("split/wal/out") + " lies in the evidence " + wal},
+		{[]string{"report", data + ",wal=" + wal, "-o", at("split/wal/out")}, exitFailed, "", "Error: " + at("split/wal/out") + " lies in the evidence " + wal},
+		{[]string{"inspect", filepath.Join(scenarios, "healthy-3.7", "z1.tar.zst"), "--tmp-dir", root}, exitOK, "", ""},
+		{[]string{"inspect", filepath.Join(scenarios, "healthy-3.7", "z1.tar.zst"), "--tmp-dir", at("nowhere")}, exitFailed, "", "Error: " + filepath.Join(scenarios, "healthy-3.7", "z1.tar.zst") + ": offset 0: cannot unpack: \nhint: archives are unpacked to temporary files: --tmp-dir"},
+	} {
+		out, errs, status := autopsy(t, tt.args...)
+		if status != tt.status || tt.out != "" && out != tt.out {
+			t.Errorf("%q: exit status %d, want %d: %s%s", tt.args, status, tt.status, out, errs)
+		}
+		got := strings.Split(strings.TrimSuffix(errs, "\n"), "\n")
+		for i, w := range strings.Split(tt.errs, "\n") {
+			if len(got) != strings.Count(tt.errs, "\n")+1 || !strings.HasPrefix(got[i], w) || w == "" && got[i] != "" {
+				t.Errorf("%q: says %q, want %q", tt.args, errs, tt.errs)
+				break
+			}
+		}
+	}
+	if after := treeState(t, root); after != before {
+		t.Errorf("the evidence changed:\n%s\nwas:\n%s", after, before)
+	}
+}
+
+// treeState is the names, sizes and times of all files below dir.
+func treeState(t *testing.T, dir string) string {
+	t.Helper()
+	var b strings.Builder
+	err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		fi, err := d.Info()
+		if err == nil {
+			fmt.Fprintln(&b, p, fi.Mode(), fi.Size(), fi.ModTime().UnixNano())
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
 // TestNamedInputs hands in what is no member of etcd 3, and asks for its name.
 func TestNamedInputs(t *testing.T) {
 	t.Parallel()
