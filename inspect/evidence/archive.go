@@ -163,11 +163,11 @@ func (u *unpacker) addFolder(name string) error {
 	if err := u.addFolder(path.Dir(name)); err != nil {
 		return err
 	}
-	return u.hang(name, u.folder(name, "!"+name))
+	return u.hang(name, u.folder(name, "!"+escape(name)))
 }
 
 func (u *unpacker) addFile(name string, e *entry) error {
-	origin := u.src.path + "!" + name
+	origin := u.src.path + "!" + escape(name)
 	return u.addNode(name, e, &node{
 		name: path.Base(name), origin: origin,
 		load: func() (*File, error) { return u.load(e, origin) },
@@ -177,7 +177,7 @@ func (u *unpacker) addFile(name string, e *entry) error {
 
 // addBad adds what is neither a file nor a folder.
 func (u *unpacker) addBad(name, why string) error {
-	return u.addNode(name, &entry{}, &node{name: path.Base(name), origin: u.src.path + "!" + name, bad: why})
+	return u.addNode(name, &entry{}, &node{name: path.Base(name), origin: u.src.path + "!" + escape(name), bad: why})
 }
 
 // addLink adds a second name of a file of the archive.

@@ -98,7 +98,7 @@ type search struct {
 	nested    []waiting // archives in an archive
 	below     []string  // data directories and databases below data directories
 	hiding    *search   // what is in hidden folders
-	unlisted  []string  // hidden folders that could not be looked through
+	unlisted  []string  // what is hidden or below a data directory, and could not be looked through
 	tooDeep   string    // a folder that was too deep to be looked through
 	noMembers []string  // archives without a member
 }
@@ -189,9 +189,7 @@ func (s *search) settle() error {
 	s.kops()
 	s.leaveOut(belowDataDir, s.below...)
 	s.leaveOut("no etcd member in it", s.noMembers...)
-	for _, p := range s.unlisted {
-		s.leaveOut("hidden, and not to be listed", p)
-	}
+	s.leaveOut("could not be looked through", s.unlisted...)
 	for _, x := range s.strangers {
 		if f, ok := errors.AsType[*ForeignError](x); ok {
 			s.leaveOut(f.What, f.Path)
@@ -255,8 +253,10 @@ func (s *search) under(n, from *node, elems []string) error {
 			if k == from || dir == from && (k.name == "snap" || k.name == "wal" || strings.HasPrefix(k.name, "wal.")) {
 				continue // wal.tmp is what an interrupted first start leaves
 			}
-			if err := b.kid(k, elems, 1, map[string]string{}); err != nil {
-				return err
+			if err := b.kid(k, elems, 1, map[string]string{}); s.ctx.Err() != nil {
+				return pathError(k.origin, s.ctx.Err())
+			} else if err != nil { // the member itself can be read
+				s.unlisted = append(s.unlisted, k.origin)
 			}
 		}
 		if n == from {
@@ -333,10 +333,10 @@ func (s *search) kid(k *node, elems []string, depth int, stems map[string]string
 			s.hiding = h
 		}
 		plain := &node{name: strings.TrimLeft(k.name, "."), origin: k.origin, list: k.list, load: k.load, open: k.open, bad: k.bad}
-		if err := h.kid(plain, elems, depth, stems); errors.Is(err, fs.ErrPermission) {
+		if err := h.kid(plain, elems, depth, stems); s.ctx.Err() != nil {
+			return pathError(k.origin, s.ctx.Err())
+		} else if err != nil {
 			s.unlisted = append(s.unlisted, k.origin)
-		} else {
-			return err
 		}
 		return nil
 	case k.list != nil:

@@ -356,6 +356,39 @@ func TestOddEntries(t *testing.T) {
 	}
 }
 
+// TestUnreadableBelow makes folders that only others may list: a member beside or above them is read all the same.
+func TestUnreadableBelow(t *testing.T) {
+	noTemp(t)
+	dir := write(t, t.TempDir(), map[string]string{"n1/member/snap/db": dbContent})
+	for _, loop := range []string{".hidden", "n1/inside"} { // a folder that root cannot look through either
+		check(t, os.Mkdir(filepath.Join(dir, loop), 0o700))
+		if err := os.Symlink(".", filepath.Join(dir, loop, "loop")); err != nil {
+			t.Skip(err)
+		}
+	}
+	want := "n1 db:snap/db:12020\nleft out: DIR/.hidden, DIR/n1/inside: could not be looked through\n"
+	if d := cmp.Diff(want, openAll(t, dir, Options{}, ".")); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+}
+
+// TestNamesInArchives asks that names out of archives are printed in one line, and without control characters.
+func TestNamesInArchives(t *testing.T) {
+	noTemp(t)
+	const evil = "a\x1b[31m\nb\u202e"
+	for _, data := range []string{
+		tarOf(map[string]string{evil: "SQLite format 3\x00\x10\x00"}), tarOf(map[string]string{evil + ".gz": gz(tarOf(map[string]string{"../x": ""}))}),
+		tarOf(map[string]string{evil + "/member/snap/db": dbContent, evil + ".db": dbContent}), zipOf(zip.Store, map[string]string{"../" + evil: ""}),
+	} {
+		dir := write(t, t.TempDir(), map[string]string{"x": data})
+		for _, line := range strings.Split(openAll(t, dir, Options{}, "x"), "\n") {
+			if line != "" && !strings.Contains(line, "DIR/x") && !strings.HasPrefix(line, "hint: ") && !strings.Contains(line, " db:") || strings.ContainsAny(line, "\x1b\u202e") {
+				t.Errorf("printed %q", line)
+			}
+		}
+	}
+}
+
 // TestRefusedPacked hands in what would harm or cannot be read, beyond tar and gzip.
 func TestRefusedPacked(t *testing.T) {
 	noTemp(t)

@@ -362,7 +362,7 @@ func fileSource(f io.ReaderAt, name string, size int64) *source {
 // inside is the source of an entry of an archive.
 func (u *unpacker) inside(name string, e *entry) *source {
 	return &source{
-		path: u.src.path + "!" + name, name: path.Base(name), elems: u.src.elems, r: io.NewSectionReader(u.set.spool.file, e.at, e.size), size: e.size,
+		path: u.src.path + "!" + escape(name), name: path.Base(name), elems: u.src.elems, r: io.NewSectionReader(u.set.spool.file, e.at, e.size), size: e.size,
 		depth: u.src.depth + 1, filled: u.src.filled,
 	}
 }
