@@ -65,12 +65,19 @@ type Options struct {
 	// asks.
 	Progress func(what string, done, total int)
 
+	// WALDirs, TempDir and Say are as in evidence.Options.
+	WALDirs []string
+	TempDir string
+	Say     func(string)
+
 	alone bool // one member: with several the rows that they share are looked at once, later
 }
 
 // Set is the members of one command.
 type Set struct {
-	Members  []*Member
+	Members []*Member
+	// Notes say what was found and not read.
+	Notes    []string
 	evidence *evidence.Set
 }
 
@@ -80,11 +87,11 @@ func (s *Set) Close() error { return s.evidence.Close() }
 // Open reads the members that args name, at the same time. A member that cannot be read is a member with findings, not
 // an error; an error means that an argument names nothing to read.
 func Open(ctx context.Context, args []string, opts Options) (*Set, error) {
-	ev, err := evidence.Open(ctx, args, evidence.Options{})
+	ev, err := evidence.Open(ctx, args, evidence.Options{WALDirs: opts.WALDirs, TempDir: opts.TempDir, Say: opts.Say})
 	if err != nil {
 		return nil, err
 	}
-	s := &Set{evidence: ev, Members: make([]*Member, len(ev.Members))}
+	s := &Set{evidence: ev, Notes: ev.Notes, Members: make([]*Member, len(ev.Members))}
 	errs := make([]error, len(ev.Members))
 	opts.alone = len(ev.Members) == 1
 	var wg sync.WaitGroup
@@ -153,7 +160,13 @@ func (m *Member) readLog(files []*evidence.File) {
 	}
 	m.Log = raftlog.Read(src)
 	m.Findings = append(m.Findings, m.Log.Findings...)
-	if len(files) == 0 && !m.Bare {
+	switch {
+	case len(files) > 0 || m.Bare:
+	case slices.ContainsFunc(m.Unread, func(f *evidence.File) bool { return strings.HasPrefix(f.Name, "member/wal.tmp/") }):
+		// wal.Create makes the log there and renames it (server/storage/wal/wal.go, v3.7.0); if it is there at a start, that
+		// begins anew.
+		m.Findings = append(m.Findings, finding.New("first-start-interrupted", finding.Warning, "member/wal.tmp", "the log was being made, and never came to be used"))
+	default:
 		m.Findings = append(m.Findings, finding.New("wal-missing", finding.Warning, "member/wal", "no log segment"))
 	}
 }
@@ -182,7 +195,7 @@ const maxParts = 4
 
 func (m *Member) readDB(f *evidence.File, opts Options) {
 	if f == nil {
-		m.Findings = append(m.Findings, finding.New("db-missing", finding.Error, "member/snap/db", "no db file").Lost())
+		m.Findings = append(m.Findings, m.noDB())
 		return
 	}
 	meta := -1

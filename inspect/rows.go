@@ -160,7 +160,10 @@ func (m *Member) takeRows(t *rowTaker) {
 	db, rows := m.DB, t.table
 	b := db.Bolt.Bucket(schema.Key)
 	if db.HasKeys = b != nil; !db.HasKeys {
-		m.lose(finding.New("bucket-missing", finding.Error, db.File.Name, "no bucket %q", schema.Key).Lost())
+		f, damage := m.noKeys(db.Bolt)
+		if m.Findings = append(m.Findings, f); damage {
+			db.Whole = false
+		}
 		all := []mvcc.Hole{{Last: mvcc.Revision{Main: math.MaxInt64, Sub: math.MaxInt64}}}
 		db.Rows = salvage(db.Bolt.Salvage, rows, all, db.CompactRevision())
 		return

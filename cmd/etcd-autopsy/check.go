@@ -8,7 +8,7 @@ import (
 )
 
 func (a *app) check() *cobra.Command {
-	return a.metaOption(&cobra.Command{
+	return a.inputOptions(&cobra.Command{
 		Use:   "check MEMBER...",
 		Short: "Say what is wrong with the files of members, what it means and what to do",
 		Long: `check looks at each member alone: damaged and torn files, files that contradict each other, a db
@@ -35,7 +35,7 @@ Exit status:
 			if err != nil {
 				return err
 			}
-			return a.meta.reads(cmd, args, func(ms []*inspect.Member, hints []string) error {
+			return a.in.reads(cmd, args, func(ms []*inspect.Member, hints []string) error {
 				if err := anyReadable(ms); err != nil {
 					return err
 				}

@@ -15,7 +15,7 @@ import (
 func (a *app) diff() *cobra.Command {
 	var bases []string
 	var opts diff.Options
-	cmd := a.metaOption(&cobra.Command{
+	cmd := a.inputOptions(&cobra.Command{
 		Use:   "diff MEMBER...",
 		Short: "Say whether members diverged, at which raft entry, and what differs now",
 		Long: `diff compares the members of one cluster. What differs only because a member is behind, was
@@ -45,7 +45,7 @@ Exit status:
 				return err
 			}
 			if len(bases) > 0 {
-				before, err := openBases(cmd, bases)
+				before, err := a.openBases(cmd, bases)
 				if err != nil {
 					return err
 				}
@@ -55,7 +55,7 @@ Exit status:
 			bar := newProgress(cmd.ErrOrStderr())
 			defer bar.end()
 			opts.Progress = bar.update
-			return a.meta.reads(cmd, args, func(ms []*inspect.Member, hints []string) error {
+			return a.in.reads(cmd, args, func(ms []*inspect.Member, hints []string) error {
 				doc := diff.Investigate(cmd.Context(), ms, opts)
 				bar.end()
 				if doc.Verdict != diff.NotComparable && !slices.ContainsFunc(doc.Members, func(m diff.Member) bool { return m.Readable }) {
@@ -82,8 +82,8 @@ Exit status:
 }
 
 // openBases reads earlier states of the cluster.
-func openBases(cmd *cobra.Command, paths []string) (*inspect.Set, error) {
-	set, err := inspect.Open(cmd.Context(), paths, inspect.Options{})
+func (a *app) openBases(cmd *cobra.Command, paths []string) (*inspect.Set, error) {
+	set, err := a.in.open(cmd, paths, inspect.Options{})
 	if err != nil {
 		return nil, fmt.Errorf("--base: %w", err)
 	}

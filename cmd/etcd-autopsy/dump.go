@@ -13,7 +13,7 @@ import (
 func (a *app) dump() *cobra.Command {
 	var o report.DumpOptions
 	var prefix keyFlag
-	cmd := a.metaOption(&cobra.Command{
+	cmd := a.inputOptions(&cobra.Command{
 		Use:   "dump MEMBER [BUCKET]",
 		Short: "Write out the rows of a member's db, decoded",
 		Long: `dump writes every row of one bucket, or of all: key (every revision of every key), lease, auth,
@@ -60,7 +60,7 @@ Exit status:
 			if len(args) == 2 {
 				o.Bucket = args[1]
 			}
-			return a.meta.reads(cmd, args[:1], func(ms []*inspect.Member, _ []string) error {
+			return a.in.reads(cmd, args[:1], func(ms []*inspect.Member, _ []string) error {
 				m, err := one(ms)
 				if err != nil {
 					return err

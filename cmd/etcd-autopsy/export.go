@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -14,7 +15,7 @@ import (
 func (a *app) export() *cobra.Command {
 	var dir, kind string
 	var force bool
-	cmd := a.metaOption(&cobra.Command{
+	cmd := a.inputOptions(&cobra.Command{
 		Use:   "export MEMBER... -o DIR",
 		Short: "Write what members hold as Parquet tables, to be queried",
 		Long: `export writes into DIR one Parquet file for each table: members; revisions, the rows of the
@@ -40,10 +41,10 @@ No value is in them, only sizes and sha256, and no password. DIR must not lie in
 			case dir == "":
 				return &hinted{errors.New("no directory to write to"), "name one with -o DIR"}
 			}
-			if err := outside(dir, args); err != nil {
+			if err := outside(dir, slices.Concat(args, a.in.wal)); err != nil {
 				return err
 			}
-			return a.meta.reads(cmd, args, func(ms []*inspect.Member, hints []string) error {
+			return a.in.reads(cmd, args, func(ms []*inspect.Member, hints []string) error {
 				if err := anyReadable(ms); err != nil {
 					return err
 				}

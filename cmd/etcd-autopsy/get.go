@@ -14,7 +14,7 @@ import (
 
 func (a *app) get() *cobra.Command {
 	var o values.Options
-	cmd := a.metaOption(&cobra.Command{
+	cmd := a.inputOptions(&cobra.Command{
 		Use:   "get KEY MEMBER...",
 		Short: "Show the value of a key on each member, decoded, and the fields in which it differs",
 		Long: `get shows what a key holds on each member, at the end of its db or at --rev. What Kubernetes stores,
@@ -52,7 +52,7 @@ Exit status:
 			if err != nil {
 				return err
 			}
-			return a.meta.reads(cmd, args[1:], func(ms []*inspect.Member, hints []string) error {
+			return a.in.reads(cmd, args[1:], func(ms []*inspect.Member, hints []string) error {
 				if err := anyReadable(ms); err != nil {
 					return err
 				}

@@ -12,7 +12,7 @@ import (
 
 func (a *app) hash() *cobra.Command {
 	var rev int64
-	cmd := a.metaOption(&cobra.Command{
+	cmd := a.inputOptions(&cobra.Command{
 		Use:   "hash MEMBER...",
 		Short: "Compute the hashes that etcd computes, and find the revision at which they begin to differ",
 		Long: `hash computes for each member the hash that etcdctl endpoint hashkv shows, at its own revision or at
@@ -39,7 +39,7 @@ Exit status:
 			if rev < 0 || cmd.Flags().Changed("rev") && rev == 0 {
 				return errors.New("--rev must be a revision, and these are positive")
 			}
-			return a.meta.reads(cmd, args, func(ms []*inspect.Member, hints []string) error {
+			return a.in.reads(cmd, args, func(ms []*inspect.Member, hints []string) error {
 				if err := anyReadable(ms); err != nil {
 					return err
 				}

@@ -14,7 +14,7 @@ func (a *app) history() *cobra.Command {
 	var prefix keyFlag
 	var lease idFlag
 	var o report.HistoryOptions
-	cmd := a.metaOption(&cobra.Command{
+	cmd := a.inputOptions(&cobra.Command{
 		Use:   "history KEY MEMBER...",
 		Short: "Tell what became of a key on each member, revision by revision",
 		Long: `history shows every revision of a key, side by side on all members, with the entry of the log that
@@ -61,7 +61,7 @@ Exit status:
 				}
 				q.Key, args = &key, args[1:]
 			}
-			return a.meta.reads(cmd, args, func(ms []*inspect.Member, _ []string) error {
+			return a.in.reads(cmd, args, func(ms []*inspect.Member, _ []string) error {
 				if err := anyReadable(ms); err != nil {
 					return err
 				}

@@ -8,7 +8,7 @@ import (
 )
 
 func (a *app) inspect() *cobra.Command {
-	return a.metaOption(&cobra.Command{
+	return a.inputOptions(&cobra.Command{
 		Use:   "inspect MEMBER...",
 		Short: "Show every index, revision, count and table of members, side by side",
 		Long: `inspect shows what the files of each member hold: one column per member, and a mark where
@@ -29,7 +29,7 @@ Exit status:
 			if err != nil {
 				return err
 			}
-			return a.meta.reads(cmd, args, func(ms []*inspect.Member, hints []string) error {
+			return a.in.reads(cmd, args, func(ms []*inspect.Member, hints []string) error {
 				if err := anyReadable(ms); err != nil {
 					return err
 				}

@@ -18,7 +18,7 @@ func (a *app) log() *cobra.Command {
 	var lease idFlag
 	var user string
 	var raw bool
-	cmd := a.metaOption(&cobra.Command{
+	cmd := a.inputOptions(&cobra.Command{
 		Use:   "log MEMBER...",
 		Short: "List the entries of the raft log, with what each did to the keys of each member",
 		Long: `log lists the entries of the members' logs, merged by index: term, request, user, and the revision
@@ -66,7 +66,7 @@ Filters add up. Values are shown with --show-values only, passwords and their ha
 					}
 				}
 			}
-			return a.meta.reads(cmd, args, func(ms []*inspect.Member, _ []string) error {
+			return a.in.reads(cmd, args, func(ms []*inspect.Member, _ []string) error {
 				if err := anyReadable(ms); err != nil {
 					return err
 				}

@@ -43,14 +43,8 @@ func main() {
 // app is what the commands share.
 type app struct {
 	format string
-	meta   metaFlag
+	in     input
 	status int
-}
-
-// metaOption adds --meta to a command that reads members.
-func (a *app) metaOption(cmd *cobra.Command) *cobra.Command {
-	cmd.Flags().Var(&a.meta, "meta", "read every db by its meta page 0 or 1, not by the newer one that is valid")
-	return cmd
 }
 
 // run executes one command line and returns the exit status.
@@ -123,9 +117,12 @@ func (h *hinted) Unwrap() error { return h.error }
 
 func hintOf(err error, cmd *cobra.Command) string {
 	var h *hinted
+	var e interface{ Hint() string } // of an error about the evidence
 	switch {
 	case errors.As(err, &h):
 		return h.hint
+	case errors.As(err, &e):
+		return e.Hint()
 	case strings.HasPrefix(err.Error(), "unknown command"):
 		return "see " + cmd.CommandPath() + " --help"
 	}

@@ -13,9 +13,43 @@ import (
 )
 
 // members is what MEMBER stands for, in the help of every command that takes it.
-const members = `A MEMBER is a data directory, its member folder, a db file, a snapshot file, or a .tar, .tar.gz,
-.tgz or .tar.zst archive of any of these. NAME=PATH names it in the output. A folder or an archive
-that holds the data directories of several members stands for all of them.`
+const members = `A MEMBER is a data directory, its member folder, a db file, a snapshot file, or an archive or
+compressed file of any of these: tar, zip, gzip, zstd, xz or bzip2, whatever it is called. NAME=PATH
+names it in the output, NAME=PATH,wal=DIR has its log elsewhere. A folder or an archive that holds
+the data directories or the snapshots of several members stands for all of them.`
+
+// input is how the members that a command reads are opened.
+type input struct {
+	meta metaFlag
+	wal  []string
+	temp string
+}
+
+// inputOptions adds the options of a command that reads members.
+func (a *app) inputOptions(cmd *cobra.Command) *cobra.Command {
+	cmd.Flags().Var(&a.in.meta, "meta", "read every db by its meta page 0 or 1, not by the newer valid one")
+	cmd.Flags().StringArrayVar(&a.in.wal, "wal-dir", nil, "the `DIR` of a log that lies apart; once for each MEMBER, in their order")
+	cmd.Flags().StringVar(&a.in.temp, "tmp-dir", "", "the `DIR` that archives are unpacked to, if not the system's own")
+	_ = cmd.MarkFlagDirname("wal-dir")
+	_ = cmd.MarkFlagDirname("tmp-dir")
+	return cmd
+}
+
+// open opens the members that args name, with a bar if it takes long, and says on the standard error what was left out.
+func (in *input) open(cmd *cobra.Command, args []string, opts inspect.Options) (*inspect.Set, error) {
+	bar := newProgress(cmd.ErrOrStderr())
+	say := func(s string) { _, _ = fmt.Fprintln(cmd.ErrOrStderr(), "note:", s) } // there is nowhere left to say that this failed
+	opts.TempDir, opts.Say, opts.Progress = in.temp, say, bar.update
+	set, err := inspect.Open(cmd.Context(), args, opts)
+	bar.end()
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range set.Notes {
+		say(n)
+	}
+	return set, nil
+}
 
 // needMembers refuses a command line without a member.
 func needMembers(cmd *cobra.Command, args []string) error {
@@ -48,15 +82,13 @@ func (*metaFlag) Type() string { return "0|1" }
 
 // reads runs f on the members that args name, with a file that is cut meanwhile as an error. Hints are what a person
 // should know about how they were read.
-func (f *metaFlag) reads(cmd *cobra.Command, args []string, use func(ms []*inspect.Member, hints []string) error) (err error) {
-	bar := newProgress(cmd.ErrOrStderr())
-	set, err := inspect.Open(cmd.Context(), args, inspect.Options{Meta: f.slot, Progress: bar.update})
-	bar.end()
+func (in *input) reads(cmd *cobra.Command, args []string, use func(ms []*inspect.Member, hints []string) error) (err error) {
+	set, err := in.open(cmd, args, inspect.Options{Meta: in.meta.slot, WALDirs: in.wal})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, set.Close()) }()
-	return evidence.Guard("the members", func() error { return use(set.Members, f.hints(set.Members)) })
+	return evidence.Guard("the members", func() error { return use(set.Members, in.meta.hints(set.Members)) })
 }
 
 // hints tell of the state one commit earlier, where that can be read and the newest cannot.

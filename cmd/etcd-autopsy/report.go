@@ -31,7 +31,7 @@ type reportFlags struct {
 
 func (a *app) report() *cobra.Command {
 	var f reportFlags
-	cmd := a.metaOption(&cobra.Command{
+	cmd := a.inputOptions(&cobra.Command{
 		Use:   "report MEMBER... -o DIR",
 		Short: "Write what was found so that it can be attached to a public issue",
 		Long: `report writes into DIR: report.md, to be pasted into an issue; report.html, one file that opens
@@ -76,7 +76,7 @@ func (a *app) writeReport(cmd *cobra.Command, args []string, f *reportFlags) (re
 	case f.showsValues && (f.redact || f.keyFile != ""):
 		return errors.New("--show-values and --redact-keys contradict each other")
 	}
-	if err := outside(f.dir, slices.Concat(args, f.bases)); err != nil {
+	if err := outside(f.dir, slices.Concat(args, f.bases, a.in.wal)); err != nil {
 		return err
 	}
 	key, save, err := f.key()
@@ -84,7 +84,7 @@ func (a *app) writeReport(cmd *cobra.Command, args []string, f *reportFlags) (re
 		return err
 	}
 	if len(f.bases) > 0 {
-		before, err := openBases(cmd, f.bases)
+		before, err := a.openBases(cmd, f.bases)
 		if err != nil {
 			return err
 		}
@@ -94,7 +94,7 @@ func (a *app) writeReport(cmd *cobra.Command, args []string, f *reportFlags) (re
 	bar := newProgress(cmd.ErrOrStderr())
 	defer bar.end()
 	f.opts.Progress = bar.update
-	return a.meta.reads(cmd, args, func(ms []*inspect.Member, hints []string) error {
+	return a.in.reads(cmd, args, func(ms []*inspect.Member, hints []string) error {
 		if err := anyReadable(ms); err != nil {
 			return err
 		}
@@ -201,12 +201,7 @@ func outside(dir string, args []string) error {
 	if err != nil {
 		return err
 	}
-	for _, a := range args {
-		if _, path, named := strings.Cut(a, "="); named {
-			if _, err := os.Lstat(a); err != nil {
-				a = path
-			}
-		}
+	for _, a := range places(args) {
 		fi, err := os.Stat(a)
 		if err != nil || !fi.IsDir() {
 			continue // an archive or a file holds nothing that could be written to
@@ -220,6 +215,18 @@ func outside(dir string, args []string) error {
 		}
 	}
 	return nil
+}
+
+// places are the paths that arguments name, those of their logs too. One that is not there does no harm.
+func places(args []string) (paths []string) {
+	for _, a := range args {
+		data, wal, _ := strings.Cut(a, ",wal=")
+		for _, p := range []string{a, data, wal} {
+			_, named, _ := strings.Cut(p, "=")
+			paths = append(paths, p, named)
+		}
+	}
+	return slices.DeleteFunc(paths, func(p string) bool { return p == "" })
 }
 
 // realPath is an absolute path without symbolic links, of a file that need not be there.

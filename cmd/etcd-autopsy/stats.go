@@ -12,7 +12,7 @@ import (
 
 func (a *app) stats() *cobra.Command {
 	o := stats.Options{}
-	cmd := a.metaOption(&cobra.Command{
+	cmd := a.inputOptions(&cobra.Command{
 		Use:   "stats MEMBER...",
 		Short: "Show what fills the db, by prefix and Kubernetes resource, and how fast it was written",
 		Long: `stats counts keys, revisions and bytes by prefix and by Kubernetes resource, and what of them is
@@ -36,7 +36,7 @@ how fast the log grew between two starts.
 			if o.Depth < 1 || o.Top < 0 {
 				return errors.New("--depth must be at least 1, and --top must not be negative")
 			}
-			return a.meta.reads(cmd, args, func(ms []*inspect.Member, hints []string) error {
+			return a.in.reads(cmd, args, func(ms []*inspect.Member, hints []string) error {
 				if err := anyReadable(ms); err != nil {
 					return err
 				}

@@ -20,10 +20,15 @@ var advice = map[string]Advice{
 	// The copy itself.
 	"archive-truncated":     {"the archive ends early: files behind that place are missing", "get the whole archive; check its size and hash at the source"},
 	"archive-trailing-data": {"something follows the archive's end and was not read", "unpack the archive by hand and pass the folders"},
+	"file-sparse":           {"the file is nearly all hole: it was made longer than anything etcd writes, or copied so", "see at the source how long the file is"},
 	"not-a-file":            {"a name that should be a file leads nowhere, or to something else", "copy what it points to; links to other disks are not followed by every copy tool"},
 
 	// bbolt.
 	"db-missing":              {"the member has no backend: its keys cannot be known", "look for member/snap/db elsewhere, or rebuild the member from another one"},
+	"db-not-given":            {"what was given is part of a member only: it is read, but shows no keys", "give the data directory, if there is more of it"},
+	"db-foreign":              {"the file is sound, but was not written by etcd", "look for member/snap/db"},
+	"etcd-2":                  {"the member ran etcd 2, or its v2 store was never migrated; there are no keys of v3", "use the tools of etcd 2, or migrate it (etcdctl migrate of etcd 3.0 to 3.3)"},
+	"first-start-interrupted": {"etcd ended while it started for the first time: the member never held anything", "nothing: etcd starts as a new member from here"},
 	"db-unreadable":           {"the file is not a bbolt db, or neither of its two meta pages is whole", rebuild},
 	"db-truncated":            {"the file is shorter than its meta page says: pages at its end are lost", copyAgain},
 	"meta-invalid":            {"one of the two meta pages is damaged; the other one, possibly one commit older, is in use", "the member can start; if the copy is from a stopped member, check the disk"},
@@ -72,7 +77,9 @@ var advice = map[string]Advice{
 	"alarm-on":               {"NOSPACE refuses writes, CORRUPT refuses everything, until it is disarmed", "mend the cause (compact, defragment, raise the quota), then etcdctl alarm disarm"},
 
 	// The log.
-	"wal-missing":               {"without its log a member cannot be checked against what it was asked to do", "look for a separate --wal-dir and pass it along in member/wal"},
+	"wal-missing":               {"without its log a member cannot be checked against what it was asked to do", "look for a separate --wal-dir, and name it: NAME=DATA,wal=DIR"},
+	"wal-apart":                 {"the member's log was read from a folder of its own, as --wal-dir of etcd makes it", nothing},
+	"wal-not-read":              {"the member has a log where etcd has it by default, and another was named", "see which of them etcd used (--wal-dir)"},
 	"wal-crc-mismatch":          {"a record was changed after it was written; etcd refuses to start on it", "take the entry from another member's log for the comparison; rebuild this member"},
 	"wal-frame-corrupt":         {"record boundaries are lost for a stretch; entries in it cannot be read", rebuild},
 	"wal-torn-tail":             {"the last record was not written whole: a crash, or a copy of a running member", "nothing: etcd cuts it off when it starts"},

@@ -30,6 +30,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"sync"
 
 	"etcd-autopsy/inspect/finding"
@@ -42,12 +43,19 @@ type File struct {
 	Name string
 	// Origin is where the file lies, for a person: a path, or "archive.tar.gz!node1/member/snap/db".
 	Origin string
-	// Size is in bytes. Of a file that was cut with its archive, it is what is there.
+	// Size is in bytes. Of a file that was cut with its archive, it is what is there; of one that is nearly all hole, what is
+	// read of it: see Whole.
 	Size int64
+	// Archive is the file on the disk that it was unpacked from, "" if it lies there itself.
+	Archive string
 
 	data   []byte
 	mapped bool
+	sparse *sparse
 }
+
+// Whole is false if only the first Size bytes of a file are read, because a hole follows that is much larger than all data.
+func (f *File) Whole() bool { return f.sparse == nil }
 
 // Bytes returns the whole contents, nil for an empty file. They must not be modified, are valid until Set.Close, and may
 // be read by several goroutines.
@@ -105,25 +113,35 @@ type Member struct {
 	Findings []finding.Finding
 
 	elems []string // of the path, for the label
+	apart bool     // a log that was not found in a data directory
+	loose bool     // in a folder that is not called like one of etcd's
 }
 
 // Set is the evidence of several members.
 type Set struct {
 	// Members are in the order of the arguments; those of one argument by path.
 	Members []*Member
+	// Notes say what was found and not read: hidden data directories, files of other programs.
+	Notes []string
 
 	files []*File
 	spool spool
 }
 
-// Options limit what archives may unpack to. Zero values stand for the defaults.
+// Options say where logs are, and limit what archives may unpack to. Zero values stand for the defaults.
 type Options struct {
+	// WALDirs are the folders of logs that lie apart from their data directories, one for each argument; or none.
+	WALDirs []string
+	// TempDir is where archives are unpacked to: "" for the system's folder for temporary files.
+	TempDir string
+	// Say is told, if not nil, what a person should know before much temporary space is used.
+	Say func(string)
 	// MaxBytes is for all archives of a Set together, as declared and as unpacked: 64 GiB.
 	MaxBytes int64
-	// MaxEntries is how many files and folders one archive may hold, and how many are looked through to find the members
+	// MaxEntries is how many files and folders one archive may hold, with all archives in it, and how many are looked through to find the members
 	// below a folder: 100,000.
 	MaxEntries int
-	// An archive is refused once it filled MaxStored bytes of disk (1 GiB) with MaxRatio times (250) its own size. Runs of
+	// A file is refused once it filled MaxStored bytes of disk (1 GiB), with all files in it, and MaxRatio times (250) its own size. Runs of
 	// zeros take no space and do not count: a log segment is mostly zeros and packs better than that.
 	MaxStored, MaxRatio int64
 }
@@ -150,19 +168,37 @@ type opener struct {
 	opts Options
 	set  *Set
 
-	seen     int   // files and folders looked at outside archives
-	unpacked int64 // bytes out of archives, holes included
+	seen     int                 // files and folders looked at outside archives
+	unpacked int64               // bytes out of archives, holes included
+	left     map[string][]string // why it was left out to what
+	whys     []string
+	said     []string // other notes
 }
+
+// HintedError is an error about which the user can do something.
+type HintedError struct {
+	error
+	hint string
+}
+
+func (h *HintedError) Unwrap() error { return h.error }
+
+// Hint tells what the user can do, or is empty.
+func (h *HintedError) Hint() string { return h.hint }
+
+// logMark is what stands between a data directory and the folder of its log.
+const logMark = ",wal="
 
 var labelled = regexp.MustCompile(`^([A-Za-z0-9._-]+)=(.*)$`)
 
-// Open finds the members that args name and opens their files. An argument is PATH or label=PATH. PATH is a data
-// directory, its member folder, a database or snapshot file, an archive (.tar, .tar.gz, .tgz, .tar.zst) of these, a
-// compressed database (.gz, .zst), or a folder or archive that holds several members. Errors begin with the path.
+// Open finds the members that args name and opens their files. An argument is PATH, or label=PATH, or one of these with
+// ",wal=DIR" behind it for a log that lies elsewhere. PATH is a data directory, its member folder, a database or snapshot file,
+// a segment or .snap file, an archive or compressed file of these (see sniff), or a folder or archive that holds several
+// members. What a file is, its first bytes tell, not its name. Errors begin with the path.
 //
 // An archive that was cut is opened as far as it goes, and each of its members has a finding "archive-truncated".
 func Open(ctx context.Context, args []string, opts Options) (_ *Set, err error) {
-	o := &opener{ctx: ctx, opts: opts.withDefaults(), set: &Set{}}
+	o := &opener{ctx: ctx, opts: opts.withDefaults(), set: &Set{spool: spool{parent: opts.TempDir}}, left: map[string][]string{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, o.set.Close())
@@ -171,13 +207,25 @@ func Open(ctx context.Context, args []string, opts Options) (_ *Set, err error) 
 	if len(args) == 0 {
 		return nil, errors.New("no member named")
 	}
+	if n := len(opts.WALDirs); n > 0 && n != len(args) {
+		return nil, &HintedError{fmt.Errorf("%d folders of logs are named for %d members", n, len(args)), "give --wal-dir once for each member, in their order, or name them as NAME=DATA,wal=DIR"}
+	}
 	explicit := map[string]string{} // label to argument
-	for _, arg := range args {
-		label, path := splitArg(arg)
+	for i, arg := range args {
+		label, path, wal := splitArg(arg)
+		if len(opts.WALDirs) > 0 {
+			if wal != "" {
+				return nil, fmt.Errorf("%s: its log is named twice", path)
+			}
+			wal = opts.WALDirs[i]
+		}
 		if path == "-" {
 			return nil, errors.New("-: standard input cannot be a member: name a file or a folder")
 		}
 		members, err := o.open(path)
+		if err == nil && wal != "" {
+			err = o.withLog(members, path, wal)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -203,17 +251,31 @@ func Open(ctx context.Context, args []string, opts Options) (_ *Set, err error) 
 		o.set.Members = append(o.set.Members, members...)
 	}
 	labelMembers(o.set.Members)
+	o.set.Notes = o.notes()
 	return o.set, nil
 }
 
-// splitArg takes a label off an argument, unless the whole of it is a path that exists.
-func splitArg(arg string) (label, path string) {
-	if _, err := os.Lstat(arg); err != nil {
-		if m := labelled.FindStringSubmatch(arg); m != nil {
-			return m[1], m[2]
-		}
+// splitArg takes a label and the folder of a log off an argument, unless the whole of it is a path that exists.
+func splitArg(arg string) (label, path, wal string) {
+	exists := func(p string) bool {
+		_, err := os.Lstat(p)
+		return err == nil
 	}
-	return "", arg
+	if exists(arg) {
+		return "", arg, ""
+	}
+	m := labelled.FindStringSubmatch(arg)
+	if m != nil && exists(m[2]) {
+		return m[1], m[2], ""
+	}
+	path = arg
+	if i := strings.LastIndex(arg, logMark); i >= 0 {
+		path, wal = arg[:i], arg[i+len(logMark):]
+	}
+	if m = labelled.FindStringSubmatch(path); m != nil && !exists(path) {
+		label, path = m[1], m[2]
+	}
+	return label, path, wal
 }
 
 // Close releases all files. Their bytes must not be used any more.
@@ -272,7 +334,7 @@ func (o *opener) mapDisk(path string) (*File, error) {
 // mapFile takes size bytes of f at offset at, a multiple of the page size, into the Set.
 func (o *opener) mapFile(f *os.File, origin string, at, size int64) (*File, error) {
 	file := &File{Origin: origin}
-	if size > 0 {
+	if size, file.sparse = readable(f, at, size); size > 0 {
 		if int64(int(size)) != size {
 			return nil, fmt.Errorf("%s: %d bytes are too many for the address space of this machine", origin, size)
 		}

@@ -13,7 +13,7 @@ import (
 var generic = []string{"member", "snap", "wal", "db", "default.etcd", "data", "etcd", "var", "lib"}
 
 // suffixes of files that do not belong to a label.
-var suffixes = []string{".tar", ".tgz", ".tzst", ".gz", ".zst", ".db"}
+var suffixes = []string{".tar", ".tgz", ".tzst", ".txz", ".tbz2", ".zip", ".gz", ".zst", ".xz", ".bz2", ".zlib", ".Z", ".final", ".db"}
 
 // stem is a file name without the suffixes of archives and databases: "a" of "a.tar.gz".
 func stem(name string) string {

@@ -33,6 +33,7 @@ type job struct {
 	file   File
 	source *evidence.File // nil for an archive, which is read from the disk
 	secret []byte
+	part   bool // the hash is not that of the file
 	err    error
 }
 
@@ -44,9 +45,10 @@ func Hash(ctx context.Context, ms []*inspect.Member, progress func(done, total i
 	for _, m := range ms {
 		for _, f := range slices.Concat(m.Files, m.Unread) {
 			j := &job{file: File{Path: f.Origin, Member: m.Label, Size: f.Size}, source: f}
-			if archive, _, packed := strings.Cut(f.Origin, "!"); packed {
-				if fi, err := os.Stat(archive); err == nil && fi.Mode().IsRegular() {
-					j = &job{file: File{Path: archive, Member: m.Label, Size: fi.Size()}}
+			j.part = !f.Whole()
+			if f.Archive != "" {
+				if fi, err := os.Stat(f.Archive); err == nil {
+					j = &job{file: File{Path: f.Archive, Member: m.Label, Size: fi.Size()}}
 				}
 			}
 			if !seen[j.file.Path] {
@@ -87,7 +89,9 @@ func Hash(ctx context.Context, ms []*inspect.Member, progress func(done, total i
 	all := sha256.New()
 	var errs []error
 	for _, j := range jobs {
-		h.Files = append(h.Files, j.file)
+		if !j.part {
+			h.Files = append(h.Files, j.file)
+		}
 		all.Write(j.secret)
 		errs = append(errs, j.err)
 	}
