@@ -210,7 +210,7 @@ func (e *Evidence) agrees(s *apply.State) bool {
 			return false
 		}
 		for i := range rows {
-			if !rows[i].is(&s.Changes[i]) {
+			if int(rows[i].sub) != i || !rows[i].is(&s.Changes[i]) {
 				return false
 			}
 		}
