@@ -55,8 +55,8 @@ Exit status:
 			bar := newProgress(cmd.ErrOrStderr())
 			defer bar.end()
 			opts.Progress = bar.update
-			return a.meta.reads(cmd, args, func(ms []*inspect.Member, hints []string) error {
-				doc := diff.Investigate(cmd.Context(), ms, opts)
+			return a.reads(cmd, args, func(ms []*inspect.Member, hints []string) error {
+				doc := a.engine.compare(cmd.Context(), ms, opts)
 				bar.end()
 				if doc.Verdict != diff.NotComparable && !slices.ContainsFunc(doc.Members, func(m diff.Member) bool { return m.Readable }) {
 					return nothingReadable(ms)

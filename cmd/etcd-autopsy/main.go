@@ -43,6 +43,7 @@ func main() {
 type app struct {
 	format string
 	meta   metaFlag
+	engine engine
 	status int
 }
 
@@ -54,7 +55,11 @@ func (a *app) metaOption(cmd *cobra.Command) *cobra.Command {
 
 // run executes one command line and returns the exit status.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	a := &app{}
+	return reading.run(ctx, args, stdin, stdout, stderr)
+}
+
+func (e engine) run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	a := &app{engine: e}
 	root := a.root()
 	root.SetArgs(args)
 	root.SetIn(stdin)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"etcd-autopsy/diff"
 	"etcd-autopsy/inspect"
 	"etcd-autopsy/inspect/evidence"
 )
@@ -27,6 +29,23 @@ func needMembers(cmd *cobra.Command, args []string) error {
 
 // metaFlag chooses the meta page of every db.
 type metaFlag struct{ slot *int }
+
+// engine is what commands have done on members: to read them, and to compare them. Tests share the results between commands.
+type engine struct {
+	open    func(ctx context.Context, args []string, opts inspect.Options) (ms []*inspect.Member, closed func() error, err error)
+	compare func(ctx context.Context, ms []*inspect.Member, opts diff.Options) *diff.Document
+}
+
+var reading = engine{
+	open: func(ctx context.Context, args []string, opts inspect.Options) ([]*inspect.Member, func() error, error) {
+		set, err := inspect.Open(ctx, args, opts)
+		if err != nil {
+			return nil, nil, err
+		}
+		return set.Members, set.Close, nil
+	},
+	compare: diff.Investigate,
+}
 
 func (f *metaFlag) String() string {
 	if f.slot == nil {
@@ -48,15 +67,15 @@ func (*metaFlag) Type() string { return "0|1" }
 
 // reads runs f on the members that args name, with a file that is cut meanwhile as an error. Hints are what a person
 // should know about how they were read.
-func (f *metaFlag) reads(cmd *cobra.Command, args []string, use func(ms []*inspect.Member, hints []string) error) (err error) {
+func (a *app) reads(cmd *cobra.Command, args []string, use func(ms []*inspect.Member, hints []string) error) (err error) {
 	bar := newProgress(cmd.ErrOrStderr())
-	set, err := inspect.Open(cmd.Context(), args, inspect.Options{Meta: f.slot, Progress: bar.update})
+	ms, closed, err := a.engine.open(cmd.Context(), args, inspect.Options{Meta: a.meta.slot, Progress: bar.update})
 	bar.end()
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, set.Close()) }()
-	return evidence.Guard("the members", func() error { return use(set.Members, f.hints(set.Members)) })
+	defer func() { err = errors.Join(err, closed()) }()
+	return evidence.Guard("the members", func() error { return use(ms, a.meta.hints(ms)) })
 }
 
 // hints tell of the state one commit earlier, where that can be read and the newest cannot.

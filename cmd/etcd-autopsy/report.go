@@ -94,7 +94,7 @@ func (a *app) writeReport(cmd *cobra.Command, args []string, f *reportFlags) (re
 	bar := newProgress(cmd.ErrOrStderr())
 	defer bar.end()
 	f.opts.Progress = bar.update
-	return a.meta.reads(cmd, args, func(ms []*inspect.Member, hints []string) error {
+	return a.reads(cmd, args, func(ms []*inspect.Member, hints []string) error {
 		if err := anyReadable(ms); err != nil {
 			return err
 		}
