@@ -2,6 +2,7 @@ package diff
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"slices"
 
@@ -19,8 +20,9 @@ import (
 func Investigate(ctx context.Context, ms []*inspect.Member, opts Options) *Document {
 	c := compare(ms)
 	defer c.rest()
+	defer c.budget.Lift()
 	c.end()
-	if len(c.faults) > 0 {
+	if len(c.faults) > 0 || c.cut {
 		return c.doc.filled()
 	}
 	c.guard("the evidence", func() {
@@ -39,6 +41,9 @@ func Investigate(ctx context.Context, ms []*inspect.Member, opts Options) *Docum
 			c.plan(b) // a copy that could not be read says nothing about its member
 		}
 	})
+	if c.cut {
+		c.doc.Search = Search{Bounded: true, Limits: []string{fmt.Sprintf("what explains it was not searched further than %d steps", c.budget.Limit())}}
+	}
 	if ctx.Err() != nil {
 		c.reason("the search for explanations was cut short: %v", context.Cause(ctx))
 	}
