@@ -7,14 +7,6 @@ import (
 	"etcd-autopsy/inspect/mvcc"
 )
 
-// Search says how far the search for what happened went.
-type Search struct {
-	// Bounded is true if it ended before all was searched.
-	Bounded bool `json:"bounded"`
-	// Limits say what was not searched further, and why.
-	Limits []string `json:"limits"`
-}
-
 // The steps that a comparison may take: some for any members, and some for each row and entry. Sound members of any size take less
 // than a hundred for each; what takes more by far is a db beside the log of another member, and damage that leaves little of both.
 const (

@@ -88,7 +88,6 @@ type Document struct {
 	Plan   *Plan  `json:"plan"`
 	Lag    []Lag  `json:"lag"`
 	Logs   Logs   `json:"logs"`
-	Search Search `json:"search"`
 	Counts Counts `json:"counts"`
 	// Search says what was not searched any further.
 	Search Search `json:"search"`
