@@ -42,7 +42,12 @@ func Investigate(ctx context.Context, ms []*inspect.Member, opts Options) *Docum
 		}
 	})
 	if c.cut {
-		c.doc.Search = Search{Bounded: true, Limits: []string{fmt.Sprintf("what explains it was not searched further than %d steps", c.budget.Limit())}}
+		limit := fmt.Sprintf("what re-execution and known bugs say was not searched further than %d steps", c.budget.Limit())
+		c.doc.Search.Bounded, c.doc.Search.Limits = true, append(c.doc.Search.Limits, limit)
+		if c.doc.Verdict == Consistent {
+			c.doc.Verdict = Indeterminate
+			c.reason("%s", limit)
+		}
 	}
 	if ctx.Err() != nil {
 		c.reason("the search for explanations was cut short: %v", context.Cause(ctx))
