@@ -245,7 +245,12 @@ func (c *comparison) tellCommon() {
 
 // traceOf is what each entry did on a member, as alignments tell it.
 func (c *comparison) traceOf(i int, x *explained) *trace {
-	t := &trace{Alignment: align.Alignment{First: 1, Revision: 1, Through: x.reach}}
+	t := &trace{Alignment: align.Alignment{First: 1, Revision: 1, Through: c.ms[i].DB.Tables.ConsistentIndex}}
+	for _, f := range x.chosen.Faults {
+		if f.Kind == faults.Index {
+			t.Through = f.Last
+		}
+	}
 	t.Index = c.inputs[i].Index
 	log := x.member.Log
 	x.member.Run(&x.chosen, x.reach, func(st *faults.Step) {

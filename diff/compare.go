@@ -20,23 +20,25 @@ func Compare(ms []*inspect.Member) *Document {
 	c := compare(ms)
 	defer c.rest()
 	c.end()
+	c.budget.Lift()
 	return c.doc.filled()
 }
 
 // end gives the verdict on what was found.
 func (c *comparison) end() {
-	if len(c.faults) == 0 && c.doc.Verdict != NotComparable {
+	if len(c.faults) == 0 && !c.cut && c.doc.Verdict != NotComparable {
 		c.guard("the causes", c.conclude)
 	}
 	if len(c.faults) > 0 {
 		slices.Sort(c.faults)
 		c.doc.Verdict, c.doc.Reasons = Indeterminate, c.faults
 	}
+	c.cutShort()
 }
 
 // compare finds out all there is, without giving a verdict yet. The caller must call rest in the end.
 func compare(ms []*inspect.Member) *comparison {
-	c := &comparison{all: ms, doc: &Document{SchemaVersion: SchemaVersion, Verdict: Consistent}}
+	c := &comparison{all: ms, budget: budgetOf(ms), doc: &Document{SchemaVersion: SchemaVersion, Verdict: Consistent}}
 	c.doc.Members = summaries(ms)
 	if why := incomparable(ms); why != "" {
 		c.doc.Verdict, c.doc.Reasons = NotComparable, []string{why}
@@ -61,6 +63,12 @@ func compare(ms []*inspect.Member) *comparison {
 func (c *comparison) guard(name string, f func()) {
 	defer func() {
 		if p := recover(); p != nil {
+			if err, ok := p.(error); ok && errors.Is(err, mvcc.ErrOverBudget) {
+				c.mu.Lock()
+				c.cut = true
+				c.mu.Unlock()
+				return
+			}
 			text := fmt.Sprintf("%s: internal error, please report it: %v", name, p)
 			if err, ok := p.(error); ok && errors.Is(err, evidence.ErrShrank) {
 				text = err.Error()
@@ -111,6 +119,9 @@ type comparison struct {
 	forgotten func()        // waits for forget
 	mu        sync.Mutex
 	faults    []string              // of reading while comparing
+	budget    *mvcc.Budget          // of all that is searched for
+	cut       bool                  // it was spent
+	unread    int                   // how many reasons are about members that cannot be read at all
 	lives     []*relived            // of each member, once asked for
 	starts    map[int]*relive.Start // where what is known of members begins whose logs do not, once asked for
 	slots     map[*cause]slots
@@ -127,6 +138,7 @@ func (c *comparison) pick() {
 			c.reason("%s: no db that can be read", m.Label)
 		}
 	}
+	c.unread = len(c.doc.Reasons)
 }
 
 func (c *comparison) reason(format string, args ...any) {

@@ -2,6 +2,7 @@ package diff
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"slices"
 
@@ -19,8 +20,9 @@ import (
 func Investigate(ctx context.Context, ms []*inspect.Member, opts Options) *Document {
 	c := compare(ms)
 	defer c.rest()
+	defer c.budget.Lift()
 	c.end()
-	if len(c.faults) > 0 {
+	if len(c.faults) > 0 || c.cut {
 		return c.doc.filled()
 	}
 	c.guard("the evidence", func() {
@@ -39,6 +41,14 @@ func Investigate(ctx context.Context, ms []*inspect.Member, opts Options) *Docum
 			c.plan(b) // a copy that could not be read says nothing about its member
 		}
 	})
+	if c.cut {
+		limit := fmt.Sprintf("what re-execution and known bugs say was not searched further than %d steps", c.budget.Limit())
+		c.doc.Search.Bounded, c.doc.Search.Limits = true, append(c.doc.Search.Limits, limit)
+		if c.doc.Verdict == Consistent {
+			c.doc.Verdict = Indeterminate
+			c.reason("%s", limit)
+		}
+	}
 	if ctx.Err() != nil {
 		c.reason("the search for explanations was cut short: %v", context.Cause(ctx))
 	}

@@ -19,6 +19,12 @@ func CheckMember(m *inspect.Member) *check.Result {
 	}
 	c := compare([]*inspect.Member{m})
 	defer c.rest()
+	defer c.budget.Lift()
+	if c.cut {
+		r.Findings = append(r.Findings, finding.New("log-search-bounded", finding.Info, m.DB.File.Name, "%s", c.limit()).Lost())
+		check.Sort(r.Findings)
+		return r
+	}
 	if len(c.faults) > 0 {
 		r.Findings = append(r.Findings, finding.New("file-shrank", finding.Error, m.DB.File.Name, "%s", c.faults[0]).Lost())
 		return r
@@ -93,6 +99,7 @@ var advice = map[string]check.Advice{
 	"row-differs-from-entry": {Meaning: "a stored row is not what the entry wrote: changed or damaged afterwards", Action: askOthers},
 	"row-lost":               {Meaning: "an entry's revision was made, but its rows are not there any more", Action: askOthers},
 	"revision-without-entry": {Meaning: "the db holds a change that nothing in the log asked for", Action: askOthers},
+	"log-search-bounded":     {Meaning: "the db fits its own log so badly that it was not found out which entry made which row, as where one of them is another member's, or both are damaged", Action: "see what else is found; compare the member with others by diff"},
 	"file-shrank":            {Meaning: "someone cut the file while it was read", Action: "copy the evidence and read the copy"},
 	"index-behind-data":      {Meaning: "the data is newer than the consistent index: a member started on this copy applies entries a second time; in a copy of a running member, pages of different moments", Action: "do not start it on etcd before 3.5.6 without comparing it with another member; better rebuild it"},
 }

@@ -48,7 +48,7 @@ func Clusters(ms []*inspect.Member) string { return incomparable(ms) }
 // NewLedger relates the entries and revisions of members of one cluster.
 func NewLedger(ms []*inspect.Member) *Ledger {
 	l := &Ledger{Members: ms, accounts: make([]account, len(ms))}
-	c := &comparison{all: ms, doc: &Document{}}
+	c := &comparison{all: ms, budget: budgetOf(ms), doc: &Document{}}
 	for _, m := range ms {
 		if m.DB != nil && m.DB.HasKeys {
 			c.ms = append(c.ms, m)
@@ -61,7 +61,10 @@ func NewLedger(ms []*inspect.Member) *Ledger {
 			c.retraceAll()
 		})
 	}
-	l.Faults = append(l.Faults, c.faults...)
+	c.budget.Lift()
+	if l.Faults = c.faults; c.cut {
+		l.Faults = []string{c.limit()}
+	}
 	for i, m := range ms {
 		l.accounts[i] = newAccount(c, m)
 	}
@@ -71,7 +74,7 @@ func NewLedger(ms []*inspect.Member) *Ledger {
 
 func newAccount(c *comparison, m *inspect.Member) account {
 	a := account{c: c, i: slices.Index(c.ms, m)}
-	if a.i < 0 || len(c.faults) > 0 || a.i >= len(c.traces) || c.traces[a.i] == nil {
+	if a.i < 0 || len(c.faults) > 0 || c.cut || a.i >= len(c.traces) || c.traces[a.i] == nil {
 		a.i = -1
 		return a
 	}
@@ -130,7 +133,11 @@ func (l *Ledger) Effect(member int, index uint64) EntryEffect {
 	a := &l.accounts[member]
 	own := l.Members[member].Log.Entry(index)
 	if a.i < 0 {
-		return EntryEffect{State: Unknown, Why: "there is no db to tell"}
+		why := "there is no db to tell"
+		if a.c.cut {
+			why = "it was not searched for to the end"
+		}
+		return EntryEffect{State: Unknown, Why: why}
 	}
 	e := find(a.views, index)
 	if e == nil && own != nil {

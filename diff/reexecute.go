@@ -49,6 +49,8 @@ type Reexecution struct {
 	// Error says why nothing, or not everything, could be run.
 	Error string   `json:"error,omitempty"`
 	Notes []string `json:"notes"`
+
+	stopped uint64 // the entry at which etcd's code failed, 0 if at none
 }
 
 // Position is a place in the log, with the main revision there.
@@ -92,6 +94,15 @@ func (c *comparison) reexecute(ctx context.Context, opts Options) {
 		}
 		r := c.reexecuteMember(ctx, i, opts)
 		c.doc.Reexecutions = append(c.doc.Reexecutions, *r)
+		if r.stopped > 0 {
+			text := r.Error
+			if e := c.entry(i, r.stopped); e != nil {
+				text += fmt.Sprintf(" (%s)", e.Summary)
+			}
+			if c.reason("%s: %s", r.Member, text); c.doc.Verdict == Consistent {
+				c.doc.Verdict = Indeterminate
+			}
+		}
 		if len(c.all) == 1 && len(r.Departures) > 0 && c.doc.Verdict == Consistent {
 			c.doc.Verdict = Indeterminate
 			c.reason("%s: re-execution departs from it, though its log and its rows explain each other", r.Member)
@@ -153,7 +164,7 @@ func (c *comparison) reexecuteMember(ctx context.Context, i int, opts Options) *
 			}
 			return judge(index, r, want, attached)
 		}
-		in.Index = c.views[i].touched.Index(m.DB.Rows, nil)
+		in.Index = c.views[i].touched.Index(m.DB.Rows, nil).Metered(c.budget)
 		return align.Align(in).Steps
 	}}
 	own.Readings = func() []replay.Reading {
@@ -170,6 +181,9 @@ func (c *comparison) reexecuteMember(ctx context.Context, i int, opts Options) *
 		return []replay.Reading{{Steps: l.life.Steps(l.all[0]), Changed: changed}}
 	}
 	tr, err := replay.Follow(ctx, st, replay.Between(c.views[i].entries, st.Index+1, through), own, replay.Today(), ropts)
+	if x, ok := errors.AsType[*replay.EntryError](err); ok {
+		r.stopped = x.Index
+	}
 	if tr == nil {
 		r.Error = err.Error()
 		return r

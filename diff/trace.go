@@ -504,14 +504,14 @@ func (c *comparison) indexer() func(i int) *mvcc.Index {
 		t, h := c.ms[i].DB.Rows, c.views[i]
 		if i == 0 {
 			defer close(ready)
-			first = h.touched.Index(t, nil)
+			first = h.touched.Index(t, nil).Metered(c.budget)
 			return first
 		}
 		if h == c.views[0] && t.SharesWith(c.ms[0].DB.Rows) {
 			<-ready
-			return h.touched.Index(t, first)
+			return h.touched.Index(t, first).Metered(c.budget)
 		}
-		return h.touched.Index(t, nil)
+		return h.touched.Index(t, nil).Metered(c.budget)
 	}
 }
 

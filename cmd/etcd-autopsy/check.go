@@ -35,7 +35,7 @@ Exit status:
 			if err != nil {
 				return err
 			}
-			return a.in.reads(cmd, args, func(ms []*inspect.Member, hints []string) error {
+			return a.reads(cmd, args, func(ms []*inspect.Member, hints []string) error {
 				if err := anyReadable(ms); err != nil {
 					return err
 				}

@@ -273,16 +273,16 @@ func addsUp(t *testing.T, c *report.CheckedMember, m *inspect.Member) {
 // openAll opens members until the test ends.
 func openAll(t *testing.T, args ...string) []*inspect.Member {
 	t.Helper()
-	set, err := inspect.Open(t.Context(), args, inspect.Options{})
+	ms, closed, err := shared.open(t.Context(), args, inspect.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := set.Close(); err != nil {
+		if err := closed(); err != nil {
 			t.Error(err)
 		}
 	})
-	return set.Members
+	return ms
 }
 
 func readDamage(t *testing.T, scenario string) *damage {

@@ -45,18 +45,18 @@ Exit status:
 				return err
 			}
 			if len(bases) > 0 {
-				before, err := a.openBases(cmd, bases)
+				before, closed, err := a.openBases(cmd, bases)
 				if err != nil {
 					return err
 				}
-				defer func() { rerr = errors.Join(rerr, before.Close()) }()
-				opts.Bases = before.Members
+				defer func() { rerr = errors.Join(rerr, closed()) }()
+				opts.Bases = before
 			}
 			bar := newProgress(cmd.ErrOrStderr())
 			defer bar.end()
 			opts.Progress = bar.update
-			return a.in.reads(cmd, args, func(ms []*inspect.Member, hints []string) error {
-				doc := diff.Investigate(cmd.Context(), ms, opts)
+			return a.reads(cmd, args, func(ms []*inspect.Member, hints []string) error {
+				doc := a.engine.compare(cmd.Context(), ms, opts)
 				bar.end()
 				if doc.Verdict != diff.NotComparable && !slices.ContainsFunc(doc.Members, func(m diff.Member) bool { return m.Readable }) {
 					return nothingReadable(ms)
@@ -82,10 +82,10 @@ Exit status:
 }
 
 // openBases reads earlier states of the cluster.
-func (a *app) openBases(cmd *cobra.Command, paths []string) (*inspect.Set, error) {
-	set, err := a.in.open(cmd, paths, inspect.Options{})
+func (a *app) openBases(cmd *cobra.Command, paths []string) (ms []*inspect.Member, closed func() error, err error) {
+	set, closed, err := a.open(cmd, paths, inspect.Options{})
 	if err != nil {
-		return nil, fmt.Errorf("--base: %w", err)
+		return nil, nil, fmt.Errorf("--base: %w", err)
 	}
-	return set, nil
+	return set.Members, closed, nil
 }

@@ -60,7 +60,7 @@ Exit status:
 			if len(args) == 2 {
 				o.Bucket = args[1]
 			}
-			return a.in.reads(cmd, args[:1], func(ms []*inspect.Member, _ []string) error {
+			return a.reads(cmd, args[:1], func(ms []*inspect.Member, _ []string) error {
 				m, err := one(ms)
 				if err != nil {
 					return err

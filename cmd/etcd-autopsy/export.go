@@ -44,7 +44,7 @@ No value is in them, only sizes and sha256, and no password. DIR must not lie in
 			if err := outside(dir, slices.Concat(args, a.in.wal)); err != nil {
 				return err
 			}
-			return a.in.reads(cmd, args, func(ms []*inspect.Member, hints []string) error {
+			return a.reads(cmd, args, func(ms []*inspect.Member, hints []string) error {
 				if err := anyReadable(ms); err != nil {
 					return err
 				}

@@ -39,7 +39,7 @@ Exit status:
 			if rev < 0 || cmd.Flags().Changed("rev") && rev == 0 {
 				return errors.New("--rev must be a revision, and these are positive")
 			}
-			return a.in.reads(cmd, args, func(ms []*inspect.Member, hints []string) error {
+			return a.reads(cmd, args, func(ms []*inspect.Member, hints []string) error {
 				if err := anyReadable(ms); err != nil {
 					return err
 				}

@@ -61,7 +61,7 @@ Exit status:
 				}
 				q.Key, args = &key, args[1:]
 			}
-			return a.in.reads(cmd, args, func(ms []*inspect.Member, _ []string) error {
+			return a.reads(cmd, args, func(ms []*inspect.Member, _ []string) error {
 				if err := anyReadable(ms); err != nil {
 					return err
 				}

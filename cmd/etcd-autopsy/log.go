@@ -66,7 +66,7 @@ Filters add up. Values are shown with --show-values only, passwords and their ha
 					}
 				}
 			}
-			return a.in.reads(cmd, args, func(ms []*inspect.Member, _ []string) error {
+			return a.reads(cmd, args, func(ms []*inspect.Member, _ []string) error {
 				if err := anyReadable(ms); err != nil {
 					return err
 				}

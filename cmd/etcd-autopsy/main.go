@@ -44,12 +44,17 @@ func main() {
 type app struct {
 	format string
 	in     input
+	engine engine
 	status int
 }
 
 // run executes one command line and returns the exit status.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	a := &app{}
+	return reading.run(ctx, args, stdin, stdout, stderr)
+}
+
+func (e engine) run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	a := &app{engine: e}
 	root := a.root()
 	root.SetArgs(args)
 	root.SetIn(stdin)

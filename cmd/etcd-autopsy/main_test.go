@@ -52,7 +52,8 @@ func TestMain(m *testing.M) {
 
 // TestScripts runs the program as a user does. Commands of the scripts, besides testscript's own:
 //
-//	exits STATUS CMD ARG...   run a command; fail unless it exits with that status, or if it changed any evidence
+//	exits STATUS CMD ARG...   run a command in this process; fail unless its status is that, or if it changed any evidence
+//	process STATUS CMD ARG... the same as a process of its own, with the script's environment
 //	unpack ARCHIVE DIR        unpack a .tar.zst
 //	line stdout|stderr        fail unless there is exactly one line
 //	width N stdout            fail if a line is longer than N columns
@@ -69,26 +70,34 @@ func TestScripts(t *testing.T) {
 			return os.Symlink(dir, filepath.Join(env.WorkDir, "testdata"))
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "unpack": unpackCmd, "line": line, "width": width,
+			"exits": exits, "process": process, "unpack": unpackCmd, "line": line, "width": width,
 		},
 	})
 }
 
 func exits(ts *testscript.TestScript, neg bool, args []string) {
+	exitsWith(ts, neg, args, func(ts *testscript.TestScript, args []string) int { return inProcess(ts, args[1:]) })
+}
+
+func process(ts *testscript.TestScript, neg bool, args []string) {
+	exitsWith(ts, neg, args, func(ts *testscript.TestScript, args []string) int {
+		err := ts.Exec(args[0], args[1:]...)
+		if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+			return exit.ExitCode()
+		}
+		ts.Check(err)
+		return 0
+	})
+}
+
+func exitsWith(ts *testscript.TestScript, neg bool, args []string, status func(*testscript.TestScript, []string) int) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: exits STATUS CMD ARG...")
 	}
 	want, err := strconv.Atoi(args[0])
 	ts.Check(err)
 	before := evidenceOf(ts, args[2:])
-	err = ts.Exec(args[1], args[2:]...)
-	got := 0
-	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
-		got = exit.ExitCode()
-	} else {
-		ts.Check(err)
-	}
-	if got != want {
+	if got := status(ts, args[1:]); got != want {
 		ts.Fatalf("exit status %d, want %d", got, want)
 	}
 	if after := evidenceOf(ts, args[2:]); after != before {
@@ -227,14 +236,6 @@ func width(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("longer than %d columns: %s", n, l)
 		}
 	}
-}
-
-// autopsy runs the program in this process.
-func autopsy(t *testing.T, args ...string) (stdout, stderr string, status int) {
-	t.Helper()
-	var out, errs bytes.Buffer
-	status = run(t.Context(), args, strings.NewReader(""), &out, &errs)
-	return out.String(), errs.String(), status
 }
 
 func TestInterrupted(t *testing.T) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"etcd-autopsy/diff"
 	"etcd-autopsy/inspect"
 	"etcd-autopsy/inspect/evidence"
 )
@@ -36,19 +38,19 @@ func (a *app) inputOptions(cmd *cobra.Command) *cobra.Command {
 }
 
 // open opens the members that args name, with a bar if it takes long, and says on the standard error what was left out.
-func (in *input) open(cmd *cobra.Command, args []string, opts inspect.Options) (*inspect.Set, error) {
+func (a *app) open(cmd *cobra.Command, args []string, opts inspect.Options) (*inspect.Set, func() error, error) {
 	bar := newProgress(cmd.ErrOrStderr())
 	say := func(s string) { _, _ = fmt.Fprintln(cmd.ErrOrStderr(), "note:", s) } // there is nowhere left to say that this failed
-	opts.TempDir, opts.Say, opts.Progress = in.temp, say, bar.update
-	set, err := inspect.Open(cmd.Context(), args, opts)
+	opts.TempDir, opts.Say, opts.Progress = a.in.temp, say, bar.update
+	set, closed, err := a.engine.open(cmd.Context(), args, opts)
 	bar.end()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for _, n := range set.Notes {
 		say(n)
 	}
-	return set, nil
+	return set, closed, nil
 }
 
 // needMembers refuses a command line without a member.
@@ -61,6 +63,23 @@ func needMembers(cmd *cobra.Command, args []string) error {
 
 // metaFlag chooses the meta page of every db.
 type metaFlag struct{ slot *int }
+
+// engine is what commands have done on members: to read them, and to compare them. Tests share the results between commands.
+type engine struct {
+	open    func(ctx context.Context, args []string, opts inspect.Options) (set *inspect.Set, closed func() error, err error)
+	compare func(ctx context.Context, ms []*inspect.Member, opts diff.Options) *diff.Document
+}
+
+var reading = engine{
+	open: func(ctx context.Context, args []string, opts inspect.Options) (*inspect.Set, func() error, error) {
+		set, err := inspect.Open(ctx, args, opts)
+		if err != nil {
+			return nil, nil, err
+		}
+		return set, set.Close, nil
+	},
+	compare: diff.Investigate,
+}
 
 func (f *metaFlag) String() string {
 	if f.slot == nil {
@@ -82,13 +101,13 @@ func (*metaFlag) Type() string { return "0|1" }
 
 // reads runs f on the members that args name, with a file that is cut meanwhile as an error. Hints are what a person
 // should know about how they were read.
-func (in *input) reads(cmd *cobra.Command, args []string, use func(ms []*inspect.Member, hints []string) error) (err error) {
-	set, err := in.open(cmd, args, inspect.Options{Meta: in.meta.slot, WALDirs: in.wal})
+func (a *app) reads(cmd *cobra.Command, args []string, use func(ms []*inspect.Member, hints []string) error) (err error) {
+	set, closed, err := a.open(cmd, args, inspect.Options{Meta: a.in.meta.slot, WALDirs: a.in.wal})
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, set.Close()) }()
-	return evidence.Guard("the members", func() error { return use(set.Members, in.meta.hints(set.Members)) })
+	defer func() { err = errors.Join(err, closed()) }()
+	return evidence.Guard("the members", func() error { return use(set.Members, a.in.meta.hints(set.Members)) })
 }
 
 // hints tell of the state one commit earlier, where that can be read and the newest cannot.

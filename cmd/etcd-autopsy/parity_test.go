@@ -78,12 +78,7 @@ func TestParity(t *testing.T) {
 			}
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				set, err := inspect.Open(t.Context(), parityMembers(t, name), inspect.Options{})
-				if err != nil {
-					t.Skip(err) // what is left of a damaged member may be nothing
-				}
-				defer set.Close()
-				for _, m := range set.Members {
+				for _, m := range parityMembers(t, name) {
 					// What is damaged makes bbolt and etcd panic, or refuse the whole file.
 					if m.DB != nil && m.DB.Whole && m.DB.Bolt.Metas()[0].Valid && m.DB.Bolt.Metas()[1].Valid && first(&dbs, m.DB.File.Bytes()) {
 						path := filepath.Join(t.TempDir(), "db")
@@ -112,27 +107,18 @@ func TestParity(t *testing.T) {
 }
 
 // parityMembers are the members of a scenario to compare.
-func parityMembers(t *testing.T, name string) []string {
+func parityMembers(t *testing.T, name string) []*inspect.Member {
 	t.Helper()
-	dir := filepath.Join(scenarios, name)
-	text, err := os.ReadFile(filepath.Join(dir, "truth.json"))
-	if err != nil {
-		t.Fatal(err)
+	ms := scenarioMembers(t, name)
+	if *parityAll {
+		return ms
 	}
-	var truth damage
-	if err := json.Unmarshal(text, &truth); err != nil {
-		t.Fatal(err)
-	}
-	archives, err := filepath.Glob(filepath.Join(dir, "*.tar.zst"))
-	if err != nil || len(archives) == 0 || *parityAll {
-		return []string{dir}
-	}
-	for _, odd := range truth.Odd {
-		if a := filepath.Join(dir, odd+".tar.zst"); slices.Contains(archives, a) {
-			return []string{a}
+	for _, odd := range readDamage(t, name).Odd {
+		if i := slices.IndexFunc(ms, func(m *inspect.Member) bool { return m.Label == odd }); i >= 0 {
+			return ms[i : i+1]
 		}
 	}
-	return archives[:1]
+	return ms[:1]
 }
 
 // records is a segment without the zeros behind its last record.

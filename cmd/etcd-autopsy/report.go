@@ -84,17 +84,17 @@ func (a *app) writeReport(cmd *cobra.Command, args []string, f *reportFlags) (re
 		return err
 	}
 	if len(f.bases) > 0 {
-		before, err := a.openBases(cmd, f.bases)
+		before, closed, err := a.openBases(cmd, f.bases)
 		if err != nil {
 			return err
 		}
-		defer func() { rerr = errors.Join(rerr, before.Close()) }()
-		f.opts.Bases = before.Members
+		defer func() { rerr = errors.Join(rerr, closed()) }()
+		f.opts.Bases = before
 	}
 	bar := newProgress(cmd.ErrOrStderr())
 	defer bar.end()
 	f.opts.Progress = bar.update
-	return a.in.reads(cmd, args, func(ms []*inspect.Member, hints []string) error {
+	return a.reads(cmd, args, func(ms []*inspect.Member, hints []string) error {
 		if err := anyReadable(ms); err != nil {
 			return err
 		}

@@ -208,7 +208,7 @@ func leaks(t *testing.T, name string, data []byte, secrets []string) []string {
 func runIn(t *testing.T, want int, args ...string) (stdout string) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	if got := run(context.Background(), args, strings.NewReader(""), &out, &errs); got != want {
+	if got := sharedRun(context.Background(), args, &out, &errs); got != want {
 		t.Fatalf("%v: exit status %d, want %d: %s", args, got, want, errs.String())
 	}
 	return out.String()
@@ -408,7 +408,7 @@ func TestReports(t *testing.T) {
 			t.Parallel()
 			out := filepath.Join(t.TempDir(), "out")
 			var errs bytes.Buffer
-			if run(t.Context(), []string{"report", filepath.Join(scenarios, name), "-o", out}, nil, io.Discard, &errs) == exitFailed {
+			if sharedRun(t.Context(), []string{"report", filepath.Join(scenarios, name), "-o", out}, io.Discard, &errs) == exitFailed {
 				golden(t, "report/"+name+".error", errs.Bytes())
 				bugs[i] = name + ": no report\n"
 				return

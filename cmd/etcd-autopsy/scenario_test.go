@@ -128,23 +128,15 @@ func TestScenarios(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			tr := readTruth(t, name)
-			set, err := inspect.Open(t.Context(), []string{filepath.Join(scenarios, name)}, inspect.Options{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() {
-				if err := set.Close(); err != nil {
-					t.Error(err)
-				}
-			})
+			ms := scenarioMembers(t, name)
 			if tr.Expect != nil {
-				checkDiff(t, tr.Expect, diff.Compare(set.Members))
+				checkDiff(t, tr.Expect, shared.compare(t.Context(), ms, diff.Options{}))
 			}
-			doc := report.Members(set.Members)
+			doc := report.Members(ms)
 			for i := range doc.Members {
-				checkMember(t, tr, &doc.Members[i], set.Members[i])
+				checkMember(t, tr, &doc.Members[i], ms[i])
 			}
-			checkFindings(t, name, set.Members)
+			checkFindings(t, name, ms)
 		})
 	}
 }

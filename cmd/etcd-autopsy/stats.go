@@ -36,7 +36,7 @@ how fast the log grew between two starts.
 			if o.Depth < 1 || o.Top < 0 {
 				return errors.New("--depth must be at least 1, and --top must not be negative")
 			}
-			return a.in.reads(cmd, args, func(ms []*inspect.Member, hints []string) error {
+			return a.reads(cmd, args, func(ms []*inspect.Member, hints []string) error {
 				if err := anyReadable(ms); err != nil {
 					return err
 				}

@@ -42,6 +42,14 @@ func (e *Entry) Request() *raftlog.Request {
 	return &raftlog.Request{Type: "Unknown"}
 }
 
+// weight is how many steps of a search it takes to decode the entry.
+func (e *Entry) weight() int {
+	if e.Raw == nil {
+		return 0
+	}
+	return len(e.Raw.Data) / 256
+}
+
 // Outcome says what an entry did, compared with what etcd's rules predict from the member's own state.
 type Outcome int
 
@@ -206,12 +214,14 @@ type From struct {
 
 // Predict returns what an entry would do to the state after main revision at.
 func (in *Input) Predict(e *Entry, at int64) []Change {
+	in.Index.Spend(1 + e.weight())
 	p := predictor{ix: in.Index}
 	return p.predict(e.Request(), at)
 }
 
 // Branches returns what a transaction would do to that state whatever its outermost compares come to.
 func (in *Input) Branches(e *Entry, at int64) [][]Change {
+	in.Index.Spend(1 + e.weight())
 	p := predictor{ix: in.Index}
 	return p.branches(e.Request(), at)
 }

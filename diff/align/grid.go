@@ -118,6 +118,7 @@ func (g *grid) predict(i, n int) []Change {
 // request decodes entry i, which is asked for several times in a row.
 func (g *grid) request(i int) *raftlog.Request {
 	if g.decodedI != i {
+		g.in.Index.Spend(g.entries[i].weight())
 		g.decoded, g.decodedI = g.entries[i].Request(), i
 	}
 	return g.decoded

@@ -85,6 +85,7 @@ func (g *grid) search(from []source, to node) ([]Step, span, int) {
 	}
 	seen := make(map[node]move)
 	for {
+		g.in.Index.Spend(1)
 		cost, m, ok := q.pop()
 		if !ok {
 			// The sources lie before the node asked for: there is nothing between them.

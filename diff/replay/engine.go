@@ -128,6 +128,9 @@ func (g *engine) apply(e *align.Entry) (*Effect, error) {
 		fx.Ignored = true
 		return fx, nil
 	}
+	if in.Txn != nil && emptyOp(in.Txn) {
+		return nil, &EntryError{Index: e.Index, What: "an operation of its transaction asks for nothing, which etcd refuses to propose, and at which a server that applied it would stop"}
+	}
 	*g.x = Exec{Index: e.Index, Type: typ, User: in.GetHeader().GetUsername(), Request: in, store: g.auth}
 	for _, r := range g.rules {
 		if r.Request != nil && !r.Request(g.x) {
@@ -189,6 +192,14 @@ func request(e *align.Entry) (typ string, in *pb.InternalRaftRequest) {
 		return "", nil
 	}
 	return r.Type, in
+}
+
+// emptyOp tells whether some operation of a transaction asks for nothing (server/etcdserver/api/v3rpc/key.go of 3.7, checkRequestOp,
+// refuses it; server/etcdserver/txn/txn.go, executeTxn, panics).
+func emptyOp(t *pb.TxnRequest) bool {
+	return slices.ContainsFunc(slices.Concat(t.Success, t.Failure), func(op *pb.RequestOp) bool {
+		return op.GetRequest() == nil || op.GetRequestTxn() != nil && emptyOp(op.GetRequestTxn())
+	})
 }
 
 // changesState leaves out reads, logins and what is about members.

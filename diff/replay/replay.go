@@ -19,10 +19,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"slices"
 
 	"etcd-autopsy/diff/align"
+	"etcd-autopsy/inspect/mvcc"
 	"etcd-autopsy/inspect/schema"
 )
 
@@ -169,7 +171,15 @@ func inCopy(ctx context.Context, st *State, keys *align.Touched, rules Rules, te
 				if g != nil {
 					at = g.x.Index
 				}
-				done <- &EntryError{Index: at, What: fmt.Sprint(p)}
+				if err, ok := p.(error); ok && errors.Is(err, mvcc.ErrOverBudget) {
+					done <- err
+					return
+				}
+				what := fmt.Sprint(p)
+				if _, ok := p.(runtime.Error); ok {
+					what = "etcd's code cannot do with what it holds, or lacks; a server that applied it would stop there"
+				}
+				done <- &EntryError{Index: at, What: what}
 			}
 		}()
 		if err := write(ctx, dir, st, keys); err != nil {

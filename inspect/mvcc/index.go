@@ -12,6 +12,7 @@ type Index struct {
 	rows    map[string][]int32 // in order of revision; ^i is row i of made
 	sorted  []string
 	byLease map[int64][]string // sorted keys of which some row carries the lease, and maybe others
+	budget  *Budget            // of the search that it serves, nil for none
 }
 
 // Index builds an index of the keys that want accepts, nil for all of them. It looks at every row.
@@ -143,7 +144,8 @@ func (ix *Index) Replace(groups map[int64][]Row) *Index {
 
 // with is a copy that is about another table or other made rows.
 func (ix *Index) with(t *Table, made []Row) *Index {
-	return &Index{t: t, made: made, rows: maps.Clone(ix.rows), sorted: ix.sorted, byLease: maps.Clone(ix.byLease)}
+	ix.budget.Spend(len(ix.rows) / 8) // a copy costs less than to look up as many
+	return &Index{t: t, made: made, rows: maps.Clone(ix.rows), sorted: ix.sorted, byLease: maps.Clone(ix.byLease), budget: ix.budget}
 }
 
 // set changes the rows of a key. sort must follow.
@@ -180,6 +182,7 @@ func (ix *Index) Keys() []string { return ix.sorted }
 
 // Before returns the last row of key below revision before, a tombstone included, and whether there is one.
 func (ix *Index) Before(key string, before Revision) (Row, bool) {
+	ix.budget.Spend(1)
 	rows := ix.rows[key]
 	i, _ := slices.BinarySearchFunc(rows, before, func(i int32, rev Revision) int {
 		return ix.row(i).Rev.Compare(rev)
@@ -210,6 +213,7 @@ func (ix *Index) Range(key, end string, f func(key string)) {
 	}
 	i, _ := slices.BinarySearch(ix.sorted, key)
 	for ; i < len(ix.sorted) && (end == "\x00" || ix.sorted[i] < end); i++ {
+		ix.budget.Spend(1)
 		f(ix.sorted[i])
 	}
 }
