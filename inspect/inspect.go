@@ -40,6 +40,8 @@ type Member struct {
 
 	membership    sync.Once
 	logMembership *Membership
+	witness       sync.Once
+	evidence      *Evidence
 }
 
 // DB is the member's bbolt file.
