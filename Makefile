@@ -8,7 +8,7 @@ FUZZTIME    ?= 10s
 N           ?= 10000
 BIN          = etcd-autopsy
 
-.PHONY: build build-all test race lint lint-all demo bench microbench fuzz lab golden man clean
+.PHONY: build build-all test race lint lint-all demo bench microbench fuzz lab torn golden man clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN) ./cmd/etcd-autopsy
@@ -61,6 +61,9 @@ fuzz:
 
 lab:
 	$(GO) test ./diff/lab -run 'TestLab|TestRegressions' -timeout 0 -v -lab.n=$(N) -lab.slow
+
+torn:
+	$(GO) test ./diff/lab -run TestTorn -timeout 0 -v -torn.n=$(N)
 
 golden:
 	$(GO) test ./cmd/etcd-autopsy -run 'Golden|Scripts|Lists|Reports' -update

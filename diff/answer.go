@@ -89,6 +89,9 @@ func (c *comparison) doubts() (why []string) {
 		}
 	default:
 		for _, m := range c.ms {
+			if m.DB.Rows.Len() == 0 && m.DB.Tables.ConsistentIndex == 0 && slices.Max(c.last) > 1 {
+				why = append(why, fmt.Sprintf("%s: its db is empty, that of a member that has applied nothing yet: nothing of it was compared", m.Label))
+			}
 			if len(m.Log.Entries) == 0 {
 				c.remarks = append(c.remarks, m.Label+": no log, so that its own history cannot be checked")
 			}

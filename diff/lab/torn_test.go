@@ -15,7 +15,7 @@ import (
 )
 
 var (
-	tornN    = flag.Int("torn.n", 300, "how many seeds of torn copies")
+	tornN    = flag.Int("torn.n", 100, "how many seeds of torn copies")
 	tornFrom = flag.Uint64("torn.from", 1, "first of these seeds")
 	tornSeed = flag.Uint64("torn.seed", 0, "this seed alone")
 )
