@@ -8,7 +8,7 @@ FUZZTIME    ?= 10s
 N           ?= 10000
 BIN          = etcd-autopsy
 
-.PHONY: build build-all test race lint lint-all demo bench microbench fuzz lab torture golden man clean
+.PHONY: build build-all test race lint lint-all demo bench microbench fuzz lab torture torn golden man clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN) ./cmd/etcd-autopsy
@@ -64,6 +64,9 @@ lab:
 
 torture:
 	$(GO) test ./cmd/etcd-autopsy -run '^TestTorture$$' -timeout 0 -v -torture.n=$(N) -torture.measure
+
+torn:
+	$(GO) test ./diff/lab -run TestTorn -timeout 0 -v -torn.n=$(N)
 
 golden:
 	$(GO) test ./cmd/etcd-autopsy -run 'Golden|Scripts|Lists|Reports' -update

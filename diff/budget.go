@@ -38,7 +38,7 @@ func (c *comparison) cutShort() {
 	}
 	d := c.doc
 	*d = Document{
-		SchemaVersion: d.SchemaVersion, Verdict: Indeterminate, Reasons: append(d.Reasons[:c.unread:c.unread], c.limit()), Members: d.Members,
+		SchemaVersion: d.SchemaVersion, Verdict: Indeterminate, Reasons: []string{c.limit()}, Members: d.Members,
 		Search: Search{Bounded: true, Limits: []string{c.limit()}},
 	}
 	c.causes = nil

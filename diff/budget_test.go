@@ -18,14 +18,13 @@ func TestOverBudget(t *testing.T) {
 		if d := Compare(set.Members); d.Verdict != Diverged {
 			t.Errorf("%s: verdict %s with enough steps, limits %q", scenario, d.Verdict, d.Search.Limits)
 		}
-		c := &comparison{all: set.Members, budget: mvcc.NewBudget(100), doc: &Document{SchemaVersion: SchemaVersion, Verdict: Consistent, Members: summaries(set.Members)}}
-		c.pick()
+		c := &comparison{all: set.Members, ms: set.Members, budget: mvcc.NewBudget(100), doc: &Document{SchemaVersion: SchemaVersion, Verdict: Consistent, Members: summaries(set.Members)}}
 		c.guard("the evidence", func() {
 			c.readRows(func() { c.counted = c.start(c.count) })
 			c.relate()
 		})
 		c.counted()
-		c.end()
+		c.answer()
 		d := c.doc.filled()
 		if d.Verdict != Indeterminate || !d.Search.Bounded || len(d.Search.Limits) != 1 || len(d.Divergences) > 0 || d.Keys.Len() > 0 {
 			t.Errorf("%s: verdict %s, bounded %v, limits %q", scenario, d.Verdict, d.Search.Bounded, d.Search.Limits)

@@ -10,6 +10,7 @@ import (
 
 	"etcd-autopsy/diff/align"
 	"etcd-autopsy/diff/relive"
+	"etcd-autopsy/diff/verdict"
 	"etcd-autopsy/inspect"
 	"etcd-autopsy/inspect/evidence"
 	"etcd-autopsy/inspect/mvcc"
@@ -17,37 +18,18 @@ import (
 
 // Compare compares the members of one cluster, or a single member with its own log.
 func Compare(ms []*inspect.Member) *Document {
-	c := compare(ms)
+	c := examine(ms)
 	defer c.rest()
-	c.end()
+	c.answer()
 	c.budget.Lift()
 	return c.doc.filled()
 }
 
-// end gives the verdict on what was found.
-func (c *comparison) end() {
-	if len(c.faults) == 0 && !c.cut && c.doc.Verdict != NotComparable {
-		c.guard("the causes", c.conclude)
-	}
-	if len(c.faults) > 0 {
-		slices.Sort(c.faults)
-		c.doc.Verdict, c.doc.Reasons = Indeterminate, c.faults
-	}
-	c.cutShort()
-}
-
-// compare finds out all there is, without giving a verdict yet. The caller must call rest in the end.
-func compare(ms []*inspect.Member) *comparison {
-	c := &comparison{all: ms, budget: budgetOf(ms), doc: &Document{SchemaVersion: SchemaVersion, Verdict: Consistent}}
+// compare finds out all there is about those of some members whose dbs are evidence of what they do not hold as well. The caller
+// must call rest in the end.
+func compare(ms, use []*inspect.Member) *comparison {
+	c := &comparison{all: ms, ms: use, budget: budgetOf(use), doc: &Document{SchemaVersion: SchemaVersion, Verdict: Indeterminate}}
 	c.doc.Members = summaries(ms)
-	if why := incomparable(ms); why != "" {
-		c.doc.Verdict, c.doc.Reasons = NotComparable, []string{why}
-		c.pick()
-		c.count()
-		c.doc.Reasons = []string{why}
-		return c
-	}
-	c.pick()
 	if len(c.ms) > 0 {
 		c.guard("the evidence", c.run)
 		if c.counted == nil { // it did not come that far
@@ -55,6 +37,7 @@ func compare(ms []*inspect.Member) *comparison {
 		}
 		c.counted()
 	}
+	c.guard("the evidence", c.countOthers)
 	return c
 }
 
@@ -88,8 +71,14 @@ func (c *comparison) guard(name string, f func()) {
 // comparison is the state of one comparison.
 type comparison struct {
 	all []*inspect.Member
-	ms  []*inspect.Member // those with a db that can be compared
+	ms  []*inspect.Member // those of which all that their db holds can be compared
 	doc *Document
+	// What the verdict rests on: the cause of each divergence, nil if none was inferred, and its basis; why nothing can be compared;
+	// remarks that go with any verdict.
+	written      []*cause
+	basis        []verdict.Basis
+	incomparable []string
+	remarks      []string
 
 	logs    *logs
 	views   []*history // of each member; members with the same log share one
@@ -121,24 +110,11 @@ type comparison struct {
 	faults    []string              // of reading while comparing
 	budget    *mvcc.Budget          // of all that is searched for
 	cut       bool                  // it was spent
-	unread    int                   // how many reasons are about members that cannot be read at all
 	lives     []*relived            // of each member, once asked for
 	starts    map[int]*relive.Start // where what is known of members begins whose logs do not, once asked for
 	slots     map[*cause]slots
 	told      []*explained // what explains every member by its own log, nil if not all can be explained so
 	excused   int          // entries of a member alone that a rule which is not simulated may have refused
-}
-
-// pick leaves out members without a db: the others are compared all the same.
-func (c *comparison) pick() {
-	for _, m := range c.all {
-		if m.DB != nil && m.DB.HasKeys {
-			c.ms = append(c.ms, m)
-		} else {
-			c.reason("%s: no db that can be read", m.Label)
-		}
-	}
-	c.unread = len(c.doc.Reasons)
 }
 
 func (c *comparison) reason(format string, args ...any) {

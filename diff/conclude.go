@@ -10,6 +10,7 @@ import (
 	"etcd-autopsy/diff/align"
 	"etcd-autopsy/diff/authz"
 	"etcd-autopsy/diff/relive"
+	"etcd-autopsy/diff/verdict"
 	"etcd-autopsy/inspect/finding"
 	"etcd-autopsy/inspect/mvcc"
 	"etcd-autopsy/inspect/schema"
@@ -38,7 +39,7 @@ func (c *comparison) lag() {
 	}
 }
 
-// conclude writes the causes down and gives the verdict.
+// conclude writes the causes down.
 func (c *comparison) conclude() {
 	d := c.doc
 	if c.told == nil {
@@ -48,7 +49,7 @@ func (c *comparison) conclude() {
 	for _, k := range c.causes {
 		if k.of == nil {
 			number[k] = len(d.Divergences)
-			d.Divergences = append(d.Divergences, c.write(k))
+			c.claim(c.write(k), k, k.basis())
 		}
 	}
 	for _, k := range c.causes {
@@ -61,31 +62,25 @@ func (c *comparison) conclude() {
 	if len(c.ms) > 0 {
 		c.since()
 	}
-	switch {
-	case len(d.Divergences) > 0:
-		d.Verdict = Diverged
-	case c.told == nil && (d.Keys.Len() > 0 || d.Counts.Consequences > 0):
-		d.Verdict = Diverged
-		d.Divergences = append(d.Divergences, c.write(&cause{layer: LayerApply, what: unexplained}))
-	case len(d.Reasons) > 0:
-		d.Verdict = Indeterminate
+	if len(d.Divergences) == 0 && c.told == nil && (d.Keys.Len() > 0 || d.Counts.Consequences > 0) {
+		c.claim(c.write(&cause{layer: LayerApply, what: unexplained, groups: [][]int{c.every()}}), nil, verdict.Holdings)
 	}
-	for _, m := range c.all {
-		if ok, why := m.Complete(); !ok {
-			if d.Verdict == Consistent {
-				d.Verdict = Indeterminate
-			}
-			for _, w := range why {
-				c.reason("%s: %s", m.Label, w)
-			}
-		}
+}
+
+// every lists all members that are compared.
+func (c *comparison) every() (all []int) {
+	for i := range c.ms {
+		all = append(all, i)
 	}
-	c.leftBehind()
-	if d.Verdict == Diverged && c.told == nil {
-		c.keysLeftOut()
+	return all
+}
+
+// basis is what a cause rests on.
+func (k *cause) basis() verdict.Basis {
+	if k.layer == LayerLog {
+		return verdict.Logs
 	}
-	c.limits()
-	c.notes()
+	return verdict.Holdings
 }
 
 // findConsequences makes consequences of causes that others led to.
@@ -124,27 +119,6 @@ func (c *comparison) notes() {
 			if !f.Unreadable && f.Severity != finding.Info {
 				c.doc.Notes = append(c.doc.Notes, m.Label+": "+f.String())
 			}
-		}
-	}
-}
-
-// limits says what cannot be told from what is there.
-func (c *comparison) limits() {
-	if len(c.all) == 1 && len(c.ms) == 1 && c.doc.Verdict == Consistent {
-		m := c.ms[0]
-		switch {
-		case len(m.Log.Entries) == 0:
-			c.doc.Verdict = Indeterminate
-			c.reason("%s: one member without a log: there is nothing to compare it with", m.Label)
-		case c.excused > 0:
-			c.doc.Verdict = Indeterminate
-			c.reason("%s: %d entries had no effect that would have had one without permissions and alarms; one member alone cannot tell whether these refused them", m.Label, c.excused)
-		}
-		return
-	}
-	for _, m := range c.ms {
-		if len(m.Log.Entries) == 0 {
-			c.reason("%s: no log, so that its own history cannot be checked", m.Label)
 		}
 	}
 }

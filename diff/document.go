@@ -9,23 +9,24 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"etcd-autopsy/diff/verdict"
+	"etcd-autopsy/inspect"
+	"etcd-autopsy/inspect/finding"
 )
 
 // SchemaVersion is that of Document's JSON.
 const SchemaVersion = "1"
 
 // Verdict is the answer to whether members diverged.
-type Verdict string
+type Verdict = verdict.Verdict
 
+// The verdicts.
 const (
-	// Consistent means that everything was read, and what differs is lag, compaction or version.
-	Consistent Verdict = "consistent"
-	// Diverged means that members that applied the same entries hold different data, or applied different entries.
-	Diverged Verdict = "diverged"
-	// Indeterminate means that there is no difference in what could be read and compared, but that was not everything.
-	Indeterminate Verdict = "indeterminate"
-	// NotComparable means that the members are not of one cluster.
-	NotComparable Verdict = "not_comparable"
+	Consistent    = verdict.Consistent
+	Diverged      = verdict.Diverged
+	Indeterminate = verdict.Indeterminate
+	NotComparable = verdict.NotComparable
 )
 
 // ID is a member, cluster or lease id: 16 hex digits in JSON.
@@ -89,9 +90,15 @@ func (n Named) Called() string {
 
 // Document is the result of a comparison. Everything in it is sorted.
 type Document struct {
-	SchemaVersion string   `json:"schema_version"`
-	Verdict       Verdict  `json:"verdict"`
-	Reasons       []string `json:"reasons"`
+	SchemaVersion string  `json:"schema_version"`
+	Verdict       Verdict `json:"verdict"`
+	// Headline says the answer in a sentence where neither the first divergence nor that there is none does; else it is empty.
+	Headline string   `json:"headline"`
+	Reasons  []string `json:"reasons"`
+	// Findings are about the members' files: those that were seen on the way.
+	Findings []Finding `json:"findings"`
+	// Problems is how many kinds of errors are among them.
+	Problems int `json:"problems"`
 	// Notes are about damage, or a doubt, that does not limit the verdict.
 	Notes []string `json:"notes"`
 	// NotCompared are tables that could not be compared on all members, because entries that change them lie between these;
@@ -152,8 +159,27 @@ type Member struct {
 	Readable bool `json:"readable"`
 	// OlderMeta is true if the db was read by its older meta page, one commit back, because that was asked for.
 	OlderMeta bool `json:"older_meta"`
+	// Evidence says what the db is evidence of: "whole", or "torn", "cut", "damaged" or "missing" with the reason in EvidenceWhy.
+	Evidence    inspect.Standing `json:"evidence"`
+	EvidenceWhy string           `json:"evidence_why"`
+	// Compared is true if all that the db holds was compared with others. Of a copy that is not whole only rows that can be read
+	// are.
+	Compared bool `json:"compared"`
+	// CopyOf is the label of another copy of the same member, which was compared instead, empty otherwise.
+	CopyOf string `json:"copy_of"`
 	// Removed is true if another member's files say that this one left the cluster.
 	Removed bool `json:"removed"`
+}
+
+// Finding is something about a member's files that matters to who has to act on it.
+type Finding struct {
+	Member   string           `json:"member"`
+	Severity finding.Severity `json:"severity"`
+	Code     string           `json:"code"`
+	File     string           `json:"file"`
+	Offset   *int64           `json:"offset"` // in bytes from the start of File
+	Page     *int64           `json:"page"`   // of a db
+	Detail   string           `json:"detail"`
 }
 
 // LogSummary is what a member's log covers.
@@ -416,6 +442,7 @@ type Counts struct {
 // filled makes empty lists of nil ones: JSON readers want [] for none.
 func (d *Document) filled() *Document {
 	notNil(&d.Reasons)
+	notNil(&d.Findings)
 	notNil(&d.Notes)
 	notNil(&d.NotCompared)
 	notNil(&d.NotComparedWhy)

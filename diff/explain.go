@@ -18,10 +18,13 @@ import (
 // log with etcd's own code on private copies where that settles it. It also says what to do now. ctx ends it early: then
 // explanations are missing, and Reasons says so.
 func Investigate(ctx context.Context, ms []*inspect.Member, opts Options) *Document {
-	c := compare(ms)
+	c := examine(ms)
 	defer c.rest()
 	defer c.budget.Lift()
-	c.end()
+	if len(c.faults) == 0 && !c.cut {
+		c.guard("the evidence", func() { c.reexecute(ctx, opts) })
+	}
+	c.answer()
 	if len(c.faults) > 0 || c.cut {
 		return c.doc.filled()
 	}
@@ -29,7 +32,6 @@ func Investigate(ctx context.Context, ms []*inspect.Member, opts Options) *Docum
 		if c.logs != nil {
 			c.curves()
 		}
-		c.reexecute(ctx, opts)
 		b := c.evidence(ctx)
 		b.Progress = opts.Progress
 		for _, m := range opts.Bases {
@@ -162,19 +164,21 @@ func oldRules(r apply.Rules) *replay.Rule {
 	return nil
 }
 
-// explain tests the known bugs against each cause, in the order of Divergences, once conclude has written them down.
+// explain tests the known bugs against the cause of each divergence.
 func (c *comparison) explain(b *bugs.Case) {
-	n := 0
+	of := map[*cause]*bugs.Cause{}
 	for i, k := range c.causes {
-		if k.of != nil {
+		of[k] = b.Causes[i]
+	}
+	for n, k := range c.written {
+		if k == nil {
 			continue
 		}
-		for _, v := range b.Explain(b.Causes[i]) {
+		for _, v := range b.Explain(of[k]) {
 			c.doc.Divergences[n].Explanations = append(c.doc.Divergences[n].Explanations, Explanation{
 				ID: v.Bug.ID, Title: v.Bug.Title, Status: Status(v.Status), Evidence: slices.Clone(v.Evidence), Refs: v.Bug.Refs,
 			})
 		}
-		n++
 	}
 }
 

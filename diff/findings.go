@@ -17,13 +17,23 @@ func CheckMember(m *inspect.Member) *check.Result {
 	if m.DB == nil || !m.DB.HasKeys || len(m.Log.Entries) == 0 {
 		return r
 	}
-	c := compare([]*inspect.Member{m})
+	if !m.Evidence().Whole() {
+		return r // what is not there says nothing
+	}
+	c := compare([]*inspect.Member{m}, []*inspect.Member{m})
 	defer c.rest()
 	defer c.budget.Lift()
 	if c.cut {
 		r.Findings = append(r.Findings, finding.New("log-search-bounded", finding.Info, m.DB.File.Name, "%s", c.limit()).Lost())
 		check.Sort(r.Findings)
 		return r
+	}
+	if c.differ() {
+		if m.Evidence().Search(m.DB.CompactRevision(), c.expected(0)); !m.Evidence().Whole() {
+			r.Findings = append(r.Findings, finding.New("rows-elsewhere", finding.Error, m.DB.File.Name, "%s", m.Evidence().Why()))
+			check.Sort(r.Findings)
+			return r
+		}
 	}
 	if len(c.faults) > 0 {
 		r.Findings = append(r.Findings, finding.New("file-shrank", finding.Error, m.DB.File.Name, "%s", c.faults[0]).Lost())
@@ -89,7 +99,7 @@ func Explain(code string) check.Advice {
 	return check.Explain(code)
 }
 
-const askOthers = "run diff with the other members to see who departed from whom; rebuild this member if it stands alone"
+const askOthers = "run diff with the other members to see who departed from whom"
 
 var advice = map[string]check.Advice{
 	"entry-without-effect":   {Meaning: "the log asked for a change that is not in the db, although the db's own state demanded it", Action: askOthers},
@@ -100,6 +110,7 @@ var advice = map[string]check.Advice{
 	"row-lost":               {Meaning: "an entry's revision was made, but its rows are not there any more", Action: askOthers},
 	"revision-without-entry": {Meaning: "the db holds a change that nothing in the log asked for", Action: askOthers},
 	"log-search-bounded":     {Meaning: "the db fits its own log so badly that it was not found out which entry made which row, as where one of them is another member's, or both are damaged", Action: "see what else is found; compare the member with others by diff"},
+	"rows-elsewhere":         {Meaning: "the file holds rows that its tree should hold and does not: pages of different moments, as in a copy of a running member", Action: "copy again, from the stopped member or from a file system snapshot; the member itself may be healthy"},
 	"file-shrank":            {Meaning: "someone cut the file while it was read", Action: "copy the evidence and read the copy"},
-	"index-behind-data":      {Meaning: "the data is newer than the consistent index: a member started on this copy applies entries a second time; in a copy of a running member, pages of different moments", Action: "do not start it on etcd before 3.5.6 without comparing it with another member; better rebuild it"},
+	"index-behind-data":      {Meaning: "the data is newer than the consistent index: a member started on this copy applies entries a second time; in a copy of a running member, pages of different moments", Action: "do not start it on etcd before 3.5.6 without comparing it with another member"},
 }

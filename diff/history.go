@@ -20,6 +20,7 @@ type history struct {
 	leases  map[int64][]leaseEvent // in order
 	// Indexes of entries of some kinds, in order.
 	alarms, confChanges []uint64
+	undecoded           []uint64 // of which nobody knows what they ask for
 	authWrites          []authz.Write
 	alarmed             map[alarmID]bool // those that are on as far as the log is read
 	firstOf             []alarmTurn      // the first entry about each alarm, in order
@@ -59,6 +60,9 @@ func (h *history) visit(e *align.Entry, r *raftlog.Request) {
 	in := r.Internal
 	switch {
 	case in == nil:
+		if r.Type == "Unknown" {
+			h.undecoded = append(h.undecoded, e.Index)
+		}
 	case in.LeaseGrant != nil:
 		h.lease(in.LeaseGrant.ID, leaseEvent{e.Index, true, h.refuses(in)})
 	case in.LeaseRevoke != nil:

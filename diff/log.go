@@ -18,7 +18,7 @@ func committed(m *inspect.Member) uint64 {
 	for _, s := range m.Log.Snapshots {
 		c = max(c, s.Index)
 	}
-	if m.DB != nil {
+	if m.Evidence().Whole() { // the index of a damaged db may be anything
 		c = max(c, m.DB.Tables.ConsistentIndex)
 	}
 	return c

@@ -94,19 +94,6 @@ func (c *comparison) reexecute(ctx context.Context, opts Options) {
 		}
 		r := c.reexecuteMember(ctx, i, opts)
 		c.doc.Reexecutions = append(c.doc.Reexecutions, *r)
-		if r.stopped > 0 {
-			text := r.Error
-			if e := c.entry(i, r.stopped); e != nil {
-				text += fmt.Sprintf(" (%s)", e.Summary)
-			}
-			if c.reason("%s: %s", r.Member, text); c.doc.Verdict == Consistent {
-				c.doc.Verdict = Indeterminate
-			}
-		}
-		if len(c.all) == 1 && len(r.Departures) > 0 && c.doc.Verdict == Consistent {
-			c.doc.Verdict = Indeterminate
-			c.reason("%s: re-execution departs from it, though its log and its rows explain each other", r.Member)
-		}
 	}
 }
 

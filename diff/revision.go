@@ -2,6 +2,7 @@ package diff
 
 import (
 	"bytes"
+	"fmt"
 	"math"
 	"slices"
 
@@ -116,19 +117,17 @@ func (c *comparison) behind(i int) bool {
 	return t.Cost > 0 && t.Through > c.ms[i].DB.Tables.ConsistentIndex
 }
 
-// leftBehind gives a reason for each member whose data seems to have come further than its consistent index, where that is saved
+// behindIndex is a doubt about each member whose data seems to have come further than its consistent index, where that is saved
 // with every entry: a copy may be of two moments, or one of the entries up to the index may have had an effect that it should not
 // have had. Started again, etcd would apply what lies between once more.
-func (c *comparison) leftBehind() {
+func (c *comparison) behindIndex() (why []string) {
 	for i, m := range c.ms {
 		if at := m.DB.Tables.ConsistentIndex; c.behind(i) && m.DB.Tables.HasTerm {
-			if c.doc.Verdict == Consistent {
-				c.doc.Verdict = Indeterminate
-			}
-			c.reason("%s: its data seems to have come to entry %d, but its consistent index is %d: started again, it would apply entries %d to %d once more",
-				m.Label, c.traces[i].Through, at, at+1, c.traces[i].Through)
+			why = append(why, fmt.Sprintf("%s: its data seems to have come to entry %d, but its consistent index is %d: started again, it would apply entries %d to %d once more",
+				m.Label, c.traces[i].Through, at, at+1, c.traces[i].Through))
 		}
 	}
+	return why
 }
 
 // ruledOut tells whether a rule that made member i part from the others covers an entry.

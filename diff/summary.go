@@ -79,6 +79,20 @@ func (c *comparison) count() {
 	}
 }
 
+// countOthers counts the keys of members that are not compared.
+func (c *comparison) countOthers() {
+	for k, m := range c.all {
+		if m.DB == nil || !m.DB.HasKeys || slices.Contains(c.ms, m) {
+			continue
+		}
+		s := &c.doc.Members[k]
+		s.Keys = m.DB.Rows.CountLive()
+		if sums := mvcc.HashKVs([]*mvcc.Table{m.DB.Rows}, []int{0}, []int64{s.Revision}, []int64{s.CompactRevision}, func(f func()) { f() }); len(sums) == 1 {
+			s.HashKV = sums[0]
+		}
+	}
+}
+
 // waitLinked waits until the rows of all members are linked, if they are to be.
 func (c *comparison) waitLinked() {
 	if c.linked != nil {

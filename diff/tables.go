@@ -262,18 +262,68 @@ func (c *comparison) followAlarm(k *cause, a schema.AlarmMember, on bool) {
 	}
 }
 
-// compareMembership compares the members buckets. Their attributes are stale by design in some versions, so that only
-// who belongs to the cluster counts.
+// votes says what comes of members buckets that differ in who votes.
+const votes = "who votes and who learns by the members bucket: not the same on all members. Up to 3.5 nobody reads it; " +
+	"3.6 takes it, but first clears the flag of a learner where the .snap that it loads says that the member votes; " +
+	"3.7 makes raft's voters of it and does not mend it: members that hold it otherwise count another quorum"
+
+// compareMembership compares the members buckets. Names and URLs in them are stale by design in some versions, so that only
+// who belongs to the cluster counts, and who votes.
 func (c *comparison) compareMembership() {
 	members := c.comparable("members", func(h *history) []uint64 { return h.confChanges })
-	c.table(members, LayerMembership, "who is a member", func(t *schema.Tables) any {
+	k := c.table(members, LayerMembership, "who is a member", func(t *schema.Tables) any {
 		var ids []uint64
 		for _, m := range t.Members {
 			ids = append(ids, m.ID)
 		}
 		return ids
 	})
+	if k == nil {
+		if k = c.table(members, LayerMembership, "who votes", func(t *schema.Tables) any {
+			var learners []uint64
+			for _, m := range t.Members {
+				if m.IsLearner {
+					learners = append(learners, m.ID)
+				}
+			}
+			return learners
+		}); k != nil {
+			k.what = votes
+			c.describeVotes(k)
+		}
+	}
 	c.table(members, LayerMembership, "who was removed", func(t *schema.Tables) any { return t.MembersRemoved })
+}
+
+// describeVotes says what each side holds of the members in which they differ, and what raft itself holds.
+func (c *comparison) describeVotes(k *cause) {
+	for _, g := range k.groups {
+		m := c.ms[g[0]]
+		var texts []string
+		for _, x := range m.DB.Tables.Members {
+			differs := slices.ContainsFunc(slices.Concat(k.groups...), func(j int) bool {
+				return slices.ContainsFunc(c.ms[j].DB.Tables.Members, func(o schema.Member) bool { return o.ID == x.ID && o.IsLearner != x.IsLearner })
+			})
+			if !differs {
+				continue
+			}
+			what := "votes"
+			if x.IsLearner {
+				what = "learns"
+			}
+			raft := ""
+			if cs := m.RaftConfState(); cs != nil {
+				switch {
+				case slices.Contains(cs.Voters, x.ID):
+					raft = ", by raft it votes"
+				case slices.Contains(cs.Learners, x.ID):
+					raft = ", by raft it learns"
+				}
+			}
+			texts = append(texts, fmt.Sprintf("member %s %s%s", ID(x.ID), what, raft))
+		}
+		k.effects = append(k.effects, Effect{Members: c.labels(g), Note: strings.Join(texts, "; ")})
+	}
 }
 
 // table adds a cause if a table is not the same on all members, and returns it.

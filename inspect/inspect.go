@@ -43,6 +43,8 @@ type Member struct {
 
 	membership    sync.Once
 	logMembership *Membership
+	witness       sync.Once
+	evidence      *Evidence
 }
 
 // DB is the member's bbolt file.

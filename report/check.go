@@ -88,7 +88,11 @@ func (d *Checkup) group(p *page, g *findingGroup, explained map[string]bool) {
 		}
 		switch at := f.place(); {
 		case i == 0:
-			p.line(strings.ToUpper(g.severity), "%s  %s", g.code, at)
+			kind := g.code
+			if len(g.all) > placesShown {
+				kind = fmt.Sprintf("%s, %d of this kind, the first:", g.code, len(g.all))
+			}
+			p.line(strings.ToUpper(g.severity), "%s  %s", kind, at)
 			place = at
 		case at != place:
 			p.line("", "%s", at)

@@ -120,6 +120,10 @@ func Check(ms []*inspect.Member) *Checkup {
 		for _, f := range m.Findings {
 			a := diff.Explain(f.Code)
 			d.Advice[f.Code] = Advice{a.Meaning, a.Action}
+			if check.OfPage(f.Code) {
+				a := diff.Explain(check.Pages)
+				d.Advice[check.Pages] = Advice{a.Meaning, a.Action}
+			}
 		}
 	}
 	return d
@@ -177,14 +181,27 @@ type findingGroup struct {
 	all            []FindingRecord
 }
 
-// groups puts findings of one kind together, and keeps the order otherwise.
+// groups puts findings of one kind together, and keeps the order otherwise. Errors about pages are one kind: what befell one page of a
+// copy shows in many ways. A few are told one by one.
 func groups(fs []FindingRecord) []findingGroup {
 	var out []findingGroup
+	ofPage := func(f *FindingRecord) bool { return f.Severity == string(finding.Error) && check.OfPage(f.Code) }
+	pages, kinds := 0, map[string]bool{}
+	for i := range fs {
+		if ofPage(&fs[i]) {
+			pages++
+			kinds[fs[i].Code] = true
+		}
+	}
 	for _, f := range fs {
-		i := slices.IndexFunc(out, func(g findingGroup) bool { return g.code == f.Code && g.severity == f.Severity })
+		code := f.Code
+		if pages > placesShown && len(kinds) > 1 && ofPage(&f) {
+			code = check.Pages
+		}
+		i := slices.IndexFunc(out, func(g findingGroup) bool { return g.code == code && g.severity == f.Severity })
 		if i < 0 {
 			i = len(out)
-			out = append(out, findingGroup{code: f.Code, severity: f.Severity})
+			out = append(out, findingGroup{code: code, severity: f.Severity})
 		}
 		out[i].all = append(out[i].all, f)
 	}

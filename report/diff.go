@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"etcd-autopsy/diff"
+	"etcd-autopsy/inspect"
+	"etcd-autopsy/inspect/finding"
 	"etcd-autopsy/report/escape"
 )
 
@@ -60,7 +62,11 @@ func diffPage(d *diff.Document, hints []string) *page {
 		diverged(p, d)
 	case diff.Consistent:
 		p.verdict = "CONSISTENT"
-		p.title = agreement(d)
+		if p.title = agreement(d); d.Headline != "" {
+			p.verdict, p.title = "CONSISTENT,", d.Headline
+			p.line("agree", "%s", agreement(d))
+			errorsOf(p, d)
+		}
 		compared(p, d)
 		reexecutions(p, d)
 		knownBugs(p, d)
@@ -74,6 +80,10 @@ func diffPage(d *diff.Document, hints []string) *page {
 		p.title = "no difference in what could be read, but not everything could be read"
 		if whole(d) {
 			p.title = "no difference in what can be compared, but not everything can"
+		}
+		if d.Headline != "" {
+			p.verdict, p.title = "CANNOT TELL", d.Headline
+			copyAgain(p, d)
 		}
 		compared(p, d)
 		reexecutions(p, d)
@@ -103,6 +113,40 @@ func diffPage(d *diff.Document, hints []string) *page {
 	}
 	p.hint("etcd-autopsy inspect MEMBER... shows the tables, logs and damage of each member")
 	return p
+}
+
+// errorsOf names the kinds of errors in the files of members that agree.
+func errorsOf(p *page, d *diff.Document) {
+	told := map[string]bool{}
+	name := verb(d.Problems, "problem", "problems")
+	for i := range d.Findings {
+		f := &d.Findings[i]
+		if f.Severity != finding.Error || told[f.Code] {
+			continue
+		}
+		told[f.Code] = true
+		var on []string
+		for k := range d.Findings {
+			if o := &d.Findings[k]; o.Code == f.Code && o.Severity == finding.Error && !slices.Contains(on, o.Member) {
+				on = append(on, o.Member)
+			}
+		}
+		p.line(name, "%s: %s", list(on), f.Detail)
+		name = ""
+	}
+}
+
+// copyAgain says what to do about copies that are not whole, and what not to do.
+func copyAgain(p *page, d *diff.Document) {
+	var bad []string
+	for i := range d.Members {
+		if m := &d.Members[i]; m.Evidence != inspect.Whole && m.CopyOf == "" {
+			bad = append(bad, m.Label)
+		}
+	}
+	p.line("what now", "stop etcd and copy %s again, or take a file system snapshot", list(bad))
+	p.line("", "- %s may be healthy: do not remove or rebuild a member because of this", verb(len(bad), "the member itself", "the members themselves"))
+	p.blank()
 }
 
 // whole tells whether all of every member could be read.
@@ -487,7 +531,7 @@ func agreement(d *diff.Document) string {
 func labelsOf(d *diff.Document) []string {
 	var labels []string
 	for i := range d.Members {
-		if d.Members[i].Readable {
+		if d.Members[i].Compared {
 			labels = append(labels, d.Members[i].Label)
 		}
 	}
@@ -608,6 +652,14 @@ func membersTable(d *diff.Document) table {
 	fact("member id", func(m *diff.Member) string { return idText(m.MemberID) + removed(m) })
 	if d.Verdict == diff.NotComparable {
 		fact("cluster id", func(m *diff.Member) string { return idText(m.ClusterID) })
+	}
+	if !whole(d) || slices.ContainsFunc(d.Members, func(m diff.Member) bool { return m.Evidence != inspect.Whole || m.CopyOf != "" }) {
+		fact("copy", func(m *diff.Member) string {
+			if m.CopyOf != "" {
+				return "same member as " + m.CopyOf
+			}
+			return m.Evidence.String()
+		})
 	}
 	fact("consistent index", func(m *diff.Member) string { return strconv.FormatUint(m.ConsistentIndex, 10) })
 	fact("revision", func(m *diff.Member) string { return num(m.Revision) })
@@ -761,6 +813,9 @@ func leasesTable(d *diff.Document) table {
 func diffLines(d *diff.Document) [][]string {
 	ls := [][]string{{"verdict", string(d.Verdict)}}
 	u := func(n uint64) string { return strconv.FormatUint(n, 10) }
+	if d.Headline != "" {
+		ls = append(ls, []string{"headline", d.Headline})
+	}
 	for _, r := range d.Reasons {
 		ls = append(ls, []string{"reason", r})
 	}

@@ -273,7 +273,7 @@ func addsUp(t *testing.T, c *report.CheckedMember, m *inspect.Member) {
 // openAll opens members until the test ends.
 func openAll(t *testing.T, args ...string) []*inspect.Member {
 	t.Helper()
-	ms, closed, err := shared.open(t.Context(), args, inspect.Options{})
+	set, closed, err := shared.open(t.Context(), args, inspect.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -282,7 +282,7 @@ func openAll(t *testing.T, args ...string) []*inspect.Member {
 			t.Error(err)
 		}
 	})
-	return ms
+	return set.Members
 }
 
 func readDamage(t *testing.T, scenario string) *damage {

@@ -19,7 +19,9 @@ func (a *app) diff() *cobra.Command {
 		Use:   "diff MEMBER...",
 		Short: "Say whether members diverged, at which raft entry, and what differs now",
 		Long: `diff compares the members of one cluster. What differs only because a member is behind, was
-compacted earlier or runs another version is no divergence.
+compacted earlier or runs another version is no divergence. Nor is what a damaged copy lacks: of
+one that is torn or cut off only rows that can be read are held against those of others. Copies of
+one member are named, and the newest of them is compared.
 
 ` + members + `
 
@@ -31,7 +33,7 @@ Private copies are used, which are removed afterwards.
 
 Exit status:
   0  consistent
-  1  diverged
+  1  diverged, or consistent but with errors in the files of members
   2  could not run: wrong usage, or nothing that can be read
   3  indeterminate (no difference found, but not all could be read or compared), or not comparable`,
 		Example: `  etcd-autopsy diff node1/ node2/ node3/
@@ -66,7 +68,9 @@ Exit status:
 				}
 				switch doc.Verdict {
 				case diff.Consistent:
-					a.status = exitOK
+					if a.status = exitOK; doc.Problems > 0 {
+						a.status = exitDiverged // members that agree may be damaged all the same
+					}
 				case diff.Diverged:
 					a.status = exitDiverged
 				default:

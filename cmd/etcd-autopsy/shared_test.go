@@ -83,11 +83,11 @@ func compareShared(ctx context.Context, ms []*inspect.Member, opts diff.Options)
 // scenarioMembers are the members of a scenario, which all tests share.
 func scenarioMembers(t *testing.T, name string) []*inspect.Member {
 	t.Helper()
-	ms, _, err := shared.open(t.Context(), []string{filepath.Join(scenarios, filepath.FromSlash(name))}, inspect.Options{})
+	set, _, err := shared.open(t.Context(), []string{filepath.Join(scenarios, filepath.FromSlash(name))}, inspect.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return ms
+	return set.Members
 }
 
 // sharedRun runs a command on shared members, but for those that redact the members which they read.

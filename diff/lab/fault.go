@@ -157,6 +157,8 @@ type script struct {
 	snap   uint64
 	faults []*Fault
 	goal   *history // what it should come to, nil for anything
+	// seen is called behind each entry, nil: nobody asks.
+	seen func(r *replica)
 }
 
 // errStrayed says that a run made a revision that the one it should come to did not make, and that shows in the end.
@@ -179,6 +181,9 @@ func (s *script) run() (*history, error) {
 		s.step(r, e)
 		if s.goal != nil && slices.ContainsFunc(r.effects[done:], s.goal.without) {
 			return nil, cmp.Or(r.close(), errStrayed)
+		}
+		if s.seen != nil {
+			s.seen(r)
 		}
 		if e.Index == s.note {
 			h.note = note{index: e.Index, rev: r.kv.Rev(), live: r.live(), leases: r.leases(), tables: r.raw()}

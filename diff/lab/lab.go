@@ -57,6 +57,7 @@ type maker struct {
 	planned []Entry
 	n       int
 	steps   int
+	number  int // of faults that are wanted, drawn as well if it is negative
 	common  uint64
 	c       *Case
 	runs    int
@@ -78,7 +79,14 @@ func Make(dir string, seed uint64) (*Case, error) {
 
 // MakeIf does so if the faults are such as are wanted; otherwise the case is nil.
 func MakeIf(dir string, seed uint64, wanted func(faults []*Fault) bool) (*Case, error) {
-	m := &maker{dir: dir, seed: seed, shape: stream(seed, "shape"), faults: stream(seed, "faults"), disk: stream(seed, "disk"), c: &Case{Seed: seed}}
+	return newMaker(dir, seed).make(wanted)
+}
+
+func newMaker(dir string, seed uint64) *maker {
+	return &maker{dir: dir, seed: seed, shape: stream(seed, "shape"), faults: stream(seed, "faults"), disk: stream(seed, "disk"), number: -1, c: &Case{Seed: seed}}
+}
+
+func (m *maker) make(wanted func(faults []*Fault) bool) (*Case, error) {
 	if err := m.workload(); err != nil {
 		return nil, err
 	}
@@ -201,10 +209,13 @@ func (m *maker) plan(try int) error {
 	m.c.Faults, m.w.log = nil, m.planned
 	r := m.faults
 	n := [...]int{0, 1, 1, 1, 1, 1, 1, 1, 2, 2}[r.IntN(10)]
+	if m.number >= 0 {
+		n = m.number
+	}
 	if try > 20 {
 		n = 0
 	}
-	if m.n > 2 && n > 0 && r.IntN(12) == 0 {
+	if m.number < 0 && m.n > 2 && n > 0 && r.IntN(12) == 0 {
 		m.differently()
 		n = 0
 	}

@@ -70,6 +70,11 @@ func (b *Bucket) readInline(value []byte, leaf uint64, off int64) *fault {
 // Name returns the bucket's name.
 func (b *Bucket) Name() string { return b.name }
 
+// Place is the page that holds the bucket's header, and whether its rows lie there, too.
+func (b *Bucket) Place() (page uint64, inline bool) {
+	return uint64(b.at) / b.db.pageSize, b.bad == nil && b.root == 0
+}
+
 func (b *Bucket) ref() ref { return ref{id: b.root, at: b.at} }
 
 // Sequence returns the bucket's own counter; etcd does not use it.

@@ -47,6 +47,21 @@ type DBCoverage struct {
 	BytesTotal int64
 }
 
+// Files returns the findings about a member that reading it has shown, and those that its tables and the names of its files show: it
+// looks at no row of a key again.
+func Files(m *inspect.Member) []finding.Finding {
+	c := &checker{m: m, r: &Result{Label: m.Label, Findings: slices.Clone(m.Findings)}}
+	c.files()
+	if m.DB != nil {
+		c.indexes()
+		c.alarms()
+	}
+	c.membership()
+	c.oldServers()
+	Sort(c.r.Findings)
+	return c.r.Findings
+}
+
 // Member checks one member.
 func Member(m *inspect.Member) *Result {
 	c := &checker{m: m, r: &Result{Label: m.Label, Findings: slices.Clone(m.Findings)}}

@@ -1,0 +1,144 @@
+package diff
+
+import (
+	"fmt"
+	"slices"
+
+	"etcd-autopsy/diff/verdict"
+	"etcd-autopsy/inspect"
+	"etcd-autopsy/inspect/check"
+	"etcd-autopsy/inspect/finding"
+)
+
+// answer gives the verdict: it gathers what verdict.Of asks for, and writes down what follows.
+func (c *comparison) answer() {
+	d := c.doc
+	slices.Sort(c.faults)
+	if len(c.faults) > 0 {
+		d.Verdict, d.Reasons = Indeterminate, c.faults
+		return
+	}
+	if c.cut {
+		c.cutShort()
+		return
+	}
+	f := verdict.Facts{Apart: c.incomparable}
+	d.Findings = []Finding{}
+	for i, m := range c.all {
+		e := m.Evidence()
+		x := verdict.Member{Label: m.Label, Standing: e.Standing(), Why: e.Why()}
+		if d.Members[i].CopyOf != "" {
+			x.Standing, x.Why = inspect.Whole, "" // another copy of it was compared
+		} else if ok, why := m.Complete(); !ok {
+			for _, w := range why {
+				if m.DB == nil || len(w) < len(m.DB.File.Name) || w[:len(m.DB.File.Name)] != m.DB.File.Name {
+					x.Unread = append(x.Unread, w)
+				}
+			}
+		}
+		f.Members = append(f.Members, x)
+		d.Members[i].Evidence, d.Members[i].EvidenceWhy = e.Standing(), e.Why()
+		d.Members[i].Compared = slices.Contains(c.ms, m)
+		for _, x := range check.Files(m) {
+			f.Findings = append(f.Findings, x)
+			d.Findings = append(d.Findings, newFinding(m.Label, &x))
+		}
+	}
+	for i := range d.Divergences {
+		f.Claims = append(f.Claims, verdict.Claim{Basis: c.basis[i], Groups: d.Divergences[i].Groups})
+	}
+	f.Doubts = slices.Concat(d.Reasons, c.doubts())
+	f.Remarks = c.remarks
+	a := verdict.Of(f)
+	d.Verdict, d.Headline, d.Reasons, d.Problems = a.Verdict, a.Headline, a.Reasons, a.Problems
+	kept, written := d.Divergences[:0:0], c.written[:0:0]
+	for i, ok := range a.Stands {
+		if ok {
+			kept, written = append(kept, d.Divergences[i]), append(written, c.written[i])
+		}
+	}
+	d.Divergences, c.written = kept, written
+	if d.Verdict == Diverged && c.told == nil {
+		c.keysLeftOut()
+	}
+	c.notes()
+}
+
+func newFinding(member string, f *finding.Finding) Finding {
+	x := Finding{Member: member, Severity: f.Severity, Code: f.Code, File: f.File, Detail: f.Detail}
+	if f.Offset >= 0 {
+		x.Offset = &f.Offset
+	}
+	if f.Page >= 0 {
+		x.Page = &f.Page
+	}
+	return x
+}
+
+// doubts are what keeps the members that were compared from being consistent, besides damage.
+func (c *comparison) doubts() (why []string) {
+	if c.logs == nil {
+		return why
+	}
+	why = append(why, c.behindIndex()...)
+	why = append(why, c.unrun()...)
+	switch {
+	case len(c.all) == 1 && len(c.ms) == 1:
+		m := c.ms[0]
+		switch {
+		case len(m.Log.Entries) == 0:
+			why = append(why, m.Label+": one member without a log: there is nothing to compare it with")
+		case c.excused > 0:
+			why = append(why, fmt.Sprintf("%s: %d entries had no effect that would have had one without permissions and alarms; one member alone cannot tell whether these refused them", m.Label, c.excused))
+		}
+	default:
+		for _, m := range c.ms {
+			if m.DB.Rows.Len() == 0 && m.DB.Tables.ConsistentIndex == 0 && slices.Max(c.last) > 1 {
+				why = append(why, fmt.Sprintf("%s: its db is empty, that of a member that has applied nothing yet: nothing of it was compared", m.Label))
+			}
+			if len(m.Log.Entries) == 0 {
+				c.remarks = append(c.remarks, m.Label+": no log, so that its own history cannot be checked")
+			}
+		}
+	}
+	return why
+}
+
+// unrun are entries of which nobody knows what they ask for, and those at which running a log again ended.
+func (c *comparison) unrun() (why []string) {
+	var top uint64
+	for _, m := range c.ms {
+		top = max(top, m.DB.Tables.ConsistentIndex)
+	}
+	told := map[uint64]bool{}
+	for _, h := range c.views {
+		for _, x := range h.undecoded {
+			if x > top || told[x] {
+				continue
+			}
+			if told[x] = true; len(told) > maxUndecoded {
+				continue
+			}
+			why = append(why, fmt.Sprintf("entry %d cannot be decoded: what it did is not known", x))
+		}
+	}
+	if n := len(told) - maxUndecoded; n > 0 {
+		why = append(why, fmt.Sprintf("nor can %d more entries", n))
+	}
+	for _, r := range c.doc.Reexecutions {
+		switch {
+		case r.At != nil && r.Error != "":
+			text := r.Error
+			if e := c.entry(slices.IndexFunc(c.ms, func(m *inspect.Member) bool { return m.Label == r.Member }), r.stopped); e != nil {
+				text += fmt.Sprintf(" (%s)", e.Summary)
+			}
+			why = append(why, fmt.Sprintf("%s: its log could not be run to the end: %s", r.Member, text))
+		case len(c.all) == 1 && len(r.Departures) > 0:
+			why = append(why, r.Member+": re-execution departs from it, though its log and its rows explain each other")
+		}
+	}
+	return why
+}
+
+// maxUndecoded is how many entries are named that cannot be decoded.
+const maxUndecoded = 3

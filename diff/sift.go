@@ -1,0 +1,175 @@
+package diff
+
+import (
+	"slices"
+
+	"etcd-autopsy/diff/align"
+	"etcd-autopsy/inspect"
+	"etcd-autopsy/inspect/schema"
+)
+
+// examine compares members as far as their dbs are evidence, without giving a verdict yet. What is concluded from what members hold and
+// do not hold is concluded from whole dbs alone; of the others readable rows are held against those of all, and logs. The
+// caller must call rest in the end.
+func examine(ms []*inspect.Member) *comparison {
+	r := relateCopies(ms)
+	whole := func() (use []*inspect.Member) {
+		for i, m := range ms {
+			if m.Evidence().Whole() && r.copyOf[i] < 0 && len(r.apart) == 0 {
+				use = append(use, m)
+			}
+		}
+		return use
+	}
+	use := whole()
+	c := compare(ms, use)
+	if !c.cut && c.differ() {
+		// Something is to be concluded from what is not there: make sure that it was not lost in copying.
+		compacted := int64(0)
+		for _, m := range ms {
+			if m.DB != nil {
+				compacted = max(compacted, m.DB.CompactRevision())
+			}
+		}
+		for i, m := range c.ms {
+			m.Evidence().Search(compacted, c.expected(i))
+			c.doubtCopy(i)
+		}
+		if again := whole(); len(again) < len(use) {
+			c.rest()
+			c.budget.Lift()
+			c = compare(ms, again)
+		}
+	}
+	c.incomparable = r.apart
+	for i, k := range r.copyOf {
+		if k >= 0 {
+			c.doc.Members[i].CopyOf = ms[k].Label
+		}
+	}
+	c.doc.Notes = append(c.doc.Notes, r.notes...)
+	if len(c.faults) > 0 || c.cut {
+		return c
+	}
+	c.guard("the causes", func() {
+		if c.logs != nil {
+			c.conclude()
+		}
+		if len(c.incomparable) == 0 {
+			c.contradict(r.copyOf)
+			c.forkOthers(r.copyOf)
+			c.owed()
+		}
+	})
+	return c
+}
+
+// differ tells whether anything was found that tells members apart.
+func (c *comparison) differ() bool {
+	return len(c.causes) > 0 || c.doc.Keys.Len() > 0 || c.doc.Counts.LeasesDiffering > 0 || len(c.parts) > 0
+}
+
+// doubtCopy doubts a copy of which nothing contradicts others, but which lacks something by its consistent index, where what copies lack says
+// nothing: they may be of a member that went on writing.
+func (c *comparison) doubtCopy(i int) {
+	m := c.ms[i]
+	e, index := m.Evidence(), m.DB.Tables.ConsistentIndex
+	if c.logs == nil || len(c.traces) != len(c.ms) || e.EndCounts() || c.contradicted(i) {
+		return
+	}
+	if c.behind(i) && m.DB.Tables.HasTerm {
+		e.Doubt("its rows have come to entry %d, its consistent index is %d, and its log goes on behind that", c.traces[i].Through, index)
+	}
+	if rev := c.expected(i); rev > c.last[i] {
+		e.Doubt("its rows end with revision %d, and that of entry %d, to which it has come by its consistent index, is %d; its log goes on behind that", c.last[i], index, rev)
+	}
+	for _, k := range c.causes {
+		switch {
+		case !slices.ContainsFunc(k.groups, func(g []int) bool { return slices.Contains(g, i) }):
+		case k.index > 0 && len(k.odd) > 0 && !slices.Contains(k.odd, i):
+		case len(tableBuckets[k.layer]) > 0:
+			if !e.TableCounts(tableBuckets[k.layer]...) && c.changedLately(i, k) {
+				e.Doubt("it differs in tables that do not lie on the page of its consistent index, and its log goes on behind that")
+			}
+		case k.index == 0 && k.revision > 0:
+			e.Doubt("it lacks rows, or holds more of them, though none contradicts those of others, and its log goes on behind its consistent index")
+		case k.outcome == align.Refused && !k.again && !c.madeAfter(i, k.index):
+			e.Doubt("no entry from %d on has had an effect, up to %d, to which it has come by its consistent index, and its log goes on behind that", k.index, index)
+		}
+	}
+}
+
+// tableBuckets are the buckets of the layers that are tables.
+var tableBuckets = map[Layer][]string{
+	LayerLease: {schema.Lease}, LayerAuth: {schema.Auth, schema.AuthUsers, schema.AuthRoles}, LayerAlarm: {schema.Alarm},
+	LayerMembership: {schema.Members, schema.MembersRemoved},
+}
+
+// lately is how many entries a member may apply while its files are copied.
+const lately = 2000
+
+// changedLately tells whether an entry changes the table of a cause so close to member i's consistent index that pages of several
+// moments may differ in it.
+func (c *comparison) changedLately(i int, k *cause) bool {
+	h := c.views[i]
+	var at []uint64
+	switch k.layer {
+	case LayerLease:
+		for _, id := range k.leases {
+			at = append(at, h.aboutLease(id)...)
+		}
+	case LayerAuth:
+		for _, w := range h.authWrites {
+			at = append(at, w.Index)
+		}
+	case LayerAlarm:
+		at = h.alarms
+	case LayerMembership:
+		at = h.confChanges
+	}
+	index := c.ms[i].DB.Tables.ConsistentIndex
+	return slices.ContainsFunc(at, func(x uint64) bool { return x+lately > index })
+}
+
+// madeAfter tells whether an entry behind another one made a revision on member i.
+func (c *comparison) madeAfter(i int, index uint64) (made bool) {
+	c.traces[i].steps(func(s *align.Step) { made = made || s.Index > index && s.Revision > 0 })
+	return made
+}
+
+// contradicted tells whether a row of member i is not that of another one.
+func (c *comparison) contradicted(i int) bool {
+	for _, main := range c.differing {
+		for j := range c.ms {
+			if j != i && !agree(c.ms[i].DB.Rows.Group(main), c.ms[j].DB.Rows.Group(main)) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// expected is the highest revision that member i must have come to, as others tell.
+func (c *comparison) expected(i int) (rev int64) {
+	if c.logs == nil || len(c.last) != len(c.ms) || len(c.traces) != len(c.ms) {
+		return 0
+	}
+	rev = c.last[i]
+	index := c.ms[i].DB.Tables.ConsistentIndex
+	for j := range c.ms {
+		if j != i {
+			rev = max(rev, c.revisionAt(j, index))
+		}
+	}
+	return rev
+}
+
+// unsound are the members with rows that can be read whose dbs are not whole, and for which no other copy stands.
+func (c *comparison) unsound(copyOf []int) (left []*inspect.Member) {
+	for i, m := range c.all {
+		if copyOf[i] < 0 && m.DB != nil && m.DB.HasKeys && !slices.Contains(c.ms, m) {
+			left = append(left, m)
+		}
+	}
+	return left
+}
