@@ -27,7 +27,7 @@ func TestOverBudget(t *testing.T) {
 		c.answer()
 		d := c.doc.filled()
 		if d.Verdict != Indeterminate || !d.Search.Bounded || len(d.Search.Limits) != 1 || len(d.Divergences) > 0 || d.Keys.Len() > 0 {
-			t.Errorf("%s: verdict %s, bounded %v, limits %q", scenario, d.Verdict, d.Search.Bounded, d.Search.Limits)
+			t.Errorf("%s: verdict %s, bounded %v, limits %q, reasons %q", scenario, d.Verdict, d.Search.Bounded, d.Search.Limits, d.Reasons)
 		}
 		if err := set.Close(); err != nil {
 			t.Error(err)

@@ -43,6 +43,20 @@ type tale struct {
 // fault is the first of those that it may be.
 func (t *tale) fault() faults.Fault { return t.sets[0][0] }
 
+// explained tells whether each member is explained by its own log, with the faults that it takes, and tells all that follows then. Members
+// that hold the same need no explanation.
+func (c *comparison) explained() bool {
+	if len(c.all) > 1 && c.alike() {
+		return false
+	}
+	all := c.explainMembers()
+	if all == nil {
+		return false
+	}
+	c.tell(all)
+	return true
+}
+
 // explainMembers looks for the faults that explain every member by its own log. It is nil if some member cannot be explained so: its log does
 // not begin with the cluster, its db is damaged, logs differ, or nothing that was tried leads to what it holds.
 func (c *comparison) explainMembers() []*explained {
@@ -248,7 +262,7 @@ func (c *comparison) traceOf(i int, x *explained) *trace {
 	t := &trace{Alignment: align.Alignment{First: 1, Revision: 1, Through: c.ms[i].DB.Tables.ConsistentIndex}}
 	for _, f := range x.chosen.Faults {
 		if f.Kind == faults.Index {
-			t.Through = f.Last
+			t.Through, t.Cost = f.Last, 1
 		}
 	}
 	t.Index = c.inputs[i].Index
@@ -311,6 +325,9 @@ func (x *explained) auth() *auth {
 func (c *comparison) tales() (tales []*tale) {
 	for i, x := range c.told {
 		for n, f := range x.chosen.Faults {
+			if f.Kind == faults.Index {
+				continue // what is there is of a later moment than the index says: that is no difference
+			}
 			at := slices.IndexFunc(tales, func(t *tale) bool {
 				return !slices.Contains(t.members, i) && slices.ContainsFunc(t.sets, func(s []faults.Fault) bool { return sameFault(s[0], f) })
 			})
@@ -341,7 +358,7 @@ func (t *tale) order() uint64 {
 	for _, o := range t.onset {
 		first = min(first, o.First)
 	}
-	if t.kind == faults.Table || t.kind == faults.Index {
+	if t.kind == faults.Table {
 		return math.MaxUint64
 	}
 	return first
@@ -451,14 +468,7 @@ func (c *comparison) causeOfTale(t *tale) *cause {
 		k.what = fmt.Sprintf("no request of user %q had an effect on %s from here on", f.User, where)
 	case faults.Rules:
 		k.entries = c.affected(who, f)
-		k.what = fmt.Sprintf("%s applies entries by the rules of etcd %v from here on", where, f.To)
-		if len(t.members) > 1 {
-			var parts []string
-			for _, i := range t.members {
-				parts = append(parts, fmt.Sprintf("%s from entry %d on", c.ms[i].Label, t.onset[i].First))
-			}
-			k.what = fmt.Sprintf("members apply entries by the rules of etcd %v: %s", f.To, strings.Join(parts, ", "))
-		}
+		k.what = c.rulesText(k, t, f)
 	case faults.LetPass:
 		k.outcome = align.Permitted
 		k.what = fmt.Sprintf("the entry had an effect on %s, although permissions or an alarm refuse it", where)
@@ -467,11 +477,11 @@ func (c *comparison) causeOfTale(t *tale) *cause {
 		k.what = fmt.Sprintf("the transaction took the other branch on %s", where)
 	case faults.Rows:
 		k.layer, k.outcome = LayerStorage, align.Altered
-		k.what = fmt.Sprintf("what is stored of the entry on %s is not what it writes", where)
-	case faults.Index:
-		k.layer, k.outcome = LayerMeta, align.Applied
-		k.index, k.interval = 0, nil
-		k.what = fmt.Sprintf("the consistent index of %s stayed behind: its data is that of entry %d", where, f.Last)
+		for _, s := range c.stepsAt(who, f.First) {
+			if s.Anomalous() && !s.Again {
+				k.outcome, k.what = s.Outcome, note(s, nil)
+			}
+		}
 	case faults.Table:
 		k.layer = map[faults.TableName]Layer{faults.Auth: LayerAuth, faults.Leases: LayerLease, faults.Alarms: LayerAlarm}[f.Table]
 		k.index, k.interval = 0, nil
@@ -479,6 +489,32 @@ func (c *comparison) causeOfTale(t *tale) *cause {
 	}
 	c.groupsOfTale(k, t)
 	return k
+}
+
+// rulesText says which members follow other rules, from where on, and what became of entries because of that.
+func (c *comparison) rulesText(k *cause, t *tale, f faults.Fault) string {
+	kind, one := "", true
+	for _, index := range k.entries {
+		q := c.request(t.members[0], index)
+		if q == nil {
+			continue
+		}
+		name := q.Type + " entries"
+		if q.User == "" {
+			name += " without user"
+		}
+		if one = one && (kind == "" || kind == name); one {
+			kind = name
+		}
+	}
+	if !one || kind == "" {
+		kind = "entries"
+	}
+	var parts []string
+	for _, i := range t.members {
+		parts = append(parts, fmt.Sprintf("%s from entry %d on", c.ms[i].Label, t.onset[i].First))
+	}
+	return fmt.Sprintf("by the rules of etcd %v %d %s had no effect that the rules before let have one: %s", f.To, len(k.entries), kind, strings.Join(parts, ", "))
 }
 
 func entriesText(f faults.Fault) string {
@@ -567,7 +603,12 @@ func (c *comparison) effectAt(i int, index uint64, odd bool) (e Effect) {
 		case st.Fault != nil && st.Revision == 0 && odd:
 			e.Note = "no effect"
 		case st.Fault != nil && st.Fault.Kind == faults.Rows:
-			e.Note = "what is stored is not what the entry writes"
+			e.Changes = changes(c.ms[i].DB.Rows.Group(st.Revision))
+			for _, s := range c.stepsAt(i, index) {
+				if s.Anomalous() && !s.Again {
+					e.Note = note(s, nil)
+				}
+			}
 		case st.Forbidden:
 			e.Note = "applied, though permissions refuse it by the rules of etcd 3.3 and later"
 		}

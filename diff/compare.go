@@ -123,12 +123,8 @@ func (c *comparison) reason(format string, args ...any) {
 
 func (c *comparison) run() {
 	c.readRows(func() { c.counted = c.start(c.count) })
-	if !c.alike() || len(c.all) == 1 {
-		if all := c.explainMembers(); all != nil {
-			c.forgotten = func() {}
-			c.tell(all)
-			return
-		}
+	if c.explained() {
+		return
 	}
 	c.relate()
 	c.forgotten = c.start(c.forget)
@@ -222,6 +218,9 @@ func (c *comparison) each(f func(i int)) {
 		})
 	}
 	wg.Wait()
+	if c.cut { // what follows takes all members for done
+		panic(mvcc.ErrOverBudget)
+	}
 }
 
 // together runs f and all that it spawns, and waits for them.

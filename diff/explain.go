@@ -89,6 +89,9 @@ func (c *comparison) evidence(ctx context.Context) *bugs.Case {
 			x.Rule = k.rule.name
 		}
 		if t := k.tale; t != nil {
+			if t.kind == faults.Rules || t.kind == faults.Refused {
+				x.Rule = t.kind.String() // no entry by itself went wrong
+			}
 			x.Fault, x.Onset, x.Times = true, map[int]uint64{}, t.fault().Times
 			for _, i := range t.members {
 				x.Onset[i] = t.onset[i].First

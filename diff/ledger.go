@@ -57,8 +57,10 @@ func NewLedger(ms []*inspect.Member) *Ledger {
 	if len(c.ms) > 0 {
 		c.guard("the evidence", func() {
 			c.readRows(func() {})
-			c.relate()
-			c.retraceAll()
+			if !c.explained() {
+				c.relate()
+				c.retraceAll()
+			}
 		})
 	}
 	c.budget.Lift()

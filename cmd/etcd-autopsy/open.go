@@ -12,6 +12,7 @@ import (
 	"etcd-autopsy/diff"
 	"etcd-autopsy/inspect"
 	"etcd-autopsy/inspect/evidence"
+	"etcd-autopsy/report/escape"
 )
 
 // members is what MEMBER stands for, in the help of every command that takes it.
@@ -40,7 +41,11 @@ func (a *app) inputOptions(cmd *cobra.Command) *cobra.Command {
 // open opens the members that args name, with a bar if it takes long, and says on the standard error what was left out.
 func (a *app) open(cmd *cobra.Command, args []string, opts inspect.Options) (*inspect.Set, func() error, error) {
 	bar := newProgress(cmd.ErrOrStderr())
-	say := func(s string) { _, _ = fmt.Fprintln(cmd.ErrOrStderr(), "note:", s) } // there is nowhere left to say that this failed
+	say := func(s string) {
+		l := escape.NewLines(cmd.ErrOrStderr())
+		l.Line("note: ", s)
+		_ = l.Flush() // there is nowhere left to say that this failed
+	}
 	opts.TempDir, opts.Say, opts.Progress = a.in.temp, say, bar.update
 	set, closed, err := a.engine.open(cmd.Context(), args, opts)
 	bar.end()

@@ -167,7 +167,7 @@ func TestHTMLContent(t *testing.T) {
 		},
 		"healthy-3.6":  {"CONSISTENT", "nothing has to be done", "Revision of each member over the log"},
 		"log-fork":     {"Where the logs part", "The entries read alike, but their bytes differ", "lost-acked-log", "need not mean the same data"},
-		"truncated-db": {"INDETERMINATE", "Because", "db-truncated", "What that means and what to do"},
+		"truncated-db": {"CANNOT TELL", "Because", "db-truncated", "What that means and what to do"},
 	} {
 		page := render(t, sample(t, scenario))
 		if lag := scenario == "healthy-3.6" && strings.Contains(page, "Revisions behind"); lag {

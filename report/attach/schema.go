@@ -9,6 +9,7 @@ import (
 	"github.com/invopop/jsonschema"
 
 	"etcd-autopsy/diff"
+	"etcd-autopsy/inspect"
 	"etcd-autopsy/report/escape"
 )
 
@@ -70,7 +71,7 @@ func written(t reflect.Type) *jsonschema.Schema {
 	switch t {
 	case reflect.TypeFor[diff.ID]():
 		return &jsonschema.Schema{Type: "string", Pattern: "^[0-9a-f]{16}$"}
-	case reflect.TypeFor[diff.Key]():
+	case reflect.TypeFor[diff.Key](), reflect.TypeFor[inspect.Standing]():
 		return &jsonschema.Schema{Type: "string"}
 	case reflect.TypeFor[diff.Change]():
 		return object("op", "lease")
