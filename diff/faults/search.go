@@ -3,6 +3,7 @@ package faults
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"sort"
 
@@ -98,7 +99,6 @@ const (
 	minSteps   = 12 << 20 // of any search
 	stepsEntry = 64       // more for each entry of the log
 	beam       = 12       // fault sets that are followed with one more fault
-	maxAlike   = 64       // fault sets that lead to the same state
 	maxAnchors = 48       // revisions that rows confirm behind which faults that shift revisions are not looked for
 	maxNear    = 4000     // entries
 	maxRun     = 1000     // entries in a row that are skipped
@@ -108,14 +108,22 @@ const (
 	maxFar     = 400      // entries far from the contradiction on which it depends
 )
 
-// node is a set of faults with which the log agrees with the db up to a place.
+// node is a state to which sets of faults lead, and the place up to which the log agrees with the db from there.
 type node struct {
 	rules  apply.Rules
-	faults []Fault
-	alike  [][]Fault // other sets that lead to the same state
+	faults []Fault // the likeliest set
+	cost   int
 	stop   int
-	digest uint64
+	from   []link // all of them: what was known one fault earlier, and that fault
 }
+
+// link is a fault that leads on from a node.
+type link struct {
+	*node
+	f Fault
+}
+
+func (l *link) cost() int { return l.node.cost + l.f.cost() }
 
 // search is one search.
 type search struct {
@@ -124,13 +132,14 @@ type search struct {
 	begin   apply.Mark
 	budget  int
 	limits  []string
-	solved  []Reading
+	solved  []link       // they lead to what the db holds
 	marks   []apply.Mark // before each entry of the node that is expanded
 	revs    []int64
 	next    []*node
 	reached map[reached]*node
 }
 
+// reached is where the log stops, and in which state.
 type reached struct {
 	stop   int
 	digest uint64
@@ -148,7 +157,6 @@ func (m *Member) Search() *Result {
 		n := &node{rules: rules}
 		r := x.run(n.rules, nil)
 		n.stop = r.from(0, nil)
-		n.digest = x.s.Digest()
 		x.s.Back(x.begin)
 		if n.stop > m.end() {
 			return &Result{Readings: []Reading{{Rules: rules}}}
@@ -158,11 +166,12 @@ func (m *Member) Search() *Result {
 		}
 		level = append(level, n)
 	}
+	x.reached = map[reached]*node{}
 	for depth := 1; depth <= maxFaults && len(level) > 0; depth++ {
-		if best := x.best(); len(x.solved) > 0 && best <= depth*costFault {
+		if best := x.best(); len(x.solved) > 0 && best+Margin < depth*costFault {
 			break // no set of so many faults is as likely
 		}
-		x.next, x.reached = nil, map[reached]*node{}
+		x.next = nil
 		for _, n := range level {
 			x.expand(n)
 			if x.s.Steps > x.budget {
@@ -174,9 +183,13 @@ func (m *Member) Search() *Result {
 			break
 		}
 		slices.SortStableFunc(x.next, func(a, b *node) int {
-			return cmp.Or(cmp.Compare(b.stop, a.stop), cmp.Compare(cost(a.faults), cost(b.faults)))
+			return cmp.Or(cmp.Compare(b.stop, a.stop), cmp.Compare(a.cost, b.cost))
 		})
-		level = x.next[:min(len(x.next), beam)]
+		level = x.next
+		if len(level) > beam {
+			level = level[:beam]
+			x.limit("of the sets of %d faults only the %d that lead furthest are followed", depth, beam)
+		}
 	}
 	res.Readings = x.readings()
 	res.Limits = x.limits
@@ -193,8 +206,8 @@ func (l *search) limit(format string, args ...any) {
 func (x *search) best() int {
 	best := 0
 	for i := range x.solved {
-		if i == 0 || x.solved[i].Cost < best {
-			best = x.solved[i].Cost
+		if c := x.solved[i].cost(); i == 0 || c < best {
+			best = c
 		}
 	}
 	return best
@@ -222,7 +235,8 @@ type expansion struct {
 	stop  int
 	end   int
 	why   depends
-	seen  map[outcome]bool
+	floor int // nothing before this place made other revisions than it should have
+	leads map[outcome][]lead
 	sure  bool // neither permissions nor alarms refuse anything behind the contradiction
 	loose bool // signs are not asked
 }
@@ -282,14 +296,21 @@ func (e *expansion) mayRepeat(first, last int) bool {
 	return revisions <= most && (!e.sure || least+int64(e.least[s.place+1]-e.least[last+1]) <= revisions)
 }
 
-// outcome is where a run of entries leads that ends with a given one.
+// outcome is where a fault of a kind leads.
 type outcome struct {
-	kind   Kind
-	last   uint64
-	times  int
-	stop   int
-	digest uint64
+	kind  Kind
+	times int
+	reached
 }
+
+// lead is a fault that leads somewhere.
+type lead struct {
+	f      Fault
+	faults []Fault // with those of the node
+}
+
+// holds tells whether a run of entries is a part of another.
+func (f *Fault) holds(g *Fault) bool { return f.First <= g.First && g.Last <= f.Last }
 
 // depends is what a contradiction may depend on, besides the revisions that entries make.
 type depends struct {
@@ -308,28 +329,41 @@ func (x *search) expand(n *node) {
 		x.marks = append(x.marks, x.s.Mark())
 		x.revs = append(x.revs, x.s.Revision)
 	})
-	e := &expansion{search: x, n: n, stop: stop, end: x.end(), seen: map[outcome]bool{}}
+	e := &expansion{search: x, n: n, stop: stop, end: x.end(), leads: map[outcome][]lead{}}
 	if stop > e.end {
 		return
 	}
 	e.why = e.depends()
 	e.sure = !e.s.Auth.Enabled && !e.s.Alarmed()
+	e.floor = e.confirmed()
 	e.around()
+	e.found()
 	x.s.Back(x.begin)
+}
+
+// confirmed is the place of the last entry that surely made the revision that it makes here: a row is left of it that no other can have
+// made. Before it entries made as many revisions as they should have.
+func (e *expansion) confirmed() int {
+	n := sort.Search(len(e.signs), func(i int) bool { return e.signs[i].revision > e.revs[len(e.revs)-1] })
+	if n == 0 {
+		return 0
+	}
+	revision := e.signs[n-1].revision
+	return max(sort.Search(len(e.revs), func(i int) bool { return e.revs[i] >= revision })-1, 0)
 }
 
 // around tries the faults at the contradiction and before it. If revisions behind it rule all of them out, these are left out of account:
 // several faults may lie close to each other.
 func (e *expansion) around() {
-	x, stop := e.search, e.stop
+	stop := e.stop
 	if stop == e.end {
 		e.atEnd()
 	} else {
 		e.rowsAt()
 	}
-	found := len(x.next) + len(x.solved)
+	found := len(e.leads)
 	e.before()
-	if len(x.next)+len(x.solved) == found && len(e.signs) > 0 {
+	if len(e.leads) == found && len(e.signs) > 0 {
 		e.loose = true
 		e.before()
 	}
@@ -345,7 +379,7 @@ func (e *expansion) before() {
 		}
 		x.s.Back(x.marks[i])
 		effective := i == stop || x.marks[i+1] > x.marks[i]
-		near := anchors < maxAnchors && stop-i < maxNear
+		near := i >= e.floor && anchors < maxAnchors && stop-i < maxNear
 		switch {
 		case near:
 			e.at(i, effective)
@@ -429,23 +463,36 @@ func (e *expansion) try(f Fault, from int) {
 	e.s.Back(mark)
 }
 
-// came notes where a set of faults leads.
+// came notes where a set of faults leads. Of runs of entries that lead to the same, those that are no shorter are left out.
 func (e *expansion) came(stop int, faults []Fault, f Fault) {
-	if stop < e.stop {
+	switch {
+	case stop > e.stop, stop == e.stop && f.Kind == Again && e.why.auth && e.turnsAuth(f):
+	default:
 		return
 	}
+	o := outcome{f.Kind, f.Times, reached{stop, e.s.Digest()}}
 	if f.Kind == Skipped || f.Kind == Again {
-		o := outcome{f.Kind, f.Last, f.Times, stop, e.s.Digest()}
-		if e.seen[o] {
-			return // a shorter run leads to the same
+		if slices.ContainsFunc(e.leads[o], func(l lead) bool { return f.holds(&l.f) }) {
+			return
 		}
-		e.seen[o] = true
+		e.leads[o] = slices.DeleteFunc(e.leads[o], func(l lead) bool { return l.f.holds(&f) })
 	}
-	switch {
-	case stop > e.end:
-		e.solve(faults, f)
-	case stop > e.stop, stop == e.stop && f.Kind == Again && e.why.auth && e.s.Auth.Digest() != 0 && e.turnsAuth(f):
-		e.further(stop, faults, f)
+	e.leads[o] = append(e.leads[o], lead{f, faults})
+}
+
+// found notes what the expansion has come to.
+func (e *expansion) found() {
+	outcomes := slices.SortedFunc(maps.Keys(e.leads), func(a, b outcome) int {
+		return cmp.Or(cmp.Compare(b.stop, a.stop), cmp.Compare(a.kind, b.kind), cmp.Compare(a.times, b.times), cmp.Compare(a.digest, b.digest))
+	})
+	for _, o := range outcomes {
+		for _, l := range e.leads[o] {
+			if o.stop > e.end {
+				e.solved = append(e.solved, link{e.n, l.f})
+			} else {
+				e.further(o.reached, l)
+			}
+		}
 	}
 }
 
@@ -459,37 +506,22 @@ func (e *expansion) turnsAuth(f Fault) bool {
 	return false
 }
 
-func (e *expansion) solve(faults []Fault, f Fault) {
-	for _, set := range append([][]Fault{faults}, e.likewise(f)...) {
-		e.solved = append(e.solved, Reading{Rules: e.n.rules, Faults: set, Cost: cost(set)})
+// further notes a node to be followed.
+func (e *expansion) further(at reached, l lead) {
+	at.digest ^= uint64(e.n.rules) << 62
+	from := link{e.n, l.f}
+	o := e.reached[at]
+	switch {
+	case o == nil:
+		o = &node{rules: e.n.rules, faults: l.faults, cost: from.cost(), stop: at.stop}
+		e.reached[at] = o
+		e.next = append(e.next, o)
+	case from.cost() > o.cost+Margin:
+		return // it is unlikelier, and leads to nothing else
+	case from.cost() < o.cost:
+		o.faults, o.cost = l.faults, from.cost()
 	}
-}
-
-// likewise are the sets that lead to the same state as the node's, with one more fault.
-func (e *expansion) likewise(f Fault) (sets [][]Fault) {
-	for _, a := range e.n.alike {
-		sets = append(sets, with(a, f))
-	}
-	return sets
-}
-
-func (e *expansion) further(stop int, faults []Fault, f Fault) {
-	at := reached{stop, e.s.Digest() ^ uint64(e.n.rules)<<63}
-	if o := e.reached[at]; o != nil {
-		switch {
-		case len(o.alike)+len(e.n.alike) >= maxAlike:
-			e.limit("only %d of the fault sets that lead to one state are followed", maxAlike)
-		case cost(faults) < cost(o.faults):
-			o.alike = append(append(o.alike, o.faults), e.likewise(f)...)
-			o.faults = faults
-		default:
-			o.alike = append(append(o.alike, faults), e.likewise(f)...)
-		}
-		return
-	}
-	o := &node{rules: e.n.rules, faults: faults, alike: e.likewise(f), stop: stop, digest: at.digest}
-	e.reached[at] = o
-	e.next = append(e.next, o)
+	o.from = append(o.from, from)
 }
 
 // at tries all faults that begin with an entry, or end with it if they are of entries applied again. The state is that before it.
@@ -671,15 +703,17 @@ func (e *expansion) restarts(k, i int) bool {
 	return true
 }
 
-// replay applies entries again, and tells whether that agrees with the db and both the first and the last of them had an effect.
+// replay applies entries again, and tells whether that agrees with the db and cannot be told as a shorter run: the first of them has an
+// effect, and the last one, too, or had one at first.
 func (e *expansion) replay(r *run, k, i int) bool {
+	had := e.marks[i+1] > e.marks[i]
 	for j := k; j <= i; j++ {
 		mark := e.s.Mark()
 		e.s.Rules = e.rulesAt(e.Log.Entries[j].Index)
 		if !r.apply(&e.Log.Entries[j], apply.Plain, nil, nil, true) {
 			return false
 		}
-		if (j == k || j == i) && e.s.Mark() == mark {
+		if e.s.Mark() == mark && (j == k || j == i && !had) {
 			return false
 		}
 	}
@@ -777,12 +811,18 @@ func (e *expansion) atEnd() {
 
 // readings are the sets that explain the db, within the margin of the best.
 func (x *search) readings() (all []Reading) {
-	best := x.best()
-	for _, r := range x.solved {
-		if r.Cost > best+costMargin || slices.ContainsFunc(all, func(o Reading) bool { return o.Rules == r.Rules && slices.Equal(o.Faults, r.Faults) }) {
-			continue
+	limit := x.best() + Margin
+	for _, l := range x.solved {
+		if !x.trails(l, nil, limit, func(faults []Fault) bool {
+			r := Reading{Rules: l.rules, Faults: faults, Cost: Cost(faults)}
+			if !slices.ContainsFunc(all, func(o Reading) bool { return o.Rules == r.Rules && slices.Equal(o.Faults, r.Faults) }) {
+				all = append(all, r)
+			}
+			return len(all) < maxTrails
+		}) {
+			x.limit("only %d of the fault sets that explain the db are looked at", maxTrails)
+			break
 		}
-		all = append(all, r)
 	}
 	slices.SortStableFunc(all, func(a, b Reading) int {
 		return cmp.Or(cmp.Compare(a.Cost, b.Cost), slices.CompareFunc(a.Faults, b.Faults, Fault.compare))
@@ -801,6 +841,26 @@ func (x *search) readings() (all []Reading) {
 	}
 	return all[:n]
 }
+
+// trails calls f for every set of faults that leads to a link with one fault more, those that cost too much left out, until f is false.
+func (x *search) trails(l link, behind []Fault, limit int, f func(faults []Fault) bool) bool {
+	faults := with(behind, l.f)
+	if Cost(faults)+l.node.cost > limit {
+		return true
+	}
+	if len(l.from) == 0 {
+		return f(faults)
+	}
+	for _, o := range l.from {
+		if !x.trails(o, faults, limit, f) {
+			return false
+		}
+	}
+	return true
+}
+
+// maxTrails is how many sets are looked at.
+const maxTrails = 1024
 
 // maxReadings is how many readings are told.
 const maxReadings = 64
