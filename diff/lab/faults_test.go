@@ -314,7 +314,7 @@ func (c *faulty) check() (problems []string) {
 			fail("nothing was found, and no limit is said")
 		}
 		if len(c.planted) == 1 {
-			fail("nothing was found")
+			fail("nothing was found (the tool explains it: %v)", c.member.Explains(&faults.Reading{Faults: c.planted}))
 		}
 		return problems
 	}
@@ -347,13 +347,13 @@ func (c *faulty) check() (problems []string) {
 	for _, s := range skips {
 		f := faults.Fault{Kind: faults.Skipped, First: s.first, Last: s.last}
 		if !told(f) && faults.Cost([]faults.Fault{f}) <= rs[0].Cost+faults.Margin {
-			fail("not tight: %v would leave the same", f)
+			fail("not tight: %v would leave the same (by the tool, too: %v)", f, c.member.Explains(&faults.Reading{Faults: []faults.Fault{f}}))
 		}
 	}
 	for _, s := range replays {
 		f := faults.Fault{Kind: faults.Again, First: s.first, Last: s.last, Times: 1}
 		if !told(f) && faults.Cost([]faults.Fault{f}) <= rs[0].Cost+faults.Margin {
-			fail("not tight: %v would leave the same", f)
+			fail("not tight: %v would leave the same (by the tool, too: %v)", f, c.member.Explains(&faults.Reading{Faults: []faults.Fault{f}}))
 		}
 	}
 	for _, r := range rs {
