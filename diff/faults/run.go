@@ -233,7 +233,7 @@ func (r *run) misses(i int) bool {
 		}
 	}
 	for ; low <= i; low++ {
-		if r.signed[low] > r.s.Revision {
+		if main := r.signed[low]; main > r.s.Revision && !r.Evidence.excuses(main, r.excused()) {
 			return true
 		}
 	}

@@ -126,6 +126,8 @@ const (
 	stepsEntry  = 64       // more for each entry of the log
 	beam        = 12       // fault sets that are followed with one more fault
 	maxSiblings = 3        // of them that add a fault to the same set and lead to the same place
+	maxCounted  = 64       // of them that are looked at
+	patience    = 1 << 19  // steps, for faults that are not likely
 	maxAnchors  = 48       // revisions that rows confirm behind which faults that shift revisions are not looked for
 	maxNear     = 4000     // entries
 	maxRun      = 1000     // entries in a row that are skipped
@@ -256,22 +258,62 @@ func (x *search) foremost(depth int) (level []*node) {
 		parent *node
 		stop   int
 	}
-	siblings := map[kin]int{}
+	siblings := map[kin][]*node{}
 	for _, n := range x.next {
-		if n.cost+costFault > x.best()+Margin {
-			continue
-		}
 		k := kin{n.from[0].node, n.stop}
-		if siblings[k]++; siblings[k] > maxSiblings {
+		siblings[k] = append(siblings[k], n)
+	}
+	for _, n := range x.next {
+		k := kin{n.from[0].node, n.stop}
+		if n.cost+costFault > x.best()+Margin || siblings[k] == nil {
 			continue
 		}
-		if len(level) == beam {
+		if len(level) >= beam {
 			x.limit("of the sets of %d faults only the %d that lead furthest are followed", depth, beam)
 			break
 		}
-		level = append(level, n)
+		level = append(level, x.likeliest(siblings[k])...)
+		siblings[k] = nil
 	}
 	return level
+}
+
+// likeliest are the nodes after which keys are put as often as rows tell, more or less.
+func (x *search) likeliest(ns []*node) []*node {
+	if len(ns) <= maxSiblings {
+		return ns
+	}
+	ns = ns[:min(len(ns), maxCounted)]
+	off := map[*node]int64{}
+	for _, n := range ns {
+		r := x.run(n.rules, n.faults)
+		_, surplus := x.count(r, x.reach(r))
+		for _, more := range surplus {
+			off[n] += max(more, -more)
+		}
+	}
+	slices.SortStableFunc(ns, func(a, b *node) int { return cmp.Or(cmp.Compare(a.cost, b.cost), cmp.Compare(off[a], off[b])) })
+	return ns[:maxSiblings]
+}
+
+// count goes on from a contradiction blindly. It returns the revision before each place, and how much more often keys were put than so, as
+// far as their rows tell.
+func (x *search) count(r *run, stop int) (revs []int64, surplus map[int32]int64) {
+	x.s.Back(x.marks[stop])
+	surplus = map[int32]int64{}
+	blind := *r
+	blind.blind = true
+	revs = slices.Clone(x.revs[:stop+1])
+	for i := stop; i < x.end(); i++ {
+		blind.step(i)
+		revs = append(revs, x.s.Revision)
+		for _, key := range x.settled[i] {
+			if k := x.s.Record(key); k.Exists() {
+				surplus[key] = x.Evidence.rows[x.Evidence.last[key]].Version - k.Version
+			}
+		}
+	}
+	return revs, surplus
 }
 
 func (l *search) limit(format string, args ...any) {
@@ -321,6 +363,7 @@ type expansion struct {
 	sure    bool // the fault that is tried refuses no entry
 	loose   bool // signs are not asked
 	strict  bool // how often keys were put is asked
+	until   int  // steps at which trying ends
 	puts    map[int32]int64
 	top     int64           // the revision that entries applied again may come to
 	free    []int64         // the revision before each place if all goes on without another fault
@@ -455,12 +498,19 @@ func (e *expansion) around() {
 	}
 	// What puts a key more often, or less often, than its row tells is behind nothing, as long as there is anything else.
 	found := len(e.leads)
-	e.count()
+	r := e.run(e.n.rules, e.n.faults)
+	e.free, e.surplus = e.count(r, e.reach(r))
+	e.until = e.budget
 	e.strict = len(e.surplus) > 0 && !e.thorough
 	e.before()
 	if e.strict && (len(e.leads) == found || len(e.n.faults) == 0) {
-		e.strict = false
-		e.before()
+		if e.strict = false; len(e.leads) > found {
+			e.until = min(e.s.Steps+patience, e.budget)
+		}
+		if e.before(); e.spent() {
+			e.limit("faults that put keys more often, or less often, than rows tell are not all tried")
+		}
+		e.until = e.budget
 	}
 	if len(e.leads) == found && len(e.signs) > 0 {
 		e.loose = true
@@ -468,25 +518,8 @@ func (e *expansion) around() {
 	}
 }
 
-// count runs the rest of the log blindly, and notes how much more often keys were put than they would be, as their rows tell.
-func (e *expansion) count() {
-	r := e.run(e.n.rules, e.n.faults)
-	e.reach(r)
-	e.s.Back(e.marks[e.stop])
-	e.surplus = map[int32]int64{}
-	r.blind = true
-	e.free = append(e.free[:0], e.revs[:e.stop+1]...)
-	for i := e.stop; i < e.end; i++ {
-		r.step(i)
-		e.free = append(e.free, e.s.Revision)
-		for _, key := range e.settled[i] {
-			if x := e.s.Record(key); x.Exists() {
-				e.surplus[key] = e.Evidence.rows[e.Evidence.last[key]].Version - x.Version
-			}
-		}
-	}
-	e.s.Back(e.marks[e.stop])
-}
+// spent tells whether enough has been tried.
+func (e *expansion) spent() bool { return e.s.Steps > e.until }
 
 // shift is how many more revisions the entries up to a place and those that were applied again behind it made than the log says, if
 // a sign behind it tells.
@@ -545,7 +578,7 @@ func (e *expansion) before() {
 		e.beyond()
 	}
 	anchors, far := 0, 0
-	for i := min(stop, e.end-1); i >= 0 && x.s.Steps <= x.budget; i-- {
+	for i := min(stop, e.end-1); i >= 0 && !e.spent(); i-- {
 		if e.left(i) {
 			continue
 		}
@@ -574,7 +607,7 @@ func (e *expansion) beyond() {
 	x := e.search
 	x.s.Back(x.marks[e.stop])
 	r := x.run(e.n.rules, e.n.faults)
-	for i := e.stop; i < min(e.end, e.stop+maxReplay) && r.step(i) && x.s.Steps <= x.budget; i++ {
+	for i := e.stop; i < min(e.end, e.stop+maxReplay) && r.step(i) && !e.spent(); i++ {
 		mark := x.s.Mark()
 		if i == len(x.marks)-1 {
 			x.marks, x.revs = append(x.marks, mark), append(x.revs, x.s.Revision)
@@ -648,6 +681,9 @@ func (e *expansion) try(f Fault, from int) {
 	}
 	mark := e.s.Mark()
 	r := e.run(e.n.rules, with(e.n.faults, f))
+	if f.Kind == Again && r.misses(from-1) {
+		return
+	}
 	e.came(r.from(from, nil), f)
 	e.s.Back(mark)
 }
@@ -809,7 +845,7 @@ func (e *expansion) skip(i int) {
 					e.leave(i, z)
 				}
 			}
-			if e.s.Steps > e.budget {
+			if e.spent() {
 				return
 			}
 		}
@@ -823,7 +859,7 @@ func (e *expansion) skip(i int) {
 		}
 		e.leave(i, i)
 	default:
-		for z := i; z <= last && e.s.Steps <= e.budget; z++ {
+		for z := i; z <= last && !e.spent(); z++ {
 			if e.viable(z+1, false) && (z == i || e.effective(z)) {
 				e.leave(i, z)
 			}
@@ -896,7 +932,7 @@ func (e *expansion) againFrom(r *run, i, high int) {
 
 // repeat tries to apply the entries from one place to another once more, behind that one, and twice and three times more.
 func (e *expansion) repeat(r *run, k, i int) {
-	if e.Log.Entries[k].Kind == apply.None || e.s.Steps > e.budget {
+	if e.Log.Entries[k].Kind == apply.None || e.spent() {
 		return
 	}
 	if !e.mayRepeat(k, i) {
@@ -956,11 +992,13 @@ func (e *expansion) rowsAt() {
 	var places []int
 	main := e.s.Revision
 	off := e.rowsOff(main)
-	if key := e.Evidence.foreseen(e.s, nil); off == 0 && key >= 0 && main < e.Evidence.Compact {
+	if keys := e.telling(); len(keys) > 0 && off == 0 && main < e.Evidence.Compact {
 		// The row that tells otherwise is at a revision behind this one.
-		if i := e.maker(e.Evidence.rows[e.Evidence.last[key]].main, key); i >= 0 {
-			off = 1
-			places = append(places, i)
+		off = 1
+		for _, key := range keys {
+			if i := e.maker(e.Evidence.rows[e.Evidence.last[key]].main, key); i >= 0 {
+				places = append(places, i)
+			}
 		}
 	} else if main == e.Evidence.Compact && off == 0 {
 		// The keys that compaction left are others: their last writers made rows that are gone, or are not theirs.
@@ -988,6 +1026,17 @@ func (e *expansion) rowsAt() {
 			e.try(Fault{Kind: Rows, First: x, Last: x, Off: off, Kept: kept}, from)
 		}
 	}
+}
+
+// telling are the keys of whose life rows of later revisions tell what is not so at the contradiction, some only.
+func (e *expansion) telling() (keys []int32) {
+	if key := e.Evidence.foreseen(e.s, nil); key >= 0 {
+		return []int32{key}
+	}
+	if e.missed && len(e.Evidence.group(e.signed[e.stop])) == 0 {
+		keys = e.Evidence.born[e.signed[e.stop]]
+	}
+	return keys[:min(len(keys), maxRowsApart)]
 }
 
 // maker is the place of the entry behind the contradiction that makes a revision if what rows tell of a key is left out of account, -1 if

@@ -276,7 +276,14 @@ func (c *faulty) damage() error {
 			if f.Kind == faults.Table || c.rng.IntN(2) == 0 || proto.Unmarshal(r.Value, &kv) != nil || kv.ModRevision == 0 {
 				return b.Delete(r.Key)
 			}
-			kv.Value = append(kv.Value, '!')
+			switch c.rng.IntN(4) {
+			case 0:
+				kv.CreateRevision ^= 1 << c.rng.IntN(4)
+			case 1:
+				kv.Version ^= 1 << c.rng.IntN(3)
+			default:
+				kv.Value = append(kv.Value, '!')
+			}
 			v, err := proto.Marshal(&kv)
 			if err != nil {
 				return err
