@@ -26,9 +26,16 @@ type Member struct {
 	// Before each place, how many revisions the entries up to there make at least and at most, whatever the state, if nothing refuses them.
 	least, most []int32
 	refusing    []int32         // before each place, how many entries may turn auth or an alarm on
+	clues       []clue          // in order
 	signs       []sign          // in order
 	settled     map[int][]int32 // keys of which the newest row at or below the compact revision was surely made at a place
 	signed      []int64         // of each place, the last revision that the entry made as a sign says, 0 for none
+}
+
+// clue is a revision of which it is known which entries may have made it.
+type clue struct {
+	revision int64
+	places   []int32
 }
 
 // sign is a revision of which a row is left that only one entry can have made.
@@ -93,7 +100,11 @@ func (m *Member) indexPuts() {
 	}
 	slices.Sort(revisions)
 	for _, main := range slices.Compact(revisions) {
-		if at, ok := m.writers(main, 0, len(m.Log.Entries)); ok && len(at) == 1 && !in(m.keeping, at[0]) {
+		at, ok := m.writers(main, 0, len(m.Log.Entries))
+		if ok {
+			m.clues = append(m.clues, clue{main, at})
+		}
+		if ok && len(at) == 1 && !in(m.keeping, at[0]) {
 			m.signs = append(m.signs, sign{main, int(at[0])})
 			m.signed[at[0]] = main
 		}
@@ -496,30 +507,37 @@ func (e *expansion) around() {
 	} else {
 		e.rowsAt()
 	}
-	// What puts a key more often, or less often, than its row tells is behind nothing, as long as there is anything else.
+	// Faults that put keys as often as their rows tell, and that are all there is before the next sign, come first. Others may be what
+	// several faults are that lie close to each other.
 	found := len(e.leads)
 	r := e.run(e.n.rules, e.n.faults)
 	e.free, e.surplus = e.count(r, e.reach(r))
-	e.until = e.budget
-	e.strict = len(e.surplus) > 0 && !e.thorough
-	e.before()
-	if e.strict && (len(e.leads) == found || len(e.n.faults) == 0) {
-		if e.strict = false; len(e.leads) > found {
-			e.until = min(e.s.Steps+patience, e.budget)
-		}
-		if e.before(); e.spent() {
-			e.limit("faults that put keys more often, or less often, than rows tell are not all tried")
-		}
-		e.until = e.budget
-	}
-	if len(e.leads) == found && len(e.signs) > 0 {
-		e.loose = true
+	pass := func(strict, loose bool, steps int) {
+		e.strict, e.loose, e.until = strict, loose, e.s.Steps+steps
 		e.before()
+	}
+	none := func() bool { return len(e.leads) == found }
+	if len(e.surplus) > 0 && !e.thorough {
+		if pass(true, false, 4*patience); none() && len(e.signs) > 0 {
+			pass(true, true, 4*patience)
+		}
+		if !none() && len(e.n.faults) > 0 {
+			return
+		}
+	}
+	if pass(false, false, patience); none() && len(e.signs) > 0 {
+		pass(false, true, patience)
 	}
 }
 
 // spent tells whether enough has been tried.
-func (e *expansion) spent() bool { return e.s.Steps > e.until }
+func (e *expansion) spent() bool {
+	if e.s.Steps > e.until && (len(e.leads) > 0 || e.strict) {
+		e.limit("faults long before entry %d, where the db is contradicted, are not all tried", e.index(e.stop))
+		return true
+	}
+	return e.s.Steps > e.budget
+}
 
 // shift is how many more revisions the entries up to a place and those that were applied again behind it made than the log says, if
 // a sign behind it tells.
@@ -531,6 +549,19 @@ func (e *expansion) shift(i int) (more int64, ok bool) {
 		}
 	}
 	return 0, false
+}
+
+// plausible tells whether the log may go on from a place in the present state: if entries behind it make as many revisions as they would,
+// the next one of which it is known who may have made it is made by one of those.
+func (e *expansion) plausible(from int) bool {
+	n := sort.Search(len(e.clues), func(n int) bool { return e.clues[n].revision > e.s.Revision })
+	if n == len(e.clues) {
+		return true
+	}
+	at := cut(e.clues[n].places, from, e.end)
+	base := e.free[from] + e.clues[n].revision - e.s.Revision
+	w := sort.Search(len(at), func(i int) bool { return e.free[at[i]+1] >= base-slack })
+	return w < len(at) && e.free[at[w]+1] <= base+slack
 }
 
 // slack is how many revisions entries behind a fault may make more or less because of it before other faults are tried first.
@@ -869,7 +900,7 @@ func (e *expansion) skip(i int) {
 
 // leave tries to leave out the entries from one place to another.
 func (e *expansion) leave(i, z int) {
-	if e.signed[z] > e.s.Revision {
+	if e.signed[z] > e.s.Revision || e.strict && !e.plausible(z+1) {
 		return
 	}
 	e.try(Fault{Kind: Skipped, First: e.Log.Entries[i].Index, Last: e.Log.Entries[z].Index}, z+1)
@@ -940,14 +971,13 @@ func (e *expansion) repeat(r *run, k, i int) {
 	}
 	after, revision := e.s.Mark(), e.s.Revision
 	e.top = math.MaxInt64
-	least := int64(math.MinInt64)
 	if more, ok := e.shift(i); ok && e.strict {
-		e.top, least = revision+more+slack, revision+more-slack
+		e.top = revision + more + slack
 	}
 	f := Fault{Kind: Again, First: e.Log.Entries[k].Index, Last: e.Log.Entries[i].Index}
 	clear(e.puts)
 	for f.Times = 1; f.Times <= maxTimes && e.replay(r, k, i, e.puts); f.Times++ {
-		if e.s.Revision < least {
+		if e.strict && !e.plausible(i+1) {
 			continue
 		}
 		f.Odd = e.s.Revision == revision && !e.restarts(k, i)
