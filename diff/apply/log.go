@@ -296,6 +296,14 @@ func (e *Entry) User() string {
 	return e.request.User
 }
 
+// AuthRevision is the auth revision at which the entry was proposed, 0 where auth cannot be on.
+func (e *Entry) AuthRevision() uint64 {
+	if e.request == nil {
+		return 0
+	}
+	return e.request.AuthRevision
+}
+
 // Lease is the lease that the entry grants or revokes, 0 for none.
 func (e *Entry) Lease() int32 { return e.lease }
 

@@ -27,12 +27,13 @@ type Evidence struct {
 	Tables *schema.Tables
 
 	rows   []row
-	at     []int32          // of each main revision from base on, its first row; nil if revisions are too far apart
-	base   int64            // the first revision of at
-	last   []int32          // of each key, its newest row at or below the compact revision, -1 if there is none
-	alive  uint64           // digest of the keys that exist at the compact revision
-	leases uint64           // digest of the lease table
-	holes  func(int64) bool // whether rows of a revision may be missing because of damage
+	at     []int32           // of each main revision from base on, its first row; nil if revisions are too far apart
+	base   int64             // the first revision of at
+	last   []int32           // of each key, its newest row at or below the compact revision, -1 if there is none
+	born   map[int64][]int32 // keys that were created at a main revision and were not deleted since up to their newest row at or below the compact revision
+	alive  uint64            // digest of the keys that exist at the compact revision
+	leases uint64            // digest of the lease table
+	holes  func(int64) bool  // whether rows of a revision may be missing because of damage
 }
 
 type row struct {
@@ -105,9 +106,13 @@ func NewEvidence(l *apply.Log, t *mvcc.Table, tables *schema.Tables, revision, c
 		e.rows = append(e.rows, r)
 	}
 	alive := map[int32]apply.Record{}
+	e.born = map[int64][]int32{}
 	for k, n := range e.last {
 		if n >= 0 && !e.rows[n].tombstone {
 			alive[int32(k)] = e.rows[n].Record
+			if c := e.rows[n].Create; c < e.rows[n].main {
+				e.born[c] = append(e.born[c], int32(k))
+			}
 		}
 	}
 	e.alive = apply.DigestOf(alive)
@@ -164,29 +169,59 @@ func (r *row) is(c *apply.Change) bool {
 	return !r.bad && r.key == c.Key && r.tombstone == c.Delete && (r.tombstone || r.Same(&c.Record))
 }
 
-// writers are the places of entries from lo to hi-1 that may have made the rows of a revision, in order; ok is false if that revision has
-// no rows.
+// writers are the places of entries from lo to hi-1 that may have made a revision, in order; ok is false if nothing tells.
 func (m *Member) writers(main int64, lo, hi int) (places []int32, ok bool) {
-	rows := m.Evidence.group(main)
-	if len(rows) == 0 || rows[0].bad {
-		return nil, false
-	}
-	r := &rows[0]
-	all := m.keeping
-	if r.tombstone {
-		for i := lo; i < hi; i++ {
-			if m.Log.Entries[i].Deletes(r.key) {
-				places = append(places, int32(i))
+	rows, born := m.Evidence.group(main), m.Evidence.born[main]
+	var tombstone *row
+	for i := range rows {
+		switch r := &rows[i]; {
+		case r.bad:
+			return nil, false
+		case r.tombstone:
+			tombstone = r
+		case !ok:
+			places, ok = cut(m.putters[put{r.key, r.Value.Sum}], lo, hi), true
+			if len(m.keeping) > 0 {
+				places = append(slices.Clone(places), cut(m.keeping, lo, hi)...)
+				slices.Sort(places)
+				places = slices.Compact(places)
 			}
+		case len(places) > 1:
+			places = slices.DeleteFunc(slices.Clone(places), func(p int32) bool {
+				return !in(m.putters[put{r.key, r.Value.Sum}], p) && !in(m.keeping, p)
+			})
 		}
-		return places, true
 	}
-	all = append(slices.Clip(all), m.putters[put{r.key, r.Value.Sum}]...)
-	slices.Sort(all)
-	all = slices.Compact(all)
-	from, _ := slices.BinarySearch(all, int32(lo))
-	to, _ := slices.BinarySearch(all, int32(hi))
-	return all[from:to], true
+	for _, key := range born {
+		switch {
+		case !ok:
+			places, ok = cut(m.touchers[key], lo, hi), true
+		case len(places) > 1:
+			places = slices.DeleteFunc(slices.Clone(places), func(p int32) bool { return !in(m.touchers[key], p) })
+		}
+	}
+	if ok || tombstone == nil {
+		return places, ok
+	}
+	for i := lo; i < hi; i++ {
+		if m.Log.Entries[i].Deletes(tombstone.key) {
+			places = append(places, int32(i))
+		}
+	}
+	return places, true
+}
+
+// cut are the places from lo to hi-1 of a list in order.
+func cut(places []int32, lo, hi int) []int32 {
+	from, _ := slices.BinarySearch(places, int32(lo))
+	to, _ := slices.BinarySearch(places, int32(hi))
+	return places[from:max(from, to)]
+}
+
+// in tells whether a list in order holds a place.
+func in(places []int32, p int32) bool {
+	_, ok := slices.BinarySearch(places, p)
+	return ok
 }
 
 // put is what an entry puts.
@@ -195,8 +230,9 @@ type put struct {
 	value uint64
 }
 
-// agrees tells whether what a state has just made as a new revision is what the db holds.
-func (e *Evidence) agrees(s *apply.State) bool {
+// agrees tells whether what a state has just made as a new revision is what the db holds. Of excused keys it is not asked what rows
+// of later revisions tell.
+func (e *Evidence) agrees(s *apply.State, excused []int32) bool {
 	main := s.Revision
 	if main > e.Revision {
 		return false
@@ -221,24 +257,48 @@ func (e *Evidence) agrees(s *apply.State) bool {
 			return false
 		}
 	}
+	return e.foreseen(s, excused) < 0
+}
+
+// excuses tells whether all that is known of a revision is that excused keys were created at it.
+func (e *Evidence) excuses(main int64, excused []int32) bool {
+	return len(excused) > 0 && len(e.group(main)) == 0 && !slices.ContainsFunc(e.born[main], func(key int32) bool { return !slices.Contains(excused, key) })
+}
+
+// foreseen is a key that what a state has just made leaves in a way that its newest row at or below the compact revision rules out, -1 if
+// there is none. Such a row tells at which revision the key was created, and how often it was put from then on without being deleted.
+func (e *Evidence) foreseen(s *apply.State, excused []int32) int32 {
+	main := s.Revision
 	for i := range s.Changes {
-		if n := e.last[s.Changes[i].Key]; n >= 0 && e.rows[n].main < main {
-			return false // an older row is the newest one
+		c := &s.Changes[i]
+		n := e.last[c.Key]
+		if n < 0 {
+			continue
+		}
+		r := &e.rows[n]
+		if (r.main < main || !r.tombstone && r.Create <= main && main < r.main && (c.Delete || c.Record.Create != r.Create || c.Record.Version >= r.Version)) &&
+			!slices.Contains(excused, c.Key) {
+			return c.Key
 		}
 	}
-	return true
+	for _, key := range e.born[main] {
+		if s.Record(key).Create != main && !slices.Contains(excused, key) {
+			return key
+		}
+	}
+	return -1
 }
 
 // compacted tells whether the keys of a state at the compact revision are those that compaction left, but for some keys.
-func (e *Evidence) compacted(s *apply.State, but func(key int32) bool) bool {
+func (e *Evidence) compacted(s *apply.State, excused []int32) bool {
 	if s.KeysDigest() == e.alive {
 		return true
 	}
-	if but == nil {
+	if excused == nil {
 		return false
 	}
 	for k := range e.last {
-		if !e.sameKey(s, int32(k)) && !but(int32(k)) {
+		if !e.sameKey(s, int32(k)) && !slices.Contains(excused, int32(k)) {
 			return false
 		}
 	}

@@ -111,7 +111,9 @@ const (
 	costOdd    = 8  // what no known bug does: one request let pass, another branch
 	costRows   = 10 // rows changed on the disk: bit rot, an edit
 	costRow    = 6  // each of them
-	costMargin = 4  // readings that cost so much more than the best one are told with it
+
+	// Margin is how much more than the best reading those cost that are told with it.
+	Margin = 4
 )
 
 func (f *Fault) cost() int {
@@ -137,7 +139,8 @@ func (f *Fault) cost() int {
 	return c
 }
 
-func cost(faults []Fault) (sum int) {
+// Cost is how many bits rarer it is that these faults befall a member than that none does.
+func Cost(faults []Fault) (sum int) {
 	for i := range faults {
 		sum += faults[i].cost()
 	}

@@ -28,6 +28,9 @@ type run struct {
 	s      *apply.State
 	faults []Fault
 	rules  apply.Rules // at the beginning
+	excuse []int32     // keys whose rows are not what entries make
+	missed bool        // the last contradiction was a revision that was not made
+	blind  bool        // what entries make is not held against the db
 	// see is called for every step, if it is not nil.
 	see func(st *Step)
 	// free is true if entries are applied whatever the db holds.
@@ -122,8 +125,10 @@ func (r *run) apply(e *apply.Entry, way apply.Way, rows, by *Fault, again bool) 
 	if res == apply.Made {
 		made = r.s.Revision
 		switch {
+		case r.blind:
+			return true
 		case rows == nil:
-			ok = r.Evidence.agrees(r.s)
+			ok = r.Evidence.agrees(r.s, r.excused())
 		case rows.Kept:
 			ok = r.keep()
 		default:
@@ -181,18 +186,14 @@ func (r *run) keep() bool {
 	return r.s.Revision <= r.Evidence.Revision
 }
 
-// excused tells of which keys the rows at the compact revision need not be what the entries make, nil if of none.
-func (r *run) excused() func(key int32) bool {
-	var keys []int32
+// excused are the keys of which the rows need not be what the entries make.
+func (r *run) excused() []int32 {
 	for i := range r.faults {
-		if f := &r.faults[i]; f.Kind == Rows {
-			keys = append(keys, r.Log.Entries[r.pos(f.First)].Touches()...)
+		if f := &r.faults[i]; f.Kind == Rows && r.excuse == nil {
+			r.excuse = append(r.excuse, r.Log.Entries[r.pos(f.First)].Touches()...)
 		}
 	}
-	if keys == nil {
-		return nil
-	}
-	return func(key int32) bool { return slices.Contains(keys, key) }
+	return r.excuse
 }
 
 // from applies the entries from a place on, and returns the place of the first that does not agree with the db: that behind the last
@@ -206,6 +207,9 @@ func (r *run) from(i int, at func(i int)) int {
 		if !r.step(i) {
 			return i
 		}
+		if r.missed = r.signed != nil && r.misses(i); r.missed {
+			return i
+		}
 	}
 	if at != nil {
 		at(end)
@@ -214,6 +218,26 @@ func (r *run) from(i int, at func(i int)) int {
 		return end + 1
 	}
 	return end
+}
+
+// misses tells whether an entry up to a place should have made a revision that the state, which is that behind it, is not at yet. Entries
+// that are to be applied again may still make it.
+func (r *run) misses(i int) bool {
+	index, low := r.Log.Entries[i].Index, i
+	for n := range r.faults {
+		if f := &r.faults[n]; f.Kind == Again && f.First <= index && index <= f.Last {
+			if index < f.Last {
+				return false
+			}
+			low = min(low, r.pos(f.First))
+		}
+	}
+	for ; low <= i; low++ {
+		if main := r.signed[low]; main > r.s.Revision && !r.Evidence.excuses(main, r.excused()) {
+			return true
+		}
+	}
+	return false
 }
 
 // ended tells whether what is there in the end is what the db holds. Where tables may be of a later moment, one at which they are is

@@ -3,6 +3,8 @@ package faults
 import (
 	"cmp"
 	"fmt"
+	"maps"
+	"math"
 	"slices"
 	"sort"
 
@@ -20,9 +22,20 @@ type Member struct {
 	rules     []apply.Rules
 	putters   map[put][]int32 // places of entries that may put this
 	keeping   []int32         // places of entries that may put a value that was there before
+	touchers  [][]int32       // of each key, places of entries that may put it
 	// Before each place, how many revisions the entries up to there make at least and at most, whatever the state, if nothing refuses them.
 	least, most []int32
-	signs       []sign // in order
+	refusing    []int32         // before each place, how many entries may turn auth or an alarm on
+	clues       []clue          // in order
+	signs       []sign          // in order
+	settled     map[int][]int32 // keys of which the newest row at or below the compact revision was surely made at a place
+	signed      []int64         // of each place, the last revision that the entry made as a sign says, 0 for none
+}
+
+// clue is a revision of which it is known which entries may have made it.
+type clue struct {
+	revision int64
+	places   []int32
 }
 
 // sign is a revision of which a row is left that only one entry can have made.
@@ -46,29 +59,54 @@ func (m *Member) indexPuts() {
 	if m.putters != nil {
 		return
 	}
-	m.putters = map[put][]int32{}
-	m.least, m.most = make([]int32, 1, len(m.Log.Entries)+1), make([]int32, 1, len(m.Log.Entries)+1)
+	m.putters, m.touchers = map[put][]int32{}, make([][]int32, len(m.Log.Keys))
+	m.least, m.most, m.refusing = make([]int32, 1, len(m.Log.Entries)+1), make([]int32, 1, len(m.Log.Entries)+1), make([]int32, 1, len(m.Log.Entries)+1)
 	for i := range m.Log.Entries {
 		e := &m.Log.Entries[i]
 		least, most := e.Range()
 		m.least, m.most = append(m.least, m.least[i]+int32(least)), append(m.most, m.most[i]+int32(most))
+		refusing := int32(0)
+		if e.Kind == apply.Auth || e.Kind == apply.Alarm {
+			refusing = 1
+		}
+		m.refusing = append(m.refusing, m.refusing[i]+refusing)
 		e.Puts(func(key int32, v *apply.Value) {
 			p := put{key, v.Sum}
 			if at := m.putters[p]; len(at) == 0 || at[len(at)-1] != int32(i) {
 				m.putters[p] = append(at, int32(i))
+			}
+			if at := m.touchers[key]; len(at) == 0 || at[len(at)-1] != int32(i) {
+				m.touchers[key] = append(at, int32(i))
 			}
 		})
 		if e.Keeps() {
 			m.keeping = append(m.keeping, int32(i))
 		}
 	}
-	for i := range m.Evidence.rows {
-		r := &m.Evidence.rows[i]
-		if n := len(m.signs); r.bad || r.tombstone || len(m.keeping) > 0 || n > 0 && m.signs[n-1].revision == r.main {
-			continue
+	m.signed, m.settled = make([]int64, len(m.Log.Entries)), map[int][]int32{}
+	for key, n := range m.Evidence.last {
+		if n >= 0 && len(m.keeping) == 0 {
+			r := &m.Evidence.rows[n]
+			if at := m.putters[put{r.key, r.Value.Sum}]; !r.tombstone && len(at) == 1 {
+				m.settled[int(at[0])] = append(m.settled[int(at[0])], int32(key))
+			}
 		}
-		if at := m.putters[put{r.key, r.Value.Sum}]; len(at) == 1 {
-			m.signs = append(m.signs, sign{r.main, int(at[0])})
+	}
+	revisions := slices.Collect(maps.Keys(m.Evidence.born))
+	for i := range m.Evidence.rows {
+		if r := &m.Evidence.rows[i]; !r.tombstone && !r.bad {
+			revisions = append(revisions, r.main)
+		}
+	}
+	slices.Sort(revisions)
+	for _, main := range slices.Compact(revisions) {
+		at, ok := m.writers(main, 0, len(m.Log.Entries))
+		if ok {
+			m.clues = append(m.clues, clue{main, at})
+		}
+		if ok && len(at) == 1 && !in(m.keeping, at[0]) {
+			m.signs = append(m.signs, sign{main, int(at[0])})
+			m.signed[at[0]] = main
 		}
 	}
 }
@@ -94,43 +132,57 @@ type Result struct {
 
 // Bounds of the search. Steps are entries applied, or sixteen keys looked at.
 const (
-	maxFaults  = 6        // of one member
-	minSteps   = 12 << 20 // of any search
-	stepsEntry = 64       // more for each entry of the log
-	beam       = 12       // fault sets that are followed with one more fault
-	maxAlike   = 64       // fault sets that lead to the same state
-	maxAnchors = 48       // revisions that rows confirm behind which faults that shift revisions are not looked for
-	maxNear    = 4000     // entries
-	maxRun     = 1000     // entries in a row that are skipped
-	maxReplay  = 400      // entries in a row that are applied again
-	maxBeyond  = 128      // entries behind a contradiction that are skipped with those before it
-	maxTimes   = 3        // how often entries are applied again
-	maxFar     = 400      // entries far from the contradiction on which it depends
+	maxFaults   = 6        // of one member
+	minSteps    = 12 << 20 // of any search
+	stepsEntry  = 64       // more for each entry of the log
+	beam        = 12       // fault sets that are followed with one more fault
+	maxSiblings = 3        // of them that add a fault to the same set and lead to the same place
+	maxCounted  = 64       // of them that are looked at
+	patience    = 1 << 19  // steps, for faults that are not likely
+	maxAnchors  = 48       // revisions that rows confirm behind which faults that shift revisions are not looked for
+	maxNear     = 4000     // entries
+	maxRun      = 1000     // entries in a row that are skipped
+	maxReplay   = 400      // entries in a row that are applied again
+	maxBeyond   = 128      // entries behind a contradiction that are skipped with those before it
+	maxTimes    = 3        // how often entries are applied again
+	maxFar      = 400      // entries far from the contradiction on which it depends
 )
 
-// node is a set of faults with which the log agrees with the db up to a place.
+// node is a state to which sets of faults lead, and the place up to which the log agrees with the db from there.
 type node struct {
 	rules  apply.Rules
-	faults []Fault
-	alike  [][]Fault // other sets that lead to the same state
+	faults []Fault // the likeliest set
+	cost   int
 	stop   int
-	digest uint64
+	from   []link  // all of them: what was known one fault earlier, and that fault
+	leads  []Fault // what leads further from here, if it was looked for
 }
+
+// link is a fault that leads on from a node.
+type link struct {
+	*node
+	f Fault
+}
+
+func (l *link) cost() int { return l.node.cost + l.f.cost() }
 
 // search is one search.
 type search struct {
 	*Member
-	s       *apply.State
-	begin   apply.Mark
-	budget  int
-	limits  []string
-	solved  []Reading
-	marks   []apply.Mark // before each entry of the node that is expanded
-	revs    []int64
-	next    []*node
-	reached map[reached]*node
+	s        *apply.State
+	begin    apply.Mark
+	budget   int
+	limits   []string
+	bound    int          // what readings by other rules cost
+	thorough bool         // how often keys were put rules nothing out, not even at first
+	solved   []link       // they lead to what the db holds
+	marks    []apply.Mark // before each entry of the node that is expanded
+	revs     []int64
+	next     []*node
+	reached  map[reached]*node
 }
 
+// reached is where the log stops, and in which state.
 type reached struct {
 	stop   int
 	digest uint64
@@ -142,45 +194,137 @@ func (m *Member) Search() *Result {
 	x := &search{Member: m, s: m.start, begin: m.start.Mark()}
 	m.start.Steps = 0
 	x.budget = minSteps + stepsEntry*len(m.Log.Entries)
-	res := &Result{}
-	var level []*node
+	var starts []*node
 	for _, rules := range m.rules {
 		n := &node{rules: rules}
 		r := x.run(n.rules, nil)
 		n.stop = r.from(0, nil)
-		n.digest = x.s.Digest()
 		x.s.Back(x.begin)
 		if n.stop > m.end() {
 			return &Result{Readings: []Reading{{Rules: rules}}}
 		}
-		if len(level) == 0 || n.stop > m.pos(res.Stop) {
+		starts = append(starts, n)
+	}
+	slices.SortStableFunc(starts, func(a, b *node) int { return cmp.Compare(b.stop, a.stop) })
+	res := &Result{}
+	for i, n := range starts {
+		if i == 0 {
 			res.Stop = m.index(n.stop)
 		}
-		level = append(level, n)
+		x.bound = math.MaxInt - Margin
+		if len(res.Readings) > 0 {
+			if x.bound = likeliest(res.Readings)[0].Cost; x.bound <= costFault && m.Explains(&Reading{Rules: n.rules, Faults: res.Readings[0].Faults}) {
+				continue // nothing is likelier
+			}
+		}
+		x.solved, x.thorough = nil, false
+		if x.from(n); len(x.solved) == 0 && len(res.Readings) == 0 && x.s.Steps <= x.budget {
+			x.thorough = true
+			x.from(n)
+		}
+		res.Readings = append(res.Readings, x.readings()...)
 	}
+	res.Readings = likeliest(res.Readings)
+	if len(res.Readings) > maxReadings {
+		res.Readings = res.Readings[:maxReadings]
+		x.limit("only the first %d of the fault sets that explain the db are told", maxReadings)
+	}
+	if len(res.Readings) == 0 {
+		x.limit("not every set of several faults is tried, nor any of more than %d", maxFaults)
+	}
+	res.Limits = x.limits
+	return res
+}
+
+// from looks for the faults behind what is there, from a node without any.
+func (x *search) from(start *node) {
+	x.reached = map[reached]*node{}
+	level := []*node{start}
 	for depth := 1; depth <= maxFaults && len(level) > 0; depth++ {
-		if best := x.best(); len(x.solved) > 0 && best <= depth*costFault {
+		if x.best()+Margin < depth*costFault {
 			break // no set of so many faults is as likely
 		}
-		x.next, x.reached = nil, map[reached]*node{}
+		if depth > 1 {
+			level = x.foremost(depth - 1)
+		}
+		x.next = nil
 		for _, n := range level {
 			x.expand(n)
 			if x.s.Steps > x.budget {
 				x.limit("the search for faults ended after %d steps, with %d faults at most", x.budget, depth)
-				break
+				return
 			}
 		}
-		if x.s.Steps > x.budget {
+		slices.SortStableFunc(x.next, func(a, b *node) int {
+			return cmp.Or(cmp.Compare(b.stop, a.stop), cmp.Compare(a.cost, b.cost), slices.CompareFunc(a.faults, b.faults, Fault.compare))
+		})
+		level = x.next
+	}
+}
+
+// foremost are the nodes to be followed: of those that come from one node and stop at one place some only, since the others are
+// tried in their stead once something is found.
+func (x *search) foremost(depth int) (level []*node) {
+	type kin struct {
+		parent *node
+		stop   int
+	}
+	siblings := map[kin][]*node{}
+	for _, n := range x.next {
+		k := kin{n.from[0].node, n.stop}
+		siblings[k] = append(siblings[k], n)
+	}
+	for _, n := range x.next {
+		k := kin{n.from[0].node, n.stop}
+		if n.cost+costFault > x.best()+Margin || siblings[k] == nil {
+			continue
+		}
+		if len(level) >= beam {
+			x.limit("of the sets of %d faults only the %d that lead furthest are followed", depth, beam)
 			break
 		}
-		slices.SortStableFunc(x.next, func(a, b *node) int {
-			return cmp.Or(cmp.Compare(b.stop, a.stop), cmp.Compare(cost(a.faults), cost(b.faults)))
-		})
-		level = x.next[:min(len(x.next), beam)]
+		level = append(level, x.likeliest(siblings[k])...)
+		siblings[k] = nil
 	}
-	res.Readings = x.readings()
-	res.Limits = x.limits
-	return res
+	return level
+}
+
+// likeliest are the nodes after which keys are put as often as rows tell, more or less.
+func (x *search) likeliest(ns []*node) []*node {
+	if len(ns) <= maxSiblings {
+		return ns
+	}
+	ns = ns[:min(len(ns), maxCounted)]
+	off := map[*node]int64{}
+	for _, n := range ns {
+		r := x.run(n.rules, n.faults)
+		_, surplus := x.count(r, x.reach(r))
+		for _, more := range surplus {
+			off[n] += max(more, -more)
+		}
+	}
+	slices.SortStableFunc(ns, func(a, b *node) int { return cmp.Or(cmp.Compare(a.cost, b.cost), cmp.Compare(off[a], off[b])) })
+	return ns[:maxSiblings]
+}
+
+// count goes on from a contradiction blindly. It returns the revision before each place, and how much more often keys were put than so, as
+// far as their rows tell.
+func (x *search) count(r *run, stop int) (revs []int64, surplus map[int32]int64) {
+	x.s.Back(x.marks[stop])
+	surplus = map[int32]int64{}
+	blind := *r
+	blind.blind = true
+	revs = slices.Clone(x.revs[:stop+1])
+	for i := stop; i < x.end(); i++ {
+		blind.step(i)
+		revs = append(revs, x.s.Revision)
+		for _, key := range x.settled[i] {
+			if k := x.s.Record(key); k.Exists() {
+				surplus[key] = x.Evidence.rows[x.Evidence.last[key]].Version - k.Version
+			}
+		}
+	}
+	return revs, surplus
 }
 
 func (l *search) limit(format string, args ...any) {
@@ -190,12 +334,11 @@ func (l *search) limit(format string, args ...any) {
 	}
 }
 
+// best is what the likeliest set that was found costs.
 func (x *search) best() int {
-	best := 0
+	best := x.bound
 	for i := range x.solved {
-		if i == 0 || x.solved[i].Cost < best {
-			best = x.solved[i].Cost
-		}
+		best = min(best, x.solved[i].cost())
 	}
 	return best
 }
@@ -218,13 +361,24 @@ func (f Fault) compare(g Fault) int {
 // expansion is a node with what is tried to bring it further.
 type expansion struct {
 	*search
-	n     *node
-	stop  int
-	end   int
-	why   depends
-	seen  map[outcome]bool
-	sure  bool // neither permissions nor alarms refuse anything behind the contradiction
-	loose bool // signs are not asked
+	n    *node
+	stop int
+	end  int
+	why  depends
+	// missed is true if the contradiction is that an entry did not make a revision that it should have made: entries that are applied
+	// again behind it may have made it.
+	missed  bool
+	auth    uint64 // auth revision at the contradiction
+	floor   int    // nothing before this place made other revisions than it should have
+	leads   map[outcome][]Fault
+	sure    bool // the fault that is tried refuses no entry
+	loose   bool // signs are not asked
+	strict  bool // how often keys were put is asked
+	until   int  // steps at which trying ends
+	puts    map[int32]int64
+	top     int64           // the revision that entries applied again may come to
+	free    []int64         // the revision before each place if all goes on without another fault
+	surplus map[int32]int64 // how much more often keys were put than the log says, where rows tell
 }
 
 // follows is the first sign behind a revision, nil if there is none.
@@ -242,7 +396,12 @@ func (e *expansion) fits(from, to int, revisions int64) bool {
 		return revisions == 0
 	}
 	least, most := int64(e.least[to+1]-e.least[from]), int64(e.most[to+1]-e.most[from])
-	return revisions <= most && (!e.sure || least <= revisions)
+	return revisions <= most && (!e.surely(from, to) || least <= revisions)
+}
+
+// surely tells whether neither permissions nor alarms refuse any entry from one place to another.
+func (e *expansion) surely(from, to int) bool {
+	return e.sure && !e.s.Auth.Enabled && !e.s.Alarmed() && e.refusing[to+1] == e.refusing[from]
 }
 
 // viable tells whether the log can go on from a place in the present state: the next revision of which it is known who made it is made
@@ -279,17 +438,18 @@ func (e *expansion) mayRepeat(first, last int) bool {
 	revisions := s.revision - e.s.Revision
 	least, most := int64(e.least[last+1]-e.least[first]), int64(e.most[last+1]-e.most[first])
 	most = most*maxTimes + int64(e.most[s.place+1]-e.most[last+1])
-	return revisions <= most && (!e.sure || least+int64(e.least[s.place+1]-e.least[last+1]) <= revisions)
+	return revisions <= most && (!e.surely(first, s.place) || least+int64(e.least[s.place+1]-e.least[last+1]) <= revisions)
 }
 
-// outcome is where a run of entries leads that ends with a given one.
+// outcome is where a fault of a kind leads.
 type outcome struct {
-	kind   Kind
-	last   uint64
-	times  int
-	stop   int
-	digest uint64
+	kind  Kind
+	times int
+	reached
 }
+
+// holds tells whether a run of entries is a part of another.
+func (f *Fault) holds(g *Fault) bool { return f.First <= g.First && g.Last <= f.Last }
 
 // depends is what a contradiction may depend on, besides the revisions that entries make.
 type depends struct {
@@ -301,51 +461,161 @@ type depends struct {
 // expand tries every single fault that may be behind the contradiction of a node.
 func (x *search) expand(n *node) {
 	x.indexPuts()
-	x.s.Back(x.begin)
-	x.marks, x.revs = x.marks[:0], x.revs[:0]
 	r := x.run(n.rules, n.faults)
-	stop := r.from(0, func(int) {
-		x.marks = append(x.marks, x.s.Mark())
-		x.revs = append(x.revs, x.s.Revision)
-	})
-	e := &expansion{search: x, n: n, stop: stop, end: x.end(), seen: map[outcome]bool{}}
+	stop := x.reach(r)
+	e := &expansion{search: x, n: n, stop: stop, end: x.end(), leads: map[outcome][]Fault{}, puts: map[int32]int64{}}
 	if stop > e.end {
 		return
 	}
+	e.missed = r.missed
+	e.auth = x.s.Auth.Revision
 	e.why = e.depends()
-	e.sure = !e.s.Auth.Enabled && !e.s.Alarmed()
+	e.sure = true
+	e.floor = e.confirmed()
 	e.around()
+	e.found()
 	x.s.Back(x.begin)
+}
+
+// reach applies the log up to the contradiction.
+func (x *search) reach(r *run) (stop int) {
+	x.s.Back(x.begin)
+	x.marks, x.revs = x.marks[:0], x.revs[:0]
+	return r.from(0, func(int) {
+		x.marks = append(x.marks, x.s.Mark())
+		x.revs = append(x.revs, x.s.Revision)
+	})
+}
+
+// confirmed is the place of the last entry that surely made the revision that it makes here: a row is left of it that no other can have
+// made. Before it entries made as many revisions as they should have.
+func (e *expansion) confirmed() int {
+	n := sort.Search(len(e.signs), func(i int) bool { return e.signs[i].revision > e.revs[len(e.revs)-1] })
+	if n == 0 {
+		return 0
+	}
+	revision := e.signs[n-1].revision
+	return max(sort.Search(len(e.revs), func(i int) bool { return e.revs[i] >= revision })-1, 0)
 }
 
 // around tries the faults at the contradiction and before it. If revisions behind it rule all of them out, these are left out of account:
 // several faults may lie close to each other.
 func (e *expansion) around() {
-	x, stop := e.search, e.stop
+	stop := e.stop
 	if stop == e.end {
 		e.atEnd()
 	} else {
 		e.rowsAt()
 	}
-	found := len(x.next) + len(x.solved)
-	e.before()
-	if len(x.next)+len(x.solved) == found && len(e.signs) > 0 {
-		e.loose = true
+	// Faults that put keys as often as their rows tell, and that are all there is before the next sign, come first. Others may be what
+	// several faults are that lie close to each other.
+	found := len(e.leads)
+	r := e.run(e.n.rules, e.n.faults)
+	e.free, e.surplus = e.count(r, e.reach(r))
+	pass := func(strict, loose bool, steps int) {
+		e.strict, e.loose, e.until = strict, loose, e.s.Steps+steps
 		e.before()
 	}
+	none := func() bool { return len(e.leads) == found }
+	if len(e.surplus) > 0 && !e.thorough {
+		if pass(true, false, 4*patience); none() && len(e.signs) > 0 {
+			pass(true, true, 4*patience)
+		}
+		if !none() && len(e.n.faults) > 0 {
+			return
+		}
+	}
+	if pass(false, false, patience); none() && len(e.signs) > 0 {
+		pass(false, true, patience)
+	}
+}
+
+// spent tells whether enough has been tried.
+func (e *expansion) spent() bool {
+	if e.s.Steps > e.until && (len(e.leads) > 0 || e.strict) {
+		e.limit("faults long before entry %d, where the db is contradicted, are not all tried", e.index(e.stop))
+		return true
+	}
+	return e.s.Steps > e.budget
+}
+
+// shift is how many more revisions the entries up to a place and those that were applied again behind it made than the log says, if
+// a sign behind it tells.
+func (e *expansion) shift(i int) (more int64, ok bool) {
+	n := sort.Search(len(e.signs), func(n int) bool { return e.signs[n].revision > e.free[i+1] })
+	for ; n < len(e.signs); n++ {
+		if s := e.signs[n]; s.place > i && s.place+1 < len(e.free) {
+			return s.revision - e.free[s.place+1], true
+		}
+	}
+	return 0, false
+}
+
+// plausible tells whether the log may go on from a place in the present state: if entries behind it make as many revisions as they would,
+// the next one of which it is known who may have made it is made by one of those.
+func (e *expansion) plausible(from int) bool {
+	n := sort.Search(len(e.clues), func(n int) bool { return e.clues[n].revision > e.s.Revision })
+	if n == len(e.clues) {
+		return true
+	}
+	at := cut(e.clues[n].places, from, e.end)
+	base := e.free[from] + e.clues[n].revision - e.s.Revision
+	w := sort.Search(len(at), func(i int) bool { return e.free[at[i]+1] >= base-slack })
+	return w < len(at) && e.free[at[w]+1] <= base+slack
+}
+
+// slack is how many revisions entries behind a fault may make more or less because of it before other faults are tried first.
+const slack = 2
+
+// wanted tells whether what the state has just made is not more than rows tell, if it was made again.
+func (e *expansion) wanted(puts map[int32]int64) bool {
+	for i := range e.s.Changes {
+		c := &e.s.Changes[i]
+		if !e.tracked(c) {
+			continue
+		}
+		puts[c.Key]++
+		if n, ok := e.surplus[c.Key]; ok && puts[c.Key] > n {
+			return false
+		}
+	}
+	return true
+}
+
+// tracked tells whether a change is a put of a key that lived on until its newest row at or below the compact revision was made.
+func (e *expansion) tracked(c *apply.Change) bool {
+	n := e.Evidence.last[c.Key]
+	return !c.Delete && c.Was.Mod != 0 && n >= 0 && !e.Evidence.rows[n].tombstone && e.Evidence.rows[n].Create == c.Was.Create
+}
+
+// unwanted tells whether an entry puts a key in the present state that was not put less often than it would be.
+func (e *expansion) unwanted(i int) bool {
+	mark := e.s.Mark()
+	e.s.Rules = e.rulesAt(e.Log.Entries[i].Index)
+	e.s.Apply(&e.Log.Entries[i], apply.Plain)
+	bad := slices.ContainsFunc(e.s.Changes, func(c apply.Change) bool {
+		n, ok := e.surplus[c.Key]
+		return ok && n >= 0 && e.tracked(&c)
+	})
+	e.s.Back(mark)
+	return bad
 }
 
 // before tries the faults at the contradiction and before it.
 func (e *expansion) before() {
 	x, stop := e.search, e.stop
+	e.reach(e.run(e.n.rules, e.n.faults))
+	if e.missed {
+		e.beyond()
+	}
 	anchors, far := 0, 0
-	for i := min(stop, e.end-1); i >= 0 && x.s.Steps <= x.budget; i-- {
+	for i := min(stop, e.end-1); i >= 0 && !e.spent(); i-- {
 		if e.left(i) {
 			continue
 		}
 		x.s.Back(x.marks[i])
 		effective := i == stop || x.marks[i+1] > x.marks[i]
-		near := anchors < maxAnchors && stop-i < maxNear
+		near := i >= e.floor && anchors < maxAnchors && stop-i < maxNear
 		switch {
 		case near:
 			e.at(i, effective)
@@ -363,10 +633,27 @@ func (e *expansion) before() {
 	}
 }
 
+// beyond tries to apply again entries from one that did not make the revision that it should have made up to a later one.
+func (e *expansion) beyond() {
+	x := e.search
+	x.s.Back(x.marks[e.stop])
+	r := x.run(e.n.rules, e.n.faults)
+	for i := e.stop; i < min(e.end, e.stop+maxReplay) && r.step(i) && !e.spent(); i++ {
+		mark := x.s.Mark()
+		if i == len(x.marks)-1 {
+			x.marks, x.revs = append(x.marks, mark), append(x.revs, x.s.Revision)
+		}
+		e.againFrom(r, i, e.stop)
+		x.s.Back(mark)
+	}
+	x.s.Back(x.marks[e.stop])
+	x.marks, x.revs = x.marks[:e.stop+1], x.revs[:e.stop+1]
+}
+
 // anchors tells whether a row confirms the revision that an entry made.
 func (e *expansion) anchors(i int) bool {
 	main := e.revs[i+1]
-	return len(e.Evidence.group(main)) > 0
+	return len(e.Evidence.group(main)) > 0 || len(e.Evidence.born[main]) > 0
 }
 
 // left tells whether an entry is left out by the faults of the node.
@@ -419,77 +706,88 @@ func (e *expansion) relevant(x *apply.Entry) bool {
 
 // try follows the log from a place on with one more fault, from the present state, and goes back to it.
 func (e *expansion) try(f Fault, from int) {
-	if !e.viable(from, f.Kind == Refused || f.Kind == Rules) {
+	// A row that is not what its entry wrote may be any sign.
+	if f.Kind != Rows && !e.viable(from, f.Kind == Refused || f.Kind == Rules) {
 		return
 	}
 	mark := e.s.Mark()
-	faults := with(e.n.faults, f)
-	r := e.run(e.n.rules, faults)
-	e.came(r.from(from, nil), faults, f)
+	r := e.run(e.n.rules, with(e.n.faults, f))
+	if f.Kind == Again && r.misses(from-1) {
+		return
+	}
+	e.came(r.from(from, nil), f)
 	e.s.Back(mark)
 }
 
-// came notes where a set of faults leads.
-func (e *expansion) came(stop int, faults []Fault, f Fault) {
-	if stop < e.stop {
-		return
-	}
-	if f.Kind == Skipped || f.Kind == Again {
-		o := outcome{f.Kind, f.Last, f.Times, stop, e.s.Digest()}
-		if e.seen[o] {
-			return // a shorter run leads to the same
-		}
-		e.seen[o] = true
-	}
+// came notes where a set of faults leads. Of runs of entries that lead to the same, those that are no shorter are left out.
+func (e *expansion) came(stop int, f Fault) {
 	switch {
-	case stop > e.end:
-		e.solve(faults, f)
-	case stop > e.stop, stop == e.stop && f.Kind == Again && e.why.auth && e.s.Auth.Digest() != 0 && e.turnsAuth(f):
-		e.further(stop, faults, f)
-	}
-}
-
-// turnsAuth tells whether entries that are applied again are about auth: one more replay of them may be what is missing.
-func (e *expansion) turnsAuth(f Fault) bool {
-	for i := e.pos(f.First); i <= e.pos(f.Last); i++ {
-		if e.Log.Entries[i].Kind == apply.Auth {
-			return true
-		}
-	}
-	return false
-}
-
-func (e *expansion) solve(faults []Fault, f Fault) {
-	for _, set := range append([][]Fault{faults}, e.likewise(f)...) {
-		e.solved = append(e.solved, Reading{Rules: e.n.rules, Faults: set, Cost: cost(set)})
-	}
-}
-
-// likewise are the sets that lead to the same state as the node's, with one more fault.
-func (e *expansion) likewise(f Fault) (sets [][]Fault) {
-	for _, a := range e.n.alike {
-		sets = append(sets, with(a, f))
-	}
-	return sets
-}
-
-func (e *expansion) further(stop int, faults []Fault, f Fault) {
-	at := reached{stop, e.s.Digest() ^ uint64(e.n.rules)<<63}
-	if o := e.reached[at]; o != nil {
-		switch {
-		case len(o.alike)+len(e.n.alike) >= maxAlike:
-			e.limit("only %d of the fault sets that lead to one state are followed", maxAlike)
-		case cost(faults) < cost(o.faults):
-			o.alike = append(append(o.alike, o.faults), e.likewise(f)...)
-			o.faults = faults
-		default:
-			o.alike = append(append(o.alike, faults), e.likewise(f)...)
-		}
+	case stop > e.stop, stop == e.stop && f.Kind == Again && e.closer():
+	default:
 		return
 	}
-	o := &node{rules: e.n.rules, faults: faults, alike: e.likewise(f), stop: stop, digest: at.digest}
-	e.reached[at] = o
-	e.next = append(e.next, o)
+	o := outcome{f.Kind, f.Times, reached{stop, e.s.Digest()}}
+	if f.Kind == Skipped || f.Kind == Again {
+		if slices.ContainsFunc(e.leads[o], func(g Fault) bool { return f.holds(&g) }) {
+			return
+		}
+		e.leads[o] = slices.DeleteFunc(e.leads[o], func(g Fault) bool { return g.holds(&f) })
+	}
+	e.leads[o] = append(e.leads[o], f)
+}
+
+// found notes what the expansion has come to.
+func (e *expansion) found() {
+	type lead struct {
+		reached
+		f Fault
+	}
+	var all []lead
+	for o, fs := range e.leads {
+		for _, f := range fs {
+			all = append(all, lead{o.reached, f})
+		}
+	}
+	slices.SortFunc(all, func(a, b lead) int { return a.f.compare(b.f) })
+	for _, l := range all {
+		e.n.leads = append(e.n.leads, l.f)
+		if l.stop > e.end {
+			e.solved = append(e.solved, link{e.n, l.f})
+		} else {
+			e.further(l.reached, l.f)
+		}
+	}
+}
+
+// closer tells whether the auth revision of the present state is above that of the node, and one more replay of auth entries may be what
+// is missing: the member refused what this state allows still, or its auth revision is higher in the end.
+func (e *expansion) closer() bool {
+	now := e.s.Auth.Revision
+	if now <= e.auth {
+		return false
+	}
+	if e.stop < e.end {
+		x := &e.Log.Entries[e.stop]
+		return !e.missed && x.User() != "" && now <= x.AuthRevision()
+	}
+	return now < e.Evidence.Tables.AuthRevision
+}
+
+// further notes a node to be followed.
+func (e *expansion) further(at reached, f Fault) {
+	from := link{e.n, f}
+	o := e.reached[at]
+	switch {
+	case o == nil:
+		o = &node{rules: e.n.rules, faults: with(e.n.faults, f), cost: from.cost(), stop: at.stop}
+		e.reached[at] = o
+		e.next = append(e.next, o)
+	case from.cost() > o.cost+Margin:
+		return // it is unlikelier, and leads to nothing else
+	case from.cost() < o.cost:
+		o.faults, o.cost = with(e.n.faults, f), from.cost()
+	}
+	o.from = append(o.from, from)
 }
 
 // at tries all faults that begin with an entry, or end with it if they are of entries applied again. The state is that before it.
@@ -501,7 +799,9 @@ func (e *expansion) at(i int, effective bool) {
 	mark := e.s.Mark()
 	rules := e.rulesAt(x.Index)
 	if effective {
-		e.skip(i)
+		if !e.strict || !e.unwanted(i) {
+			e.skip(i)
+		}
 		if x.User() != "" && !slices.ContainsFunc(e.n.faults, func(f Fault) bool { return f.Kind == Refused && f.User == x.User() }) {
 			e.try(Fault{Kind: Refused, First: x.Index, Last: x.Index, User: x.User()}, i)
 		}
@@ -561,33 +861,36 @@ func (e *expansion) rulesFrom(i int, were apply.Rules) {
 // skip tries to leave out the entries of a run that begins with one. The state does not change meanwhile.
 func (e *expansion) skip(i int) {
 	last := min(e.stop+maxBeyond, i+maxRun, e.end-1)
+	made := i // the first entry that did make a revision
+	for made < e.end && e.signed[made] <= e.s.Revision {
+		made++
+	}
+	last = min(last, made-1)
 	writers, known := e.writers(e.s.Revision+1, i+1, e.end)
 	switch {
-	case known: // the run ends with the last entry that would have had an effect before one that may have made the next revision
+	case known: // no entry behind the run makes a revision before one that may have made the next
 		for _, w := range writers {
-			for z := int(w) - 1; z >= i; z-- {
-				if z == i || e.effective(z) {
-					if z <= max(last, e.stop) {
-						e.leave(i, z)
-					}
-					break
+			for z, done := int(w)-1, false; z >= i && !done; z-- {
+				var changed bool
+				if changed, done = e.effect(z); z <= last && (z == i || changed) {
+					e.leave(i, z)
 				}
 			}
-			if e.s.Steps > e.budget {
+			if e.spent() {
 				return
 			}
 		}
 		e.leave(i, i)
 	case e.s.Revision >= e.Evidence.Revision: // nothing behind it made a revision
-		for z := e.end - 1; z >= i; z-- {
-			if z == i || e.effective(z) {
+		for z, done := min(e.end, made)-1, false; z >= i && !done; z-- {
+			var changed bool
+			if changed, done = e.effect(z); z == i || changed {
 				e.leave(i, z)
-				break
 			}
 		}
 		e.leave(i, i)
 	default:
-		for z := i; z <= last && e.s.Steps <= e.budget; z++ {
+		for z := i; z <= last && !e.spent(); z++ {
 			if e.viable(z+1, false) && (z == i || e.effective(z)) {
 				e.leave(i, z)
 			}
@@ -597,20 +900,29 @@ func (e *expansion) skip(i int) {
 
 // leave tries to leave out the entries from one place to another.
 func (e *expansion) leave(i, z int) {
+	if e.signed[z] > e.s.Revision || e.strict && !e.plausible(z+1) {
+		return
+	}
 	e.try(Fault{Kind: Skipped, First: e.Log.Entries[i].Index, Last: e.Log.Entries[z].Index}, z+1)
 }
 
 // effective tells whether an entry would have an effect on the present state.
 func (e *expansion) effective(i int) bool {
+	changed, _ := e.effect(i)
+	return changed
+}
+
+// effect tells whether an entry would have an effect on the present state, and whether it would make a revision.
+func (e *expansion) effect(i int) (changed, made bool) {
 	x, mark := &e.Log.Entries[i], e.s.Mark()
 	if x.Kind == apply.None || e.left(i) {
-		return false
+		return false, false
 	}
 	e.s.Rules = e.rulesAt(x.Index)
-	e.s.Apply(x, apply.Plain)
-	changed := e.s.Mark() > mark
+	made = e.s.Apply(x, apply.Plain) == apply.Made
+	changed = e.s.Mark() > mark
 	e.s.Back(mark)
-	return changed
+	return changed, made
 }
 
 // again tries to apply the entries of a run that ends with one again, behind that one.
@@ -620,9 +932,17 @@ func (e *expansion) again(i int) {
 	if !r.step(i) {
 		return
 	}
+	e.againFrom(r, i, i)
+	e.s.Back(e.marks[i])
+}
+
+// againFrom tries to apply the entries of a run again that begins at a place up to high, behind the one at which the run ends, and in
+// the present state.
+func (e *expansion) againFrom(r *run, i, high int) {
 	low := max(0, i-maxReplay)
 	writers, known := e.writers(e.s.Revision+1, low, i+1)
 	if known || e.s.Revision >= e.Evidence.Revision {
+		writers = slices.Clone(writers)
 		for k := low; k <= i; k++ { // what changes tables need not make a revision
 			if e.Log.Entries[k].Kind == apply.Auth || e.Log.Entries[k].Kind == apply.Alarm {
 				writers = append(writers, int32(k))
@@ -630,27 +950,36 @@ func (e *expansion) again(i int) {
 		}
 		slices.Sort(writers)
 		for _, k := range slices.Backward(slices.Compact(writers)) {
-			e.repeat(r, int(k), i)
+			if int(k) <= high {
+				e.repeat(r, int(k), i)
+			}
 		}
 	} else {
-		for k := i; k >= low; k-- {
+		for k := high; k >= low; k-- {
 			e.repeat(r, k, i)
 		}
 	}
-	e.s.Back(e.marks[i])
 }
 
 // repeat tries to apply the entries from one place to another once more, behind that one, and twice and three times more.
 func (e *expansion) repeat(r *run, k, i int) {
-	if e.Log.Entries[k].Kind == apply.None || e.s.Steps > e.budget {
+	if e.Log.Entries[k].Kind == apply.None || e.spent() {
 		return
 	}
 	if !e.mayRepeat(k, i) {
 		return
 	}
 	after, revision := e.s.Mark(), e.s.Revision
+	e.top = math.MaxInt64
+	if more, ok := e.shift(i); ok && e.strict {
+		e.top = revision + more + slack
+	}
 	f := Fault{Kind: Again, First: e.Log.Entries[k].Index, Last: e.Log.Entries[i].Index}
-	for f.Times = 1; f.Times <= maxTimes && e.replay(r, k, i); f.Times++ {
+	clear(e.puts)
+	for f.Times = 1; f.Times <= maxTimes && e.replay(r, k, i, e.puts); f.Times++ {
+		if e.strict && !e.plausible(i+1) {
+			continue
+		}
 		f.Odd = e.s.Revision == revision && !e.restarts(k, i)
 		e.try(f, i+1)
 	}
@@ -671,15 +1000,17 @@ func (e *expansion) restarts(k, i int) bool {
 	return true
 }
 
-// replay applies entries again, and tells whether that agrees with the db and both the first and the last of them had an effect.
-func (e *expansion) replay(r *run, k, i int) bool {
+// replay applies entries again, and tells whether that agrees with the db and cannot be told as a shorter run: the first of them has an
+// effect, and the last one, too, or had one at first.
+func (e *expansion) replay(r *run, k, i int, puts map[int32]int64) bool {
+	had := e.marks[i+1] > e.marks[i]
 	for j := k; j <= i; j++ {
 		mark := e.s.Mark()
 		e.s.Rules = e.rulesAt(e.Log.Entries[j].Index)
 		if !r.apply(&e.Log.Entries[j], apply.Plain, nil, nil, true) {
 			return false
 		}
-		if (j == k || j == i) && e.s.Mark() == mark {
+		if e.s.Mark() == mark && (j == k || j == i && !had) || e.strict && (e.s.Revision > e.top || !e.wanted(puts)) {
 			return false
 		}
 	}
@@ -691,7 +1022,15 @@ func (e *expansion) rowsAt() {
 	var places []int
 	main := e.s.Revision
 	off := e.rowsOff(main)
-	if main == e.Evidence.Compact && off == 0 {
+	if keys := e.telling(); len(keys) > 0 && off == 0 && main < e.Evidence.Compact {
+		// The row that tells otherwise is at a revision behind this one.
+		off = 1
+		for _, key := range keys {
+			if i := e.maker(e.Evidence.rows[e.Evidence.last[key]].main, key); i >= 0 {
+				places = append(places, i)
+			}
+		}
+	} else if main == e.Evidence.Compact && off == 0 {
 		// The keys that compaction left are others: their last writers made rows that are gone, or are not theirs.
 		keys := e.Evidence.apart(e.s, maxRowsApart+1)
 		if len(keys) > maxRowsApart {
@@ -711,11 +1050,49 @@ func (e *expansion) rowsAt() {
 	}
 	for _, i := range places {
 		for _, kept := range []bool{false, true} {
-			e.s.Back(e.marks[i])
+			from := min(i, e.stop)
+			e.s.Back(e.marks[from])
 			x := e.Log.Entries[i].Index
-			e.try(Fault{Kind: Rows, First: x, Last: x, Off: off, Kept: kept}, i)
+			e.try(Fault{Kind: Rows, First: x, Last: x, Off: off, Kept: kept}, from)
 		}
 	}
+}
+
+// telling are the keys of whose life rows of later revisions tell what is not so at the contradiction, some only.
+func (e *expansion) telling() (keys []int32) {
+	if key := e.Evidence.foreseen(e.s, nil); key >= 0 {
+		return []int32{key}
+	}
+	if e.missed && len(e.Evidence.group(e.signed[e.stop])) == 0 {
+		keys = e.Evidence.born[e.signed[e.stop]]
+	}
+	return keys[:min(len(keys), maxRowsApart)]
+}
+
+// maker is the place of the entry behind the contradiction that makes a revision if what rows tell of a key is left out of account, -1 if
+// none does.
+func (e *expansion) maker(main int64, key int32) int {
+	e.s.Back(e.marks[e.stop])
+	r := e.run(e.n.rules, e.n.faults)
+	r.excuse = append(slices.Clone(r.excused()), key)
+	for i := e.stop; i < e.end; i++ {
+		if !r.step(i) {
+			break
+		}
+		if e.s.Revision >= main-1 {
+			for i++; i < e.end; i++ {
+				mark := e.s.Mark()
+				r.step(i)
+				made := e.s.Revision >= main
+				e.s.Back(mark)
+				if made {
+					return i
+				}
+				r.step(i)
+			}
+		}
+	}
+	return -1
 }
 
 // maxRowsApart is how many keys may be gone that one entry wrote.
@@ -777,33 +1154,79 @@ func (e *expansion) atEnd() {
 
 // readings are the sets that explain the db, within the margin of the best.
 func (x *search) readings() (all []Reading) {
-	best := x.best()
-	for _, r := range x.solved {
-		if r.Cost > best+costMargin || slices.ContainsFunc(all, func(o Reading) bool { return o.Rules == r.Rules && slices.Equal(o.Faults, r.Faults) }) {
+	limit, tried := x.best()+Margin, map[string]bool{}
+	explains := func(faults []Fault) {
+		r := Reading{Rules: x.solved[0].rules, Faults: faults, Cost: Cost(faults)}
+		if key := fmt.Sprint(faults); r.Cost <= limit && !tried[key] {
+			if tried[key] = true; x.Explains(&r) {
+				all = append(all, r)
+			}
+		}
+	}
+	for _, l := range x.solved {
+		if l.cost() > limit {
 			continue
 		}
-		all = append(all, r)
+		if !x.trails(l, nil, limit, func(faults []Fault) bool { explains(faults); return len(tried) < maxTrails }) {
+			x.limit("only %d of the fault sets that explain the db are looked at", maxTrails)
+			break
+		}
 	}
+	// What led from a set to other states than that which was followed may lead to the same in the end.
+	for _, l := range x.solved {
+		for n, behind := l.node, []Fault{l.f}; len(n.from) > 0; n = n.from[0].node {
+			for _, f := range n.from[0].leads {
+				if len(tried) < 2*maxTrails && x.s.Steps <= 2*x.budget {
+					explains(sorted(append(append(slices.Clone(n.from[0].faults), f), behind...)))
+				}
+			}
+			behind = append(behind, n.from[0].f)
+		}
+	}
+	return all
+}
+
+// sorted are faults in order.
+func sorted(faults []Fault) []Fault {
+	slices.SortStableFunc(faults, Fault.compare)
+	return faults
+}
+
+// likeliest are the readings within the margin of the best, the likeliest first, each set of faults once.
+func likeliest(all []Reading) (best []Reading) {
 	slices.SortStableFunc(all, func(a, b Reading) int {
 		return cmp.Or(cmp.Compare(a.Cost, b.Cost), slices.CompareFunc(a.Faults, b.Faults, Fault.compare))
 	})
-	// Sets that were only found to lead to the same state as others are run by themselves.
-	n := 0
 	for _, r := range all {
-		if n == maxReadings {
-			x.limit("only the first %d of the fault sets that explain the db are told", maxReadings)
-			break
-		}
-		if x.Explains(&r) {
-			all[n] = r
-			n++
+		if r.Cost <= all[0].Cost+Margin && !slices.ContainsFunc(best, func(o Reading) bool { return slices.Equal(o.Faults, r.Faults) }) {
+			best = append(best, r)
 		}
 	}
-	return all[:n]
+	return best
 }
 
+// trails calls f for every set of faults that leads to a link with one fault more, those that cost too much left out, until f is false.
+func (x *search) trails(l link, behind []Fault, limit int, f func(faults []Fault) bool) bool {
+	faults := with(behind, l.f)
+	if Cost(faults)+l.node.cost > limit {
+		return true
+	}
+	if len(l.from) == 0 {
+		return f(faults)
+	}
+	for _, o := range l.from {
+		if !x.trails(o, faults, limit, f) {
+			return false
+		}
+	}
+	return true
+}
+
+// maxTrails is how many sets are looked at.
+const maxTrails = 1024
+
 // maxReadings is how many readings are told.
-const maxReadings = 64
+const maxReadings = 256
 
 // Explains tells whether a reading leads to what the db holds.
 func (m *Member) Explains(r *Reading) bool {

@@ -25,7 +25,7 @@ var (
 	only    = flag.Uint64("lab.seed", 0, "this seed alone")
 	verbose = flag.Bool("lab.v", false, "print every plan")
 	slow    = flag.Bool("lab.slow", false, "run the kept cases that take long, too")
-	faults  = flag.Int("lab.faults", -1, "seeds with as many faults only, however many if negative")
+	nfaults = flag.Int("lab.faults", -1, "seeds with as many faults only, however many if negative")
 	keep    = flag.String("lab.keep", "", "where to leave the data directories of -lab.seed")
 	failing = flag.Int("lab.show", 20, "how many failing cases to print")
 )
@@ -70,7 +70,7 @@ func try(root string, seed uint64) (o outcome) {
 			_ = os.RemoveAll(dir)
 		}
 	}()
-	wanted := func(fs []*Fault) bool { return *faults < 0 || len(fs) == *faults || seed == *only }
+	wanted := func(fs []*Fault) bool { return *nfaults < 0 || len(fs) == *nfaults || seed == *only }
 	if o.c, o.err = MakeIf(dir, seed, wanted); o.err != nil || o.c == nil {
 		return o
 	}

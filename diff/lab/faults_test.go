@@ -1,0 +1,444 @@
+package lab
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"go.etcd.io/bbolt"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	"google.golang.org/protobuf/proto"
+
+	"etcd-autopsy/diff/apply"
+	"etcd-autopsy/diff/faults"
+	"etcd-autopsy/inspect/mvcc"
+	"etcd-autopsy/inspect/raftlog"
+)
+
+// faulty is a member of which package faults must find the faults that were planted.
+type faulty struct {
+	seed    uint64
+	rng     *rand.Rand
+	dir     string
+	life    life
+	lived   *lived
+	shown   *shown
+	member  *faults.Member
+	log     *apply.Log
+	planted []faults.Fault
+	result  *faults.Result
+}
+
+// TestFaults plants faults into random logs, compacted behind most of them, and asks of what package faults finds that
+// it be sound (etcd's own applier, with the faults of a reading, leaves what is there), complete (what was planted is among the
+// readings, unless something likelier leaves the same) and tight (no other reading of that kind is missing).
+func TestFaults(t *testing.T) {
+	if *only > 0 {
+		c := newFaulty(t, *only)
+		problems := c.check()
+		t.Log(c)
+		for _, p := range problems {
+			t.Error(p)
+		}
+		return
+	}
+	n := uint64(*count)
+	if testing.Short() {
+		n = min(n, 30)
+	}
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	seeds := make(chan uint64)
+	failed, readings, healthy, limited := 0, 0, 0, 0
+	for range runtime.GOMAXPROCS(0) {
+		wg.Go(func() {
+			for seed := range seeds {
+				c := newFaulty(t, seed)
+				problems := c.check()
+				mu.Lock()
+				readings += len(c.result.Readings)
+				if len(c.planted) == 0 {
+					healthy++
+				}
+				if len(c.result.Limits) > 0 {
+					limited++
+				}
+				if len(problems) > 0 {
+					if failed++; failed <= *failing {
+						t.Errorf("seed %d: %s\n%s", seed, strings.Join(problems, "\n"), c)
+					}
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	for i := range n {
+		seeds <- *from + i
+	}
+	close(seeds)
+	wg.Wait()
+	t.Logf("%d cases, %d without fault, %d readings, %d with limits, %d failed", n, healthy, readings, limited, failed)
+}
+
+// newFaulty makes the case of a seed.
+func newFaulty(t *testing.T, seed uint64) *faulty {
+	dir := t.TempDir()
+	m := &maker{dir: dir, seed: seed, shape: stream(seed, "shape"), c: &Case{Seed: seed}}
+	if err := m.workload(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = m.w.ref.close() }()
+	c := &faulty{seed: seed, rng: stream(seed, "faulty"), dir: filepath.Join(dir, "faulty")}
+	compacted := c.compact(m.w)
+	c.life.log, c.life.upTo = m.w.log, uint64(len(m.w.log)-c.rng.IntN(4))
+	if c.rng.IntN(3) == 0 {
+		c.life.lazy = 1 + c.rng.Uint64N(uint64(len(m.w.log)))
+		if c.rng.IntN(2) == 0 {
+			c.life.partial = 1 + c.rng.IntN(60)
+		}
+	}
+	log := m.w.log
+	c.log = apply.NewLog(len(log), func(i int) uint64 { return log[i].Index }, func(i int) *raftlog.Request { return decoded(t, &log[i]) }, nil, nil)
+	last := c.life.upTo
+	if compacted > 0 && c.rng.IntN(4) > 0 {
+		last = min(last, compacted)
+	}
+	c.plant([...]int{0, 1, 1, 1, 1, 1, 1, 1, 2, 3}[c.rng.IntN(10)], last)
+	var err error
+	if c.lived, err = c.life.run(c.dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.damage(); err != nil {
+		t.Fatal(err)
+	}
+	c.life.faults = nil
+	table, tables := c.lived.dump.table(), c.lived.dump.tables()
+	revision := max(table.Last(), tables.ScheduledCompact, tables.FinishedCompact)
+	compact := max(tables.ScheduledCompact, tables.FinishedCompact)
+	c.shown = c.lived.dump.shown(revision, compact)
+	named := faults.Names(table, tables)
+	c.log = apply.NewLog(len(log), func(i int) uint64 { return log[i].Index }, func(i int) *raftlog.Request { return decoded(t, &log[i]) }, named.Keys, named.Leases)
+	e := faults.NewEvidence(c.log, table, tables, revision, compact)
+	c.member = faults.NewMember(c.log, e, apply.New(c.log), uint64(len(log)), apply.Rules3510)
+	c.result = c.member.Search()
+	return c
+}
+
+// compact goes on with the log as in a cluster that compacts every now and then, and returns the entry that made the compact revision, 0
+// if it does not.
+func (c *faulty) compact(w *workload) (entry uint64) {
+	if c.rng.IntN(3) == 0 {
+		return 0
+	}
+	n := len(w.ref.effects)
+	i := n - 1 - c.rng.IntN(n/3)
+	if rev := w.ref.effects[i].After; rev > 1 {
+		w.request(&pb.InternalRaftRequest{Header: w.root(), Compaction: &pb.CompactionRequest{Revision: rev}})
+		entry = uint64(i + 1)
+	}
+	for range 2 + c.rng.IntN(30) {
+		w.step()
+	}
+	return entry
+}
+
+// plant draws faults of entries up to last, each of which changes something where it is.
+func (c *faulty) plant(n int, last uint64) {
+	for tries := 0; len(c.planted) < n && tries < 200; tries++ {
+		f := faults.Fault{First: 1 + c.rng.Uint64N(last)}
+		f.Last = f.First
+		switch c.rng.IntN(12) {
+		case 0, 1, 2:
+			f.Kind = faults.Skipped
+		case 3:
+			f.Kind, f.Last = faults.Skipped, min(f.First+c.rng.Uint64N(7), last)
+		case 4, 5:
+			f.Kind, f.Times = faults.Again, 1
+		case 6, 7:
+			f.Kind, f.Last, f.Times = faults.Again, min(f.First+c.rng.Uint64N(12), last), 1+c.rng.IntN(2)*c.rng.IntN(2)
+		case 8:
+			if f.Kind, f.User = faults.Refused, c.log.Entries[f.First-1].User(); f.User == "" {
+				continue
+			}
+		case 9:
+			f.Kind = faults.Branch
+		case 10:
+			f.Kind, f.Off = faults.Rows, 1
+		case 11:
+			f.Kind, f.Off = faults.Table, 1
+			f.Table = faults.Leases
+		}
+		if slices.ContainsFunc(c.planted, func(o faults.Fault) bool { return f.First <= o.Last && o.First <= f.Last }) {
+			continue
+		}
+		if (f.Kind == faults.Rows || f.Kind == faults.Table) && n > 1 {
+			continue
+		}
+		if c.canonical(&f) {
+			c.planted = append(c.planted, f)
+			slices.SortFunc(c.planted, func(a, b faults.Fault) int { return int(a.First) - int(b.First) })
+		}
+	}
+	c.life.faults = slices.DeleteFunc(slices.Clone(c.planted), func(f faults.Fault) bool { return f.Kind == faults.Rows || f.Kind == faults.Table })
+}
+
+// canonical makes the run of entries of a fault as short as it can be told, and is false if nothing is left.
+func (c *faulty) canonical(f *faults.Fault) bool {
+	s := apply.New(c.log)
+	p, q := int(f.First)-1, int(f.Last)-1
+	for i := range p {
+		s.Apply(&c.log.Entries[i], apply.Plain)
+	}
+	b := &brute{l: c.log, s: s}
+	switch f.Kind {
+	case faults.Skipped:
+		for ; p <= q && !b.effective(p); p++ {
+		}
+		for ; p <= q && !b.effective(q); q-- {
+		}
+	case faults.Again:
+		var had []bool
+		for i := p; i <= q; i++ {
+			had = append(had, b.effective(i))
+			s.Apply(&c.log.Entries[i], apply.Plain)
+		}
+		revision := s.Revision
+		for ; p <= q && !b.effective(p); p++ {
+		}
+		if p > q {
+			return false
+		}
+		m := s.Mark()
+		for i := p; i <= q; i++ {
+			m = s.Mark()
+			s.Apply(&c.log.Entries[i], apply.Plain)
+		}
+		if s.Mark() == m && !had[len(had)-1] || s.Revision == revision {
+			return false
+		}
+	case faults.Refused:
+		if !b.effective(p) {
+			return false
+		}
+	case faults.Branch:
+		m, d := s.Mark(), s.Digest()
+		s.Apply(&c.log.Entries[p], apply.Otherwise)
+		other := s.Digest()
+		s.Back(m)
+		s.Apply(&c.log.Entries[p], apply.Plain)
+		if c.log.Entries[p].Kind != apply.Txn || other == s.Digest() || len(c.log.Entries) == 0 && d == 0 {
+			return false
+		}
+	case faults.Rows:
+		if s.Apply(&c.log.Entries[p], apply.Plain) != apply.Made {
+			return false
+		}
+	}
+	f.First, f.Last = uint64(p+1), uint64(q+1)
+	return p <= q
+}
+
+// damage makes the faults of rows and tables.
+func (c *faulty) damage() error {
+	for i, f := range c.planted {
+		var bucket string
+		switch f.Kind {
+		default:
+			continue
+		case faults.Table:
+			if bucket = "lease"; len(c.lived.dump[bucket]) == 0 {
+				c.planted = slices.Delete(c.planted, i, i+1)
+				return nil
+			}
+		case faults.Rows:
+			bucket = "key"
+		}
+		var rows []Row
+		for _, r := range c.lived.dump[bucket] {
+			if rev, _, ok := parse(r.Key); f.Kind == faults.Table || ok && slices.Contains(c.lived.made[f.First], rev) {
+				rows = append(rows, r)
+			}
+		}
+		if len(rows) == 0 {
+			c.planted = slices.Delete(c.planted, i, i+1)
+			return nil
+		}
+		r := pick(c.rng, rows)
+		if err := edit(filepath.Join(c.dir, "db"), func(tx *bbolt.Tx) error {
+			b := tx.Bucket([]byte(bucket))
+			var kv mvccpb.KeyValue
+			if f.Kind == faults.Table || c.rng.IntN(2) == 0 || proto.Unmarshal(r.Value, &kv) != nil || kv.ModRevision == 0 {
+				return b.Delete(r.Key)
+			}
+			switch c.rng.IntN(4) {
+			case 0:
+				kv.CreateRevision ^= 1 << c.rng.IntN(4)
+			case 1:
+				kv.Version ^= 1 << c.rng.IntN(3)
+			default:
+				kv.Value = append(kv.Value, '!')
+			}
+			v, err := proto.Marshal(&kv)
+			if err != nil {
+				return err
+			}
+			return b.Put(r.Key, v)
+		}); err != nil {
+			return err
+		}
+		var err error
+		if c.lived.dump, err = readDump(filepath.Join(c.dir, "db")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func parse(key []byte) (main int64, tombstone, ok bool) {
+	rev, tombstone, ok := mvcc.ParseRevision(key)
+	return rev.Main, tombstone, ok
+}
+
+// check lists what is wrong with what was found.
+func (c *faulty) check() (problems []string) {
+	fail := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
+	clean := c.leaves(nil) == ""
+	rs := c.result.Readings
+	if clean {
+		if len(rs) != 1 || len(rs[0].Faults) > 0 {
+			fail("a member on which no fault shows has readings with faults, or none")
+		}
+		return problems
+	}
+	if len(rs) == 0 {
+		if len(c.result.Limits) == 0 {
+			fail("nothing was found, and no limit is said")
+		}
+		if len(c.planted) == 1 {
+			fail("nothing was found (the tool explains it: %v)", c.member.Explains(&faults.Reading{Faults: c.planted}))
+		}
+		return problems
+	}
+	for n, r := range rs {
+		if n >= 3 && n < len(rs)-1 {
+			continue // each costs a run of etcd
+		}
+		if why := c.leaves(&r); why != "" {
+			fail("not sound: %v: %s", r.Faults, why)
+		}
+	}
+	if len(c.planted) != 1 || len(c.result.Limits) > 0 {
+		return problems
+	}
+	f := c.planted[0]
+	told := func(f faults.Fault) bool {
+		return slices.ContainsFunc(rs, func(r faults.Reading) bool {
+			if len(r.Faults) != 1 {
+				return false
+			}
+			g := r.Faults[0]
+			return g == f || g.Kind == f.Kind && g.Table == f.Table && f.Table != faults.NoTable // which entry is beside the point
+		})
+	}
+	if costs := faults.Cost([]faults.Fault{f}); !told(f) && costs <= rs[0].Cost+faults.Margin && !c.shorter(f, rs) {
+		fail("not complete: %v is not among the readings", f)
+	}
+	b := &brute{shown: c.shown, l: c.log, s: apply.New(c.log)}
+	skips, replays := b.single(int(c.life.upTo))
+	for _, s := range skips {
+		f := faults.Fault{Kind: faults.Skipped, First: s.first, Last: s.last}
+		if !told(f) && faults.Cost([]faults.Fault{f}) <= rs[0].Cost+faults.Margin {
+			fail("not tight: %v would leave the same (by the tool, too: %v)", f, c.member.Explains(&faults.Reading{Faults: []faults.Fault{f}}))
+		}
+	}
+	for _, s := range replays {
+		f := faults.Fault{Kind: faults.Again, First: s.first, Last: s.last, Times: 1}
+		if !told(f) && faults.Cost([]faults.Fault{f}) <= rs[0].Cost+faults.Margin {
+			fail("not tight: %v would leave the same (by the tool, too: %v)", f, c.member.Explains(&faults.Reading{Faults: []faults.Fault{f}}))
+		}
+	}
+	for _, r := range rs {
+		if len(r.Faults) != 1 {
+			continue
+		}
+		x := run{r.Faults[0].First, r.Faults[0].Last}
+		switch f := r.Faults[0]; {
+		case f.Kind == faults.Skipped && !slices.Contains(skips, x), f.Kind == faults.Again && f.Times == 1 && !f.Odd && !slices.Contains(replays, x):
+			fail("too wide: %v does not leave the same, or is told shorter", f)
+		}
+	}
+	return problems
+}
+
+// shorter tells whether a reading of the same kind with fewer entries, or fewer times, leaves the very same state.
+func (c *faulty) shorter(f faults.Fault, rs []faults.Reading) bool {
+	return slices.ContainsFunc(rs, func(r faults.Reading) bool {
+		if len(r.Faults) != 1 {
+			return false
+		}
+		g := r.Faults[0]
+		return g.Kind == f.Kind && g.Times <= f.Times && f.First <= g.First && g.Last <= f.Last
+	})
+}
+
+// leaves runs a reading through etcd's own applier and tells in what that leaves something else than what is there: empty if in nothing.
+func (c *faulty) leaves(r *faults.Reading) string {
+	l := life{log: c.life.log, upTo: c.life.upTo, lazy: 1}
+	if r != nil {
+		l.faults = r.Faults
+	}
+	x, err := l.run(filepath.Join(c.dir, "again"))
+	if err != nil {
+		return err.Error()
+	}
+	revisions, tables := map[int64]bool{}, map[string]bool{}
+	for _, f := range l.faults {
+		switch f.Kind {
+		case faults.Rows:
+			for _, main := range x.made[f.First] {
+				revisions[main] = true
+			}
+		case faults.Table:
+			tables[[...]string{"", "lease", "auth", "alarm"}[f.Table]] = true
+		case faults.Rules:
+			return "" // etcd's present applier knows its own rules only
+		}
+	}
+	return c.shown.against(x.dump.shown(x.revision, c.shown.compact), revisions, tables)
+}
+
+func (c *faulty) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "  %d entries up to %d, revision %d, compacted at %d, lazy from %d, %d rows removed\n  planted: %v\n", len(c.life.log), c.life.upTo, c.shown.revision, c.shown.compact, c.life.lazy, c.life.partial, c.planted)
+	for _, r := range c.result.Readings[:min(len(c.result.Readings), 12)] {
+		fmt.Fprintf(&b, "  reading: %d %v\n", r.Cost, r.Faults)
+	}
+	fmt.Fprintf(&b, "  readings %d, contradicted at %d, limits %v\n", len(c.result.Readings), c.result.Stop, c.result.Limits)
+	lo, hi := c.around()
+	for i := range c.life.log {
+		e := &c.life.log[i]
+		if e.Index < lo || e.Index > hi {
+			continue
+		}
+		fmt.Fprintf(&b, "  %4d %s", e.Index, e.Kind)
+		if e.Request != nil {
+			fmt.Fprintf(&b, " %.300s", e.Request)
+		}
+		fmt.Fprintf(&b, " -> %v\n", c.lived.made[e.Index])
+	}
+	return b.String()
+}
+
+// around are the entries that a person wants to see.
+func (c *faulty) around() (lo, hi uint64) {
+	if *only > 0 || len(c.planted) == 0 {
+		return 0, c.life.upTo
+	}
+	return c.planted[0].First - min(c.planted[0].First, 3), max(c.planted[len(c.planted)-1].Last, c.result.Stop) + 3
+}
