@@ -96,12 +96,7 @@ func (c *comparison) explainMembers() []*explained {
 	choose(all)
 	for _, x := range all {
 		x.reach = x.member.Reach(&x.chosen)
-		x.did = make([]uint64, len(log.Entries))
-		x.member.Run(&x.chosen, x.reach, func(st *faults.Step) {
-			if st.Revision > 0 {
-				x.did[st.Index-log.Entries[0].Index] ^= digest(st)
-			}
-		}, nil)
+		x.did = x.effects(len(x.chosen.Faults))
 	}
 	return all
 }
@@ -414,23 +409,30 @@ func (c *comparison) touched(x *explained, f faults.Fault) uint64 {
 	return cmp.Or(made, turned, f.First)
 }
 
-// firstEffect is the first entry that did something else to keys because of the n-th fault, 0 if none did.
+// firstEffect is the first entry that did something else to keys because of the n-th fault than it would have with those before it alone,
+// 0 if none did.
 func (c *comparison) firstEffect(x *explained, n int) (first uint64) {
-	without := x.chosen
-	without.Faults = slices.Delete(slices.Clone(x.chosen.Faults), n, n+1)
-	did := make([]uint64, len(x.did))
+	without, with := x.effects(n), x.effects(n+1)
+	for k := range with {
+		if without[k] != with[k] {
+			return x.member.Log.Entries[0].Index + uint64(k)
+		}
+	}
+	return 0
+}
+
+// effects are the digests of what each entry does with the first n faults of the chosen reading.
+func (x *explained) effects(n int) []uint64 {
+	r := x.chosen
+	r.Faults = r.Faults[:n]
+	did := make([]uint64, len(x.member.Log.Entries))
 	base := x.member.Log.Entries[0].Index
-	x.member.Run(&without, x.reach, func(st *faults.Step) {
+	x.member.Run(&r, x.reach, func(st *faults.Step) {
 		if st.Revision > 0 {
 			did[st.Index-base] ^= digest(st)
 		}
 	}, nil)
-	for k := range did {
-		if did[k] != x.did[k] {
-			return base + uint64(k)
-		}
-	}
-	return 0
+	return did
 }
 
 // causeOfTale is a tale as causes are written.
