@@ -200,9 +200,26 @@ func sameFault(f, g faults.Fault) bool {
 	return f.First == g.First && f.Last == g.Last && f.Table == g.Table
 }
 
+// shorter tells whether one of two members stopped before a run of entries without effect ended on the other: both began with the same.
+func shorter(x *explained, f faults.Fault, o *explained, g faults.Fault) bool {
+	if f.Kind != faults.Skipped || g.Kind != faults.Skipped || f.First != g.First {
+		return false
+	}
+	if x.reach > o.reach {
+		x, f, g = o, g, f
+	}
+	base := x.member.Log.Entries[0].Index
+	for index := f.Last + 1; index <= min(x.reach, g.Last); index++ {
+		if x.did[index-base] != 0 {
+			return false
+		}
+	}
+	return f.Last <= g.Last
+}
+
 // tell makes causes of the faults that explain the members, and the traces, keys and tables that follow from them.
 func (c *comparison) tell(all []*explained) {
-	c.told = all
+	c.told, c.doc.Explained = all, true
 	c.parts, c.doc.Counts.RevisionsDiffering = c.partings()
 	c.traces, c.inputs = make([]*trace, len(c.ms)), make([]align.Input, len(c.ms))
 	c.auths, c.unalarmed, c.early = make([]*auth, len(c.ms)), make([]bool, len(c.ms)), make([][]alarmTurn, len(c.ms))
@@ -275,6 +292,8 @@ func (c *comparison) traceOf(i int, x *explained) *trace {
 			if s.Outcome = align.NoEffect; len(st.Changes) > 0 {
 				s.Outcome, s.Predicted = align.Refused, changesOf(log, st.Changes)
 			}
+		case st.Fault.Kind == faults.Extra:
+			s.Outcome = align.Extra
 		case st.Fault.Kind == faults.Branch:
 			s.Outcome, s.Predicted = align.OtherBranch, changesOf(log, st.Changes)
 		case st.Fault.Kind == faults.LetPass:
@@ -324,7 +343,9 @@ func (c *comparison) tales() (tales []*tale) {
 				continue // what is there is of a later moment than the index says: that is no difference
 			}
 			at := slices.IndexFunc(tales, func(t *tale) bool {
-				return !slices.Contains(t.members, i) && slices.ContainsFunc(t.sets, func(s []faults.Fault) bool { return sameFault(s[0], f) })
+				return !slices.Contains(t.members, i) && slices.ContainsFunc(t.members, func(j int) bool {
+					return sameFault(f, c.told[j].chosen.Faults[t.slots[j]]) || shorter(x, f, c.told[j], c.told[j].chosen.Faults[t.slots[j]])
+				})
 			})
 			if at < 0 {
 				at, tales = len(tales), append(tales, &tale{kind: f.Kind, onset: map[int]Interval{}, until: map[int]uint64{}, slots: map[int]int{}})
@@ -428,7 +449,7 @@ func (x *explained) effects(n int) []uint64 {
 	did := make([]uint64, len(x.member.Log.Entries))
 	base := x.member.Log.Entries[0].Index
 	x.member.Run(&r, x.reach, func(st *faults.Step) {
-		if st.Revision > 0 {
+		if st.Revision > 0 && st.Index > 0 {
 			did[st.Index-base] ^= digest(st)
 		}
 	}, nil)
@@ -484,6 +505,10 @@ func (c *comparison) causeOfTale(t *tale) *cause {
 				k.outcome, k.what = s.Outcome, note(s, nil)
 			}
 		}
+	case faults.Extra:
+		k.layer, k.outcome, k.what = LayerStorage, align.Extra, unmade
+		k.index, k.interval, k.entries = 0, nil, []uint64{f.First}
+		k.revision = c.revisionAt(who, f.First)
 	case faults.Table:
 		k.layer = map[faults.TableName]Layer{faults.Auth: LayerAuth, faults.Leases: LayerLease, faults.Alarms: LayerAlarm}[f.Table]
 		k.index, k.interval = 0, nil
@@ -555,7 +580,10 @@ func (c *comparison) affected(i int, f faults.Fault) (entries []uint64) {
 // groupsOfTale splits the members by what the entry did that did something else first, and says what that was.
 func (c *comparison) groupsOfTale(k *cause, t *tale) {
 	at := cmp.Or(t.first, k.index)
-	odd := func(i int) bool { return slices.Contains(t.members, i) && t.onset[i].First <= at }
+	if t.kind == faults.Extra {
+		at = 0 // no entry has to do with it
+	}
+	odd := func(i int) bool { return slices.Contains(t.members, i) && (at == 0 || t.onset[i].First <= at) }
 	var reached []int
 	for i, x := range c.told {
 		if x.reach >= at || odd(i) {
@@ -572,9 +600,12 @@ func (c *comparison) groupsOfTale(k *cause, t *tale) {
 	sortGroups(k.groups)
 	for _, g := range k.groups {
 		e := Effect{Members: c.labels(g), Changes: []Change{}}
-		if at > 0 {
+		switch {
+		case at > 0:
 			e = c.effectAt(g[0], at, odd(g[0]))
 			e.Members = c.labels(g)
+		case k.revision > 0 && odd(g[0]):
+			e.Revision, e.Changes = k.revision, changes(c.ms[g[0]].DB.Rows.Group(k.revision))
 		}
 		if e.Revision > 0 && (k.revision == 0 || e.Revision < k.revision) && (!k.again || odd(g[0]) || at != k.index) {
 			k.revision = e.Revision // those that did not apply it again made no other revision

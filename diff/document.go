@@ -123,6 +123,8 @@ type Document struct {
 	Lag    []Lag  `json:"lag"`
 	Logs   Logs   `json:"logs"`
 	Counts Counts `json:"counts"`
+	// Explained is true if each member's own log, with the faults that are told, makes just what it holds.
+	Explained bool `json:"explained"`
 	// Search says what was not searched any further.
 	Search Search `json:"search"`
 	// Curves are for pictures.

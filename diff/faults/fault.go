@@ -30,9 +30,10 @@ const (
 	Rows                // the rows that the entry made are not what it writes: they were changed, or lost
 	Index               // the consistent index was left behind: the db holds the effects of entries up to the last one
 	Table               // rows of a small table were changed otherwise than by an entry
+	Extra               // a revision behind the entry was made by no entry
 )
 
-var kinds = [...]string{"skipped", "again", "refused", "rules", "let-pass", "branch", "rows", "index", "table"}
+var kinds = [...]string{"skipped", "again", "refused", "rules", "let-pass", "branch", "rows", "index", "table", "extra"}
 
 func (k Kind) String() string { return kinds[k] }
 
@@ -95,6 +96,8 @@ func (f Fault) String() string {
 		return entries + " took the other branch"
 	case Rows:
 		return fmt.Sprintf("the rows of %s are not what it writes", entries)
+	case Extra:
+		return fmt.Sprintf("a revision behind entry %d was made by no entry", f.First)
 	case Index:
 		return fmt.Sprintf("the consistent index stayed behind: the data is that of entry %d", f.Last)
 	}
@@ -131,7 +134,7 @@ func (f *Fault) cost() int {
 		c += costUser
 	case LetPass, Branch:
 		c += costOdd
-	case Rows, Table:
+	case Rows, Table, Extra:
 		c += costRows + costRow*f.Off
 	case Index:
 		c += costRun

@@ -9,7 +9,7 @@ import (
 
 // Step is what one application of an entry did.
 type Step struct {
-	Index    uint64
+	Index    uint64 // 0 for a revision that no entry made
 	Again    bool
 	Result   apply.Result
 	Fault    *Fault         // by which the entry was not applied as etcd's rules say; nil otherwise
@@ -93,6 +93,9 @@ func (r *run) step(i int) bool {
 		if f.First > e.Index {
 			break
 		}
+		if f.Kind == Extra && f.First == e.Index && !r.extra(f) {
+			return false
+		}
 		if f.Kind == Again && f.Last == e.Index {
 			for range f.Times {
 				for k := r.pos(f.First); k <= i; k++ {
@@ -104,6 +107,29 @@ func (r *run) step(i int) bool {
 		}
 	}
 	return true
+}
+
+// extra makes a revision of the rows that the db holds, which no entry made.
+func (r *run) extra(f *Fault) bool {
+	main := r.s.Revision + 1
+	rows := r.Evidence.group(main)
+	var changes []apply.Change
+	for i := range rows {
+		x := &rows[i]
+		if x.bad {
+			return false
+		}
+		changes = append(changes, apply.Change{Key: x.key, Delete: x.tombstone, Record: x.Record, Was: *r.s.Record(x.key)})
+		r.s.Set(x.key, x.Record)
+	}
+	if len(rows) == 0 {
+		return false
+	}
+	r.s.Advance(main)
+	if r.see != nil {
+		r.see(&Step{Fault: f, Result: apply.Made, Revision: main, Changes: changes})
+	}
+	return main != r.Evidence.Compact || r.Evidence.compacted(r.s, r.excused())
 }
 
 // leave leaves an entry out.

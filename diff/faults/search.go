@@ -1048,6 +1048,12 @@ func (e *expansion) rowsAt() {
 	} else {
 		places = append(places, e.stop)
 	}
+	if i := e.stop - 1; i >= 0 && !e.left(i) {
+		if n := len(e.Evidence.group(e.revs[e.stop] + 1)); n > 0 {
+			e.s.Back(e.marks[i])
+			e.try(Fault{Kind: Extra, First: e.Log.Entries[i].Index, Last: e.Log.Entries[i].Index, Off: n}, i)
+		}
+	}
 	for _, i := range places {
 		for _, kept := range []bool{false, true} {
 			from := min(i, e.stop)

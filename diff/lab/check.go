@@ -33,6 +33,9 @@ func (r *Result) fail(kind, format string, args ...any) {
 
 // Check compares a document with the truth.
 func (c *Case) Check(d *diff.Document) *Result {
+	if d.Explained {
+		return c.explained(d)
+	}
 	r := &Result{}
 	t := c.Truth
 	switch {

@@ -1,0 +1,76 @@
+package lab
+
+import (
+	"slices"
+	"strings"
+
+	"etcd-autopsy/diff"
+)
+
+// explained checks a document of members that are all explained by their own logs: what is told of each fault is held against what was
+// planted on its members, whatever the others hold. That every reading leads to what the members hold is checked where faults are
+// searched.
+func (c *Case) explained(d *diff.Document) (r *Result) {
+	r = new(Result)
+	switch want := c.Truth.Verdict; {
+	case want == "" || string(d.Verdict) == want:
+	case d.Verdict == diff.Indeterminate && slices.ContainsFunc(d.Reasons, func(s string) bool { return strings.Contains(s, "goes on behind") }):
+		return r // a copy of a running member would look the same
+	case want == "consistent":
+		r.fail("false alarm", "verdict %q, want %q, %s", d.Verdict, want, tellAll(d))
+	default:
+		r.fail("missed", "verdict %q, want %q, reasons %q", d.Verdict, want, d.Reasons)
+		return r
+	}
+	planted := map[string]bool{}
+	for _, f := range c.Faults {
+		for _, i := range f.Members {
+			planted[label(i)] = true
+		}
+	}
+	for i := range d.Divergences {
+		for _, l := range d.Divergences[i].Faulty {
+			if !planted[l] {
+				r.fail("false cause", "nothing befell %s: %s", l, tell(&d.Divergences[i]))
+			}
+		}
+	}
+	if len(c.Faults) == 1 && d.Verdict == diff.Diverged {
+		for _, p := range c.Truth.Partings {
+			if p.Required && p.Named && !slices.ContainsFunc(d.Divergences, func(v diff.Divergence) bool { return p.explainedBy(&v) }) {
+				r.fail("wrong entry", "want %s entry %d (%d to %d), got %s", p.Fault, p.Index, p.Lo, p.Hi, tellAll(d))
+			}
+		}
+	}
+	if !c.lags(d) {
+		c.keys(r, d)
+		c.leases(r, d)
+	}
+	return r
+}
+
+// lags tells whether members stopped at different entries, or show less of what they hold than a run of their logs does: then the truth,
+// which is made of what dbs show at one entry, is not what the document tells.
+func (c *Case) lags(d *diff.Document) bool {
+	for _, m := range d.Members {
+		if m.ConsistentIndex != d.Members[0].ConsistentIndex || m.CompactRevision > d.Common.Revision {
+			return true
+		}
+	}
+	return len(c.Faults) > 1
+}
+
+// explainedBy tells whether a divergence tells a parting, or one of its readings does.
+func (p *Parting) explainedBy(v *diff.Divergence) bool {
+	if p.toldBy(v) || v.FirstEffect != nil && p.Lo <= v.FirstEffect.Entry && v.FirstEffect.Entry <= p.Hi {
+		return true
+	}
+	for _, o := range v.Onset {
+		if p.Lo <= o.Entry && o.Entry <= p.Hi || o.EntryInterval != nil && o.EntryInterval.First <= p.Hi && p.Lo <= o.EntryInterval.Last {
+			return true
+		}
+	}
+	return slices.ContainsFunc(v.Readings, func(fs []diff.FaultReading) bool {
+		return slices.ContainsFunc(fs, func(f diff.FaultReading) bool { return f.First <= p.Hi && p.Lo <= f.Last })
+	})
+}
