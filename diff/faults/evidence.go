@@ -99,7 +99,7 @@ func NewEvidence(l *apply.Log, t *mvcc.Table, tables *schema.Tables, revision, c
 				r.bad = !ok || kv.Mod != x.Rev.Main
 				r.Record = apply.Record{Create: kv.Create, Mod: kv.Mod, Version: kv.Version, Lease: lease, Value: apply.NewValue(kv.Value)}
 			}
-			if r.main <= e.Compact {
+			if r.main <= e.Compact && !r.bad {
 				e.last[key] = int32(len(e.rows))
 			}
 		}

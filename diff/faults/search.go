@@ -298,7 +298,11 @@ func (x *search) likeliest(ns []*node) []*node {
 	off := map[*node]int64{}
 	for _, n := range ns {
 		r := x.run(n.rules, n.faults)
-		_, surplus := x.count(r, x.reach(r))
+		stop := x.reach(r)
+		if stop >= len(x.marks) {
+			continue // it leads to the end
+		}
+		_, surplus := x.count(r, stop)
 		for _, more := range surplus {
 			off[n] += max(more, -more)
 		}
@@ -1048,18 +1052,19 @@ func (e *expansion) rowsAt() {
 	} else {
 		places = append(places, e.stop)
 	}
-	if i := e.stop - 1; i >= 0 && !e.left(i) {
-		if n := len(e.Evidence.group(e.revs[e.stop] + 1)); n > 0 {
-			e.s.Back(e.marks[i])
-			e.try(Fault{Kind: Extra, First: e.Log.Entries[i].Index, Last: e.Log.Entries[i].Index, Off: n}, i)
-		}
-	}
 	for _, i := range places {
 		for _, kept := range []bool{false, true} {
 			from := min(i, e.stop)
 			e.s.Back(e.marks[from])
 			x := e.Log.Entries[i].Index
 			e.try(Fault{Kind: Rows, First: x, Last: x, Off: off, Kept: kept}, from)
+		}
+	}
+	// The state only goes back: what begins earlier comes last.
+	if i := e.stop - 1; i >= 0 && !e.left(i) {
+		if n := len(e.Evidence.group(e.revs[e.stop] + 1)); n > 0 {
+			e.s.Back(e.marks[i])
+			e.try(Fault{Kind: Extra, First: e.Log.Entries[i].Index, Last: e.Log.Entries[i].Index, Off: n}, i)
 		}
 	}
 }
