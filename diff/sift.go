@@ -86,7 +86,7 @@ func (c *comparison) doubtCopy(i int) {
 	for _, k := range c.causes {
 		switch {
 		case !slices.ContainsFunc(k.groups, func(g []int) bool { return slices.Contains(g, i) }):
-		case k.index > 0 && len(k.odd) > 0 && !slices.Contains(k.odd, i):
+		case (k.index > 0 || k.tale != nil) && len(k.odd) > 0 && !slices.Contains(k.odd, i):
 		case len(tableBuckets[k.layer]) > 0:
 			if !e.TableCounts(tableBuckets[k.layer]...) && c.changedLately(i, k) {
 				e.Doubt("it differs in tables that do not lie on the page of its consistent index, and its log goes on behind that")

@@ -27,12 +27,12 @@ func (r *run) stored(upTo uint64) {
 		}
 		rows := r.Evidence.group(made)
 		for _, k := range x.keys {
-			if r.s.Record(k).Mod == made || !r.s.Record(k).Exists() {
+			if r.s.Record(k).Mod == made || !r.s.Record(k).Exists() && !r.changedBehind(k, made) {
 				r.s.Set(k, r.left(k, made))
 			}
 		}
 		for n := range rows {
-			if x := &rows[n]; !x.bad && r.s.Record(x.key).Mod <= made && !r.deletedBehind(x.key, made) {
+			if x := &rows[n]; (!x.bad || x.Exists()) && r.s.Record(x.key).Mod <= made && !r.changedBehind(x.key, made) {
 				r.s.Set(x.key, x.Record)
 			}
 		}
@@ -53,15 +53,14 @@ func (r *run) left(key int32, before int64) (rec apply.Record) {
 	return rec
 }
 
-// deletedBehind tells whether a row behind a revision says that a key was deleted.
-func (r *run) deletedBehind(key int32, revision int64) bool {
-	deleted := false
-	for i := range r.Evidence.rows {
-		if x := &r.Evidence.rows[i]; x.main > revision && x.key == key {
-			deleted = x.tombstone
+// changedBehind tells whether a row behind a revision is of a key.
+func (r *run) changedBehind(key int32, revision int64) bool {
+	for i := len(r.Evidence.rows) - 1; i >= 0 && r.Evidence.rows[i].main > revision; i-- {
+		if r.Evidence.rows[i].key == key {
+			return true
 		}
 	}
-	return deleted
+	return false
 }
 
 // Reach is the last entry whose effects on keys the db holds by a reading: the consistent index, or a later one where that was left

@@ -2,9 +2,9 @@ package lab
 
 import (
 	"slices"
-	"strings"
 
 	"etcd-autopsy/diff"
+	"etcd-autopsy/inspect"
 )
 
 // explained checks a document of members that are all explained by their own logs: what is told of each fault is held against what was
@@ -14,8 +14,6 @@ func (c *Case) explained(d *diff.Document) (r *Result) {
 	r = new(Result)
 	switch want := c.Truth.Verdict; {
 	case want == "" || string(d.Verdict) == want:
-	case d.Verdict == diff.Indeterminate && slices.ContainsFunc(d.Reasons, func(s string) bool { return strings.Contains(s, "goes on behind") }):
-		return r // a copy of a running member would look the same
 	case want == "consistent":
 		r.fail("false alarm", "verdict %q, want %q, %s", d.Verdict, want, tellAll(d))
 	default:
@@ -30,7 +28,7 @@ func (c *Case) explained(d *diff.Document) (r *Result) {
 	}
 	for i := range d.Divergences {
 		for _, l := range d.Divergences[i].Faulty {
-			if !planted[l] {
+			if !planted[l] && c.Truth.Verdict != "" { // nobody can tell whose log is right where only one holds an entry
 				r.fail("false cause", "nothing befell %s: %s", l, tell(&d.Divergences[i]))
 			}
 		}
@@ -47,6 +45,16 @@ func (c *Case) explained(d *diff.Document) (r *Result) {
 		c.leases(r, d)
 	}
 	return r
+}
+
+// doubted tells whether something befell a member of which the copy of a running member might look the same, or one that was edited: what is
+// missing in it, or behind its consistent index, is no evidence.
+func (c *Case) doubted(d *diff.Document) bool {
+	return slices.ContainsFunc(c.Faults, func(f *Fault) bool {
+		return slices.ContainsFunc(d.Members, func(m diff.Member) bool {
+			return m.Evidence != inspect.Whole && slices.ContainsFunc(f.Members, func(i int) bool { return label(i) == m.Label })
+		})
+	})
 }
 
 // lags tells whether members stopped at different entries, or show less of what they hold than a run of their logs does: then the truth,
