@@ -30,9 +30,10 @@ const (
 	Rows                // the rows that the entry made are not what it writes: they were changed, or lost
 	Index               // the consistent index was left behind: the db holds the effects of entries up to the last one
 	Table               // rows of a small table were changed otherwise than by an entry
+	Lost                // leases with negative ids are not known from the first entry on, though they are stored
 )
 
-var kinds = [...]string{"skipped", "again", "refused", "rules", "let-pass", "branch", "rows", "index", "table"}
+var kinds = [...]string{"skipped", "again", "refused", "rules", "let-pass", "branch", "rows", "index", "table", "leases-lost"}
 
 func (k Kind) String() string { return kinds[k] }
 
@@ -97,6 +98,9 @@ func (f Fault) String() string {
 		return fmt.Sprintf("the rows of %s are not what it writes", entries)
 	case Index:
 		return fmt.Sprintf("the consistent index stayed behind: the data is that of entry %d", f.Last)
+	}
+	if f.Kind == Lost {
+		return fmt.Sprintf("leases with negative ids were unknown from entry %d on", f.First)
 	}
 	return fmt.Sprintf("the table %s was changed otherwise than by an entry", f.Table)
 }

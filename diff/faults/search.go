@@ -807,6 +807,13 @@ func (e *expansion) at(i int, effective bool) {
 		}
 		e.rulesFrom(i, rules)
 	}
+	if slices.ContainsFunc(x.Uses(), func(l int32) bool { return e.Log.Leases[l] < 0 }) {
+		any := e.lose(e.s)
+		e.s.Back(mark)
+		if any {
+			e.try(Fault{Kind: Lost, First: x.Index, Last: x.Index}, i)
+		}
+	}
 	e.s.Rules = rules
 	res := e.s.Apply(x, apply.Plain)
 	changed := e.s.Mark() > mark
