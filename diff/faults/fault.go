@@ -110,7 +110,7 @@ const (
 	costFault  = 8  // any fault: two are told only where one does not explain the db
 	costRun    = 2  // several entries skipped in a row, rather than one: a batch that a crash lost (etcd 13766)
 	costTimes  = 3  // each further time that entries were applied again: a member that restarted twice (etcd 11651)
-	costReplay = 5  // entries about tables applied again that no restart is known to apply again (etcd 11651 applies those behind the saved index)
+	costReplay = 16 // entries about tables applied again that no restart applies again: two restarts more are likelier (etcd 11651 applies those behind the saved index)
 	costUser   = 5  // a user whose requests are refused, rather than one request skipped
 	costOdd    = 8  // what no known bug does: one request let pass, another branch
 	costRows   = 10 // rows changed on the disk: bit rot, an edit

@@ -135,7 +135,7 @@ const (
 	maxFaults   = 6        // of one member
 	minSteps    = 12 << 20 // of any search
 	stepsEntry  = 64       // more for each entry of the log
-	beam        = 12       // fault sets that are followed with one more fault
+	beam        = 24       // fault sets that are followed with one more fault
 	maxSiblings = 3        // of them that add a fault to the same set and lead to the same place
 	maxCounted  = 64       // of them that are looked at
 	patience    = 1 << 19  // steps, for faults that are not likely
@@ -154,6 +154,7 @@ type node struct {
 	faults []Fault // the likeliest set
 	cost   int
 	stop   int
+	auth   uint64  // auth revision there
 	from   []link  // all of them: what was known one fault earlier, and that fault
 	leads  []Fault // what leads further from here, if it was looked for
 }
@@ -186,6 +187,7 @@ type search struct {
 type reached struct {
 	stop   int
 	digest uint64
+	auth   uint64 // auth revision
 }
 
 // Search finds the fewest and likeliest faults that explain the db. It changes the member's starting state and takes everything
@@ -268,14 +270,15 @@ func (x *search) foremost(depth int) (level []*node) {
 	type kin struct {
 		parent *node
 		stop   int
+		auth   uint64
 	}
 	siblings := map[kin][]*node{}
 	for _, n := range x.next {
-		k := kin{n.from[0].node, n.stop}
+		k := kin{n.from[0].node, n.stop, n.auth}
 		siblings[k] = append(siblings[k], n)
 	}
 	for _, n := range x.next {
-		k := kin{n.from[0].node, n.stop}
+		k := kin{n.from[0].node, n.stop, n.auth}
 		if n.cost+costFault > x.best()+Margin || siblings[k] == nil {
 			continue
 		}
@@ -726,7 +729,7 @@ func (e *expansion) came(stop int, f Fault) {
 	default:
 		return
 	}
-	o := outcome{f.Kind, f.Times, reached{stop, e.s.Digest()}}
+	o := outcome{f.Kind, f.Times, reached{stop, e.s.Digest(), e.s.Auth.Revision}}
 	if f.Kind == Skipped || f.Kind == Again {
 		if slices.ContainsFunc(e.leads[o], func(g Fault) bool { return f.holds(&g) }) {
 			return
@@ -779,7 +782,7 @@ func (e *expansion) further(at reached, f Fault) {
 	o := e.reached[at]
 	switch {
 	case o == nil:
-		o = &node{rules: e.n.rules, faults: with(e.n.faults, f), cost: from.cost(), stop: at.stop}
+		o = &node{rules: e.n.rules, faults: with(e.n.faults, f), cost: from.cost(), stop: at.stop, auth: at.auth}
 		e.reached[at] = o
 		e.next = append(e.next, o)
 	case from.cost() > o.cost+Margin:
@@ -983,25 +986,27 @@ func (e *expansion) repeat(r *run, k, i int) {
 	}
 	f := Fault{Kind: Again, First: e.Log.Entries[k].Index, Last: e.Log.Entries[i].Index}
 	clear(e.puts)
+	restart := e.restarts(k, i)
 	for f.Times = 1; f.Times <= maxTimes && e.replay(r, k, i, e.puts); f.Times++ {
 		if e.strict && !e.plausible(i+1) {
 			continue
 		}
-		f.Odd = e.s.Revision == revision && !e.restarts(k, i)
+		f.Odd = e.s.Revision == revision && !restart
 		e.try(f, i+1)
 	}
 	e.s.Back(after)
 }
 
 // restarts tells whether a member that saves its consistent index with changes of keys alone begins with an entry when it restarts
-// behind another one: nothing from the one to the other made a revision, and what did is right before.
+// behind another one, in the present state: nothing from the one to the other made a revision, and what changed anything between the last
+// one that did and the first of them has no effect any more.
 func (e *expansion) restarts(k, i int) bool {
 	if e.revs[i+1] != e.revs[k] {
 		return false
 	}
 	for j := k - 1; j >= 0 && e.revs[j+1] == e.revs[j]; j-- {
-		if e.marks[j+1] > e.marks[j] {
-			return false // it changed a table, and would have been applied again, too
+		if e.marks[j+1] > e.marks[j] && e.effective(j) {
+			return false // it would have been applied again, too
 		}
 	}
 	return true
