@@ -34,6 +34,17 @@ var rules = [...]string{"3.5.10 (or 3.4.27) and later", "3.3 to 3.5.9", "3.2"}
 
 func (r Rules) String() string { return rules[r] }
 
+// Next are the rules that an upgrade leads to, one minor version at a time; ok is false if there are no later ones.
+func (r Rules) Next() (next Rules, ok bool) {
+	switch r {
+	case Rules32:
+		return Rules33, true
+	case Rules33:
+		return Rules3510, true
+	}
+	return r, false
+}
+
 // Record is a key as its newest row tells. It is zero if the key does not exist.
 type Record struct {
 	Create, Mod, Version int64

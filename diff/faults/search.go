@@ -358,7 +358,20 @@ func with(faults []Fault, f Fault) []Fault {
 
 func (f Fault) compare(g Fault) int {
 	return cmp.Or(cmp.Compare(f.First, g.First), cmp.Compare(f.Last, g.Last), cmp.Compare(f.Kind, g.Kind), cmp.Compare(f.User, g.User),
-		cmp.Compare(f.Times, g.Times), cmp.Compare(f.Table, g.Table), cmp.Compare(f.To, g.To))
+		cmp.Compare(f.Times, g.Times), cmp.Compare(f.Table, g.Table), cmp.Compare(f.To, g.To), cmp.Compare(flag(f.Kept), flag(g.Kept)), cmp.Compare(f.Off, g.Off))
+}
+
+func flag(set bool) int {
+	if set {
+		return 1
+	}
+	return 0
+}
+
+// alike tells whether two faults are the same to a reader: whether a member has read rows that were changed is beside the point.
+func (f Fault) alike(g Fault) bool {
+	f.Kept = g.Kept
+	return f == g
 }
 
 // expansion is a node with what is tried to bring it further.
@@ -849,7 +862,7 @@ func (e *expansion) rulesAt(index uint64) apply.Rules {
 	return rules
 }
 
-// rulesFrom tries the rules of other versions from an entry on, with which these do something else than those that held.
+// rulesFrom tries the rules of the versions that an upgrade leads to from an entry on, with which these do something else than those that held.
 func (e *expansion) rulesFrom(i int, were apply.Rules) {
 	if !e.s.Auth.Enabled {
 		return
@@ -861,10 +874,8 @@ func (e *expansion) rulesFrom(i int, were apply.Rules) {
 		return e.s.Apply(x, apply.Plain) == apply.Forbidden
 	}
 	forbade := forbids(were)
-	for _, to := range []apply.Rules{apply.Rules3510, apply.Rules33, apply.Rules32} {
-		if to != were && forbids(to) != forbade {
-			e.try(Fault{Kind: Rules, First: x.Index, Last: x.Index, To: to}, i)
-		}
+	if to, ok := were.Next(); ok && forbids(to) != forbade {
+		e.try(Fault{Kind: Rules, First: x.Index, Last: x.Index, To: to}, i)
 	}
 }
 
@@ -1210,7 +1221,7 @@ func likeliest(all []Reading) (best []Reading) {
 		return cmp.Or(cmp.Compare(a.Cost, b.Cost), slices.CompareFunc(a.Faults, b.Faults, Fault.compare))
 	})
 	for _, r := range all {
-		if r.Cost <= all[0].Cost+Margin && !slices.ContainsFunc(best, func(o Reading) bool { return slices.Equal(o.Faults, r.Faults) }) {
+		if r.Cost <= all[0].Cost+Margin && !slices.ContainsFunc(best, func(o Reading) bool { return slices.EqualFunc(o.Faults, r.Faults, Fault.alike) }) {
 			best = append(best, r)
 		}
 	}
