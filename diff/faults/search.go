@@ -327,6 +327,7 @@ func (x *search) count(r *run, stop int) (revs []int64, surplus map[int32]int64)
 			}
 		}
 	}
+	x.s.Back(x.marks[stop])
 	return revs, surplus
 }
 
@@ -497,10 +498,23 @@ func (x *search) expand(n *node) {
 func (x *search) reach(r *run) (stop int) {
 	x.s.Back(x.begin)
 	x.marks, x.revs = x.marks[:0], x.revs[:0]
-	return r.from(0, func(int) {
-		x.marks = append(x.marks, x.s.Mark())
-		x.revs = append(x.revs, x.s.Revision)
-	})
+	return r.from(0, x.note)
+}
+
+func (x *search) note(int) {
+	x.marks = append(x.marks, x.s.Mark())
+	x.revs = append(x.revs, x.s.Revision)
+}
+
+// onward applies the log up to the contradiction again, from the place to which the state was taken back.
+func (x *search) onward(r *run) {
+	place, ok := slices.BinarySearch(x.marks, x.s.Mark())
+	if !ok {
+		x.reach(r)
+		return
+	}
+	x.marks, x.revs = x.marks[:place], x.revs[:place]
+	r.from(place, x.note)
 }
 
 // confirmed is the place of the last entry that surely made the revision that it makes here: a row is left of it that no other can have
@@ -620,33 +634,35 @@ func (e *expansion) unwanted(i int) bool {
 // before tries the faults at the contradiction and before it.
 func (e *expansion) before() {
 	x, stop := e.search, e.stop
-	e.reach(e.run(e.n.rules, e.n.faults))
+	e.onward(e.run(e.n.rules, e.n.faults))
 	if e.missed {
 		e.beyond()
 	}
-	anchors, far := 0, 0
+	anchors, far, clean := 0, 0, stop
 	for i := min(stop, e.end-1); i >= 0 && !e.spent(); i-- {
 		if e.left(i) {
 			continue
 		}
-		x.s.Back(x.marks[i])
 		effective := i == stop || x.marks[i+1] > x.marks[i]
 		near := i >= e.floor && anchors < maxAnchors && stop-i < maxNear
-		switch {
-		case near:
-			e.at(i, effective)
-		case far >= maxFar:
+		relevant := !near && effective && e.relevant(&x.Log.Entries[i])
+		if relevant && far >= maxFar {
 			x.limit("faults that show only by what permissions, leases or alarms allow are not looked for before entry %d", x.Log.Entries[i].Index)
-			i = 0
-			continue
-		case effective && e.relevant(&x.Log.Entries[i]):
+			break
+		}
+		if relevant {
 			far++
-			e.at(i, true)
+		}
+		if near || relevant {
+			x.s.Back(x.marks[i])
+			clean = i
+			e.at(i, effective)
 		}
 		if i < stop && x.revs[i+1] > x.revs[i] && e.anchors(i) {
 			anchors++
 		}
 	}
+	x.s.Back(x.marks[clean])
 }
 
 // beyond tries to apply again entries from one that did not make the revision that it should have made up to a later one.
@@ -987,7 +1003,7 @@ func (e *expansion) repeat(r *run, k, i int) {
 	if e.Log.Entries[k].Kind == apply.None || e.spent() {
 		return
 	}
-	if !e.mayRepeat(k, i) {
+	if !e.mayRepeat(k, i) || e.missed && i >= e.stop && !e.loose && !e.fits(k, e.stop, e.signed[e.stop]-e.s.Revision) {
 		return
 	}
 	after, revision := e.s.Mark(), e.s.Revision
