@@ -505,6 +505,9 @@ func (c *comparison) causeOfTale(t *tale) *cause {
 				k.outcome, k.what = s.Outcome, note(s, nil)
 			}
 		}
+	case faults.Lost:
+		k.index, k.interval, k.layer = cmp.Or(t.first, f.First), nil, LayerApply
+		k.what = fmt.Sprintf("leases with negative ids are not known to %s from a restart behind entry %d on, though they are stored", where, f.First)
 	case faults.Extra:
 		k.layer, k.outcome, k.what = LayerStorage, align.Extra, unmade
 		k.index, k.interval, k.entries = 0, nil, []uint64{f.First}

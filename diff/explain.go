@@ -146,6 +146,8 @@ func (c *comparison) besides(member int, but *tale) (rules []*replay.Rule) {
 			rules = append(rules, replay.OmitRange(f.First, f.Last))
 		case faults.Again:
 			rules = append(rules, replay.Repeat(f.First, f.Last, f.Times))
+		case faults.Lost:
+			rules = append(rules, replay.LeasesMissing("leases with a negative id", f.First, func(id int64) bool { return id < 0 }))
 		case faults.Rules:
 			until = min(until, f.First-1)
 		}

@@ -34,6 +34,17 @@ var rules = [...]string{"3.5.10 (or 3.4.27) and later", "3.3 to 3.5.9", "3.2"}
 
 func (r Rules) String() string { return rules[r] }
 
+// Next are the rules that an upgrade leads to, one minor version at a time; ok is false if there are no later ones.
+func (r Rules) Next() (next Rules, ok bool) {
+	switch r {
+	case Rules32:
+		return Rules33, true
+	case Rules33:
+		return Rules3510, true
+	}
+	return r, false
+}
+
 // Record is a key as its newest row tells. It is zero if the key does not exist.
 type Record struct {
 	Create, Mod, Version int64
@@ -106,10 +117,13 @@ type State struct {
 
 	keys     []Record
 	leases   []bool
+	lost     []bool    // leases that are stored, but not known
 	attached [][]int32 // of each lease, keys that were attached to it at some time
+	dropped  [][]int32 // what was attached to leases when they were lost
 	alarms   []alarm   // sorted; replaced, never changed
 	keySum   uint64    // digests of all keys
-	leaseSum uint64    // and of all leases
+	leaseSum uint64    // of all leases that are stored
+	lostSum  uint64    // and of those of them that are not known
 	journal  []undo
 	compared []compared // of each compare of a range, what it came to last
 }
@@ -141,6 +155,7 @@ const (
 	undoKey undoKind = iota
 	undoAttach
 	undoLease
+	undoLost
 	undoRevision
 	undoCompact
 	undoAuth
@@ -152,7 +167,7 @@ func New(l *Log) *State {
 	return &State{
 		Log: l, Revision: 1, Auth: authz.New(),
 		compared: make([]compared, l.ranges+1),
-		keys:     make([]Record, len(l.Keys)), leases: make([]bool, len(l.Leases)), attached: make([][]int32, len(l.Leases)),
+		keys:     make([]Record, len(l.Keys)), leases: make([]bool, len(l.Leases)), lost: make([]bool, len(l.Leases)), attached: make([][]int32, len(l.Leases)),
 	}
 }
 
@@ -176,6 +191,13 @@ func (s *State) Back(to Mark) {
 			s.attached[u.number] = a[:len(a)-1]
 		case undoLease:
 			s.flip(u.number)
+		case undoLost:
+			s.lose(u.number)
+			if !s.lost[u.number] && u.rev != 0 {
+				n := len(s.dropped) - 1
+				s.attached[u.number] = s.dropped[n]
+				s.dropped = s.dropped[:n]
+			}
 		case undoRevision:
 			s.Revision = u.rev
 		case undoCompact:
@@ -196,6 +218,28 @@ func (s *State) Record(key int32) *Record { return &s.keys[key] }
 // Granted tells whether a lease exists.
 func (s *State) Granted(lease int32) bool { return s.leases[lease] }
 
+// Stored tells whether a lease is in the table of leases: it exists, or was lost.
+func (s *State) Stored(lease int32) bool { return s.leases[lease] || s.lost[lease] }
+
+// Lose makes a lease unknown, and what was attached to it unattached, without removing it from the table: what a restart does to those
+// that it does not read back. It tells whether there was such a lease.
+func (s *State) Lose(lease int32) bool {
+	if lease == 0 || !s.leases[lease] {
+		return false
+	}
+	s.dropped = append(s.dropped, s.attached[lease])
+	s.attached[lease] = nil
+	s.lose(lease)
+	s.journal = append(s.journal, undo{kind: undoLost, number: lease, rev: 1})
+	return true
+}
+
+// lose makes a lease that exists one that is stored only, or the other way round.
+func (s *State) lose(lease int32) {
+	s.leases[lease], s.lost[lease] = s.lost[lease], s.leases[lease]
+	s.lostSum ^= leaseDigest(lease)
+}
+
 // Alarms calls f for every alarm that is on.
 func (s *State) Alarms(f func(member uint64, typ pb.AlarmType)) {
 	for _, a := range s.alarms {
@@ -205,7 +249,7 @@ func (s *State) Alarms(f func(member uint64, typ pb.AlarmType)) {
 
 // Digest is equal for states in which the same entries do the same, and nearly never for others.
 func (s *State) Digest() uint64 {
-	h := mix(s.keySum ^ mix(s.leaseSum) ^ uint64(s.Revision)*31 ^ uint64(s.Compact)*17 ^ uint64(s.Rules)<<56)
+	h := mix(s.keySum ^ mix(s.leaseSum^mix(s.lostSum)) ^ uint64(s.Revision)*31 ^ uint64(s.Compact)*17 ^ uint64(s.Rules)<<56)
 	for _, a := range s.alarms {
 		h = mix(h ^ a.member ^ uint64(a.typ)<<60)
 	}
@@ -246,7 +290,7 @@ func (s *State) Set(key int32, r Record) {
 	old := &s.keys[key]
 	s.journal = append(s.journal, undo{kind: undoKey, number: key, record: *old})
 	s.keySum ^= old.digest(key) ^ r.digest(key)
-	attach := r.Lease != 0 && (old.Mod == 0 || old.Lease != r.Lease)
+	attach := r.Lease != 0 && (old.Mod == 0 || old.Lease != r.Lease || len(s.dropped) > 0)
 	*old = r
 	if attach {
 		s.attached[r.Lease] = append(s.attached[r.Lease], key)
@@ -256,6 +300,11 @@ func (s *State) Set(key int32, r Record) {
 
 // SetLease makes a lease exist or not, outside of any entry.
 func (s *State) SetLease(lease int32, granted bool) {
+	if granted && s.lost[lease] { // it is granted anew, and stored where it was
+		s.lose(lease)
+		s.journal = append(s.journal, undo{kind: undoLost, number: lease})
+		return
+	}
 	if lease != 0 && s.leases[lease] != granted {
 		s.journal = append(s.journal, undo{kind: undoLease, number: lease})
 		s.flip(lease)

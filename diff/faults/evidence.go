@@ -346,7 +346,7 @@ func (e *Evidence) leasesApart(s *apply.State) (leases []int32) {
 		}
 	}
 	for n := range s.Log.Leases {
-		if s.Granted(int32(n)) != there[int32(n)] {
+		if s.Stored(int32(n)) != there[int32(n)] {
 			leases = append(leases, int32(n))
 		}
 	}

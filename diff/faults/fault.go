@@ -31,9 +31,10 @@ const (
 	Index               // the consistent index was left behind: the db holds the effects of entries up to the last one
 	Table               // rows of a small table were changed otherwise than by an entry
 	Extra               // a revision behind the entry was made by no entry
+	Lost                // leases with negative ids are not known from the first entry on, though they are stored
 )
 
-var kinds = [...]string{"skipped", "again", "refused", "rules", "let-pass", "branch", "rows", "index", "table", "extra"}
+var kinds = [...]string{"skipped", "again", "refused", "rules", "let-pass", "branch", "rows", "index", "table", "extra", "leases-lost"}
 
 func (k Kind) String() string { return kinds[k] }
 
@@ -101,6 +102,9 @@ func (f Fault) String() string {
 	case Index:
 		return fmt.Sprintf("the consistent index stayed behind: the data is that of entry %d", f.Last)
 	}
+	if f.Kind == Lost {
+		return fmt.Sprintf("leases with negative ids were unknown from entry %d on", f.First)
+	}
 	return fmt.Sprintf("the table %s was changed otherwise than by an entry", f.Table)
 }
 
@@ -109,7 +113,7 @@ const (
 	costFault  = 8  // any fault: two are told only where one does not explain the db
 	costRun    = 2  // several entries skipped in a row, rather than one: a batch that a crash lost (etcd 13766)
 	costTimes  = 3  // each further time that entries were applied again: a member that restarted twice (etcd 11651)
-	costReplay = 5  // entries about tables applied again that no restart is known to apply again (etcd 11651 applies those behind the saved index)
+	costReplay = 16 // entries about tables applied again that no restart applies again: two restarts more are likelier (etcd 11651 applies those behind the saved index)
 	costUser   = 5  // a user whose requests are refused, rather than one request skipped
 	costOdd    = 8  // what no known bug does: one request let pass, another branch
 	costRows   = 10 // rows changed on the disk: bit rot, an edit

@@ -73,6 +73,10 @@ func (r *run) step(i int) bool {
 			}
 		case Rules:
 			r.s.Rules = f.To
+		case Lost:
+			if e.Index == f.First {
+				r.Member.lose(r.s)
+			}
 		case LetPass, Branch:
 			if e.Index == f.First {
 				if by, way = f, apply.Unchecked; f.Kind == Branch {
@@ -130,6 +134,17 @@ func (r *run) extra(f *Fault) bool {
 		r.see(&Step{Fault: f, Result: apply.Made, Revision: main, Changes: changes})
 	}
 	return main != r.Evidence.Compact || r.Evidence.compacted(r.s, r.excused())
+}
+
+// lose makes all leases with negative ids unknown, and tells whether there are any: up to 3.4.19 and 3.5.2 a restart does not read them back
+// (server/lease/lessor.go, initAndRecover: etcd 12535).
+func (m *Member) lose(s *apply.State) (any bool) {
+	for n, id := range m.Log.Leases {
+		if id < 0 && s.Lose(int32(n)) {
+			any = true
+		}
+	}
+	return any
 }
 
 // leave leaves an entry out.

@@ -135,7 +135,7 @@ const (
 	maxFaults   = 6        // of one member
 	minSteps    = 12 << 20 // of any search
 	stepsEntry  = 64       // more for each entry of the log
-	beam        = 12       // fault sets that are followed with one more fault
+	beam        = 24       // fault sets that are followed with one more fault
 	maxSiblings = 3        // of them that add a fault to the same set and lead to the same place
 	maxCounted  = 64       // of them that are looked at
 	patience    = 1 << 19  // steps, for faults that are not likely
@@ -154,6 +154,7 @@ type node struct {
 	faults []Fault // the likeliest set
 	cost   int
 	stop   int
+	auth   uint64  // auth revision there
 	from   []link  // all of them: what was known one fault earlier, and that fault
 	leads  []Fault // what leads further from here, if it was looked for
 }
@@ -186,6 +187,7 @@ type search struct {
 type reached struct {
 	stop   int
 	digest uint64
+	auth   uint64 // auth revision
 }
 
 // Search finds the fewest and likeliest faults that explain the db. It changes the member's starting state and takes everything
@@ -268,14 +270,15 @@ func (x *search) foremost(depth int) (level []*node) {
 	type kin struct {
 		parent *node
 		stop   int
+		auth   uint64
 	}
 	siblings := map[kin][]*node{}
 	for _, n := range x.next {
-		k := kin{n.from[0].node, n.stop}
+		k := kin{n.from[0].node, n.stop, n.auth}
 		siblings[k] = append(siblings[k], n)
 	}
 	for _, n := range x.next {
-		k := kin{n.from[0].node, n.stop}
+		k := kin{n.from[0].node, n.stop, n.auth}
 		if n.cost+costFault > x.best()+Margin || siblings[k] == nil {
 			continue
 		}
@@ -328,6 +331,7 @@ func (x *search) count(r *run, stop int) (revs []int64, surplus map[int32]int64)
 			}
 		}
 	}
+	x.s.Back(x.marks[stop])
 	return revs, surplus
 }
 
@@ -359,7 +363,20 @@ func with(faults []Fault, f Fault) []Fault {
 
 func (f Fault) compare(g Fault) int {
 	return cmp.Or(cmp.Compare(f.First, g.First), cmp.Compare(f.Last, g.Last), cmp.Compare(f.Kind, g.Kind), cmp.Compare(f.User, g.User),
-		cmp.Compare(f.Times, g.Times), cmp.Compare(f.Table, g.Table), cmp.Compare(f.To, g.To))
+		cmp.Compare(f.Times, g.Times), cmp.Compare(f.Table, g.Table), cmp.Compare(f.To, g.To), cmp.Compare(flag(f.Kept), flag(g.Kept)), cmp.Compare(f.Off, g.Off))
+}
+
+func flag(set bool) int {
+	if set {
+		return 1
+	}
+	return 0
+}
+
+// alike tells whether two faults are the same to a reader: whether a member has read rows that were changed is beside the point.
+func (f Fault) alike(g Fault) bool {
+	f.Kept = g.Kept
+	return f == g
 }
 
 // expansion is a node with what is tried to bring it further.
@@ -485,10 +502,23 @@ func (x *search) expand(n *node) {
 func (x *search) reach(r *run) (stop int) {
 	x.s.Back(x.begin)
 	x.marks, x.revs = x.marks[:0], x.revs[:0]
-	return r.from(0, func(int) {
-		x.marks = append(x.marks, x.s.Mark())
-		x.revs = append(x.revs, x.s.Revision)
-	})
+	return r.from(0, x.note)
+}
+
+func (x *search) note(int) {
+	x.marks = append(x.marks, x.s.Mark())
+	x.revs = append(x.revs, x.s.Revision)
+}
+
+// onward applies the log up to the contradiction again, from the place to which the state was taken back.
+func (x *search) onward(r *run) {
+	place, ok := slices.BinarySearch(x.marks, x.s.Mark())
+	if !ok {
+		x.reach(r)
+		return
+	}
+	x.marks, x.revs = x.marks[:place], x.revs[:place]
+	r.from(place, x.note)
 }
 
 // confirmed is the place of the last entry that surely made the revision that it makes here: a row is left of it that no other can have
@@ -608,33 +638,35 @@ func (e *expansion) unwanted(i int) bool {
 // before tries the faults at the contradiction and before it.
 func (e *expansion) before() {
 	x, stop := e.search, e.stop
-	e.reach(e.run(e.n.rules, e.n.faults))
+	e.onward(e.run(e.n.rules, e.n.faults))
 	if e.missed {
 		e.beyond()
 	}
-	anchors, far := 0, 0
+	anchors, far, clean := 0, 0, stop
 	for i := min(stop, e.end-1); i >= 0 && !e.spent(); i-- {
 		if e.left(i) {
 			continue
 		}
-		x.s.Back(x.marks[i])
 		effective := i == stop || x.marks[i+1] > x.marks[i]
 		near := i >= e.floor && anchors < maxAnchors && stop-i < maxNear
-		switch {
-		case near:
-			e.at(i, effective)
-		case far >= maxFar:
+		relevant := !near && effective && e.relevant(&x.Log.Entries[i])
+		if relevant && far >= maxFar {
 			x.limit("faults that show only by what permissions, leases or alarms allow are not looked for before entry %d", x.Log.Entries[i].Index)
-			i = 0
-			continue
-		case effective && e.relevant(&x.Log.Entries[i]):
+			break
+		}
+		if relevant {
 			far++
-			e.at(i, true)
+		}
+		if near || relevant {
+			x.s.Back(x.marks[i])
+			clean = i
+			e.at(i, effective)
 		}
 		if i < stop && x.revs[i+1] > x.revs[i] && e.anchors(i) {
 			anchors++
 		}
 	}
+	x.s.Back(x.marks[clean])
 }
 
 // beyond tries to apply again entries from one that did not make the revision that it should have made up to a later one.
@@ -730,7 +762,7 @@ func (e *expansion) came(stop int, f Fault) {
 	default:
 		return
 	}
-	o := outcome{f.Kind, f.Times, reached{stop, e.s.Digest()}}
+	o := outcome{f.Kind, f.Times, reached{stop, e.s.Digest(), e.s.Auth.Revision}}
 	if f.Kind == Skipped || f.Kind == Again {
 		if slices.ContainsFunc(e.leads[o], func(g Fault) bool { return f.holds(&g) }) {
 			return
@@ -783,7 +815,7 @@ func (e *expansion) further(at reached, f Fault) {
 	o := e.reached[at]
 	switch {
 	case o == nil:
-		o = &node{rules: e.n.rules, faults: with(e.n.faults, f), cost: from.cost(), stop: at.stop}
+		o = &node{rules: e.n.rules, faults: with(e.n.faults, f), cost: from.cost(), stop: at.stop, auth: at.auth}
 		e.reached[at] = o
 		e.next = append(e.next, o)
 	case from.cost() > o.cost+Margin:
@@ -810,6 +842,13 @@ func (e *expansion) at(i int, effective bool) {
 			e.try(Fault{Kind: Refused, First: x.Index, Last: x.Index, User: x.User()}, i)
 		}
 		e.rulesFrom(i, rules)
+	}
+	if slices.ContainsFunc(x.Uses(), func(l int32) bool { return e.Log.Leases[l] < 0 }) {
+		any := e.lose(e.s)
+		e.s.Back(mark)
+		if any {
+			e.try(Fault{Kind: Lost, First: x.Index, Last: x.Index}, i)
+		}
 	}
 	e.s.Rules = rules
 	res := e.s.Apply(x, apply.Plain)
@@ -843,7 +882,7 @@ func (e *expansion) rulesAt(index uint64) apply.Rules {
 	return rules
 }
 
-// rulesFrom tries the rules of other versions from an entry on, with which these do something else than those that held.
+// rulesFrom tries the rules of the versions that an upgrade leads to from an entry on, with which these do something else than those that held.
 func (e *expansion) rulesFrom(i int, were apply.Rules) {
 	if !e.s.Auth.Enabled {
 		return
@@ -855,10 +894,8 @@ func (e *expansion) rulesFrom(i int, were apply.Rules) {
 		return e.s.Apply(x, apply.Plain) == apply.Forbidden
 	}
 	forbade := forbids(were)
-	for _, to := range []apply.Rules{apply.Rules3510, apply.Rules33, apply.Rules32} {
-		if to != were && forbids(to) != forbade {
-			e.try(Fault{Kind: Rules, First: x.Index, Last: x.Index, To: to}, i)
-		}
+	if to, ok := were.Next(); ok && forbids(to) != forbade {
+		e.try(Fault{Kind: Rules, First: x.Index, Last: x.Index, To: to}, i)
 	}
 }
 
@@ -970,7 +1007,7 @@ func (e *expansion) repeat(r *run, k, i int) {
 	if e.Log.Entries[k].Kind == apply.None || e.spent() {
 		return
 	}
-	if !e.mayRepeat(k, i) {
+	if !e.mayRepeat(k, i) || e.missed && i >= e.stop && !e.loose && !e.fits(k, e.stop, e.signed[e.stop]-e.s.Revision) {
 		return
 	}
 	after, revision := e.s.Mark(), e.s.Revision
@@ -980,25 +1017,27 @@ func (e *expansion) repeat(r *run, k, i int) {
 	}
 	f := Fault{Kind: Again, First: e.Log.Entries[k].Index, Last: e.Log.Entries[i].Index}
 	clear(e.puts)
+	restart := e.restarts(k, i)
 	for f.Times = 1; f.Times <= maxTimes && e.replay(r, k, i, e.puts); f.Times++ {
 		if e.strict && !e.plausible(i+1) {
 			continue
 		}
-		f.Odd = e.s.Revision == revision && !e.restarts(k, i)
+		f.Odd = e.s.Revision == revision && !restart
 		e.try(f, i+1)
 	}
 	e.s.Back(after)
 }
 
 // restarts tells whether a member that saves its consistent index with changes of keys alone begins with an entry when it restarts
-// behind another one: nothing from the one to the other made a revision, and what did is right before.
+// behind another one, in the present state: nothing from the one to the other made a revision, and what changed anything between the last
+// one that did and the first of them has no effect any more.
 func (e *expansion) restarts(k, i int) bool {
 	if e.revs[i+1] != e.revs[k] {
 		return false
 	}
 	for j := k - 1; j >= 0 && e.revs[j+1] == e.revs[j]; j-- {
-		if e.marks[j+1] > e.marks[j] {
-			return false // it changed a table, and would have been applied again, too
+		if e.marks[j+1] > e.marks[j] && e.effective(j) {
+			return false // it would have been applied again, too
 		}
 	}
 	return true
@@ -1209,7 +1248,7 @@ func likeliest(all []Reading) (best []Reading) {
 		return cmp.Or(cmp.Compare(a.Cost, b.Cost), slices.CompareFunc(a.Faults, b.Faults, Fault.compare))
 	})
 	for _, r := range all {
-		if r.Cost <= all[0].Cost+Margin && !slices.ContainsFunc(best, func(o Reading) bool { return slices.Equal(o.Faults, r.Faults) }) {
+		if r.Cost <= all[0].Cost+Margin && !slices.ContainsFunc(best, func(o Reading) bool { return slices.EqualFunc(o.Faults, r.Faults, Fault.alike) }) {
 			best = append(best, r)
 		}
 	}

@@ -1,0 +1,204 @@
+package faults
+
+import (
+	"strings"
+	"testing"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	"google.golang.org/protobuf/proto"
+
+	"etcd-autopsy/diff/apply"
+)
+
+const plain text = `
+	put a 1
+	put b 2
+	put c 3
+	put a 4
+	del b
+	put d 5
+	txn b ? put e 6 : put f 7
+	put a 8
+	put g 9
+	put h 10
+	put c 11`
+
+const asked text = `
+	role root a z
+	user root root
+	role w a m
+	user ann w
+	auth
+	root@ put a 1
+	ann@ put b 2
+	ann@ put x 3
+	root@ put c 4
+	ann@ put d 5
+	root@ put x 6
+	ann@ put e 7
+	root@ put f 8`
+
+const replayed text = `
+	role root a z
+	user root root
+	auth
+	root@4 put a 1
+	root@4 passwd root
+	root@5 passwd root
+	root@6 put b 2
+	root@8 put c 3
+	root@6 put d 4
+	root@8 put e 5`
+
+const leased text = `
+	role root a z
+	user root root
+	role w a c
+	user ann w
+	auth
+	grant 7
+	root@ put a 1 7
+	root@ put x 2 7
+	root@ put b 1
+	ann@ revoke 7
+	root@ put c 2
+	root@ put d 3`
+
+const negative text = `
+	grant -5
+	put a 1 -5
+	put b 2
+	put a 3 -5
+	put c 4
+	revoke -5
+	put d 5`
+
+// TestSearch finds faults in logs that a person can follow. Costs stand before the colon.
+func TestSearch(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		log     text
+		befell  string
+		compact int64
+		rules   []apply.Rules
+		want    string
+	}{
+		{name: "nothing", log: plain, want: "0: no fault"},
+		{name: "nothing, compacted", log: plain, compact: 9, want: "0: no fault"},
+		{name: "skipped", log: plain, befell: "skip 6", want: "8: entry 6 had no effect"},
+		{name: "skipped, compacted", log: plain, befell: "skip 6", compact: 9, want: "8: entry 6 had no effect"},
+		{name: "skipped, overwritten since", log: plain, befell: "skip 4", compact: 10, want: "8: entry 4 had no effect"},
+		{name: "a run skipped", log: plain, befell: "skip 4 6", compact: 7, want: "10: entries 4 to 6 had no effect"},
+		{name: "the tail", log: plain, befell: "skip 10 11", want: "10: entries 10 to 11 had no effect"},
+		{name: "again", log: plain, befell: "again 8 9", compact: 10, want: "8: entries 8 to 9 were applied again"},
+		{name: "the last one again", log: plain, befell: "again 11 11", want: "8: entry 11 was applied again"},
+		{name: "branch", log: plain, befell: "branch 7", compact: 10, want: "16: entry 7 took the other branch"},
+		{name: "two", log: plain, befell: "skip 3, skip 9", compact: 8, want: "16: entry 3 had no effect; entry 9 had no effect"},
+		{name: "a user refused", log: asked, befell: "refuse ann 12", want: "13: no request of user \"ann\" had an effect from entry 14 on\n16: entry 14 had no effect; entry 16 had no effect"},
+		{name: "let pass", log: asked, befell: "pass 12", compact: 4, want: "16: entry 12 was applied although permissions or an alarm refuse that"},
+		{name: "behind the saved index", log: replayed, befell: "again 7 8", want: "8: entries 7 to 8 were applied again\n11: entry 2 was applied again, 2 times\n11: entry 7 was applied again, 2 times"},
+		{
+			name: "upgraded", log: leased, befell: "rules33 1", rules: []apply.Rules{apply.Rules32},
+			want: "8: entry 14 had no effect\n8: the rules of etcd 3.3 to 3.5.9 hold from entry 14 on",
+		},
+		{name: "negative leases", log: negative, befell: "lose 4", want: "8: leases with negative ids were unknown from entry 4 on"},
+		{name: "negative leases, compacted", log: negative, befell: "lose 4", compact: 4, want: "8: leases with negative ids were unknown from entry 4 on"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			rules := apply.Rules3510
+			if c.rules != nil {
+				rules = c.rules[0]
+			} else {
+				c.rules = []apply.Rules{rules}
+			}
+			m := live(t, c.log, rules, c.befell, c.compact).member(c.rules...)
+			res := m.Search()
+			if got := tell(res); got != c.want {
+				t.Errorf("found\n%s\nwant\n%s\nlimits %v", got, c.want, res.Limits)
+			}
+			for _, r := range res.Readings {
+				if !m.Explains(&r) {
+					t.Errorf("%v does not explain the db", r.Faults)
+				}
+			}
+		})
+	}
+}
+
+// TestRows finds rows that are not what entries write.
+func TestRows(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		compact int64
+		row     string // key and main revision
+		change  func(kv *mvccpb.KeyValue)
+		want    string
+	}{
+		{"value", 0, "d 7", func(kv *mvccpb.KeyValue) { kv.Value = []byte("?") }, "24: the rows of entry 6 are not what it writes"},
+		{"value, compacted", 9, "d 7", func(kv *mvccpb.KeyValue) { kv.Value = []byte("?") }, "24: the rows of entry 6 are not what it writes"},
+		{"create revision", 9, "a 9", func(kv *mvccpb.KeyValue) { kv.CreateRevision = 3 }, "24: the rows of entry 8 are not what it writes"},
+		{"version", 9, "a 9", func(kv *mvccpb.KeyValue) { kv.Version = 2 }, "24: the rows of entry 8 are not what it writes"},
+		{"lost", 0, "d 7", nil, "24: the rows of entry 6 are not what it writes"},
+		{"lost, compacted", 9, "d 7", nil, "24: the rows of entry 6 are not what it writes"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l := live(t, plain, apply.Rules3510, "", c.compact)
+			key, main, _ := strings.Cut(c.row, " ")
+			for i, r := range l.rows {
+				if string(r.Key()) != key || r.Rev.Main != number(t, main) {
+					continue
+				}
+				if c.change == nil {
+					l.rows = append(l.rows[:i:i], l.rows[i+1:]...)
+					break
+				}
+				var kv mvccpb.KeyValue
+				if err := proto.Unmarshal(r.Value, &kv); err != nil {
+					t.Fatal(err)
+				}
+				c.change(&kv)
+				v, err := proto.Marshal(&kv)
+				if err != nil {
+					t.Fatal(err)
+				}
+				l.rows[i].Value = v
+			}
+			res := l.member(apply.Rules3510).Search()
+			if got := tell(res); got != c.want {
+				t.Errorf("found\n%s\nwant\n%s", got, c.want)
+			}
+		})
+	}
+}
+
+// TestTables finds tables that are not what entries make of them, and data that is ahead of the consistent index.
+func TestTables(t *testing.T) {
+	l := live(t, "grant 7\nput a 1 7\nput b 2", apply.Rules3510, "", 0)
+	l.tables.Leases = nil
+	if got, want := tell(l.member(apply.Rules3510).Search()), "24: the table lease was changed otherwise than by an entry"; got != want {
+		t.Errorf("a lease is gone: found\n%s\nwant\n%s", got, want)
+	}
+	l = live(t, plain, apply.Rules3510, "", 0)
+	l.tables.ConsistentIndex = 9
+	if got, want := tell(l.member(apply.Rules3510).Search()), "10: the consistent index stayed behind: the data is that of entry 11"; got != want {
+		t.Errorf("the index was left behind: found\n%s\nwant\n%s", got, want)
+	}
+}
+
+// TestTrace tells of every step what it did.
+func TestTrace(t *testing.T) {
+	m := live(t, plain, apply.Rules3510, "skip 6", 0).member(apply.Rules3510)
+	res := m.Search()
+	made, skipped := 0, 0
+	m.Trace(&res.Readings[0], func(st *Step) {
+		if st.Result == apply.Made {
+			made++
+		}
+		if st.Fault != nil && st.Index == 6 {
+			skipped++
+		}
+	})
+	if made != 10 || skipped != 1 {
+		t.Errorf("%d revisions made, %d entries skipped", made, skipped)
+	}
+}
