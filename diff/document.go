@@ -1,4 +1,13 @@
-// Package diff says where and how the members of one cluster differ, and which raft entry they parted at.
+// Package diff says where and how the members of one cluster differ, and which raft entry they parted at. Its stages:
+//
+//	related.go, sift.go  which copies are of one member, or of another cluster, and which are whole: only whole dbs show what is missing
+//	log.go, rows.go      what the logs and the rows of the members share, and where they differ
+//	byfaults.go          the faults that explain each member by its own log (package faults); one cause of those of several members
+//	bystate.go           the keys and leases that differ at the last entry that two members have both reached
+//	trace.go ... reread.go  the same by aligning entries with revisions (package align), where logs do not begin with the cluster
+//	contradict.go        readable rows of damaged copies that contradict those of others
+//	answer.go            the verdict on all that (package verdict)
+//	explain.go           which known bug is behind each cause (package bugs), proven by etcd's own applier (package replay)
 package diff
 
 import (

@@ -9,6 +9,7 @@ import (
 	"compress/zlib"
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -351,7 +352,7 @@ func TestInputOptions(t *testing.T) {
 		{[]string{"inspect", filepath.Join(scenarios, "healthy-3.7", "z1.tar.zst"), "--tmp-dir", at("nowhere")}, exitFailed, "", "Error: " + filepath.Join(scenarios, "healthy-3.7", "z1.tar.zst") + ": offset 0: cannot unpack: \nhint: archives are unpacked to temporary files: --tmp-dir"},
 	} {
 		out, errs, status := autopsy(t, tt.args...)
-		if status != tt.status || tt.out != "" && out != tt.out {
+		if status != tt.status || tt.out != "" && withoutFindings(t, out) != withoutFindings(t, tt.out) {
 			t.Errorf("%q: exit status %d, want %d: %s%s", tt.args, status, tt.status, out, errs)
 		}
 		got := strings.Split(strings.TrimSuffix(errs, "\n"), "\n")
@@ -365,6 +366,21 @@ func TestInputOptions(t *testing.T) {
 	if after := treeState(t, root); after != before {
 		t.Errorf("the evidence changed:\n%s\nwas:\n%s", after, before)
 	}
+}
+
+// withoutFindings leaves out of a document what it says about files: where they lie.
+func withoutFindings(t *testing.T, doc string) string {
+	t.Helper()
+	var d map[string]any
+	if err := json.Unmarshal([]byte(doc), &d); err != nil {
+		t.Fatal(err)
+	}
+	delete(d, "findings")
+	b, err := json.Marshal(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
 }
 
 // treeState is the names, sizes and times of all files below dir.

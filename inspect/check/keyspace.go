@@ -47,6 +47,10 @@ func (c *checker) rows() {
 	for i := range t.Odd() {
 		row := t.Row(i)
 		r := &row
+		if r.Bump() {
+			c.add(finding.New("revision-bumped", finding.Info, c.dbFile(), "a row without content marks revision %d: the db was restored with --bump-revision", r.Rev.Main))
+			continue
+		}
 		if err := kv.Decode(r.Value); err != nil || len(kv.Key) == 0 {
 			at("row-undecodable", r, "revision %v: the value is not a key value", r.Rev)
 			continue

@@ -82,6 +82,7 @@ var advice = map[string]Advice{
 	"rows-missing":           {"whole pages of rows are missing from a tree that looks sound: what is there was never the member's state at any one moment", copyAgain},
 	"revision-without-rows":  {"a revision was made and its rows are gone, though no compaction removed them", "compare with another member (diff) to see what it was"},
 	"revision-jump":          {"revision numbers were skipped on purpose", nothing},
+	"revision-bumped":        {"a restore skipped revision numbers on purpose, so that clients do not take older ones for new", nothing},
 	"revision-beyond-index":  {"there are more revisions than this log can have made", "normal for a cluster restored from a backup; otherwise run diff on this member"},
 	"row-mod-revision":       {"a row's content contradicts its own place: changed after it was written", "compare with another member (diff)"},
 	"row-version":            {"a row contradicts the history of its key: changed after it was written, or its predecessor is lost", "compare with another member (diff)"},

@@ -262,7 +262,7 @@ func (t *Table) count(l *links, i, previous int) {
 	gone := true // before this row
 	if previous >= 0 {
 		p := t.Row(previous)
-		if gone = p.Tombstone; !gone {
+		if gone = p.Tombstone || p.Bump(); !gone {
 			l.live--
 			if before.Decode(p.Value) != nil {
 				l.odd.set(i - l.from)
@@ -275,7 +275,7 @@ func (t *Table) count(l *links, i, previous int) {
 			l.odd.set(i - l.from)
 		}
 	}
-	if r.Tombstone {
+	if r.Tombstone || r.Bump() {
 		return
 	}
 	l.live++

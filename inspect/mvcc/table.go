@@ -22,6 +22,10 @@ type Row struct {
 	Value []byte
 }
 
+// Bump tells whether the row is the empty one that etcdutl snapshot restore --bump-revision writes at the revision that it bumps to: it is of
+// no key (etcdutl/snapshot/v3_snapshot.go, modifyLatestRevision, since 3.4.27, 3.5.10 and 3.6.0).
+func (r Row) Bump() bool { return len(r.Value) == 0 && !r.Tombstone }
+
 // Key is the row's key.
 func (r Row) Key() []byte { return Key(r.Value) }
 
