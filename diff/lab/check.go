@@ -43,7 +43,7 @@ func (c *Case) Check(d *diff.Document) *Result {
 	t := c.Truth
 	switch {
 	case !t.Strangers || d.Verdict == diff.Diverged:
-	case d.Verdict != diff.Indeterminate:
+	case d.Verdict != diff.Indeterminate && d.Verdict != diff.NotComparable:
 		r.fail("missed", "verdict %q, though some members show nothing that others show", d.Verdict)
 		return r
 	case !slices.ContainsFunc(t.Partings, func(p *Parting) bool { return p.Required && p.Named }):
@@ -421,7 +421,7 @@ func (p *Parting) parts(v *diff.Divergence) bool {
 
 func (c *Case) groups(r *Result, d *diff.Document, p *Parting, v *diff.Divergence) {
 	want, got := p.strip(p.Groups), p.strip(v.Groups)
-	if c.doubted(d) || p.shifted || len(p.also) > 0 && p.Lo != p.Hi {
+	if leftOut(d) || p.shifted || len(p.also) > 0 && p.Lo != p.Hi {
 		return // several things befell one of several entries: who agrees with whom depends on which
 	}
 	// What befell several at the same entry, or one thing that shows differently on its members, may be told as several things.
@@ -473,7 +473,7 @@ func toldApart(d *diff.Document, index uint64, want [][]string, may func(a, b st
 }
 
 func (c *Case) keys(r *Result, d *diff.Document) {
-	if !c.Truth.KeysKnown {
+	if !c.Truth.KeysKnown || leftOut(d) {
 		return
 	}
 	got := map[string]string{}

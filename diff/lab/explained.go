@@ -57,6 +57,12 @@ func (c *Case) doubted(d *diff.Document) bool {
 	})
 }
 
+// leftOut tells whether the copy of some member was not compared, because it may be torn: who agrees with whom, and in which keys, is told of
+// the others alone.
+func leftOut(d *diff.Document) bool {
+	return slices.ContainsFunc(d.Members, func(m diff.Member) bool { return m.Evidence != inspect.Whole })
+}
+
 // lags tells whether members stopped at different entries, or show less of what they hold than a run of their logs does: then the truth,
 // which is made of what dbs show at one entry, is not what the document tells.
 func (c *Case) lags(d *diff.Document) bool {
