@@ -1072,10 +1072,12 @@ func (e *expansion) rowsAt() {
 	main := e.s.Revision
 	off := e.rowsOff(main)
 	if keys := e.telling(); len(keys) > 0 && off == 0 && main < e.Evidence.Compact {
-		// The row that tells otherwise is at a revision behind this one.
+		// The row that tells otherwise is at a revision behind this one, or that of this revision is gone.
 		off = 1
 		for _, key := range keys {
-			if i := e.maker(e.Evidence.rows[e.Evidence.last[key]].main, key); i >= 0 {
+			if there := e.Evidence.rows[e.Evidence.last[key]].main; there < main {
+				places = append(places, e.stop)
+			} else if i := e.maker(there, key); i >= 0 {
 				places = append(places, i)
 			}
 		}
