@@ -49,8 +49,11 @@ func TestFaults(t *testing.T) {
 		return
 	}
 	n := uint64(*count)
-	if testing.Short() {
+	switch {
+	case testing.Short():
 		n = min(n, 30)
+	case !*slow:
+		n /= 2
 	}
 	var mu sync.Mutex
 	var wg sync.WaitGroup
