@@ -990,6 +990,17 @@ func (e *expansion) againFrom(r *run, i, high int) {
 	writers, known := e.writers(e.s.Revision+1, low, i+1)
 	if known || e.s.Revision >= e.Evidence.Revision {
 		writers = slices.Clone(writers)
+		for _, w := range writers { // before it leases may be granted and revoked
+			for k := int(w) - 1; k >= low; k-- {
+				changed, made := e.effect(k)
+				if made {
+					break
+				}
+				if changed {
+					writers = append(writers, int32(k))
+				}
+			}
+		}
 		for k := low; k <= i; k++ { // what changes tables need not make a revision
 			if e.Log.Entries[k].Kind == apply.Auth || e.Log.Entries[k].Kind == apply.Alarm {
 				writers = append(writers, int32(k))
