@@ -234,7 +234,7 @@ func (m *Member) Search() *Result {
 		x.limit("only the first %d of the fault sets that explain the db are told", maxReadings)
 	}
 	if len(res.Readings) == 0 {
-		x.limit("not every set of several faults is tried, nor any of more than %d", maxFaults)
+		x.limit("not every set of several faults is tried, nor any of more than %d; of entries in a row, at most %d are skipped and %d applied again", maxFaults, maxRun, maxReplay)
 	}
 	res.Limits = x.limits
 	return res
@@ -337,10 +337,10 @@ func (x *search) count(r *run, stop int) (revs []int64, surplus map[int32]int64)
 	return revs, surplus
 }
 
-func (l *search) limit(format string, args ...any) {
+func (x *search) limit(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
-	if !slices.Contains(l.limits, text) {
-		l.limits = append(l.limits, text)
+	if !slices.Contains(x.limits, text) {
+		x.limits = append(x.limits, text)
 	}
 }
 
