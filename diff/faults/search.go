@@ -600,6 +600,31 @@ func (e *expansion) plausible(from int) bool {
 	return w < len(at) && e.free[at[w]+1] <= base+slack
 }
 
+// promising tells whether entries applied again may lead to the next revision of which it is known who may have made it, if they make at
+// least half as many revisions as at first: then one of those makes it, among them or behind them.
+func (e *expansion) promising(k, i int) bool {
+	n := sort.Search(len(e.clues), func(n int) bool { return e.clues[n].revision > e.s.Revision })
+	if n == len(e.clues) {
+		return true
+	}
+	c, first := &e.clues[n], e.free[i+1]-e.free[k]
+	missing := c.revision - e.s.Revision
+	made := func(from, to int, least, most int64) bool { // one of the places in between is that of an entry behind which the revision is in range
+		at := cut(c.places, from, to)
+		w := sort.Search(len(at), func(w int) bool { return e.free[at[w]+1] >= least })
+		return w < len(at) && e.free[at[w]+1] <= most
+	}
+	if made(k, i+1, e.free[k]+missing-slack, e.free[k]+2*missing+slack) {
+		return true
+	}
+	for times := int64(1); times <= maxTimes; times++ {
+		if made(i+1, e.end, e.free[i+1]+missing-times*first-slack, e.free[i+1]+missing-times*first/2+slack) {
+			return true
+		}
+	}
+	return false
+}
+
 // slack is how many revisions entries behind a fault may make more or less because of it before other faults are tried first.
 const slack = 2
 
@@ -1025,6 +1050,9 @@ func (e *expansion) repeat(r *run, k, i int) {
 		return
 	}
 	if !e.mayRepeat(k, i) || e.missed && i >= e.stop && !e.loose && !e.fits(k, e.stop, e.signed[e.stop]-e.s.Revision) {
+		return
+	}
+	if e.strict && !e.promising(k, i) {
 		return
 	}
 	after, revision := e.s.Mark(), e.s.Revision
