@@ -260,9 +260,9 @@ func (e *Evidence) agrees(s *apply.State, excused []int32) bool {
 	return e.foreseen(s, excused) < 0
 }
 
-// excuses tells whether all that is known of a revision is that excused keys were created at it.
+// excuses tells whether what is known of a revision rests on when an excused key was created, too.
 func (e *Evidence) excuses(main int64, excused []int32) bool {
-	return len(excused) > 0 && len(e.group(main)) == 0 && !slices.ContainsFunc(e.born[main], func(key int32) bool { return !slices.Contains(excused, key) })
+	return len(excused) > 0 && slices.ContainsFunc(e.born[main], func(key int32) bool { return slices.Contains(excused, key) })
 }
 
 // foreseen is a key that what a state has just made leaves in a way that its newest row at or below the compact revision rules out, -1 if

@@ -26,6 +26,7 @@ type Member struct {
 	// Before each place, how many revisions the entries up to there make at least and at most, whatever the state, if nothing refuses them.
 	least, most []int32
 	refusing    []int32         // before each place, how many entries may turn auth or an alarm on
+	turning     []int32         // and how many may turn these on or off, or revoke a lease
 	clues       []clue          // in order
 	signs       []sign          // in order
 	settled     map[int][]int32 // keys of which the newest row at or below the compact revision was surely made at a place
@@ -60,16 +61,16 @@ func (m *Member) indexPuts() {
 		return
 	}
 	m.putters, m.touchers = map[put][]int32{}, make([][]int32, len(m.Log.Keys))
-	m.least, m.most, m.refusing = make([]int32, 1, len(m.Log.Entries)+1), make([]int32, 1, len(m.Log.Entries)+1), make([]int32, 1, len(m.Log.Entries)+1)
+	for _, sums := range []*[]int32{&m.least, &m.most, &m.refusing, &m.turning} {
+		*sums = make([]int32, 1, len(m.Log.Entries)+1)
+	}
 	for i := range m.Log.Entries {
 		e := &m.Log.Entries[i]
 		least, most := e.Range()
 		m.least, m.most = append(m.least, m.least[i]+int32(least)), append(m.most, m.most[i]+int32(most))
-		refusing := int32(0)
-		if e.Kind == apply.Auth || e.Kind == apply.Alarm {
-			refusing = 1
-		}
+		refusing := int32(flag(e.Kind == apply.Auth || e.Kind == apply.Alarm))
 		m.refusing = append(m.refusing, m.refusing[i]+refusing)
+		m.turning = append(m.turning, m.turning[i]+max(refusing, int32(flag(e.Kind == apply.Revoke))))
 		e.Puts(func(key int32, v *apply.Value) {
 			p := put{key, v.Sum}
 			if at := m.putters[p]; len(at) == 0 || at[len(at)-1] != int32(i) {
@@ -195,7 +196,7 @@ type reached struct {
 func (m *Member) Search() *Result {
 	x := &search{Member: m, s: m.start, begin: m.start.Mark()}
 	m.start.Steps = 0
-	x.budget = minSteps + stepsEntry*len(m.Log.Entries)
+	steps := minSteps + stepsEntry*len(m.Log.Entries)
 	var starts []*node
 	for _, rules := range m.rules {
 		n := &node{rules: rules}
@@ -219,9 +220,10 @@ func (m *Member) Search() *Result {
 				continue // nothing is likelier
 			}
 		}
-		x.solved, x.thorough = nil, false
-		if x.from(n); len(x.solved) == 0 && len(res.Readings) == 0 && x.s.Steps <= x.budget {
-			x.thorough = true
+		// What is not likely is left out at first, and all of it is tried with the other half of the steps if nothing was found.
+		x.solved, x.thorough, x.budget = nil, false, steps/2
+		if x.from(n); len(x.solved) == 0 && len(res.Readings) == 0 {
+			x.limits, x.thorough, x.budget = nil, true, steps
 			x.from(n)
 		}
 		res.Readings = append(res.Readings, x.readings()...)
@@ -232,7 +234,7 @@ func (m *Member) Search() *Result {
 		x.limit("only the first %d of the fault sets that explain the db are told", maxReadings)
 	}
 	if len(res.Readings) == 0 {
-		x.limit("not every set of several faults is tried, nor any of more than %d", maxFaults)
+		x.limit("not every set of several faults is tried, nor any of more than %d; of entries in a row, at most %d are skipped and %d applied again", maxFaults, maxRun, maxReplay)
 	}
 	res.Limits = x.limits
 	return res
@@ -335,10 +337,10 @@ func (x *search) count(r *run, stop int) (revs []int64, surplus map[int32]int64)
 	return revs, surplus
 }
 
-func (l *search) limit(format string, args ...any) {
+func (x *search) limit(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
-	if !slices.Contains(l.limits, text) {
-		l.limits = append(l.limits, text)
+	if !slices.Contains(x.limits, text) {
+		x.limits = append(x.limits, text)
 	}
 }
 
@@ -566,7 +568,7 @@ func (e *expansion) around() {
 
 // spent tells whether enough has been tried.
 func (e *expansion) spent() bool {
-	if e.s.Steps > e.until && (len(e.leads) > 0 || e.strict) {
+	if e.s.Steps > e.until && !e.thorough && (len(e.leads) > 0 || e.strict) {
 		e.limit("faults long before entry %d, where the db is contradicted, are not all tried", e.index(e.stop))
 		return true
 	}
@@ -596,6 +598,31 @@ func (e *expansion) plausible(from int) bool {
 	base := e.free[from] + e.clues[n].revision - e.s.Revision
 	w := sort.Search(len(at), func(i int) bool { return e.free[at[i]+1] >= base-slack })
 	return w < len(at) && e.free[at[w]+1] <= base+slack
+}
+
+// promising tells whether entries applied again may lead to the next revision of which it is known who may have made it, if they make at
+// least half as many revisions as at first: then one of those makes it, among them or behind them.
+func (e *expansion) promising(k, i int) bool {
+	n := sort.Search(len(e.clues), func(n int) bool { return e.clues[n].revision > e.s.Revision })
+	if n == len(e.clues) {
+		return true
+	}
+	c, first := &e.clues[n], e.free[i+1]-e.free[k]
+	missing := c.revision - e.s.Revision
+	made := func(from, to int, least, most int64) bool { // one of the places in between is that of an entry behind which the revision is in range
+		at := cut(c.places, from, to)
+		w := sort.Search(len(at), func(w int) bool { return e.free[at[w]+1] >= least })
+		return w < len(at) && e.free[at[w]+1] <= most
+	}
+	if made(k, i+1, e.free[k]+missing-slack, e.free[k]+2*missing+slack) {
+		return true
+	}
+	for times := int64(1); times <= maxTimes; times++ {
+		if made(i+1, e.end, e.free[i+1]+missing-times*first-slack, e.free[i+1]+missing-times*first/2+slack) {
+			return true
+		}
+	}
+	return false
 }
 
 // slack is how many revisions entries behind a fault may make more or less because of it before other faults are tried first.
@@ -911,30 +938,34 @@ func (e *expansion) skip(i int) {
 	switch {
 	case known: // no entry behind the run makes a revision before one that may have made the next
 		for _, w := range writers {
-			for z, done := int(w)-1, false; z >= i && !done; z-- {
-				var changed bool
-				if changed, done = e.effect(z); z <= last && (z == i || changed) {
-					e.leave(i, z)
-				}
-			}
+			e.leaveUpTo(i, int(w)-1, last)
 			if e.spent() {
 				return
 			}
 		}
 		e.leave(i, i)
 	case e.s.Revision >= e.Evidence.Revision: // nothing behind it made a revision
-		for z, done := min(e.end, made)-1, false; z >= i && !done; z-- {
-			var changed bool
-			if changed, done = e.effect(z); z == i || changed {
-				e.leave(i, z)
-			}
-		}
+		e.leaveUpTo(i, min(e.end, made)-1, e.end)
 		e.leave(i, i)
 	default:
 		for z := i; z <= last && !e.spent(); z++ {
 			if e.viable(z+1, false) && (z == i || e.effective(z)) {
 				e.leave(i, z)
 			}
+		}
+	}
+}
+
+// leaveUpTo tries runs from one place to each of those at which they may end if nothing from there up to another makes a revision: what
+// would make one in the present state must be left out, too, unless an entry that is not may be why it is refused.
+func (e *expansion) leaveUpTo(i, high, last int) {
+	for z := high; z >= i && !e.spent(); z-- {
+		changed, made := e.effect(z)
+		if z <= last && (z == i || changed) {
+			e.leave(i, z)
+		}
+		if made && e.turning[z] == e.turning[i] {
+			return
 		}
 	}
 }
@@ -984,6 +1015,17 @@ func (e *expansion) againFrom(r *run, i, high int) {
 	writers, known := e.writers(e.s.Revision+1, low, i+1)
 	if known || e.s.Revision >= e.Evidence.Revision {
 		writers = slices.Clone(writers)
+		for _, w := range writers { // before it leases may be granted and revoked
+			for k := int(w) - 1; k >= low; k-- {
+				changed, made := e.effect(k)
+				if made {
+					break
+				}
+				if changed {
+					writers = append(writers, int32(k))
+				}
+			}
+		}
 		for k := low; k <= i; k++ { // what changes tables need not make a revision
 			if e.Log.Entries[k].Kind == apply.Auth || e.Log.Entries[k].Kind == apply.Alarm {
 				writers = append(writers, int32(k))
@@ -1008,6 +1050,9 @@ func (e *expansion) repeat(r *run, k, i int) {
 		return
 	}
 	if !e.mayRepeat(k, i) || e.missed && i >= e.stop && !e.loose && !e.fits(k, e.stop, e.signed[e.stop]-e.s.Revision) {
+		return
+	}
+	if e.strict && !e.promising(k, i) {
 		return
 	}
 	after, revision := e.s.Mark(), e.s.Revision
@@ -1066,10 +1111,12 @@ func (e *expansion) rowsAt() {
 	main := e.s.Revision
 	off := e.rowsOff(main)
 	if keys := e.telling(); len(keys) > 0 && off == 0 && main < e.Evidence.Compact {
-		// The row that tells otherwise is at a revision behind this one.
+		// The row that tells otherwise is at a revision behind this one, or that of this revision is gone.
 		off = 1
 		for _, key := range keys {
-			if i := e.maker(e.Evidence.rows[e.Evidence.last[key]].main, key); i >= 0 {
+			if there := e.Evidence.rows[e.Evidence.last[key]].main; there < main {
+				places = append(places, e.stop)
+			} else if i := e.maker(there, key); i >= 0 {
 				places = append(places, i)
 			}
 		}
@@ -1113,7 +1160,7 @@ func (e *expansion) telling() (keys []int32) {
 	if key := e.Evidence.foreseen(e.s, nil); key >= 0 {
 		return []int32{key}
 	}
-	if e.missed && len(e.Evidence.group(e.signed[e.stop])) == 0 {
+	if e.missed {
 		keys = e.Evidence.born[e.signed[e.stop]]
 	}
 	return keys[:min(len(keys), maxRowsApart)]
