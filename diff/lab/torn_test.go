@@ -89,16 +89,16 @@ func TestTorn(t *testing.T) {
 
 // right tells whether all copies hold just what a member without fault holds at their consistent index, though some of their pages are of
 // another moment: what differs is not what anybody reads.
-func (c *Torn) right(t *testing.T) bool {
-	set, err := inspect.Open(t.Context(), c.Dirs, inspect.Options{})
+func (t *Torn) right(tb testing.TB) bool {
+	set, err := inspect.Open(tb.Context(), t.Dirs, inspect.Options{})
 	if err != nil {
-		t.Error(err)
+		tb.Error(err)
 		return false
 	}
 	defer func() { _ = set.Close() }()
 	for _, m := range set.Members {
 		revision := int64(1)
-		for _, e := range c.tries.w.ref.effects {
+		for _, e := range t.tries.w.ref.effects {
 			if e.Index > m.DB.Tables.ConsistentIndex {
 				break
 			}
