@@ -707,6 +707,9 @@ func (c *comparison) writeTale(v *Divergence, t *tale) {
 	}
 	if t.first > t.order() && t.first < math.MaxUint64 {
 		v.FirstEffect = &FirstEffect{Entry: t.first, Revision: v.Revision}
+		if e := c.entry(t.members[0], t.first); e != nil {
+			v.FirstEffect.Type, v.FirstEffect.Summary = e.Type, e.Summary
+		}
 	}
 	for _, set := range t.sets {
 		var fs []FaultReading

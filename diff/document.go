@@ -271,6 +271,8 @@ type Divergence struct {
 type FirstEffect struct {
 	Entry    uint64 `json:"entry"`
 	Revision int64  `json:"revision"`
+	Type     string `json:"type"`
+	Summary  string `json:"summary"`
 }
 
 // Onset is where something began on a member: Entry, or EntryInterval if that is not known more exactly. Until is the last entry that
@@ -281,7 +283,7 @@ type Onset struct {
 	Until         uint64    `json:"until"`
 }
 
-// FaultReading is one fault of a reading: Kind is skipped, again, refused, rules, let-pass, branch, rows, index or table.
+// FaultReading is one fault of a reading: Kind is skipped, again, refused, rules, let-pass, branch, rows, table, extra or leases-lost.
 type FaultReading struct {
 	Kind    string   `json:"kind"`
 	Members []string `json:"members"`

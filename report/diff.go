@@ -166,6 +166,9 @@ func diverged(p *page, d *diff.Document) {
 	if v.Entry != nil && v.Layer != diff.LayerLog {
 		p.line("entry", "%s", entry(v.Entry, withAuth))
 	}
+	if f := v.FirstEffect; f != nil {
+		p.line("first shows", "in keys at entry %d %s", f.Entry, f.Summary)
+	}
 	for _, e := range v.Effects {
 		name := strings.Join(e.Members, ", ")
 		for _, l := range effect(v, &e, withAuth) {

@@ -264,8 +264,12 @@ func (c *Case) choose(p *Plan) {
 			}
 		}
 	}
+	explained := c.Besides != nil // it is known of each member whether it did what its own log asks for: nobody needs to be counted
 	score := func(k *Copy) int {
 		s := 0
+		if explained {
+			return number(odd[k.Member])
+		}
 		if in, known := majority[k.Member]; known && !in || alone[k.Member] {
 			s += 2
 		}
@@ -280,7 +284,12 @@ func (c *Case) choose(p *Plan) {
 	best := candidates[0]
 	p.Best = best.Member
 	p.Why = append(p.Why, fmt.Sprintf("%s is sound", best.Member))
-	if majority[best.Member] {
+	switch {
+	case explained && !odd[best.Member]:
+		p.Why = append(p.Why, fmt.Sprintf("%s holds what its own log makes, by etcd's rules", best.Member))
+	case explained:
+		p.Doubts = append(p.Doubts, "no copy holds just what its log makes: the choice is what would be lost")
+	case majority[best.Member]:
 		p.Why = append(p.Why, fmt.Sprintf("%s is of the majority, which agrees with it", best.Member))
 	}
 	if best.Behind <= 0 {
@@ -290,7 +299,14 @@ func (c *Case) choose(p *Plan) {
 	}
 	c.doubts(p, best, candidates, odd, forked, tied)
 	for i := range p.Copies {
-		if k := &p.Copies[i]; k.Member != best.Member && (odd[k.Member] != odd[best.Member] || alone[k.Member] != alone[best.Member] || !k.Sound || majority[k.Member] != majority[best.Member]) {
+		k := &p.Copies[i]
+		if explained {
+			if k.Member != best.Member && (odd[k.Member] || odd[best.Member] || !k.Sound) {
+				p.Rebuild = append(p.Rebuild, k.Member)
+			}
+			continue
+		}
+		if k.Member != best.Member && (odd[k.Member] != odd[best.Member] || alone[k.Member] != alone[best.Member] || !k.Sound || majority[k.Member] != majority[best.Member]) {
 			p.Rebuild = append(p.Rebuild, k.Member)
 		}
 	}
@@ -303,6 +319,13 @@ func (c *Case) choose(p *Plan) {
 	c.commands(p, forked || tied)
 }
 
+func number(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
 func (c *Case) doubts(p *Plan, best *Copy, candidates []*Copy, odd map[string]bool, forked, tied bool) {
 	if len(candidates) > 1 {
 		second := candidates[1]
@@ -310,13 +333,13 @@ func (c *Case) doubts(p *Plan, best *Copy, candidates []*Copy, odd map[string]bo
 			p.Doubts = append(p.Doubts, fmt.Sprintf("%s would do as well", second.Member))
 		}
 	}
-	if tied {
+	if tied && c.Besides == nil {
 		p.Doubts = append(p.Doubts, "there is no majority: nobody can be called wrong by counting; look at what would be lost before deciding")
 	}
 	if forked {
 		p.Doubts = append(p.Doubts, "the log was forked: each side has acknowledged writes that the other has not; what one side lacks must be put in by hand")
 	}
-	if odd[best.Member] {
+	if odd[best.Member] && c.Besides == nil {
 		p.Doubts = append(p.Doubts, fmt.Sprintf("%s itself departed from what etcd's rules demand: the majority is not right just because it is one", best.Member))
 	}
 	if n := len(best.Loses); n > 0 {
