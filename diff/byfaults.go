@@ -72,7 +72,7 @@ func (c *comparison) explainMembers() []*explained {
 		}
 		n := faults.Names(m.DB.Rows, m.DB.Tables)
 		named.Keys, named.Leases = append(named.Keys, n.Keys...), append(named.Leases, n.Leases...)
-		end = max(end, min(uint64(len(es)), committed(m)))
+		end = max(end, uint64(len(es)))
 	}
 	es := c.views[0].entries
 	log := apply.NewLog(int(end), func(k int) uint64 { return es[k].Index }, func(k int) *raftlog.Request { return es[k].Request() }, named.Keys, named.Leases)
@@ -238,7 +238,13 @@ func (c *comparison) tell(all []*explained) {
 	c.doc.Search.Bounded = len(c.doc.Search.Limits) > 0
 	c.tellCommon()
 	for _, t := range c.tales() {
-		c.causes = append(c.causes, c.causeOfTale(t))
+		k := c.causeOfTale(t)
+		if len(c.ms) > 1 && len(t.members) == len(c.ms) && len(k.groups) < 2 {
+			// What befell all members alike tells none of them from the others.
+			c.doc.Notes = append(c.doc.Notes, fmt.Sprintf("all members alike do not hold what their log makes: %s", k.what))
+			continue
+		}
+		c.causes = append(c.causes, k)
 	}
 	c.compareMembership()
 	c.sortCauses()

@@ -351,6 +351,9 @@ func (c *Case) verdict(s *split, aName, bName string, proof func(n int) string) 
 		return consistent(s.err())
 	case s.tells():
 		return confirmed(proof(max(s.a.entries(c, s.inA), s.b.entries(c, s.inB)))).and(s.a.notes...)
+	case len(s.none) == 0 && c.Cause.Fault && !slices.ContainsFunc(c.odd(), func(m *Member) bool { return !slices.Contains(s.inB, m) && !slices.Contains(s.both, m) }):
+		return confirmed(fmt.Sprintf("run again from entry %d on, %s makes what %s in the revisions that are left", s.a.first, bName, holders(c.odd())),
+			"what compaction left of earlier ones fits the log in that way only")
 	case len(s.none) == 0:
 		return refuted(fmt.Sprintf("run again from entry %d on, %s and %s do not tell these members apart", s.a.first, aName, bName))
 	}

@@ -316,13 +316,17 @@ func (r *run) ended() bool {
 	if alike() {
 		return true
 	}
-	if !r.Evidence.Loose || r.s.Revision != r.Evidence.Revision {
+	if r.s.Revision != r.Evidence.Revision {
 		return false
+	}
+	limit := r.Evidence.Index + maxTablesAhead
+	if r.Evidence.Loose {
+		limit = max(limit, r.committed)
 	}
 	mark, revision, steps := r.s.Mark(), r.s.Revision, r.see
 	r.see = nil
 	defer func() { r.see = steps }()
-	for ; at < len(r.Log.Entries) && r.Log.Entries[at].Index <= r.committed; at++ {
+	for ; at < len(r.Log.Entries) && r.Log.Entries[at].Index <= limit; at++ {
 		if !r.step(at) || r.s.Revision != revision {
 			break // a change of keys would have moved the index
 		}
@@ -333,6 +337,10 @@ func (r *run) ended() bool {
 	r.s.Back(mark)
 	return false
 }
+
+// maxTablesAhead is how many entries behind the consistent index tables may hold the effects of in any version: 3.5.0 to 3.5.4 do not
+// move it with every entry that changes no key. The commit index that the log holds lags behind what was applied.
+const maxTablesAhead = 8
 
 // index is the raft index of a place, also behind the last entry.
 func (m *Member) index(place int) uint64 { return m.first + uint64(place) }
