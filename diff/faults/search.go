@@ -1247,6 +1247,11 @@ func (e *expansion) atEnd() {
 	for _, last := range ahead {
 		e.try(Fault{Kind: Index, First: e.Evidence.Index + 1, Last: last}, e.end)
 	}
+	if n := len(e.Evidence.group(e.revs[e.end] + 1)); e.end > 0 && n > 0 && !e.left(e.end-1) {
+		e.s.Back(e.marks[e.end-1]) // the state only goes back: what begins earlier comes last
+		last := e.Log.Entries[e.end-1].Index
+		e.try(Fault{Kind: Extra, First: last, Last: last, Off: n}, e.end-1)
+	}
 }
 
 // readings are the sets that explain the db, within the margin of the best.
