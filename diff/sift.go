@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"etcd-autopsy/diff/align"
+	"etcd-autopsy/diff/faults"
 	"etcd-autopsy/inspect"
 	"etcd-autopsy/inspect/schema"
 )
@@ -35,11 +36,15 @@ func examine(ms []*inspect.Member) *comparison {
 			m.Evidence().Search(compacted, c.expected(i))
 			c.doubtCopy(i)
 		}
-		if again := whole(); len(again) < len(use) {
-			c.rest()
-			c.budget.Lift()
-			c = compare(ms, again)
+	} else if !c.cut {
+		for i := range c.ms {
+			c.doubtEnd(i)
 		}
+	}
+	if again := whole(); !c.cut && len(again) < len(use) {
+		c.rest()
+		c.budget.Lift()
+		c = compare(ms, again)
 	}
 	c.incomparable = r.apart
 	for i, k := range r.copyOf {
@@ -74,18 +79,19 @@ func (c *comparison) differ() bool {
 func (c *comparison) doubtCopy(i int) {
 	m := c.ms[i]
 	e, index := m.Evidence(), m.DB.Tables.ConsistentIndex
-	if c.logs == nil || len(c.traces) != len(c.ms) || e.EndCounts() || c.contradicted(i) {
+	if c.logs == nil || len(c.traces) != len(c.ms) || c.contradicted(i) {
 		return
 	}
-	if c.told != nil && len(c.told[i].chosen.Faults) == 0 {
-		return // it holds just what its own log makes
+	if c.told != nil && patchwork(c.told[i].chosen.Faults) {
+		e.Doubt("it would take several faults to make what its db lacks, which no row contradicts: pages of several moments lack the like")
+	}
+	if e.EndCounts() || c.told != nil && len(c.told[i].chosen.Faults) == 0 {
+		return // in the second case it holds just what its own log makes
 	}
 	if c.behind(i) && m.DB.Tables.HasTerm {
 		e.Doubt("its rows have come to entry %d, its consistent index is %d, and its log goes on behind that", c.traces[i].Through, index)
 	}
-	if rev := c.expected(i); rev > c.last[i] {
-		e.Doubt("its rows end with revision %d, and that of entry %d, to which it has come by its consistent index, is %d; its log goes on behind that", c.last[i], index, rev)
-	}
+	c.doubtEnd(i)
 	for _, k := range c.causes {
 		switch {
 		case !slices.ContainsFunc(k.groups, func(g []int) bool { return slices.Contains(g, i) }):
@@ -100,6 +106,27 @@ func (c *comparison) doubtCopy(i int) {
 			e.Doubt("no entry from %d on has had an effect, up to %d, to which it has come by its consistent index, and its log goes on behind that", k.index, index)
 		}
 	}
+}
+
+// doubtEnd doubts a copy whose rows end before its consistent index, as others tell.
+func (c *comparison) doubtEnd(i int) {
+	e, index := c.ms[i].Evidence(), c.ms[i].DB.Tables.ConsistentIndex
+	if rev := c.expected(i); rev > c.last[i] && !e.EndCounts() {
+		e.Doubt("its rows end with revision %d, and that of entry %d, to which it has come by its consistent index, is %d; its log goes on behind that", c.last[i], index, rev)
+	}
+}
+
+// patchwork tells whether faults of a member are several, all of which leave something out: one copy
+// with pages of several moments accounts for all of that, where faults of etcd would be as many accidents.
+func patchwork(fs []faults.Fault) bool {
+	for i := range fs {
+		switch fs[i].Kind {
+		case faults.Skipped, faults.Rows, faults.Index, faults.Table:
+		default:
+			return false
+		}
+	}
+	return len(fs) > 1
 }
 
 // tableBuckets are the buckets of the layers that are tables.
