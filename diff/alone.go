@@ -1,6 +1,10 @@
 package diff
 
-import "etcd-autopsy/diff/align"
+import (
+	"fmt"
+
+	"etcd-autopsy/diff/align"
+)
 
 // ownCauses compares a member with its own log: what it did that etcd's rules do not demand of its own state. Entries
 // without effect count only where nothing but a fault can have kept them from having one: permissions and alarms refuse
@@ -11,7 +15,11 @@ func (c *comparison) ownCauses(i int) []*cause {
 	}
 	var all []*cause
 	touched := map[string]bool{} // keys of which a row was changed or lost
+	first := uint64(0)           // the first entry that made a revision
 	c.traces[i].steps(func(s *align.Step) {
+		if first == 0 && s.Revision > 0 {
+			first = s.Index
+		}
 		if !s.Anomalous() || echo(s, touched) {
 			return
 		}
@@ -31,10 +39,30 @@ func (c *comparison) ownCauses(i int) []*cause {
 		} else if es[i].stored() {
 			k.layer = LayerStorage
 		}
+		k.unpinned = s.Again && s.Index == first && !c.pinned(first-1)
 		k.effects = c.describe(k, es)
 		all = append(all, k)
 	})
 	return all
+}
+
+// pinned tells whether the revision that members had at an entry is known otherwise than by what a later entry made: from a member that
+// stopped there, or since every entry up to there is left.
+func (c *comparison) pinned(index uint64) bool {
+	for _, m := range c.ms {
+		if m.DB.Tables.ConsistentIndex == index || len(m.Log.Entries) > 0 && m.Log.Entries[0].Index == 1 {
+			return true
+		}
+	}
+	return false
+}
+
+// withheld tells whether nothing that is left bears a cause out, and notes that.
+func (c *comparison) withheld(k *cause) bool {
+	if k.unpinned {
+		c.open = append(c.open, fmt.Sprintf("%s: entry %d was applied more than once, or an entry like it is before those that are left", c.ms[k.odd[0]].Label, k.index))
+	}
+	return k.unpinned
 }
 
 // echo tells whether a step looks odd only because of an earlier one: a row counts on from what its predecessor was before

@@ -82,6 +82,7 @@ func (c *comparison) doubts() (why []string) {
 	}
 	why = append(why, c.behindIndex()...)
 	why = append(why, c.unrun()...)
+	why = append(why, c.open...)
 	switch {
 	case len(c.all) == 1 && len(c.ms) == 1:
 		m := c.ms[0]

@@ -13,6 +13,7 @@ import (
 
 // cause is a divergence before it is written down. Members are indexes into comparison.ms.
 type cause struct {
+	unpinned bool // it rests on the revision before the first entry that is left, which nothing tells
 	layer    Layer
 	index    uint64 // entry, 0 if none
 	interval *Interval
@@ -244,7 +245,7 @@ func (c *comparison) aloneCauses(i int, at map[uint64]bystanders) []*cause {
 	var all []*cause
 	for _, k := range c.ownCauses(i) {
 		o, ok := at[k.index]
-		if !ok {
+		if !ok || c.withheld(k) {
 			continue
 		}
 		switch {

@@ -115,6 +115,7 @@ type comparison struct {
 	slots     map[*cause]slots
 	told      []*explained // what explains every member by its own log, nil if not all can be explained so
 	excused   int          // entries of a member alone that a rule which is not simulated may have refused
+	open      []string     // what a member may have done, of which nothing that is left tells whether it did
 }
 
 func (c *comparison) reason(format string, args ...any) {
@@ -130,7 +131,7 @@ func (c *comparison) run() {
 	c.forgotten = c.start(c.forget)
 	c.findCauses()
 	if len(c.all) == 1 {
-		c.causes = append(c.causes, c.merge(c.ownCauses(0))...)
+		c.causes = append(c.causes, c.merge(slices.DeleteFunc(c.ownCauses(0), c.withheld))...)
 	}
 	for _, k := range c.causes {
 		c.spread(k)

@@ -77,6 +77,7 @@ func TestTorn(t *testing.T) {
 			}
 		})
 	}
+	seeds <- 502238 // an entry like the first that is left lies before it
 	for i := range uint64(*tornN) {
 		seeds <- *tornFrom + i
 	}
