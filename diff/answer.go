@@ -64,6 +64,12 @@ func (c *comparison) answer() {
 	c.notes()
 }
 
+// ownLog tells whether member i has a log and a db that is not that of a fresh member.
+func (c *comparison) ownLog(i int) bool {
+	m := c.ms[i]
+	return len(m.Log.Entries) > 0 && (m.DB.Tables.HasConsistentIndex || m.DB.Rows.Len() > 0)
+}
+
 func newFinding(member string, f *finding.Finding) Finding {
 	x := Finding{Member: member, Severity: f.Severity, Code: f.Code, File: f.File, Detail: f.Detail}
 	if f.Offset >= 0 {
@@ -83,6 +89,12 @@ func (c *comparison) doubts() (why []string) {
 	why = append(why, c.behindIndex()...)
 	why = append(why, c.unrun()...)
 	why = append(why, c.open...)
+	for i, m := range c.ms {
+		if first := m.Log.First(); c.ownLog(i) && first > m.DB.Tables.ConsistentIndex+1 {
+			why = append(why, fmt.Sprintf("%s: its db has come to entry %d and its log begins at entry %d: they are of different moments, and what the member held in between is not known",
+				m.Label, m.DB.Tables.ConsistentIndex, first))
+		}
+	}
 	switch {
 	case len(c.all) == 1 && len(c.ms) == 1:
 		m := c.ms[0]

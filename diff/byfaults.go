@@ -46,7 +46,7 @@ func (t *tale) fault() faults.Fault { return t.sets[0][0] }
 // explained tells whether each member is explained by its own log, with the faults that it takes, and tells all that follows then. Members
 // that hold the same need no explanation.
 func (c *comparison) explained() bool {
-	if len(c.all) > 1 && c.alike() {
+	if len(c.ms) > 1 && c.alike() {
 		return false
 	}
 	all := c.explainMembers()

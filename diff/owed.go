@@ -30,6 +30,10 @@ func (c *comparison) owed() {
 		all = append(all, c.owedLeases(i)...)
 		all = append(all, c.owedAlarms(i)...)
 		for _, v := range all {
+			if !m.Evidence().TableCounts(tableBuckets[v.Layer]...) {
+				c.reason("%s: %s; but its log goes on, and the table does not lie on the page of its consistent index: it may be of an earlier moment", m.Label, v.What)
+				continue
+			}
 			c.claim(v, nil, verdict.Holdings)
 		}
 	}

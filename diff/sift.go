@@ -22,29 +22,20 @@ func examine(ms []*inspect.Member) *comparison {
 		}
 		return use
 	}
-	use := whole()
-	c := compare(ms, use)
-	if !c.cut && c.differ() {
-		// Something is to be concluded from what is not there: make sure that it was not lost in copying.
-		compacted := int64(0)
-		for _, m := range ms {
-			if m.DB != nil {
-				compacted = max(compacted, m.DB.CompactRevision())
-			}
+	var c *comparison
+	for use := whole(); ; {
+		c = compare(ms, use)
+		if c.cut {
+			break
 		}
-		for i, m := range c.ms {
-			m.Evidence().Search(compacted, c.expected(i))
-			c.doubtCopy(i)
+		c.suspect()
+		left := whole()
+		if len(left) == len(use) {
+			break
 		}
-	} else if !c.cut {
-		for i := range c.ms {
-			c.doubtEnd(i)
-		}
-	}
-	if again := whole(); !c.cut && len(again) < len(use) {
+		use = left // what is concluded from fewer may cast doubt on more
 		c.rest()
 		c.budget.Lift()
-		c = compare(ms, again)
 	}
 	c.incomparable = r.apart
 	for i, k := range r.copyOf {
@@ -69,6 +60,27 @@ func examine(ms []*inspect.Member) *comparison {
 	return c
 }
 
+// suspect looks for what copies alone can have made.
+func (c *comparison) suspect() {
+	if !c.differ() {
+		for i := range c.ms {
+			c.doubtEnd(i)
+		}
+		return
+	}
+	// Something is to be concluded from what is not there: make sure that it was not lost in copying.
+	compacted := int64(0)
+	for _, m := range c.all {
+		if m.DB != nil {
+			compacted = max(compacted, m.DB.CompactRevision())
+		}
+	}
+	for i, m := range c.ms {
+		m.Evidence().Search(compacted, c.expected(i))
+		c.doubtCopy(i)
+	}
+}
+
 // differ tells whether anything was found that tells members apart.
 func (c *comparison) differ() bool {
 	return len(c.causes) > 0 || c.doc.Keys.Len() > 0 || c.doc.Counts.LeasesDiffering > 0 || len(c.parts) > 0
@@ -79,14 +91,15 @@ func (c *comparison) differ() bool {
 func (c *comparison) doubtCopy(i int) {
 	m := c.ms[i]
 	e, index := m.Evidence(), m.DB.Tables.ConsistentIndex
-	if c.logs == nil || len(c.traces) != len(c.ms) || c.contradicted(i) {
+	if c.logs == nil || len(c.traces) != len(c.ms) {
 		return
 	}
-	if c.told != nil && patchwork(c.told[i].chosen.Faults) {
-		e.Doubt("it would take several faults to make what its db lacks, which no row contradicts: pages of several moments lack the like")
+	if c.told != nil {
+		c.doubtTold(i)
+		return
 	}
-	if e.EndCounts() || c.told != nil && len(c.told[i].chosen.Faults) == 0 {
-		return // in the second case it holds just what its own log makes
+	if c.contradicted(i) || e.EndCounts() {
+		return
 	}
 	if c.behind(i) && m.DB.Tables.HasTerm {
 		e.Doubt("its rows have come to entry %d, its consistent index is %d, and its log goes on behind that", c.traces[i].Through, index)
@@ -116,17 +129,26 @@ func (c *comparison) doubtEnd(i int) {
 	}
 }
 
-// patchwork tells whether faults of a member are several, all of which leave something out: one copy
-// with pages of several moments accounts for all of that, where faults of etcd would be as many accidents.
-func patchwork(fs []faults.Fault) bool {
-	for i := range fs {
-		switch fs[i].Kind {
-		case faults.Skipped, faults.Rows, faults.Index, faults.Table:
-		default:
-			return false
-		}
+// doubtTold doubts a copy whose own log makes every row that it holds, at its revision, though it takes faults to make just what it holds: so do
+// pages of several moments. That is no reason against a member which was stopped, unless it would take several faults at once, nor against
+// what a table lacks that is of the same moment as the consistent index.
+func (c *comparison) doubtTold(i int) {
+	e, x := c.ms[i].Evidence(), c.told[i]
+	fs := x.chosen.Faults
+	if len(fs) == 0 || len(fs) == 1 && e.EndCounts() {
+		return
 	}
-	return len(fs) > 1
+	if !slices.ContainsFunc(fs, func(f faults.Fault) bool { return f.Kind != faults.Table || !e.TableCounts(tableOf[f.Table]...) }) {
+		return
+	}
+	if x.member.Mixture() {
+		e.Doubt("it lacks what its log makes up to its consistent index, but every row that it holds is one that its log makes, and the log goes on: pages of several moments look like that")
+	}
+}
+
+// tableOf are the buckets of a table that entries change.
+var tableOf = map[faults.TableName][]string{
+	faults.Leases: tableBuckets[LayerLease], faults.Auth: tableBuckets[LayerAuth], faults.Alarms: tableBuckets[LayerAlarm],
 }
 
 // tableBuckets are the buckets of the layers that are tables.

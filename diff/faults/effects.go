@@ -1,6 +1,11 @@
 package faults
 
-import "etcd-autopsy/diff/apply"
+import (
+	"math"
+	"slices"
+
+	"etcd-autopsy/diff/apply"
+)
 
 // Run applies the entries up to one with the faults of a reading, whatever the db holds. It calls see for every step, if that is not
 // nil, and end with the state behind the last one, which must not be kept.
@@ -15,6 +20,25 @@ func (m *Member) Run(r *Reading, upTo uint64, see func(st *Step), end func(s *ap
 		x.stored(upTo)
 		end(m.start)
 	}
+}
+
+// Mixture tells whether pages of several moments of a member without fault can make up the db: every row that is there is one that the
+// log makes at that revision, up to the last entry of the log.
+func (m *Member) Mixture() bool {
+	return slices.ContainsFunc(m.rules, func(rules apply.Rules) bool {
+		left := len(m.Evidence.rows)
+		m.Run(&Reading{Rules: rules}, math.MaxUint64, func(st *Step) {
+			if st.Revision == 0 {
+				return
+			}
+			for _, x := range m.Evidence.group(st.Revision) {
+				if n := int(x.sub); n < len(st.Changes) && x.is(&st.Changes[n]) {
+					left--
+				}
+			}
+		}, nil)
+		return left == 0
+	})
 }
 
 // stored makes keys what the db holds of them where rows were changed and no later entry up to one has met them: that is what a reader of

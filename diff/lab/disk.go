@@ -71,6 +71,7 @@ func readDump(db string) (dump, error) {
 	d := dump{}
 	err = b.View(func(tx *bbolt.Tx) error {
 		return tx.ForEach(func(name []byte, b *bbolt.Bucket) error {
+			d[string(name)] = nil // there, if empty
 			return b.ForEach(func(k, v []byte) error {
 				d[string(name)] = append(d[string(name)], Row{bytes.Clone(k), bytes.Clone(v)})
 				return nil

@@ -8,10 +8,11 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"slices"
 
 	"go.etcd.io/bbolt"
+
+	"etcd-autopsy/inspect/bolt"
 )
 
 // Torn is a cluster of which some dbs were not copied at one moment, or not whole.
@@ -60,16 +61,24 @@ func MakeTorn(dir string, seed uint64, planted bool) (*Torn, error) {
 // tear puts a damaged copy in the place of a member's db, and says what it did, and whether all that is in use is whole.
 func (x *Member) tear(rng *rand.Rand, dir string) (how string, whole bool, err error) {
 	path := x.sc.db
+	dir = filepath.Join(dir, x.Label)
+	if err := os.RemoveAll(dir); err != nil {
+		return "", false, err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", false, err
+	}
+	twin, err := newMirror(filepath.Join(dir, "mirror"))
+	if err != nil {
+		return "", false, err
+	}
 	if rng.IntN(4) == 0 {
-		before, err := os.ReadFile(path)
-		if err != nil {
+		before, err := twin.follow(path)
+		if err := errorsOf(err, twin.db.Close()); err != nil {
 			return "", false, err
 		}
 		b, how := spoil(rng, bytes.Clone(before))
-		if err := os.MkdirAll(filepath.Join(dir, x.Label), 0o700); err != nil {
-			return "", false, err
-		}
-		whole, err := isWhole(b, [][]byte{before}, filepath.Join(dir, x.Label, "db"))
+		whole, err := isWhole(b, [][]byte{before}, filepath.Join(dir, "db"))
 		if err != nil {
 			return "", false, err
 		}
@@ -77,27 +86,24 @@ func (x *Member) tear(rng *rand.Rand, dir string) (how string, whole bool, err e
 	}
 	var states [][]byte
 	sc, every := x.sc, 1+rng.IntN(6)
-	sc.db = filepath.Join(dir, x.Label, "db")
-	if err := os.RemoveAll(filepath.Dir(sc.db)); err != nil {
-		return "", false, err
-	}
+	sc.db = filepath.Join(dir, "db")
 	n := 0
 	sc.seen = func(r *replica) {
-		if n++; n%every != 0 && n > 2 {
+		if n++; err != nil || n%every != 0 && n > 2 {
 			return
 		}
 		r.kv.Commit()
-		b, rerr := os.ReadFile(sc.db)
-		if rerr != nil {
-			err = rerr
+		var b []byte
+		if b, err = twin.follow(sc.db); err != nil {
 			return
 		}
 		if states = append(states, b); len(states) > maxStates {
 			states = states[1:]
 		}
 	}
-	if _, rerr := sc.run(); rerr != nil || err != nil {
-		return "", false, fmt.Errorf("states: %w", errorsOf(rerr, err))
+	_, rerr := sc.run()
+	if err := errorsOf(rerr, err, twin.db.Close()); err != nil {
+		return "", false, fmt.Errorf("states: %w", err)
 	}
 	// A member that is written to goes on: its log ends behind the last state that any page is of.
 	width := min(2+rng.IntN(12), len(states)-1)
@@ -119,6 +125,92 @@ func errorsOf(errs ...error) error {
 		}
 	}
 	return nil
+}
+
+// mirror is a db that holds the same rows as another one after each of its commits, on pages of its own. bbolt writes the buckets
+// of a transaction, and evens out what was deleted, in the order of a map: a seed would draw other pages each time. A mirror changes one bucket and
+// deletes one row a transaction.
+//
+// Free pages are as they were after the commit before: no page is left of the transactions in between.
+type mirror struct {
+	db   *bbolt.DB
+	held dump
+	was  []byte
+}
+
+func newMirror(path string) (*mirror, error) {
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{NoSync: true, NoFreelistSync: true, FreelistType: bbolt.FreelistArrayType, PageSize: pageSize})
+	return &mirror{db: db, held: dump{}}, err
+}
+
+// follow makes the mirror hold what another db does, which is open, and returns the pages of it.
+func (m *mirror) follow(path string) ([]byte, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	copied := m.db.Path() + ".copy"
+	if err := os.WriteFile(copied, b, 0o600); err != nil {
+		return nil, err
+	}
+	want, err := readDump(copied)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range slices.Sorted(maps.Keys(want)) {
+		if err := m.fill(name, want[name]); err != nil {
+			return nil, err
+		}
+	}
+	m.held = want
+	if b, err = os.ReadFile(m.db.Path()); err != nil {
+		return nil, err
+	}
+	err = m.db.View(func(tx *bbolt.Tx) error {
+		for id := 2; (id+1)*pageSize <= len(b); {
+			p, err := tx.Page(id)
+			size := pageSize
+			switch {
+			case err != nil:
+				return err
+			case p != nil && p.Type != "free":
+				size *= 1 + p.OverflowCount
+			default:
+				clear(b[id*pageSize:][:pageSize])
+				if (id+1)*pageSize <= len(m.was) {
+					copy(b[id*pageSize:][:pageSize], m.was[id*pageSize:])
+				}
+			}
+			id += size / pageSize
+		}
+		return nil
+	})
+	m.was = b
+	return b, err
+}
+
+// fill makes a bucket hold some rows.
+func (m *mirror) fill(name string, want []Row) error {
+	have := map[string][]byte{}
+	for _, r := range m.held[name] {
+		have[string(r.Key)] = r.Value
+	}
+	err := m.db.Update(func(tx *bbolt.Tx) error {
+		b, err := tx.CreateBucketIfNotExists([]byte(name))
+		for _, r := range want {
+			if v, ok := have[string(r.Key)]; err == nil && (!ok || !bytes.Equal(v, r.Value)) {
+				err = b.Put(r.Key, r.Value)
+			}
+			delete(have, string(r.Key))
+		}
+		return err
+	})
+	for _, k := range slices.Sorted(maps.Keys(have)) {
+		if err == nil {
+			err = m.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket([]byte(name)).Delete([]byte(k)) })
+		}
+	}
+	return err
 }
 
 // pageSize is that of the dbs which etcd's backend makes here.
@@ -238,28 +330,36 @@ func isWhole(b []byte, states [][]byte, scratch string) (bool, error) {
 			return false, err
 		}
 		want, err := readDump(scratch)
-		if err != nil {
-			return false, err
-		}
-		if err := os.WriteFile(scratch, b, 0o600); err != nil || sameDump(want, scratch) {
+		if err != nil || sameDump(want, b) {
 			return err == nil, err
 		}
 	}
 	return false, nil
 }
 
-// sameDump tells whether a db, which may be damaged, holds the same rows as another one, though not on the same pages.
-func sameDump(want dump, path string) (same bool) {
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		if recover() != nil {
-			same = false
+// sameDump tells whether a db, which may be damaged, holds the same rows as another one, though not on the same pages. Where pages are each
+// other's children bbolt reads without end.
+func sameDump(want dump, b []byte) bool {
+	db, err := bolt.Open("db", b, bolt.Options{Meta: -1})
+	if err != nil || len(db.BucketNames()) != len(want) {
+		return false
+	}
+	for name, rows := range want {
+		x := db.Bucket(name)
+		if x == nil {
+			return false
 		}
-	}()
-	got, err := readDump(path)
-	return err == nil && maps.EqualFunc(want, got, func(a, b []Row) bool {
-		return slices.EqualFunc(a, b, func(x, y Row) bool { return bytes.Equal(x.Key, y.Key) && bytes.Equal(x.Value, y.Value) })
-	})
+		at := x.Rows()
+		for _, r := range rows {
+			if !at.Next() || !bytes.Equal(at.Key(), r.Key) || !bytes.Equal(at.Value(), r.Value) {
+				return false
+			}
+		}
+		if at.Next() || at.Err() != nil {
+			return false
+		}
+	}
+	return true
 }
 
 // spoil cuts a db, or overwrites pages with zeros.
