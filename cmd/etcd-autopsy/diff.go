@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -60,8 +59,8 @@ Exit status:
 			return a.reads(cmd, args, func(ms []*inspect.Member, hints []string) error {
 				doc := a.engine.compare(cmd.Context(), ms, opts)
 				bar.end()
-				if doc.Verdict != diff.NotComparable && !slices.ContainsFunc(doc.Members, func(m diff.Member) bool { return m.Readable }) {
-					return nothingReadable(ms)
+				if err := anyReadable(ms); err != nil {
+					return err
 				}
 				if err := interrupted(cmd); err != nil {
 					return err
