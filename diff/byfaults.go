@@ -23,6 +23,7 @@ type explained struct {
 	member   *faults.Member
 	readings []faults.Reading // all that explain it within a margin; chosen is one of them
 	chosen   faults.Reading
+	also     []faults.Reading // with another revision before the log begins
 	limits   []string
 	reach    uint64 // the last entry whose effects the db holds
 	// Of each entry of the log, what it did: equal digests are equal changes of keys, 0 is none.
@@ -57,39 +58,31 @@ func (c *comparison) explained() bool {
 	return true
 }
 
-// explainMembers looks for the faults that explain every member by its own log. It is nil if some member cannot be explained so: its log does
-// not begin with the cluster, its db is damaged, logs differ, or nothing that was tried leads to what it holds.
+// explainMembers looks for the faults that explain every member by its own log. It is nil if some member cannot be explained so: logs have
+// gaps or differ, its db is damaged, members had parted before the log begins, or nothing that was tried leads to what it holds.
 func (c *comparison) explainMembers() []*explained {
-	if len(c.logs.forks) > 0 {
+	log, low, end := c.sharedLog()
+	if log == nil {
 		return nil
 	}
-	named := faults.Named{}
-	end := uint64(0)
-	for i, m := range c.ms {
-		es := c.views[i].entries
-		if c.logs.history[i] != c.logs.history[0] || !c.whole(i) || !m.DB.Whole || len(m.DB.Rows.Holes()) > 0 || uint64(len(es)) < m.DB.Tables.ConsistentIndex {
-			return nil
-		}
-		n := faults.Names(m.DB.Rows, m.DB.Tables)
-		named.Keys, named.Leases = append(named.Keys, n.Keys...), append(named.Leases, n.Leases...)
-		end = max(end, uint64(len(es)))
-	}
-	es := c.views[0].entries
-	log := apply.NewLog(int(end), func(k int) uint64 { return es[k].Index }, func(k int) *raftlog.Request { return es[k].Request() }, named.Keys, named.Leases)
-	for k := range log.Entries {
-		if log.Entries[k].Opaque {
-			return nil
-		}
-	}
 	all := make([]*explained, len(c.ms))
+	evidence := make([]*faults.Evidence, len(c.ms))
 	c.each(func(i int) {
 		db := c.ms[i].DB
-		e := faults.NewEvidence(log, db.Rows, db.Tables, c.last[i], db.CompactRevision())
-		m := faults.NewMember(log, e, apply.New(log), min(end, committed(c.ms[i])), c.rulesOf(i)...)
-		if res := m.Search(); len(res.Readings) > 0 {
-			all[i] = &explained{member: m, readings: res.Readings, limits: res.Limits}
-		}
+		evidence[i] = faults.NewEvidenceSince(log, db.Rows, db.Tables, c.last[i], db.CompactRevision(), low)
 	})
+	if c.whole(0) {
+		c.each(func(i int) {
+			m := faults.NewMember(log, evidence[i], apply.New(log), min(end, committed(c.ms[i])), c.rulesOf(i)...)
+			if res := m.Search(); len(res.Readings) > 0 {
+				all[i] = &explained{member: m, readings: res.Readings, limits: res.Limits}
+			}
+		})
+	} else {
+		for i, x := range c.searchLater(log, evidence, low, end) {
+			all[i] = &explained{member: x.Member, readings: x.Readings, also: x.Also, limits: x.Limits}
+		}
+	}
 	if slices.Contains(all, nil) {
 		return nil
 	}
@@ -99,6 +92,111 @@ func (c *comparison) explainMembers() []*explained {
 		x.did = x.effects(len(x.chosen.Faults))
 	}
 	return all
+}
+
+// sharedLog is the log that all members have followed, ready to be applied, its last entry, and a revision before it begins up to which
+// only the newest rows of its keys matter. It is nil if there is none without gap that goes as far as each of them.
+func (c *comparison) sharedLog() (log *apply.Log, low int64, end uint64) {
+	if len(c.logs.forks) > 0 {
+		return nil, 0, 0
+	}
+	low = math.MaxInt64
+	for i, m := range c.ms {
+		es := c.views[i].entries
+		if c.logs.history[i] != c.logs.history[0] || len(es) == 0 || !m.DB.Whole || len(m.DB.Rows.Holes()) > 0 || c.whole(i) != c.whole(0) {
+			return nil, 0, 0
+		}
+		first, last := es[0].Index, es[len(es)-1].Index
+		if first > 1 && m.DB.Tables.ConsistentIndex+1 < first || first == 1 && !c.whole(i) || last-first+1 != uint64(len(es)) || last < m.DB.Tables.ConsistentIndex {
+			return nil, 0, 0
+		}
+		end = max(end, last)
+		low = min(low, c.last[i]-int64(len(es)+len(es)/8)-unusedRevisions)
+	}
+	if low = max(low, 0); c.whole(0) {
+		low = 0
+	}
+	log = c.newLog(low)
+	if log.Ranged && low > 0 {
+		low = 0
+		log = c.newLog(low)
+	}
+	for k := range log.Entries {
+		if log.Entries[k].Opaque {
+			return nil, 0, 0
+		}
+	}
+	return log, low, end
+}
+
+// unusedRevisions is how many more revisions than its entries can have made, an eighth of them twice, a log is taken to reach back.
+const unusedRevisions = 1024
+
+// newLog makes the log that the members share ready, with the keys that rows behind a revision name.
+func (c *comparison) newLog(low int64) *apply.Log {
+	names := make([]faults.Named, len(c.ms))
+	c.each(func(i int) { names[i] = faults.NamesSince(c.ms[i].DB.Rows, c.ms[i].DB.Tables, low) })
+	named := faults.Named{}
+	for _, n := range names {
+		named.Keys, named.Leases = append(named.Keys, n.Keys...), append(named.Leases, n.Leases...)
+	}
+	es := c.views[0].entries
+	return apply.NewLog(len(es), func(k int) uint64 { return es[k].Index }, func(k int) *raftlog.Request { return es[k].Request() }, named.Keys, named.Leases)
+}
+
+// searchLater finds the faults of members whose log does not begin with the cluster, nil if that leads to nothing, or if they had parted by
+// then.
+func (c *comparison) searchLater(log *apply.Log, evidence []*faults.Evidence, low int64, end uint64) []faults.Later {
+	auth := c.authBefore()
+	if auth == nil {
+		return nil
+	}
+	var ms []faults.Beginner
+	for i := range c.ms {
+		ms = append(ms, faults.Beginner{Evidence: evidence[i], Auth: auth, Committed: min(end, committed(c.ms[i])), Rules: c.rulesOf(i)})
+	}
+	all := faults.SearchLater(log, ms, low)
+	if len(all) > 0 && c.partedBy(all[0].Begins()) {
+		return nil
+	}
+	return all
+}
+
+// authBefore is the auth store before the log begins: what most members' tables lead back to, nil if nothing is known of it.
+func (c *comparison) authBefore() (best *authz.State) {
+	votes := map[uint64]int{}
+	for i, m := range c.ms {
+		s := authz.Of(m.DB.Tables)
+		if len(c.appliedAuth(i)) > 0 {
+			s, _ = authz.Base(c.appliedAuth(i), c.views[i].checkedUpTo(m.DB.Tables.ConsistentIndex), m.DB.Tables)
+		}
+		if s == nil {
+			continue
+		}
+		d := s.Digest()
+		if votes[d]++; best == nil || votes[d] > votes[best.Digest()] {
+			best = s
+		}
+	}
+	return best
+}
+
+// partedBy tells whether members hold different rows of a revision up to one.
+func (c *comparison) partedBy(revision int64) bool {
+	for _, main := range c.differing {
+		if main > revision {
+			break
+		}
+		for i, m := range c.ms {
+			for _, o := range c.ms[:i] {
+				a, b := m.DB.Rows.Group(main), o.DB.Rows.Group(main)
+				if !agree(a, b) || main > max(m.DB.CompactRevision(), o.DB.CompactRevision()) && main <= min(c.last[i], o.DB.Revision()) && !sameRows(a, b) {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }
 
 // rulesOf are the rules that may hold when member i's log begins.
@@ -228,7 +326,7 @@ func (c *comparison) tell(all []*explained) {
 		c.auths[i], c.unalarmed[i] = x.auth(), true
 		c.inputs[i] = align.Input{
 			Log: c.views[i].log, Table: c.ms[i].DB.Rows, Index: index(i), Compact: c.ms[i].DB.CompactRevision(),
-			ConsistentIndex: c.ms[i].DB.Tables.ConsistentIndex, Whole: true, Judge: c.judge(i),
+			ConsistentIndex: c.ms[i].DB.Tables.ConsistentIndex, Whole: c.whole(i), Judge: c.judge(i),
 		}
 	}
 	for i, x := range all {
@@ -277,7 +375,7 @@ func (c *comparison) tellCommon() {
 
 // traceOf is what each entry did on a member, as alignments tell it.
 func (c *comparison) traceOf(i int, x *explained) *trace {
-	t := &trace{Alignment: align.Alignment{First: 1, Revision: 1, Through: c.ms[i].DB.Tables.ConsistentIndex}}
+	t := &trace{Alignment: align.Alignment{First: x.member.Log.Entries[0].Index, Revision: x.member.Begins(), Through: c.ms[i].DB.Tables.ConsistentIndex}}
 	for _, f := range x.chosen.Faults {
 		if f.Kind == faults.Index {
 			t.Through, t.Cost = f.Last, 1
@@ -390,7 +488,7 @@ func (t *tale) order() uint64 {
 // kinds. The chosen one is the first.
 func (x *explained) like(n int) []faults.Fault {
 	all := []faults.Fault{x.chosen.Faults[n]}
-	for _, r := range x.readings {
+	for _, r := range slices.Concat(x.readings, x.also) {
 		if len(r.Faults) != len(x.chosen.Faults) {
 			continue
 		}

@@ -130,12 +130,12 @@ func (c *comparison) doubtEnd(i int) {
 }
 
 // doubtTold doubts a copy whose own log makes every row that it holds, at its revision, though it takes faults to make just what it holds: so do
-// pages of several moments. That is no reason against a member which was stopped, unless it would take several faults at once, nor against
-// what a table lacks that is of the same moment as the consistent index.
+// pages of several moments. That is no reason against a member which was stopped, nor against what a table lacks that is of the same moment as
+// the consistent index.
 func (c *comparison) doubtTold(i int) {
 	e, x := c.ms[i].Evidence(), c.told[i]
 	fs := x.chosen.Faults
-	if len(fs) == 0 || len(fs) == 1 && e.EndCounts() {
+	if len(fs) == 0 || e.EndCounts() {
 		return
 	}
 	if !slices.ContainsFunc(fs, func(f faults.Fault) bool { return f.Kind != faults.Table || !e.TableCounts(tableOf[f.Table]...) }) {

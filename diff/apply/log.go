@@ -101,6 +101,9 @@ type Log struct {
 	Keys   []string
 	Leases []int64
 
+	// Ranged is true if entries delete or compare ranges of keys, of which others may be than entries name.
+	Ranged bool
+
 	keys   map[string]int32
 	leases map[int64]int32
 	ranges int32 // compares of ranges
@@ -186,6 +189,7 @@ func (l *Log) span(key, end []byte) (lo, hi int32) {
 		}
 		return 0, 0
 	}
+	l.Ranged = true
 	from, _ := slices.BinarySearch(l.Keys, string(key))
 	to := len(l.Keys)
 	if len(end) != 1 || end[0] != 0 {
@@ -406,6 +410,62 @@ func (t *txn) keeps() bool {
 	return false
 }
 
+// Hint is what an entry that is meant to have an effect takes for granted of a key.
+type Hint uint8
+
+// The hints.
+const (
+	Nothing Hint = iota // it puts the key, whether it exists or not
+	Exists              // it deletes it, compares it with what only a key that exists has, or keeps a part of it
+	Absent              // it compares it with what a key has that does not exist
+)
+
+// Asks calls f for every range of keys [lo, hi) on which depends what the entry does, in the order in which it asks.
+func (e *Entry) Asks(f func(lo, hi int32, h Hint)) {
+	switch e.Kind {
+	case Put, Delete:
+		e.op.asks(f)
+	case Txn:
+		e.txn.asks(f)
+	}
+}
+
+func (o *op) asks(f func(lo, hi int32, h Hint)) {
+	switch o.kind {
+	case opPut:
+		h := Nothing
+		if o.ignoreValue || o.ignoreLease {
+			h = Exists
+		}
+		f(o.lo, o.lo+1, h)
+	case opDelete:
+		f(o.lo, o.hi, Exists)
+	case opTxn:
+		o.txn.asks(f)
+	}
+}
+
+func (t *txn) asks(f func(lo, hi int32, h Hint)) {
+	for i := range t.compares {
+		c := &t.compares[i]
+		h := Exists
+		zero := c.than == 0 && c.target != pb.Compare_VALUE && c.target != pb.Compare_LEASE
+		switch {
+		case c.target == pb.Compare_LEASE:
+			h = Nothing
+		case zero && c.result == pb.Compare_EQUAL, c.than == 1 && c.result == pb.Compare_LESS && c.target != pb.Compare_VALUE,
+			!zero && c.result == pb.Compare_NOT_EQUAL && c.target != pb.Compare_VALUE:
+			h = Absent
+		}
+		f(c.lo, c.hi, h)
+	}
+	for _, ops := range [][]op{t.branches[1], t.branches[0]} {
+		for i := range ops {
+			ops[i].asks(f)
+		}
+	}
+}
+
 // Deletes tells whether the entry may delete a key; a revocation may delete any.
 func (e *Entry) Deletes(key int32) bool {
 	switch e.Kind {
@@ -477,4 +537,37 @@ func (t *txn) writes() (sure, may bool) {
 		sure = sure && one && !refused
 	}
 	return sure, may
+}
+
+// Turns is the request of an entry about alarms, nil for others.
+func (e *Entry) Turns() *pb.AlarmRequest { return e.alarm }
+
+// Removes calls f for every range of keys [lo, hi) that the entry may delete, and for the keys that it attaches to leases, which may be
+// revoked.
+func (e *Entry) Removes(f func(lo, hi int32)) {
+	switch e.Kind {
+	case Put, Delete:
+		e.op.removes(f)
+	case Txn:
+		e.txn.removes(f)
+	}
+}
+
+func (o *op) removes(f func(lo, hi int32)) {
+	switch {
+	case o.kind == opDelete:
+		f(o.lo, o.hi)
+	case o.kind == opPut && (o.lease != 0 || o.ignoreLease):
+		f(o.lo, o.lo+1)
+	case o.kind == opTxn:
+		o.txn.removes(f)
+	}
+}
+
+func (t *txn) removes(f func(lo, hi int32)) {
+	for _, ops := range t.branches {
+		for i := range ops {
+			ops[i].removes(f)
+		}
+	}
 }

@@ -46,23 +46,64 @@ func (r Rules) Next() (next Rules, ok bool) {
 }
 
 // Record is a key as its newest row tells. It is zero if the key does not exist.
+//
+// Of a key that was there before the log begins some of it may not be known, until a row tells. Then Version is Open and how often it was put
+// since, below zero. Create is below zero if it is not known: minus the revision of the first put since, and the key may as well have been
+// created by that one; -1 before there was one. Mod is Before or Other until then, and the value is Unknown. If nothing is known, not even
+// whether the key exists, Mod is 0: it is held not to exist until it is put.
 type Record struct {
 	Create, Mod, Version int64
 	Lease                int32
 	Value                Value
 }
 
+// What a record holds in the place of what is not known.
+const (
+	Open   = -1 << 40 // version
+	Before = -1       // mod: what compares ask for
+	Other  = -2       // mod: not what compares ask for
+)
+
+// Unknown is the value of a key of which nothing tells it.
+var Unknown = Value{Sum: ^uint64(0)}
+
 // Exists tells whether there is a key.
 func (r *Record) Exists() bool { return r.Mod != 0 }
+
+// IsOpen tells whether not all of a record is known.
+func (r *Record) IsOpen() bool {
+	return r.Version < 0 || r.Create < 0 || r.Mod < 0 || r.Value.Sum == Unknown.Sum && r.Mod != 0
+}
 
 // Same tells whether two records are equal.
 func (r *Record) Same(o *Record) bool {
 	return r.Create == o.Create && r.Mod == o.Mod && r.Version == o.Version && r.Lease == o.Lease && r.Value.Sum == o.Value.Sum
 }
 
+// Born tells whether a key may have been created at a revision; base is the one before the log begins.
+func (r *Record) Born(create, base int64) bool {
+	return r.Create == create || r.Create < 0 && (create <= base || r.Create == -create)
+}
+
+// May tells whether a record, of which not all may be known, may be one that is; base is the revision before the log begins.
+func (r *Record) May(o *Record, base int64) bool {
+	if !r.IsOpen() {
+		return r.Same(o)
+	}
+	switch {
+	case r.Mod > 0 && r.Mod != o.Mod, r.Mod < 0 && o.Mod > base, r.Value.Sum != Unknown.Sum && r.Value.Sum != o.Value.Sum, r.Mod > 0 && r.Lease != o.Lease:
+		return false
+	case r.Version >= 0:
+		return r.Born(o.Create, base) && r.Version == o.Version
+	case r.Create < 0 && r.Create == -o.Create:
+		return o.Version == r.Version-Open
+	}
+	return r.Born(o.Create, base) && o.Version > r.Version-Open
+}
+
 // digest is a number that differs for different records of different keys, nearly always. Digests are combined by exclusive or.
 func (r *Record) digest(key int32) uint64 {
-	if r.Mod == 0 {
+	if r.Mod == 0 && r.Create == 0 {
 		return 0
 	}
 	h := mix(uint64(key) + 0x9e3779b97f4a7c15)
@@ -105,6 +146,7 @@ const (
 type State struct {
 	Log      *Log
 	Revision int64 // current main revision; a new store has 1
+	Base     int64 // the revision before the log begins, if that is not the beginning of the cluster; set before anything is applied
 	Compact  int64
 	Auth     *authz.State // replaced, never changed
 	Rules    Rules
@@ -121,6 +163,7 @@ type State struct {
 	attached [][]int32 // of each lease, keys that were attached to it at some time
 	dropped  [][]int32 // what was attached to leases when they were lost
 	alarms   []alarm   // sorted; replaced, never changed
+	open     int       // keys of which not all is known
 	keySum   uint64    // digests of all keys
 	leaseSum uint64    // of all leases that are stored
 	lostSum  uint64    // and of those of them that are not known
@@ -185,6 +228,7 @@ func (s *State) Back(to Mark) {
 		case undoKey:
 			r := &s.keys[u.number]
 			s.keySum ^= r.digest(u.number) ^ u.record.digest(u.number)
+			s.open += opened(&u.record) - opened(r)
 			*r = u.record
 		case undoAttach:
 			a := s.attached[u.number]
@@ -214,6 +258,11 @@ func (s *State) Back(to Mark) {
 
 // Record is a key's.
 func (s *State) Record(key int32) *Record { return &s.keys[key] }
+
+func opened(r *Record) int { return number(r.IsOpen()) }
+
+// IsOpen tells whether there are keys of which not all is known.
+func (s *State) IsOpen() bool { return s.open > 0 }
 
 // Granted tells whether a lease exists.
 func (s *State) Granted(lease int32) bool { return s.leases[lease] }
@@ -290,6 +339,7 @@ func (s *State) Set(key int32, r Record) {
 	old := &s.keys[key]
 	s.journal = append(s.journal, undo{kind: undoKey, number: key, record: *old})
 	s.keySum ^= old.digest(key) ^ r.digest(key)
+	s.open += opened(&r) - opened(old)
 	attach := r.Lease != 0 && (old.Mod == 0 || old.Lease != r.Lease || len(s.dropped) > 0)
 	*old = r
 	if attach {
@@ -497,6 +547,9 @@ func (s *State) put(o *op) {
 			r.Lease = old.Lease
 		}
 	}
+	if old.Create == -1 {
+		r.Create, r.Version = -r.Mod, old.Version+1
+	}
 	s.change(Change{Key: o.lo, Record: r})
 }
 
@@ -607,7 +660,40 @@ func (s *State) compareKeys(c *compare) bool {
 	return found || c.target != pb.Compare_VALUE && s.holds(c, &Record{})
 }
 
+// asksUnknown tells whether what a compare asks of a key is not known, and may be what it asks for.
+func (s *State) asksUnknown(c *compare, r *Record) bool {
+	switch c.target {
+	case pb.Compare_VALUE:
+		return r.Value.Sum == Unknown.Sum
+	case pb.Compare_CREATE:
+		return r.Create < 0 && c.than > 0 && (c.than <= s.Base || r.Create == -c.than)
+	case pb.Compare_MOD:
+		return r.Mod < 0 && c.than > 0 && c.than <= s.Base
+	case pb.Compare_VERSION:
+		return r.Version < 0 && c.than > r.Version-Open
+	case pb.Compare_LEASE:
+		return r.Mod < 0
+	}
+	return false
+}
+
 func (s *State) holds(c *compare, r *Record) bool {
+	if r.IsOpen() {
+		if s.asksUnknown(c, r) {
+			return r.Mod != Other
+		}
+		x := *r
+		if x.Version < 0 {
+			x.Version += 1 - Open
+		}
+		if x.Mod < 0 {
+			x.Mod = max(s.Base, 1)
+		}
+		if x.Create < 0 {
+			x.Create = max(s.Base, 1)
+		}
+		r = &x
+	}
 	d := 0
 	switch c.target {
 	case pb.Compare_VALUE:

@@ -12,7 +12,7 @@ import (
 func (m *Member) Run(r *Reading, upTo uint64, see func(st *Step), end func(s *apply.State)) {
 	begin := m.start.Mark()
 	defer m.start.Back(begin)
-	x := run{Member: m, s: m.start, faults: r.Faults, rules: r.Rules, see: see, free: true}
+	x := run{Member: m, s: m.start, faults: r.all(), rules: r.Rules, see: see, free: true}
 	for i := 0; i < len(m.Log.Entries) && m.Log.Entries[i].Index <= upTo; i++ {
 		x.step(i)
 	}
@@ -26,13 +26,18 @@ func (m *Member) Run(r *Reading, upTo uint64, see func(st *Step), end func(s *ap
 // log makes at that revision, up to the last entry of the log.
 func (m *Member) Mixture() bool {
 	return slices.ContainsFunc(m.rules, func(rules apply.Rules) bool {
-		left := len(m.Evidence.rows)
+		left := 0
+		for i := range m.Evidence.rows {
+			if m.Evidence.rows[i].main > m.start.Base {
+				left++
+			}
+		}
 		m.Run(&Reading{Rules: rules}, math.MaxUint64, func(st *Step) {
 			if st.Revision == 0 {
 				return
 			}
 			for _, x := range m.Evidence.group(st.Revision) {
-				if n := int(x.sub); n < len(st.Changes) && x.is(&st.Changes[n]) {
+				if n := int(x.sub); n < len(st.Changes) && x.is(&st.Changes[n], m.start.Base) {
 					left--
 				}
 			}
@@ -101,7 +106,7 @@ func (m *Member) Reach(r *Reading) uint64 {
 	}
 	begin := m.start.Mark()
 	defer m.start.Back(begin)
-	x := run{Member: m, s: m.start, faults: r.Faults, rules: r.Rules, free: true}
+	x := run{Member: m, s: m.start, faults: r.all(), rules: r.Rules, free: true}
 	for i := range m.Log.Entries {
 		revision := m.start.Revision
 		x.step(i)

@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"iter"
 	"math"
 	"slices"
 	"sort"
@@ -52,10 +53,13 @@ type Named struct {
 }
 
 // Names collects the keys and leases that a table names, for apply.NewLog.
-func Names(t *mvcc.Table, tables *schema.Tables) (r Named) {
+func Names(t *mvcc.Table, tables *schema.Tables) (r Named) { return NamesSince(t, tables, 0) }
+
+// NamesSince collects those that rows behind a revision name.
+func NamesSince(t *mvcc.Table, tables *schema.Tables, low int64) (r Named) {
 	seen := map[string]bool{}
 	var kv mvcc.KeyValue
-	for _, x := range t.All() {
+	for _, x := range t.Between(t.Lower(low+1), t.Len()) {
 		if kv.Decode(x.Value) != nil {
 			continue
 		}
@@ -78,15 +82,41 @@ func Names(t *mvcc.Table, tables *schema.Tables) (r Named) {
 
 // NewEvidence numbers what a db holds. All keys and leases must be known to the log.
 func NewEvidence(l *apply.Log, t *mvcc.Table, tables *schema.Tables, revision, compact int64) *Evidence {
+	return newEvidence(l, t.All(), t.Len(), t, tables, revision, compact)
+}
+
+// NewEvidenceSince does so of the rows behind a revision and, of the keys that the log knows, of the newest one up to it: what a log that
+// begins later and is not Ranged can depend on.
+func NewEvidenceSince(l *apply.Log, t *mvcc.Table, tables *schema.Tables, revision, compact, low int64) *Evidence {
+	var before []mvcc.Row
+	for _, k := range l.Keys {
+		if i := t.RowAt([]byte(k), low); i >= 0 {
+			before = append(before, t.Row(i))
+		}
+	}
+	slices.SortFunc(before, func(a, b mvcc.Row) int { return a.Rev.Compare(b.Rev) })
+	from := t.Lower(low + 1)
+	rows := func(yield func(int, mvcc.Row) bool) {
+		for i := range before {
+			if !yield(i, before[i]) {
+				return
+			}
+		}
+		t.Between(from, t.Len())(yield)
+	}
+	return newEvidence(l, rows, len(before)+t.Len()-from, t, tables, revision, compact)
+}
+
+func newEvidence(l *apply.Log, rows iter.Seq2[int, mvcc.Row], n int, t *mvcc.Table, tables *schema.Tables, revision, compact int64) *Evidence {
 	e := &Evidence{
 		Revision: revision, Compact: max(compact, 0), Index: tables.ConsistentIndex, Loose: !tables.HasTerm, Tables: tables,
-		rows: make([]row, 0, t.Len()), last: make([]int32, len(l.Keys)), holes: t.Unknown,
+		rows: make([]row, 0, n), last: make([]int32, len(l.Keys)), holes: t.Unknown,
 	}
 	for i := range e.last {
 		e.last[i] = -1
 	}
 	var kv mvcc.KeyValue
-	for _, x := range t.All() {
+	for _, x := range rows {
 		r := row{main: x.Rev.Main, sub: int32(min(x.Rev.Sub, math.MaxInt32)), tombstone: x.Tombstone}
 		key, known := int32(0), false
 		if kv.Decode(x.Value) == nil && !kv.Foreign {
@@ -164,9 +194,9 @@ func (e *Evidence) group(main int64) []row {
 	return e.rows[lo:hi]
 }
 
-// is tells whether a row is what a change makes.
-func (r *row) is(c *apply.Change) bool {
-	return !r.bad && r.key == c.Key && r.tombstone == c.Delete && (r.tombstone || r.Same(&c.Record))
+// is tells whether a row is what a change makes, of which not all may be known; base is the revision before the log begins.
+func (r *row) is(c *apply.Change, base int64) bool {
+	return !r.bad && r.key == c.Key && r.tombstone == c.Delete && (r.tombstone || c.Record.May(&r.Record, base))
 }
 
 // writers are the places of entries from lo to hi-1 that may have made a revision, in order; ok is false if nothing tells.
@@ -246,18 +276,33 @@ func (e *Evidence) agrees(s *apply.State, excused []int32) bool {
 			return false
 		}
 		for i := range rows {
-			if int(rows[i].sub) != i || !rows[i].is(&s.Changes[i]) {
+			if int(rows[i].sub) != i || !rows[i].is(&s.Changes[i], s.Base) {
 				return false
 			}
 		}
+		settle(s, rows)
 		return true
 	}
 	for i := range rows {
-		if n := int(rows[i].sub); n >= len(s.Changes) || !rows[i].is(&s.Changes[n]) {
+		if n := int(rows[i].sub); n >= len(s.Changes) || !rows[i].is(&s.Changes[n], s.Base) {
 			return false
 		}
 	}
+	settle(s, rows)
 	return e.foreseen(s, excused) < 0
+}
+
+// settle makes what a state has just made what the rows tell, where not all of it was known.
+func settle(s *apply.State, rows []row) {
+	if !s.IsOpen() {
+		return
+	}
+	for i := range rows {
+		if c := &s.Changes[rows[i].sub]; c.Record.IsOpen() {
+			c.Record = rows[i].Record
+			s.Set(c.Key, c.Record)
+		}
+	}
 }
 
 // excuses tells whether what is known of a revision rests on when an excused key was created, too.
@@ -276,13 +321,13 @@ func (e *Evidence) foreseen(s *apply.State, excused []int32) int32 {
 			continue
 		}
 		r := &e.rows[n]
-		if (r.main < main || !r.tombstone && r.Create <= main && main < r.main && (c.Delete || c.Record.Create != r.Create || c.Record.Version >= r.Version)) &&
+		if (r.main < main || !r.tombstone && r.Create <= main && main < r.main && (c.Delete || !c.Record.Born(r.Create, s.Base) || c.Record.Version >= r.Version)) &&
 			!slices.Contains(excused, c.Key) {
 			return c.Key
 		}
 	}
 	for _, key := range e.born[main] {
-		if s.Record(key).Create != main && !slices.Contains(excused, key) {
+		if !s.Record(key).Born(main, s.Base) && !slices.Contains(excused, key) {
 			return key
 		}
 	}
@@ -294,12 +339,18 @@ func (e *Evidence) compacted(s *apply.State, excused []int32) bool {
 	if s.KeysDigest() == e.alive {
 		return true
 	}
-	if excused == nil {
+	if excused == nil && !s.IsOpen() {
 		return false
 	}
+	s.Steps += len(e.last) / 16
 	for k := range e.last {
 		if !e.sameKey(s, int32(k)) && !slices.Contains(excused, int32(k)) {
 			return false
+		}
+	}
+	for k, n := range e.last {
+		if n >= 0 && s.Record(int32(k)).IsOpen() {
+			s.Set(int32(k), e.rows[n].Record)
 		}
 	}
 	return true
@@ -310,7 +361,7 @@ func (e *Evidence) sameKey(s *apply.State, key int32) bool {
 	if n < 0 || e.rows[n].tombstone {
 		return !r.Exists()
 	}
-	return r.Exists() && e.rows[n].Same(r)
+	return r.Exists() && r.May(&e.rows[n].Record, s.Base)
 }
 
 // apart are keys at the compact revision that are not as compaction left them, at most limit of them.

@@ -32,9 +32,10 @@ const (
 	Table               // rows of a small table were changed otherwise than by an entry
 	Extra               // a revision behind the entry was made by no entry
 	Lost                // leases with negative ids are not known from the first entry on, though they are stored
+	Began               // no fault: a key was not what it is held to have been before the log begins, for which the entry is the first to ask
 )
 
-var kinds = [...]string{"skipped", "again", "refused", "rules", "let-pass", "branch", "rows", "index", "table", "extra", "leases-lost"}
+var kinds = [...]string{"skipped", "again", "refused", "rules", "let-pass", "branch", "rows", "index", "table", "extra", "leases-lost", "began"}
 
 func (k Kind) String() string { return kinds[k] }
 
@@ -69,6 +70,9 @@ type Fault struct {
 	// Kept is true for Rows if later entries met the rows that are there: the member has read them since.
 	Kept  bool
 	Table TableName
+	// Key is that of Began, in the numbers of the log, and As what it was.
+	Key int32
+	As  As
 	// Off is how many rows of Rows or Table are not what they should be.
 	Off int
 }
@@ -102,6 +106,9 @@ func (f Fault) String() string {
 	case Index:
 		return fmt.Sprintf("the consistent index stayed behind: the data is that of entry %d", f.Last)
 	}
+	if f.Kind == Began {
+		return fmt.Sprintf("a key was something else before entry %d", f.First)
+	}
 	if f.Kind == Lost {
 		return fmt.Sprintf("leases with negative ids were unknown from entry %d on", f.First)
 	}
@@ -118,12 +125,16 @@ const (
 	costOdd    = 8  // what no known bug does: one request let pass, another branch
 	costRows   = 10 // rows changed on the disk: bit rot, an edit
 	costRow    = 6  // each of them
+	costBegan  = 3  // a key before the log begins that was not what the first entry that asks for it takes for granted: a client was late
 
 	// Margin is how much more than the best reading those cost that are told with it.
 	Margin = 4
 )
 
 func (f *Fault) cost() int {
+	if f.Kind == Began {
+		return costBegan
+	}
 	c := costFault
 	switch f.Kind {
 	case Skipped:

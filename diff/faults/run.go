@@ -57,6 +57,9 @@ func (r *run) step(i int) bool {
 	r.s.Rules = r.rules
 	way := apply.Plain
 	var rows, by *Fault
+	if r.base != nil {
+		r.begin(e.Index)
+	}
 	for n := range r.faults {
 		f := &r.faults[n]
 		if f.First > e.Index {
@@ -111,6 +114,17 @@ func (r *run) step(i int) bool {
 		}
 	}
 	return true
+}
+
+// begin makes keys what they were before the log begins, if that is not what they are held to have been.
+func (r *run) begin(index uint64) {
+	for n := range r.faults {
+		if f := &r.faults[n]; f.First > index {
+			break
+		} else if f.Kind == Began && f.First == index {
+			r.s.Set(f.Key, r.base.as(f.Key, f.As))
+		}
+	}
 }
 
 // extra makes a revision of the rows that the db holds, which no entry made.

@@ -19,6 +19,7 @@ type Member struct {
 	first     uint64 // entry
 	committed uint64 // the last entry that is known to be committed
 	start     *apply.State
+	base      *Base // where the log does not begin with the cluster
 	rules     []apply.Rules
 	putters   map[put][]int32 // places of entries that may put this
 	keeping   []int32         // places of entries that may put a value that was there before
@@ -88,14 +89,17 @@ func (m *Member) indexPuts() {
 	for key, n := range m.Evidence.last {
 		if n >= 0 && len(m.keeping) == 0 {
 			r := &m.Evidence.rows[n]
+			if r.main <= m.start.Base {
+				continue
+			}
 			if at := m.putters[put{r.key, r.Value.Sum}]; !r.tombstone && len(at) == 1 {
 				m.settled[int(at[0])] = append(m.settled[int(at[0])], int32(key))
 			}
 		}
 	}
-	revisions := slices.Collect(maps.Keys(m.Evidence.born))
+	revisions := slices.DeleteFunc(slices.Collect(maps.Keys(m.Evidence.born)), func(main int64) bool { return main <= m.start.Base })
 	for i := range m.Evidence.rows {
-		if r := &m.Evidence.rows[i]; !r.tombstone && !r.bad {
+		if r := &m.Evidence.rows[i]; !r.tombstone && !r.bad && r.main > m.start.Base {
 			revisions = append(revisions, r.main)
 		}
 	}
@@ -116,7 +120,29 @@ func (m *Member) indexPuts() {
 type Reading struct {
 	Rules  apply.Rules // at the beginning
 	Faults []Fault     // in the order of their first entries
+	Began  []Fault     // what keys were before the log begins, where that is not what entries take for granted
 	Cost   int         // bits
+}
+
+// all are the faults, and what goes before them.
+func (r *Reading) all() []Fault {
+	if len(r.Began) == 0 {
+		return r.Faults
+	}
+	return sorted(slices.Concat(r.Faults, r.Began))
+}
+
+// reading tells faults from what goes before them.
+func reading(rules apply.Rules, faults []Fault) Reading {
+	r := Reading{Rules: rules, Cost: Cost(faults)}
+	for _, f := range faults {
+		if f.Kind == Began {
+			r.Began = append(r.Began, f)
+		} else {
+			r.Faults = append(r.Faults, f)
+		}
+	}
+	return r
 }
 
 // Result is what a search has found.
@@ -135,8 +161,10 @@ type Result struct {
 const (
 	maxFaults   = 6        // of one member
 	minSteps    = 12 << 20 // of any search
+	laterSteps  = 2 << 20  // of one where the log does not begin with the cluster: it may begin with several states
 	stepsEntry  = 64       // more for each entry of the log
 	beam        = 24       // fault sets that are followed with one more fault
+	maxNodes    = 512      // that are expanded with as many faults
 	maxSiblings = 3        // of them that add a fault to the same set and lead to the same place
 	maxCounted  = 64       // of them that are looked at
 	patience    = 1 << 19  // steps, for faults that are not likely
@@ -197,6 +225,9 @@ func (m *Member) Search() *Result {
 	x := &search{Member: m, s: m.start, begin: m.start.Mark()}
 	m.start.Steps = 0
 	steps := minSteps + stepsEntry*len(m.Log.Entries)
+	if m.base != nil {
+		steps = laterSteps + stepsEntry*len(m.Log.Entries)
+	}
 	var starts []*node
 	for _, rules := range m.rules {
 		n := &node{rules: rules}
@@ -216,13 +247,13 @@ func (m *Member) Search() *Result {
 		}
 		x.bound = math.MaxInt - Margin
 		if len(res.Readings) > 0 {
-			if x.bound = likeliest(res.Readings)[0].Cost; x.bound <= costFault && m.Explains(&Reading{Rules: n.rules, Faults: res.Readings[0].Faults}) {
+			if x.bound = likeliest(res.Readings)[0].Cost; x.bound <= costFault && m.Explains(&Reading{Rules: n.rules, Faults: res.Readings[0].Faults, Began: res.Readings[0].Began}) {
 				continue // nothing is likelier
 			}
 		}
 		// What is not likely is left out at first, and all of it is tried with the other half of the steps if nothing was found.
 		x.solved, x.thorough, x.budget = nil, false, steps/2
-		if x.from(n); len(x.solved) == 0 && len(res.Readings) == 0 {
+		if x.from(n); len(x.solved) == 0 && len(res.Readings) == 0 && m.base == nil {
 			x.limits, x.thorough, x.budget = nil, true, steps
 			x.from(n)
 		}
@@ -252,8 +283,11 @@ func (x *search) from(start *node) {
 			level = x.foremost(depth - 1)
 		}
 		x.next = nil
-		for _, n := range level {
-			x.expand(n)
+		for i := 0; i < len(level); i++ {
+			n := level[i]
+			if begun := x.expand(n); len(level) < maxNodes {
+				level = slices.Insert(level, i+1, begun...)
+			}
 			if x.s.Steps > x.budget {
 				x.limit("the search for faults ended after %d steps, with %d faults at most", x.budget, depth)
 				return
@@ -328,7 +362,7 @@ func (x *search) count(r *run, stop int) (revs []int64, surplus map[int32]int64)
 		blind.step(i)
 		revs = append(revs, x.s.Revision)
 		for _, key := range x.settled[i] {
-			if k := x.s.Record(key); k.Exists() {
+			if k := x.s.Record(key); k.Exists() && !k.IsOpen() {
 				surplus[key] = x.Evidence.rows[x.Evidence.last[key]].Version - k.Version
 			}
 		}
@@ -365,7 +399,7 @@ func with(faults []Fault, f Fault) []Fault {
 
 func (f Fault) compare(g Fault) int {
 	return cmp.Or(cmp.Compare(f.First, g.First), cmp.Compare(f.Last, g.Last), cmp.Compare(f.Kind, g.Kind), cmp.Compare(f.User, g.User),
-		cmp.Compare(f.Times, g.Times), cmp.Compare(f.Table, g.Table), cmp.Compare(f.To, g.To), cmp.Compare(flag(f.Kept), flag(g.Kept)), cmp.Compare(f.Off, g.Off))
+		cmp.Compare(f.Times, g.Times), cmp.Compare(f.Table, g.Table), cmp.Compare(f.To, g.To), cmp.Compare(f.Key, g.Key), cmp.Compare(f.As, g.As), cmp.Compare(flag(f.Kept), flag(g.Kept)), cmp.Compare(f.Off, g.Off))
 }
 
 func flag(set bool) int {
@@ -481,23 +515,33 @@ type depends struct {
 	leases map[int32]bool
 }
 
-// expand tries every single fault that may be behind the contradiction of a node.
-func (x *search) expand(n *node) {
+// expand tries every single fault that may be behind the contradiction of a node. What keys may have been before the log begins is tried
+// first: it returns the nodes to which that leads, with no more faults.
+func (x *search) expand(n *node) (begun []*node) {
 	x.indexPuts()
 	r := x.run(n.rules, n.faults)
 	stop := x.reach(r)
 	e := &expansion{search: x, n: n, stop: stop, end: x.end(), leads: map[outcome][]Fault{}, puts: map[int32]int64{}}
 	if stop > e.end {
-		return
+		return nil
 	}
 	e.missed = r.missed
 	e.auth = x.s.Auth.Revision
 	e.why = e.depends()
 	e.sure = true
 	e.floor = e.confirmed()
+	if e.base != nil {
+		var far bool
+		if begun, far = e.otherwise(); far {
+			x.s.Back(x.begin)
+			return begun
+		}
+		x.reach(r)
+	}
 	e.around()
 	e.found()
 	x.s.Back(x.begin)
+	return begun
 }
 
 // reach applies the log up to the contradiction.
@@ -628,6 +672,12 @@ func (e *expansion) promising(k, i int) bool {
 // slack is how many revisions entries behind a fault may make more or less because of it before other faults are tried first.
 const slack = 2
 
+// counted tells whether an entry touches a key that was put more often or less often than the log says.
+func (e *expansion) counted(i int) (touched bool) {
+	e.Log.Entries[i].Puts(func(key int32, _ *apply.Value) { touched = touched || e.surplus[key] != 0 })
+	return touched
+}
+
 // wanted tells whether what the state has just made is not more than rows tell, if it was made again.
 func (e *expansion) wanted(puts map[int32]int64) bool {
 	for i := range e.s.Changes {
@@ -675,7 +725,13 @@ func (e *expansion) before() {
 			continue
 		}
 		effective := i == stop || x.marks[i+1] > x.marks[i]
-		near := i >= e.floor && anchors < maxAnchors && stop-i < maxNear
+		near := i >= e.floor && anchors < maxAnchors
+		if near && stop-i >= maxNear && !e.counted(i) {
+			if near = false; effective && !e.strict {
+				x.limit("faults more than %d entries before entry %d, where the db is contradicted, are not all tried", maxNear, e.index(stop))
+				break
+			}
+		}
 		relevant := !near && effective && e.relevant(&x.Log.Entries[i])
 		if relevant && far >= maxFar {
 			x.limit("faults that show only by what permissions, leases or alarms allow are not looked for before entry %d", x.Log.Entries[i].Index)
@@ -1202,7 +1258,7 @@ func (e *expansion) rowsOff(main int64) (off int) {
 		off = max(len(e.s.Changes)-len(rows), 0)
 	}
 	for i := range rows {
-		if n := int(rows[i].sub); n >= len(e.s.Changes) || !rows[i].is(&e.s.Changes[n]) {
+		if n := int(rows[i].sub); n >= len(e.s.Changes) || !rows[i].is(&e.s.Changes[n], e.s.Base) {
 			off++
 		}
 	}
@@ -1258,7 +1314,7 @@ func (e *expansion) atEnd() {
 func (x *search) readings() (all []Reading) {
 	limit, tried := x.best()+Margin, map[string]bool{}
 	explains := func(faults []Fault) {
-		r := Reading{Rules: x.solved[0].rules, Faults: faults, Cost: Cost(faults)}
+		r := reading(x.solved[0].rules, faults)
 		if key := fmt.Sprint(faults); r.Cost <= limit && !tried[key] {
 			if tried[key] = true; x.Explains(&r) {
 				all = append(all, r)
@@ -1334,7 +1390,7 @@ const maxReadings = 256
 func (m *Member) Explains(r *Reading) bool {
 	begin := m.start.Mark()
 	defer m.start.Back(begin)
-	x := run{Member: m, s: m.start, faults: r.Faults, rules: r.Rules}
+	x := run{Member: m, s: m.start, faults: r.all(), rules: r.Rules}
 	return x.from(0, nil) > m.end()
 }
 
@@ -1342,6 +1398,6 @@ func (m *Member) Explains(r *Reading) bool {
 func (m *Member) Trace(r *Reading, see func(st *Step)) {
 	begin := m.start.Mark()
 	defer m.start.Back(begin)
-	x := run{Member: m, s: m.start, faults: r.Faults, rules: r.Rules, see: see}
+	x := run{Member: m, s: m.start, faults: r.all(), rules: r.Rules, see: see}
 	x.from(0, nil)
 }

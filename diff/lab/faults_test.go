@@ -2,6 +2,7 @@ package lab
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"path/filepath"
 	"runtime"
@@ -19,6 +20,7 @@ import (
 	"etcd-autopsy/diff/faults"
 	"etcd-autopsy/inspect/mvcc"
 	"etcd-autopsy/inspect/raftlog"
+	"etcd-autopsy/inspect/schema"
 )
 
 // faulty is a member of which package faults must find the faults that were planted.
@@ -33,14 +35,22 @@ type faulty struct {
 	log     *apply.Log
 	planted []faults.Fault
 	result  *faults.Result
+	also    []faults.Reading
+	purged  uint64 // entries that the search is not given, from the first on
 }
 
 // TestFaults plants faults into random logs, compacted behind most of them, and asks of what package faults finds that
 // it be sound (etcd's own applier, with the faults of a reading, leaves what is there), complete (what was planted is among the
 // readings, unless something likelier leaves the same) and tight (no other reading of that kind is missing).
-func TestFaults(t *testing.T) {
+func TestFaults(t *testing.T) { testFaults(t, false) }
+
+// TestPurged does so where the first entries of the log are gone, so that the state before those that are left has to be taken from rows. One
+// sound reading is enough then, and it is not asked that no other one is missing: what the beginning was is not known.
+func TestPurged(t *testing.T) { testFaults(t, true) }
+
+func testFaults(t *testing.T, purged bool) {
 	if *only > 0 {
-		c := newFaulty(t, *only)
+		c := newFaulty(t, *only, purged)
 		problems := c.check()
 		t.Log(c)
 		for _, p := range problems {
@@ -58,19 +68,26 @@ func TestFaults(t *testing.T) {
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	seeds := make(chan uint64)
-	failed, readings, healthy, limited := 0, 0, 0, 0
+	failed, readings, healthy, limited, unknown := 0, 0, 0, 0, 0
+	wider := map[int]int{}
 	for range runtime.GOMAXPROCS(0) {
 		wg.Go(func() {
 			for seed := range seeds {
-				c := newFaulty(t, seed)
+				c := newFaulty(t, seed, purged)
 				problems := c.check()
 				mu.Lock()
 				readings += len(c.result.Readings)
 				if len(c.planted) == 0 {
 					healthy++
 				}
+				if c.member == nil {
+					unknown++
+				}
 				if len(c.result.Limits) > 0 {
 					limited++
+				}
+				if purged {
+					wider[c.wider()]++
 				}
 				if len(problems) > 0 {
 					if failed++; failed <= *failing {
@@ -86,11 +103,14 @@ func TestFaults(t *testing.T) {
 	}
 	close(seeds)
 	wg.Wait()
-	t.Logf("%d cases, %d without fault, %d readings, %d with limits, %d failed", n, healthy, readings, limited, failed)
+	t.Logf("%d cases, %d without fault, %d readings, %d with limits, %d of which the beginning is not known, %d failed", n, healthy, readings, limited, unknown, failed)
+	for _, k := range slices.Sorted(maps.Keys(wider)) {
+		t.Logf("%d more entries than can be known: %d cases", k, wider[k])
+	}
 }
 
 // newFaulty makes the case of a seed.
-func newFaulty(t *testing.T, seed uint64) *faulty {
+func newFaulty(t *testing.T, seed uint64, purged bool) *faulty {
 	dir := t.TempDir()
 	m := &maker{dir: dir, seed: seed, shape: stream(seed, "shape"), c: &Case{Seed: seed}}
 	if err := m.workload(); err != nil {
@@ -108,9 +128,12 @@ func newFaulty(t *testing.T, seed uint64) *faulty {
 	}
 	log := m.w.log
 	c.log = apply.NewLog(len(log), func(i int) uint64 { return log[i].Index }, func(i int) *raftlog.Request { return decoded(t, &log[i]) }, nil, nil)
+	if purged {
+		c.purged = c.life.upTo/4 + c.rng.Uint64N(c.life.upTo/4)
+	}
 	last := c.life.upTo
 	if compacted > 0 && c.rng.IntN(4) > 0 {
-		last = min(last, compacted)
+		last = max(min(last, compacted), c.purged+1)
 	}
 	c.plant([...]int{0, 1, 1, 1, 1, 1, 1, 1, 2, 3}[c.rng.IntN(10)], last)
 	var err error
@@ -128,9 +151,68 @@ func newFaulty(t *testing.T, seed uint64) *faulty {
 	named := faults.Names(table, tables)
 	c.log = apply.NewLog(len(log), func(i int) uint64 { return log[i].Index }, func(i int) *raftlog.Request { return decoded(t, &log[i]) }, named.Keys, named.Leases)
 	e := faults.NewEvidence(c.log, table, tables, revision, compact)
-	c.member = faults.NewMember(c.log, e, apply.New(c.log), uint64(len(log)), apply.Rules3510)
-	c.result = c.member.Search()
+	if c.member = faults.NewMember(c.log, e, apply.New(c.log), uint64(len(log)), apply.Rules3510); purged {
+		c.purge(t, named, table, tables, revision, compact)
+	}
+	switch {
+	case c.member == nil:
+		c.result = &faults.Result{Limits: []string{"what was before is not known"}}
+	case !purged:
+		c.result = c.member.Search()
+	}
 	return c
+}
+
+// purge makes the member one whose first entries are gone. Two others, without fault, are there to tell what was before.
+func (c *faulty) purge(t *testing.T, named faults.Named, table *mvcc.Table, tables *schema.Tables, revision, compact int64) {
+	var others []dump
+	for n := range 2 {
+		healthy := c.life
+		healthy.faults, healthy.lazy = nil, c.rng.Uint64N(2*uint64(len(c.life.log)))
+		x, err := healthy.run(filepath.Join(c.dir, fmt.Sprint("healthy", n)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		more := faults.Names(x.dump.table(), x.dump.tables())
+		named.Keys, named.Leases = append(named.Keys, more.Keys...), append(named.Leases, more.Leases...)
+		others = append(others, x.dump)
+	}
+	log := c.life.log[c.purged:]
+	l := apply.NewLog(len(log), func(i int) uint64 { return log[i].Index }, func(i int) *raftlog.Request { return decoded(t, &log[i]) }, named.Keys, named.Leases)
+	s := apply.New(c.log)
+	for i := range c.purged {
+		s.Apply(&c.log.Entries[i], apply.Plain)
+	}
+	begins := func(table *mvcc.Table, tables *schema.Tables, revision, compact int64) faults.Beginner {
+		return faults.Beginner{
+			Evidence: faults.NewEvidence(l, table, tables, revision, compact), Auth: s.Auth,
+			Committed: uint64(len(c.life.log)), Rules: []apply.Rules{apply.Rules3510},
+		}
+	}
+	ms := []faults.Beginner{begins(table, tables, revision, compact)}
+	for _, o := range others {
+		table, tables := o.table(), o.tables()
+		ms = append(ms, begins(table, tables, max(table.Last(), tables.ScheduledCompact), max(tables.ScheduledCompact, tables.FinishedCompact)))
+	}
+	all := faults.SearchLater(l, ms, 0)
+	if c.member = nil; all == nil {
+		return
+	}
+	c.member, c.result, c.also = all[0].Member, all[0].Result, all[0].Also
+	if *only > 0 {
+		t.Logf("the revision is held to have been %d, and was %d; members without fault: %v", all[0].Begins(), s.Revision, len(all[1].Readings[0].Faults)+len(all[2].Readings[0].Faults) == 0)
+	}
+}
+
+// wider is how many more entries than can be known the readings of a single fault leave.
+func (c *faulty) wider() int {
+	told := map[faults.Fault]bool{}
+	for _, r := range c.result.Readings {
+		if len(r.Faults) == 1 {
+			told[r.Faults[0]] = true
+		}
+	}
+	return max(len(told)-1, 0)
 }
 
 // compact goes on with the log as in a cluster that compacts every now and then, and returns the entry that made the compact revision, 0
@@ -154,7 +236,7 @@ func (c *faulty) compact(w *workload) (entry uint64) {
 // plant draws faults of entries up to last, each of which changes something where it is.
 func (c *faulty) plant(n int, last uint64) {
 	for tries := 0; len(c.planted) < n && tries < 200; tries++ {
-		f := faults.Fault{First: 1 + c.rng.Uint64N(last)}
+		f := faults.Fault{First: c.purged + 1 + c.rng.Uint64N(last-c.purged)}
 		f.Last = f.First
 		switch c.rng.IntN(12) {
 		case 0, 1, 2:
@@ -313,6 +395,9 @@ func (c *faulty) check() (problems []string) {
 	fail := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
 	clean := c.leaves(nil) == ""
 	rs := c.result.Readings
+	if c.member == nil {
+		return nil
+	}
 	if clean {
 		if len(rs) != 1 || len(rs[0].Faults) > 0 {
 			fail("a member on which no fault shows has readings with faults, or none")
@@ -328,20 +413,25 @@ func (c *faulty) check() (problems []string) {
 		}
 		return problems
 	}
+	var unsound []string
 	for n, r := range rs {
-		if n >= 3 && n < len(rs)-1 {
-			continue // each costs a run of etcd
+		if n >= 3 && n < len(rs)-1 || len(c.also) > 0 {
+			continue // each costs a run of etcd, and in the second case may be of another beginning
 		}
 		if why := c.leaves(&r); why != "" {
-			fail("not sound: %v: %s", r.Faults, why)
+			unsound = append(unsound, fmt.Sprintf("not sound: %v: %s", r.Faults, why))
 		}
+	}
+	// Where the beginning is gone, a reading may need another one than there was, of which nothing is left.
+	if c.purged == 0 || len(unsound) == len(rs) {
+		problems = append(problems, unsound...)
 	}
 	if len(c.planted) != 1 || len(c.result.Limits) > 0 {
 		return problems
 	}
 	f := c.planted[0]
 	told := func(f faults.Fault) bool {
-		return slices.ContainsFunc(rs, func(r faults.Reading) bool {
+		return slices.ContainsFunc(slices.Concat(rs, c.also), func(r faults.Reading) bool {
 			if len(r.Faults) != 1 {
 				return false
 			}
@@ -351,6 +441,9 @@ func (c *faulty) check() (problems []string) {
 	}
 	if costs := faults.Cost([]faults.Fault{f}); !told(f) && costs <= rs[0].Cost+faults.Margin && !c.shorter(f, rs) {
 		fail("not complete: %v is not among the readings", f)
+	}
+	if c.purged > 0 {
+		return problems
 	}
 	b := &brute{shown: c.shown, l: c.log, s: apply.New(c.log)}
 	skips, replays := b.single(int(c.life.upTo))

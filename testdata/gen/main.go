@@ -3,7 +3,9 @@
 //	go run ./testdata/gen big -mib 1024 -o DIR
 //
 // makes three members a, b, c of one cluster whose dbs have the given size each, with keys of 1 KiB values, and a log of
-// 25,000 puts, of which c skipped one, 5,000 entries before the end.
+// 25,000 puts, of which c skipped one, 5,000 entries before the end. With -hot the puts of the log are of as many keys, and with -compact
+// all members are compacted as many entries before the end: behind the one that was skipped, as in a cluster that an incident is found
+// in some minutes later.
 package main
 
 import (
@@ -43,6 +45,8 @@ func run(args []string) error {
 	fs.IntVar(&c.log, "log", 25_000, "entries in the log")
 	fs.IntVar(&c.after, "after", 5_000, "entries after the one that is skipped")
 	fs.IntVar(&c.value, "value", 1024, "bytes of a value")
+	fs.IntVar(&c.hot, "hot", 0, "keys that the log puts, each many times; 0 for one of its own each")
+	fs.IntVar(&c.compact, "compact", 0, "entries after the compact revision; 0 for none")
 	fs.IntVar(&c.differ, "differ", 0, "keys whose value c has otherwise, in the part before the log")
 	fs.StringVar(&c.out, "o", "", "directory to make")
 	if err := fs.Parse(args[1:]); err != nil {
@@ -67,8 +71,8 @@ func run(args []string) error {
 }
 
 type config struct {
-	mib, log, after, value, differ, rows int
-	out                                  string
+	mib, log, after, value, differ, rows, hot, compact int
+	out                                                string
 }
 
 const (
@@ -90,7 +94,32 @@ func (c *config) valueAt(rev int, buf []byte) []byte {
 	return buf
 }
 
-func key(rev int) []byte { return fmt.Appendf(nil, "%s%09d", keyPrefix, rev) }
+// key is that of the n-th put.
+func (c *config) key(n int) []byte {
+	if behind := c.rows - c.log; c.hot > 0 && n > behind {
+		n = 1 + (n-behind)*7%c.hot
+	}
+	return fmt.Appendf(nil, "%s%09d", keyPrefix, n)
+}
+
+// passed tells whether compaction removes the row of the n-th put: the key is put again up to the compact revision, which is that of a
+// later put on the member that skipped one.
+func (c *config) passed(n int, odd bool) bool {
+	behind, end := c.rows-c.log, c.rows-c.compact-1
+	if odd {
+		end++
+	}
+	if c.hot == 0 || c.compact == 0 || n > end {
+		return false
+	}
+	if n <= behind {
+		return n <= c.hot && end-behind >= c.hot
+	}
+	if next := n + c.hot; odd && next == c.rows-c.after { // that put was skipped
+		return next+c.hot <= end
+	}
+	return n+c.hot <= end
+}
 
 // member writes one member. Entry i makes revision i-applied+1, on the odd one a revision less behind the skipped entry.
 func (c *config) member(name string, odd bool) error {
@@ -113,7 +142,18 @@ func (c *config) db(path string, odd bool, skipped, last int) error {
 	}
 	defer db.Close()
 	err = db.Update(func(tx *bolt.Tx) error { return c.tables(tx, uint64(last)) })
+	if c.compact > 0 && err == nil {
+		rev := c.rows - c.compact
+		err = db.Update(func(tx *bolt.Tx) error {
+			b := tx.Bucket([]byte("meta"))
+			k := append(binary.BigEndian.AppendUint64(nil, uint64(rev)), '_')
+			k = binary.BigEndian.AppendUint64(k, 0)
+			return errors.Join(b.Put([]byte("scheduledCompactRev"), k), b.Put([]byte("finishedCompactRev"), k))
+		})
+	}
 	buf := make([]byte, c.value)
+	type life struct{ create, version int64 }
+	lives := map[string]life{} // of the keys that are put many times
 	const batch = 20_000
 	for from := 1; from <= c.rows && err == nil; from += batch {
 		err = db.Update(func(tx *bolt.Tx) error {
@@ -127,7 +167,20 @@ func (c *config) db(path string, odd bool, skipped, last int) error {
 				if odd && n > skipped {
 					rev--
 				}
-				kv := &mvccpb.KeyValue{Key: key(n), CreateRevision: int64(rev), ModRevision: int64(rev), Version: 1, Value: c.valueAt(n, buf)}
+				l := life{create: int64(rev)}
+				if k := string(c.key(n)); n <= c.hot || c.hot > 0 && n > c.rows-c.log {
+					if was, ok := lives[k]; ok {
+						l = was
+					}
+					l.version++
+					lives[k] = l
+				} else {
+					l.version++
+				}
+				if c.passed(n, odd) {
+					continue
+				}
+				kv := &mvccpb.KeyValue{Key: c.key(n), CreateRevision: l.create, ModRevision: int64(rev), Version: l.version, Value: c.valueAt(n, buf)}
 				if odd && n <= c.differ {
 					kv.Value[0] ^= 1
 				}
@@ -197,7 +250,7 @@ func (c *config) wal(dir string, id uint64, last int) error {
 			n := i - applied
 			data, err := proto.Marshal(&pb.InternalRaftRequest{
 				Header: &pb.RequestHeader{ID: ids[0]<<48 | uint64(i)},
-				Put:    &pb.PutRequest{Key: key(n), Value: c.valueAt(n, buf)},
+				Put:    &pb.PutRequest{Key: c.key(n), Value: c.valueAt(n, buf)},
 			})
 			if err != nil {
 				return err

@@ -1,0 +1,682 @@
+package faults
+
+import (
+	"cmp"
+	"maps"
+	"math"
+	"slices"
+	"sync"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"etcd-autopsy/diff/apply"
+	"etcd-autopsy/diff/authz"
+	"etcd-autopsy/inspect/schema"
+)
+
+// Base is a member's state before the first entry of a log that does not begin with the cluster, as far as rows and what entries take for
+// granted tell. Its invariants:
+//
+//   - A key with a row at or below the revision that no later compaction passed is what that row says.
+//   - Of a key that was created at or before the revision, as a later row says, it is known that it existed.
+//   - Of any other one it is guessed, from what the first entry that asks for it takes for granted: a guess may be changed at that
+//     entry, since nothing depends on it before.
+type Base struct {
+	Revision int64
+	Auth     *authz.State
+	records  []apply.Record
+	known    []bool // by the member's own rows
+	guessed  []bool
+	asked    map[int32]int32   // of each key that is not fully known, the place of the first entry that asks for it
+	asks     map[int32][]int32 // of each place, the keys of that kind that the entry asks for
+	leases   []int32
+	alarms   []pb.AlarmMember
+}
+
+// As is what a key is held to be before the log begins.
+type As uint8
+
+// What a key may be.
+const (
+	AsAbsent As = iota
+	AsAsked     // it exists, and is what compares ask for
+	AsOther     // it exists, and is not
+)
+
+// NewBase is what the rows of a member, and those of others where these do not tell, show of the moment before the first entry of a log. shown
+// is what else is known of keys.
+func NewBase(l *apply.Log, own *Evidence, others []*Evidence, revision int64, auth *authz.State, shown map[int32]apply.Record) *Base {
+	b := &Base{
+		Revision: revision, Auth: auth, records: make([]apply.Record, len(l.Keys)), guessed: make([]bool, len(l.Keys)),
+		known: make([]bool, len(l.Keys)), asked: map[int32]int32{}, asks: map[int32][]int32{},
+	}
+	open := make([]bool, len(l.Keys))
+	mine := own.before(revision)
+	var theirs []*past
+	for _, e := range others {
+		theirs = append(theirs, e.before(revision))
+	}
+	for k := range b.records {
+		b.records[k], open[k], b.guessed[k] = b.began(int32(k), mine, theirs)
+		if r, ok := shown[int32(k)]; ok && (open[k] || b.guessed[k]) {
+			b.records[k], open[k], b.guessed[k] = r, false, false // what is open of it, rows must tell
+		}
+	}
+	b.ask(l, open)
+	all := append([]*Evidence{own}, others...)
+	b.leasesBefore(l, all)
+	b.alarmsBefore(l, all)
+	return b
+}
+
+// past is what a db tells of the moment at a revision.
+type past struct {
+	e     *Evidence
+	last  []int32 // of each key, its newest row at or below the revision, -1 if there is none
+	next  []int32 // and its first one behind
+	exact bool    // nothing of that moment was compacted away
+}
+
+func (e *Evidence) before(revision int64) *past {
+	p := &past{e: e, last: make([]int32, len(e.last)), next: make([]int32, len(e.last)), exact: e.Compact <= revision}
+	for k := range p.last {
+		p.last[k], p.next[k] = -1, -1
+	}
+	for i := range e.rows {
+		switch r := &e.rows[i]; {
+		case r.bad:
+		case r.main <= revision:
+			p.last[r.key] = int32(i)
+		case p.next[r.key] < 0:
+			p.next[r.key] = int32(i)
+		}
+	}
+	return p
+}
+
+// at is what a db tells of a key, and how: known is true if that is all there is to tell, exists if no more is known than that it existed.
+func (p *past) at(key int32, base int64) (rec apply.Record, known, exists bool) {
+	if n := p.last[key]; n >= 0 {
+		if !p.e.rows[n].tombstone {
+			rec = p.e.rows[n].Record
+		}
+		return rec, true, rec.Exists()
+	}
+	if p.exact {
+		return rec, true, false
+	}
+	n := p.next[key]
+	switch {
+	case n < 0, p.e.rows[n].tombstone: // in the second case it was there, unless the log puts it before
+	case p.e.rows[n].Create <= base:
+		return apply.Record{Create: p.e.rows[n].Create, Mod: apply.Before, Version: apply.Open, Value: apply.Unknown}, false, true
+	}
+	return rec, false, false
+}
+
+// began is what a key was. open is true if it existed and not all is known of it, guessed if not even that is known.
+func (b *Base) began(key int32, mine *past, theirs []*past) (rec apply.Record, open, guessed bool) {
+	rec, known, exists := mine.at(key, b.Revision)
+	if known {
+		b.known[key] = true
+		return rec, false, false
+	}
+	for _, p := range theirs {
+		r, known, there := p.at(key, b.Revision)
+		switch {
+		case known && exists && !there, known && exists && r.Create != rec.Create:
+			continue // it is of another life
+		case known:
+			return r, false, false
+		case there && !exists:
+			rec, exists = r, true
+		}
+	}
+	return rec, exists, !exists
+}
+
+// ask notes which entries ask for what is not known, and guesses what the first of them takes for granted.
+func (b *Base) ask(l *apply.Log, open []bool) {
+	any := slices.Contains(open, true) || slices.Contains(b.guessed, true)
+	deletable, put := mayDelete(l), make([]bool, len(l.Keys))
+	for i := 0; any && i < len(l.Entries); i++ {
+		l.Entries[i].Asks(func(lo, hi int32, h apply.Hint) {
+			for k := lo; k < hi; k++ {
+				if !open[k] && !b.guessed[k] {
+					continue
+				}
+				if _, known := b.asked[k]; !known {
+					if b.asked[k] = int32(i); h == apply.Nothing {
+						put[k] = true // whatever it was
+					}
+					switch {
+					case !b.guessed[k] || !deletable[k]:
+					case h == apply.Exists && hi-lo == 1:
+						b.records[k] = apply.Record{Create: -1, Mod: apply.Before, Version: apply.Open, Value: apply.Unknown}
+					case h == apply.Nothing:
+						b.records[k] = apply.Record{Create: -1, Version: apply.Open, Value: apply.Unknown}
+					}
+				}
+				if at := b.asks[int32(i)]; !put[k] && (len(at) == 0 || at[len(at)-1] != k) {
+					b.asks[int32(i)] = append(at, k)
+				}
+			}
+		})
+	}
+}
+
+// mayDelete are the keys that entries may delete: one that they cannot would be there still, had it been there.
+func mayDelete(l *apply.Log) []bool {
+	may, granted, all := make([]bool, len(l.Keys)), map[int32]bool{}, false
+	for i := range l.Entries {
+		switch e := &l.Entries[i]; e.Kind {
+		case apply.Grant:
+			granted[e.Lease()] = true
+		case apply.Revoke:
+			all = all || !granted[e.Lease()]
+		case apply.Delete, apply.Txn, apply.Put:
+			e.Removes(func(lo, hi int32) {
+				for k := lo; k < hi; k++ {
+					may[k] = true
+				}
+			})
+		}
+	}
+	if all { // it may have been attached to the lease
+		for k := range may {
+			may[k] = true
+		}
+	}
+	return may
+}
+
+// leasesBefore are those that existed: the log revokes them without having granted them, or it says nothing of them and they are there on at
+// least half of the members.
+func (b *Base) leasesBefore(l *apply.Log, all []*Evidence) {
+	first := map[int32]apply.Kind{}
+	for i := range l.Entries {
+		e := &l.Entries[i]
+		if _, known := first[e.Lease()]; !known && (e.Kind == apply.Grant || e.Kind == apply.Revoke) {
+			first[e.Lease()] = e.Kind
+		}
+	}
+	there := map[int32]int{}
+	for _, e := range all {
+		for _, r := range e.Tables.Leases {
+			if n, ok := l.Lease(r.ID); ok {
+				there[n]++
+			}
+		}
+	}
+	for n := int32(1); n < int32(len(l.Leases)); n++ {
+		if kind, told := first[n]; told && kind == apply.Revoke || !told && there[n] > 0 && 2*there[n] >= len(all) {
+			b.leases = append(b.leases, n)
+		}
+	}
+}
+
+// alarmsBefore are those that were on: the log turns them off first, or says nothing of them and they are on on at least half of the members.
+func (b *Base) alarmsBefore(l *apply.Log, all []*Evidence) {
+	told := map[pb.AlarmType]map[uint64]bool{}
+	for i := range l.Entries {
+		r := l.Entries[i].Turns()
+		if r == nil || r.Action == pb.AlarmRequest_GET || r.Alarm == pb.AlarmType_NONE || told[r.Alarm][r.MemberID] {
+			continue
+		}
+		if told[r.Alarm] == nil {
+			told[r.Alarm] = map[uint64]bool{}
+		}
+		if told[r.Alarm][r.MemberID] = true; r.Action == pb.AlarmRequest_DEACTIVATE {
+			b.alarms = append(b.alarms, pb.AlarmMember{MemberID: r.MemberID, Alarm: r.Alarm})
+		}
+	}
+	on := map[schema.AlarmMember]int{}
+	for _, e := range all {
+		for _, a := range e.Tables.Alarms {
+			typ := pb.AlarmType(pb.AlarmType_value[a.Type])
+			if on[a]++; 2*on[a] == len(all) || 2*on[a] == len(all)+1 {
+				if !told[typ][a.Member] {
+					b.alarms = append(b.alarms, pb.AlarmMember{MemberID: a.Member, Alarm: typ})
+				}
+			}
+		}
+	}
+}
+
+// State is the state to begin with.
+func (b *Base) State(l *apply.Log) *apply.State {
+	s := apply.New(l)
+	s.Base = b.Revision
+	s.Advance(b.Revision)
+	for k := range b.records {
+		if b.records[k].Exists() {
+			s.Set(int32(k), b.records[k])
+		}
+	}
+	for _, n := range b.leases {
+		s.SetLease(n, true)
+	}
+	s.SetAlarms(b.alarms)
+	if b.Auth != nil {
+		s.SetAuth(b.Auth)
+	}
+	return s
+}
+
+// as is a key as it may have been instead.
+func (b *Base) as(key int32, as As) (r apply.Record) {
+	if as == AsAbsent {
+		return r
+	}
+	if r = b.records[key]; !r.Exists() {
+		r = apply.Record{Create: -1, Version: apply.Open, Value: apply.Unknown}
+	}
+	if r.Mod = apply.Before; as == AsOther {
+		r.Mod = apply.Other
+	}
+	return r
+}
+
+// otherwise are the ways in which a key may have been something else than it is held to be.
+func (b *Base) otherwise(key int32) (all []As) {
+	if b.records[key].Exists() {
+		all = append(all, AsOther)
+	} else {
+		all = append(all, AsAsked)
+	}
+	if b.guessed[key] {
+		if b.records[key].Exists() {
+			all = append(all, AsAbsent)
+		} else {
+			all = append(all, AsOther)
+		}
+	}
+	return all
+}
+
+// conflicts tells whether two members cannot have held the same keys before the log begins.
+func (b *Base) conflicts(o *Base) bool {
+	if b.Revision != o.Revision {
+		return true
+	}
+	for k := range b.records {
+		x, y := &b.records[k], &o.records[k]
+		switch {
+		case !x.Exists() && x.IsOpen(), !y.Exists() && y.IsOpen(): // not even known whether it existed
+		case x.Exists() != y.Exists(), !x.IsOpen() && !y.IsOpen() && !x.Same(y), x.Create > 0 && y.Create > 0 && x.Create != y.Create:
+			return true
+		}
+	}
+	return false
+}
+
+// Bounds of what is tried of the revision before a log begins.
+const (
+	maxBases  = 128     // revisions
+	minBases  = 6       // of large dbs
+	baseSteps = 1 << 23 // rows and entries that are read to try them
+	minVotes  = 64      // rows that are enough to tell it, if nearly all say the same
+	nearBase  = 12      // by how much faults move what rows tell of it
+)
+
+// bases are revisions that a member may have had before the first entry of a log, the likeliest first: that of each row that only one entry can
+// have written, less those that the entries before it make.
+func bases(l *apply.Log, own *Evidence, auth *authz.State, limit int) (all []int64) {
+	m := NewMember(l, own, apply.New(l), 0)
+	m.indexPuts()
+	// Each vote is for a range of revisions. Some are wrong: the same may have been written before the log begins.
+	turns := map[int64]int{}
+	vote := func(revision int64, place int) {
+		low, high := max(revision-1-int64(m.most[place]), 0), revision-1
+		if m.refusing[place] == 0 && (auth == nil || !auth.Enabled) {
+			high -= int64(m.least[place])
+		}
+		turns[low]++ // faults may have made more revisions, or fewer
+		turns[max(high, low)+1]--
+	}
+	for _, s := range m.signs {
+		vote(s.revision, s.place)
+	}
+	vote(own.Revision+1, m.end())
+	type span struct {
+		low, high int64
+		votes     int
+	}
+	var spans []span
+	votes := 0
+	at := slices.Sorted(maps.Keys(turns))
+	for i, revision := range at {
+		if votes += turns[revision]; i+1 < len(at) && votes > 0 {
+			spans = append(spans, span{revision, at[i+1] - 1, votes})
+		}
+	}
+	slices.SortStableFunc(spans, func(a, b span) int { return cmp.Compare(b.votes, a.votes) })
+	if s := spans[0]; s.low == s.high && s.votes > minVotes && 3*s.votes > 2*len(m.signs) {
+		return []int64{s.low} // nearly all say so
+	}
+	add := func(low, high int64) {
+		for revision := max(low, 0); revision <= high && len(all) < limit; revision++ {
+			if !slices.Contains(all, revision) {
+				all = append(all, revision)
+			}
+		}
+	}
+	for _, s := range spans {
+		add(s.low, s.high)
+	}
+	for _, s := range spans {
+		add(s.low-nearBase, s.high+nearBase)
+	}
+	return all
+}
+
+// Beginner is a member that goes on from a log which does not begin with the cluster.
+type Beginner struct {
+	Evidence  *Evidence
+	Auth      *authz.State // before the log begins
+	Committed uint64
+	Rules     []apply.Rules
+}
+
+// Later is what was found of such a member.
+type Later struct {
+	*Member
+	*Result
+	// Also are readings with another revision before the log begins, where that is as likely.
+	Also []Reading
+}
+
+// SearchLater finds the faults of members that were all the same before the first entry of a log, at a revision that is not below low. It is nil if that leads to nothing: if it
+// is not known which of them had the faults, or if what explains one contradicts what explains another.
+func SearchLater(l *apply.Log, ms []Beginner, low int64) []Later {
+	type found struct {
+		all   []Later
+		cost  int
+		whole bool
+	}
+	var tries []found
+	least := 0
+	for _, b := range begin(l, ms, low) {
+		if b.clean < least {
+			break // rather something else befell those for which more need no fault
+		}
+		members := b.members
+		f := found{all: make([]Later, len(ms)), whole: true}
+		together(len(ms), func(i int) { f.all[i] = Later{Member: members[i], Result: members[i].Search()} })
+		for _, x := range f.all {
+			if f.whole = f.whole && len(x.Readings) > 0 && x.Readings[0].Cost <= costlyBase; f.whole {
+				f.cost += x.Readings[0].Cost
+			}
+		}
+		if f.whole = f.whole && anchored(f.all) && agreed(f.all); f.whole {
+			tries = append(tries, f)
+		} else {
+			least = b.clean
+		}
+	}
+	if len(tries) == 0 {
+		return nil
+	}
+	slices.SortStableFunc(tries, func(a, b found) int { return cmp.Compare(a.cost, b.cost) })
+	best := tries[0]
+	for _, f := range tries[1:] {
+		if f.cost > best.cost+Margin {
+			break
+		}
+		for i := range best.all {
+			x := &best.all[i]
+			if (len(x.Readings[0].Faults) == 0) != (len(f.all[i].Readings[0].Faults) == 0) {
+				return nil
+			}
+			x.Also = append(x.Also, f.all[i].Readings...)
+		}
+	}
+	return best.all
+}
+
+// together runs f for all numbers below n at the same time.
+func together(n int, f func(i int)) {
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() { f(i) })
+	}
+	wg.Wait()
+}
+
+// anchored tells whether a member without fault shows what was before: where all of several have some, it was rather something else.
+func anchored(all []Later) bool {
+	return len(all) == 1 || slices.ContainsFunc(all, func(x Later) bool { return len(x.Readings[0].Faults) == 0 })
+}
+
+// agreed tells whether what explains each member holds for the others, too, of what keys were before the log begins.
+func agreed(all []Later) bool {
+	var began []Fault
+	for _, x := range all {
+		if x.base.conflicts(all[0].base) {
+			return false
+		}
+		for _, f := range x.Readings[0].Began {
+			if !slices.Contains(began, f) {
+				began = append(began, f)
+			}
+		}
+	}
+	slices.SortFunc(began, Fault.compare)
+	for _, x := range all {
+		r := x.Readings[0]
+		if r.Began = began; len(began) > 0 && !x.Explains(&r) {
+			return false
+		}
+	}
+	return true
+}
+
+// beginning is what members may have been before the first entry of a log.
+type beginning struct {
+	members []*Member
+	clean   int // of them that need no fault
+}
+
+// begin are members as they began: at the revision at which most of them need no fault to make what they hold, or at which they come furthest
+// without; several times if several revisions are as likely. What those show of keys holds for the others.
+func begin(l *apply.Log, ms []Beginner, low int64) (likely []beginning) {
+	if len(l.Entries) == 0 {
+		return nil
+	}
+	rows := len(l.Entries)
+	var revisions []int64
+	for i := range ms {
+		rows = max(rows, len(ms[i].Evidence.rows))
+	}
+	limit := min(max(baseSteps/(rows+len(l.Keys)), minBases), maxBases)
+	for i := range ms {
+		for _, revision := range bases(l, ms[i].Evidence, ms[i].Auth, limit) {
+			if revision >= low && !slices.Contains(revisions, revision) {
+				revisions = append(revisions, revision)
+			}
+		}
+	}
+	member := func(i int, revision int64, shown map[int32]apply.Record) *Member {
+		var others []*Evidence
+		for j := range ms {
+			if j != i {
+				others = append(others, ms[j].Evidence)
+			}
+		}
+		m := NewMember(l, ms[i].Evidence, nil, ms[i].Committed, ms[i].Rules...)
+		m.base = NewBase(l, ms[i].Evidence, others, revision, ms[i].Auth, shown)
+		m.start = m.base.State(l)
+		return m
+	}
+	type try struct {
+		revision int64
+		members  []*Member
+		reach    int // sum of stops
+		clean    int // members without fault
+		shown    map[int32]apply.Record
+	}
+	steps := 0
+	var tries []*try
+	for _, revision := range revisions {
+		t := &try{revision: revision, members: make([]*Member, len(ms))}
+		stops := make([]int, len(ms))
+		together(len(ms), func(i int) {
+			t.members[i] = member(i, revision, nil)
+			stops[i] = t.members[i].alone()
+		})
+		for i, stop := range stops {
+			t.clean += flag(stop > t.members[i].end())
+			t.reach += stop
+		}
+		tries = append(tries, t)
+	}
+	foremost := func(a, b *try) int { return cmp.Or(cmp.Compare(b.clean, a.clean), cmp.Compare(b.reach, a.reach)) }
+	slices.SortStableFunc(tries, foremost)
+	for n, t := range tries {
+		if n >= minSettled && steps > settleSteps || n > 0 && tries[0].clean > 0 && t.clean == 0 && 2*t.reach < tries[0].reach {
+			tries = tries[:n]
+			break
+		}
+		t.clean, t.reach = 0, 0
+		settled, stops := make([]*Reading, len(ms)), make([]int, len(ms))
+		together(len(ms), func(i int) { settled[i], stops[i] = t.members[i].settle() })
+		fewest := math.MaxInt
+		for i, r := range settled {
+			steps += t.members[i].start.Steps
+			if t.reach += stops[i]; r == nil {
+				continue
+			}
+			if t.clean++; len(r.Began) < fewest {
+				fewest, t.shown = len(r.Began), t.members[i].shows(r)
+			}
+		}
+		if t.clean == len(ms) {
+			tries = tries[:n+1]
+			break
+		}
+	}
+	if len(tries) == 0 {
+		return nil
+	}
+	slices.SortStableFunc(tries, foremost)
+	for _, t := range tries[:min(len(tries), maxAlike)] {
+		if t.clean < tries[0].clean-1 {
+			continue
+		}
+		if len(t.shown) > 0 {
+			together(len(ms), func(i int) { t.members[i] = member(i, t.revision, t.shown) })
+		}
+		likely = append(likely, beginning{t.members, t.clean})
+	}
+	return likely
+}
+
+// Bounds of how often members are settled with one revision or another: at least so many, and then up to so many steps; and how many are
+// searched with.
+const (
+	minSettled  = 6
+	settleSteps = 1 << 22
+	maxAlike    = 3
+	costlyBase  = 17 // faults of a member that are no likelier than that it began otherwise
+)
+
+// settle looks for what keys were before the log begins for which it takes no fault to make what the db holds, nil if there is
+// nothing. stop is the place to which the log goes.
+func (m *Member) settle() (r *Reading, stop int) {
+	x := &search{Member: m, s: m.start, begin: m.start.Mark(), bound: math.MaxInt - Margin, budget: laterSteps + stepsEntry*len(m.Log.Entries)}
+	m.start.Steps = 0
+	defer func() { m.start.Back(x.begin) }()
+	for _, rules := range m.rules {
+		level := []*node{{rules: rules}}
+		for i := 0; i < len(level) && i < maxBegan && x.s.Steps < x.budget; i++ {
+			n := level[i]
+			at := x.reach(x.run(rules, n.faults))
+			if stop = max(stop, at); at > m.end() {
+				return &Reading{Rules: rules, Began: n.faults}, at
+			}
+			m.indexPuts()
+			e := &expansion{search: x, n: n, stop: at, end: m.end()}
+			e.floor = e.confirmed()
+			begun, _ := e.otherwise()
+			level = slices.Insert(level, i+1, begun...)
+			if len(x.solved) > 0 {
+				r := reading(rules, with(x.solved[0].faults, x.solved[0].f))
+				return &r, m.end() + 1
+			}
+		}
+	}
+	return nil, stop
+}
+
+// shows is what a life shows of keys before the log begins that was not known.
+func (m *Member) shows(r *Reading) map[int32]apply.Record {
+	facts := map[int32]apply.Record{}
+	for i := range r.Began {
+		facts[r.Began[i].Key] = m.base.as(r.Began[i].Key, r.Began[i].As)
+	}
+	begin := m.start.Mark()
+	defer m.start.Back(begin)
+	x := run{Member: m, s: m.start, faults: r.all(), rules: r.Rules, see: func(st *Step) {
+		for i := range st.Changes {
+			c := &st.Changes[i]
+			f, told := facts[c.Key]
+			if !told {
+				f = m.base.records[c.Key]
+			}
+			if !f.IsOpen() || c.Was.IsOpen() == c.Record.IsOpen() {
+				continue
+			}
+			// The row tells what was open before it.
+			switch {
+			case c.Delete:
+			case c.Record.Create > m.base.Revision:
+				facts[c.Key] = apply.Record{}
+			default:
+				if f.Mod == 0 {
+					f.Mod = apply.Before
+				}
+				if f.Create = c.Record.Create; c.Was.Version < 0 {
+					f.Version = c.Record.Version - (c.Was.Version - apply.Open) - 1
+				}
+				facts[c.Key] = f
+			}
+		}
+	}}
+	x.from(0, nil)
+	m.start.Back(begin)
+	// What cannot have been otherwise was so.
+	asked := slices.SortedFunc(maps.Keys(m.base.asked), func(a, b int32) int {
+		return cmp.Or(cmp.Compare(m.base.asked[a], m.base.asked[b]), cmp.Compare(a, b))
+	})
+	for _, k := range asked[:min(len(asked), maxAsked)] {
+		if _, told := facts[k]; told || m.start.Steps > settleSteps {
+			continue
+		}
+		index := m.Log.Entries[m.base.asked[k]].Index
+		may := false
+		for _, as := range m.base.otherwise(k) {
+			f := Fault{Kind: Began, First: index, Last: index, Key: k, As: as}
+			x := run{Member: m, s: m.start, faults: with(r.all(), f), rules: r.Rules}
+			may = may || x.from(0, nil) > m.end()
+			m.start.Back(begin)
+		}
+		if !may {
+			facts[k] = m.base.records[k]
+		}
+	}
+	return facts
+}
+
+// alone is the place to which the log agrees with the db without any fault.
+func (m *Member) alone() (stop int) {
+	begin := m.start.Mark()
+	for _, rules := range m.rules {
+		x := run{Member: m, s: m.start, rules: rules}
+		stop = max(stop, x.from(0, nil))
+		m.start.Back(begin)
+	}
+	return stop
+}
+
+// Begins is the revision before the log begins, 1 if it begins with the cluster.
+func (m *Member) Begins() int64 { return m.start.Revision }
