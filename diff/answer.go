@@ -101,6 +101,8 @@ func (c *comparison) doubts() (why []string) {
 		switch {
 		case len(m.Log.Entries) == 0:
 			why = append(why, m.Label+": one member without a log: there is nothing to compare it with")
+		case c.told == nil && c.unfollowed(0):
+			why = append(why, fmt.Sprintf("%s: its log does not begin with the cluster, and could not be followed to its compact revision %d: whether it makes what that left is not known", m.Label, m.DB.CompactRevision()))
 		case c.excused > 0:
 			why = append(why, fmt.Sprintf("%s: %d entries had no effect that would have had one without permissions and alarms; one member alone cannot tell whether these refused them", m.Label, c.excused))
 		}
@@ -115,6 +117,12 @@ func (c *comparison) doubts() (why []string) {
 		}
 	}
 	return why
+}
+
+// unfollowed tells whether compaction removed what entries of member i's log made, which does not begin with the cluster.
+func (c *comparison) unfollowed(i int) bool {
+	compact := c.ms[i].DB.CompactRevision()
+	return !c.whole(i) && compact > 0 && (len(c.traces) <= i || c.traces[i].startRevision() <= compact || c.traces[i].startRevision() < 0)
 }
 
 // unrun are entries of which nobody knows what they ask for, and those at which running a log again ended.

@@ -312,11 +312,12 @@ func (b *Base) conflicts(o *Base) bool {
 
 // Bounds of what is tried of the revision before a log begins.
 const (
-	maxBases  = 128     // revisions
-	minBases  = 6       // of large dbs
-	baseSteps = 1 << 23 // rows and entries that are read to try them
-	minVotes  = 64      // rows that are enough to tell it, if nearly all say the same
-	nearBase  = 12      // by how much faults move what rows tell of it
+	maxBases   = 128     // revisions
+	minBases   = 6       // of large dbs
+	baseSteps  = 1 << 23 // rows and entries that are read to try them
+	minVotes   = 64      // rows that are enough to tell it, if nearly all say the same
+	maxForeign = 3       // rows that no entry can have written, from the last one on, of which some may have been changed
+	nearBase   = 12      // by how much faults move what rows tell of it
 )
 
 // bases are revisions that a member may have had before the first entry of a log, the likeliest first: that of each row that only one entry can
@@ -351,9 +352,17 @@ func bases(l *apply.Log, own *Evidence, auth *authz.State, limit int) (all []int
 		}
 	}
 	slices.SortStableFunc(spans, func(a, b span) int { return cmp.Compare(b.votes, a.votes) })
-	if s := spans[0]; s.low == s.high && s.votes > minVotes && 3*s.votes > 2*len(m.signs) {
+	// A row that no entry can have written is of before.
+	var foreign []int64
+	for _, x := range slices.Backward(m.clues) {
+		if len(x.places) == 0 && len(foreign) < maxForeign {
+			foreign = append(foreign, x.revision)
+		}
+	}
+	if s := spans[0]; s.low == s.high && s.votes > minVotes && 3*s.votes > 2*len(m.signs) && (len(foreign) == 0 || foreign[0] <= s.low) {
 		return []int64{s.low} // nearly all say so
 	}
+	all = append(all, foreign...)
 	add := func(low, high int64) {
 		for revision := max(low, 0); revision <= high && len(all) < limit; revision++ {
 			if !slices.Contains(all, revision) {

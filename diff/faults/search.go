@@ -362,8 +362,13 @@ func (x *search) count(r *run, stop int) (revs []int64, surplus map[int32]int64)
 		blind.step(i)
 		revs = append(revs, x.s.Revision)
 		for _, key := range x.settled[i] {
-			if k := x.s.Record(key); k.Exists() && !k.IsOpen() {
-				surplus[key] = x.Evidence.rows[x.Evidence.last[key]].Version - k.Version
+			k := x.s.Record(key)
+			switch n := x.Evidence.rows[x.Evidence.last[key]].Version; {
+			case !k.Exists():
+			case k.Version > 0:
+				surplus[key] = n - k.Version
+			case k.Create > 0 && n <= k.Version-apply.Open: // it was put once before the log begins, at least
+				surplus[key] = n - (k.Version - apply.Open) - 1
 			}
 		}
 	}
