@@ -61,25 +61,25 @@ func (c *comparison) explained() bool {
 // explainMembers looks for the faults that explain every member by its own log. It is nil if some member cannot be explained so: logs have
 // gaps or differ, its db is damaged, members had parted before the log begins, or nothing that was tried leads to what it holds.
 func (c *comparison) explainMembers() []*explained {
-	log, low, end := c.sharedLog()
-	if log == nil {
+	logs, low := c.applicable()
+	if logs == nil {
 		return nil
 	}
 	all := make([]*explained, len(c.ms))
 	evidence := make([]*faults.Evidence, len(c.ms))
 	c.each(func(i int) {
 		db := c.ms[i].DB
-		evidence[i] = faults.NewEvidenceSince(log, db.Rows, db.Tables, c.last[i], db.CompactRevision(), low)
+		evidence[i] = faults.NewEvidenceSince(logs[i], db.Rows, db.Tables, c.last[i], db.CompactRevision(), low)
 	})
-	if c.whole(0) {
+	if c.whole(c.source(0)) {
 		c.each(func(i int) {
-			m := faults.NewMember(log, evidence[i], apply.New(log), min(end, committed(c.ms[i])), c.rulesOf(i)...)
+			m := faults.NewMember(logs[i], evidence[i], apply.New(logs[i]), min(c.views[c.source(i)].last(), committed(c.ms[i])), c.rulesOf(i)...)
 			if res := m.Search(); len(res.Readings) > 0 {
 				all[i] = &explained{member: m, readings: res.Readings, limits: res.Limits}
 			}
 		})
 	} else {
-		for i, x := range c.searchLater(log, evidence, low, end) {
+		for i, x := range c.searchLater(logs[0], evidence, low) {
 			all[i] = &explained{member: x.Member, readings: x.Readings, also: x.Also, limits: x.Limits}
 		}
 	}
@@ -94,66 +94,107 @@ func (c *comparison) explainMembers() []*explained {
 	return all
 }
 
-// sharedLog is the log that all members have followed, ready to be applied, its last entry, and a revision before it begins up to which
-// only the newest rows of its keys matter. It is nil if there is none without gap that goes as far as each of them.
-func (c *comparison) sharedLog() (log *apply.Log, low int64, end uint64) {
-	if len(c.logs.forks) > 0 {
-		return nil, 0, 0
-	}
+// applicable are the logs of the members, ready to be applied, with the same numbers for keys and leases; members that follow one log share it. low is a
+// revision before the logs begin up to which only the newest rows of their keys matter. There are none if one has a gap, does not go as far as its
+// member, or, where they do not begin with the cluster, is not that of all.
+func (c *comparison) applicable() (logs []*apply.Log, low int64) {
 	low = math.MaxInt64
+	whole := c.whole(c.source(0))
 	for i, m := range c.ms {
-		es := c.views[i].entries
-		if c.logs.history[i] != c.logs.history[0] || len(es) == 0 || !m.DB.Whole || len(m.DB.Rows.Holes()) > 0 || c.whole(i) != c.whole(0) {
-			return nil, 0, 0
+		from := c.source(i)
+		es := c.views[from].entries
+		if len(es) == 0 || !m.DB.Whole || len(m.DB.Rows.Holes()) > 0 || c.whole(from) != whole || !whole && c.logs.history[from] != c.logs.history[c.source(0)] {
+			return nil, 0
 		}
-		first, last := es[0].Index, es[len(es)-1].Index
-		if first > 1 && m.DB.Tables.ConsistentIndex+1 < first || first == 1 && !c.whole(i) || last-first+1 != uint64(len(es)) || last < m.DB.Tables.ConsistentIndex {
-			return nil, 0, 0
+		first, last := es[0].Index, c.views[from].last()
+		if first > 1 && m.DB.Tables.ConsistentIndex+1 < first || last-first+1 != uint64(len(es)) || last < m.DB.Tables.ConsistentIndex {
+			return nil, 0
 		}
-		end = max(end, last)
 		low = min(low, c.last[i]-int64(len(es)+len(es)/8)-unusedRevisions)
 	}
-	if low = max(low, 0); c.whole(0) {
+	if low = max(low, 0); whole {
 		low = 0
 	}
-	log = c.newLog(low)
-	if log.Ranged && low > 0 {
+	logs = c.newLogs(low)
+	if logs[0].Ranged && low > 0 {
 		low = 0
-		log = c.newLog(low)
+		logs = c.newLogs(low)
 	}
-	for k := range log.Entries {
-		if log.Entries[k].Opaque {
-			return nil, 0, 0
+	for _, l := range logs {
+		if slices.ContainsFunc(l.Entries, func(e apply.Entry) bool { return e.Opaque }) {
+			return nil, 0
 		}
 	}
-	return log, low, end
+	return logs, low
+}
+
+// source is the member whose log leads to what member i's db holds: itself, unless its own has a gap, as behind a snapshot that it received, and goes on
+// as that of another one does, which has none. A log may hold entries that were lost before the snapshot came.
+func (c *comparison) source(i int) int {
+	contiguous := func(h *history) bool { return len(h.entries) > 0 && h.last()-h.entries[0].Index+1 == uint64(len(h.entries)) }
+	if contiguous(c.views[i]) {
+		return i
+	}
+	m := c.ms[i]
+	for k := len(m.Log.Entries) - 1; k >= 0; k-- {
+		e := &m.Log.Entries[k]
+		if e.Index > m.DB.Tables.ConsistentIndex {
+			continue
+		}
+		for j, h := range c.views {
+			if x := find(h.entries, e.Index); j != i && contiguous(h) && h.last() >= m.DB.Tables.ConsistentIndex && x != nil && x.Term == e.Term {
+				return j
+			}
+		}
+		break
+	}
+	return i
 }
 
 // unusedRevisions is how many more revisions than its entries can have made, an eighth of them twice, a log is taken to reach back.
 const unusedRevisions = 1024
 
-// newLog makes the log that the members share ready, with the keys that rows behind a revision name.
-func (c *comparison) newLog(low int64) *apply.Log {
+// newLogs makes the logs ready, with the keys that rows behind a revision name.
+func (c *comparison) newLogs(low int64) []*apply.Log {
 	names := make([]faults.Named, len(c.ms))
 	c.each(func(i int) { names[i] = faults.NamesSince(c.ms[i].DB.Rows, c.ms[i].DB.Tables, low) })
-	named := faults.Named{}
+	var named faults.Named
 	for _, n := range names {
 		named.Keys, named.Leases = append(named.Keys, n.Keys...), append(named.Leases, n.Leases...)
 	}
-	es := c.views[0].entries
-	return apply.NewLog(len(es), func(k int) uint64 { return es[k].Index }, func(k int) *raftlog.Request { return es[k].Request() }, named.Keys, named.Leases)
+	logs := make([]*apply.Log, len(c.ms))
+	for {
+		byHistory := map[int]*apply.Log{}
+		for i := range c.ms {
+			from := c.source(i)
+			h, es := c.logs.history[from], c.views[from].entries
+			if byHistory[h] == nil {
+				byHistory[h] = apply.NewLog(len(es), func(k int) uint64 { return es[k].Index }, func(k int) *raftlog.Request { return es[k].Request() }, named.Keys, named.Leases)
+			}
+			logs[i] = byHistory[h]
+		}
+		alike := !slices.ContainsFunc(logs, func(l *apply.Log) bool {
+			return len(l.Keys) != len(logs[0].Keys) || len(l.Leases) != len(logs[0].Leases)
+		})
+		if alike {
+			return logs
+		}
+		for _, l := range byHistory { // what one log names the others must number, too
+			named.Keys, named.Leases = append(named.Keys, l.Keys...), append(named.Leases, l.Leases...)
+		}
+	}
 }
 
 // searchLater finds the faults of members whose log does not begin with the cluster, nil if that leads to nothing, or if they had parted by
 // then.
-func (c *comparison) searchLater(log *apply.Log, evidence []*faults.Evidence, low int64, end uint64) []faults.Later {
+func (c *comparison) searchLater(log *apply.Log, evidence []*faults.Evidence, low int64) []faults.Later {
 	auth := c.authBefore()
 	if auth == nil {
 		return nil
 	}
 	var ms []faults.Beginner
 	for i := range c.ms {
-		ms = append(ms, faults.Beginner{Evidence: evidence[i], Auth: auth, Committed: min(end, committed(c.ms[i])), Rules: c.rulesOf(i)})
+		ms = append(ms, faults.Beginner{Evidence: evidence[i], Auth: auth, Committed: min(c.views[c.source(i)].last(), committed(c.ms[i])), Rules: c.rulesOf(i)})
 	}
 	all := faults.SearchLater(log, ms, low)
 	if len(all) > 0 && c.partedBy(all[0].Begins()) {
@@ -335,6 +376,7 @@ func (c *comparison) tell(all []*explained) {
 	}
 	c.doc.Search.Bounded = len(c.doc.Search.Limits) > 0
 	c.tellCommon()
+	c.logCauses()
 	for _, t := range c.tales() {
 		k := c.causeOfTale(t)
 		if len(c.ms) > 1 && len(t.members) == len(c.ms) && len(k.groups) < 2 {
@@ -345,11 +387,26 @@ func (c *comparison) tell(all []*explained) {
 		c.causes = append(c.causes, k)
 	}
 	c.compareMembership()
+	c.followForksTold()
 	c.sortCauses()
 	c.tellKeys()
 	c.tellLeases()
 	c.tellConsequences()
 	c.lag()
+}
+
+// followForksTold makes who is a member, where that differs between members whose logs differ, a consequence of that.
+func (c *comparison) followForksTold() {
+	for _, k := range c.causes {
+		if k.layer != LayerMembership {
+			continue
+		}
+		for _, f := range c.causes {
+			if f.layer == LayerLog && k.of == nil && (k.index == 0 || k.index >= f.index) && separates(k.groups, f.groups) {
+				k.of = f
+			}
+		}
+	}
 }
 
 func prefixed(label string, texts []string) (all []string) {
@@ -789,8 +846,11 @@ func (c *comparison) tellConsequences() {
 			causes[x] = true
 		}
 	}
-	base := c.told[0].member.Log.Entries[0].Index
-	for index := base; index <= c.doc.Common.Index; index++ {
+	base, end := c.told[0].member.Log.Entries[0].Index, c.doc.Common.Index
+	for _, f := range c.logs.forks {
+		end = min(end, f.first-1)
+	}
+	for index := base; index <= end; index++ {
 		if !causes[index] && slices.ContainsFunc(c.told, func(x *explained) bool { return x.did[index-base] != c.told[0].did[index-base] }) {
 			c.doc.Counts.Consequences++
 		}

@@ -188,6 +188,14 @@ func (h *history) activates(id alarmID, before uint64) bool {
 	})
 }
 
+// last is the last entry, 0 if there is none.
+func (h *history) last() uint64 {
+	if len(h.entries) == 0 {
+		return 0
+	}
+	return h.entries[len(h.entries)-1].Index
+}
+
 // whole tells whether the log reaches back to the cluster's first entry without a gap.
 func (h *history) whole() bool {
 	n := len(h.entries)
