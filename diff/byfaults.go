@@ -71,14 +71,16 @@ func (c *comparison) explainMembers() []*explained {
 		db := c.ms[i].DB
 		evidence[i] = faults.NewEvidenceSince(logs[i], db.Rows, db.Tables, c.last[i], db.CompactRevision(), low)
 	})
-	if c.whole(c.source(0)) {
+	if logs[0].Entries[0].Index == 1 {
+		// A cluster that was restored begins with a keyspace: that shows where nothing leads from none to what is there.
 		c.each(func(i int) {
 			m := faults.NewMember(logs[i], evidence[i], apply.New(logs[i]), min(c.views[c.source(i)].last(), committed(c.ms[i])), c.rulesOf(i)...)
 			if res := m.Search(); len(res.Readings) > 0 {
 				all[i] = &explained{member: m, readings: res.Readings, limits: res.Limits}
 			}
 		})
-	} else {
+	}
+	if slices.Contains(all, nil) && !c.whole(c.source(0)) {
 		for i, x := range c.searchLater(logs[0], evidence, low) {
 			all[i] = &explained{member: x.Member, readings: x.Readings, also: x.Also, limits: x.Limits}
 		}
@@ -112,7 +114,7 @@ func (c *comparison) applicable() (logs []*apply.Log, low int64) {
 		}
 		low = min(low, c.last[i]-int64(len(es)+len(es)/8)-unusedRevisions)
 	}
-	if low = max(low, 0); whole {
+	if low = max(low, 0); c.views[c.source(0)].entries[0].Index == 1 {
 		low = 0
 	}
 	logs = c.newLogs(low)
@@ -131,7 +133,9 @@ func (c *comparison) applicable() (logs []*apply.Log, low int64) {
 // source is the member whose log leads to what member i's db holds: itself, unless its own has a gap, as behind a snapshot that it received, and goes on
 // as that of another one does, which has none. A log may hold entries that were lost before the snapshot came.
 func (c *comparison) source(i int) int {
-	contiguous := func(h *history) bool { return len(h.entries) > 0 && h.last()-h.entries[0].Index+1 == uint64(len(h.entries)) }
+	contiguous := func(h *history) bool {
+		return len(h.entries) > 0 && h.last()-h.entries[0].Index+1 == uint64(len(h.entries))
+	}
 	if contiguous(c.views[i]) {
 		return i
 	}

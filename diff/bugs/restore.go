@@ -231,6 +231,7 @@ func (c *Case) choose(p *Plan) {
 	odd := map[string]bool{}
 	alone := map[string]bool{} // they contradict their own logs, in what others do not show
 	majority := map[string]bool{}
+	explained := c.Besides != nil // it is known of each member whether it did what its own log asks for: only sides of a fork need to be counted
 	var forked, tied bool
 	for _, k := range c.Causes {
 		if k.Of == nil && len(k.Groups) == 1 {
@@ -244,6 +245,9 @@ func (c *Case) choose(p *Plan) {
 		forked = forked || k.Layer == "log"
 		for _, m := range c.pick(k.Odd) {
 			odd[m.Label] = true
+		}
+		if explained && k.Layer != "log" {
+			continue
 		}
 		n := 0
 		for _, g := range k.Groups {
@@ -264,16 +268,15 @@ func (c *Case) choose(p *Plan) {
 			}
 		}
 	}
-	explained := c.Besides != nil // it is known of each member whether it did what its own log asks for: nobody needs to be counted
 	score := func(k *Copy) int {
 		s := 0
 		if explained {
-			return number(odd[k.Member])
+			s = number(odd[k.Member])
 		}
 		if in, known := majority[k.Member]; known && !in || alone[k.Member] {
 			s += 2
 		}
-		if tied && odd[k.Member] {
+		if tied && odd[k.Member] && !explained {
 			s++
 		}
 		return s
@@ -284,6 +287,9 @@ func (c *Case) choose(p *Plan) {
 	best := candidates[0]
 	p.Best = best.Member
 	p.Why = append(p.Why, fmt.Sprintf("%s is sound", best.Member))
+	if explained && majority[best.Member] {
+		p.Why = append(p.Why, fmt.Sprintf("%s is of the majority, which has the same log", best.Member))
+	}
 	switch {
 	case explained && !odd[best.Member]:
 		p.Why = append(p.Why, fmt.Sprintf("%s holds what its own log makes, by etcd's rules", best.Member))
@@ -301,7 +307,7 @@ func (c *Case) choose(p *Plan) {
 	for i := range p.Copies {
 		k := &p.Copies[i]
 		if explained {
-			if k.Member != best.Member && (odd[k.Member] || odd[best.Member] || !k.Sound) {
+			if k.Member != best.Member && (odd[k.Member] || odd[best.Member] || !k.Sound || majority[best.Member] && !majority[k.Member]) {
 				p.Rebuild = append(p.Rebuild, k.Member)
 			}
 			continue
@@ -333,7 +339,7 @@ func (c *Case) doubts(p *Plan, best *Copy, candidates []*Copy, odd map[string]bo
 			p.Doubts = append(p.Doubts, fmt.Sprintf("%s would do as well", second.Member))
 		}
 	}
-	if tied && c.Besides == nil {
+	if tied && (c.Besides == nil || forked) {
 		p.Doubts = append(p.Doubts, "there is no majority: nobody can be called wrong by counting; look at what would be lost before deciding")
 	}
 	if forked {
