@@ -686,6 +686,20 @@ func (c *comparison) causeOfTale(t *tale) *cause {
 	return k
 }
 
+// layerOf is that of the table which an entry changes.
+func (c *comparison) layerOf(i int, index uint64) Layer {
+	switch q := c.request(i, index); {
+	case q == nil:
+	case isAuthWrite(q.Type):
+		return LayerAuth
+	case q.Type == "Alarm":
+		return LayerAlarm
+	case q.Type == "LeaseGrant", q.Type == "LeaseRevoke":
+		return LayerLease
+	}
+	return LayerApply
+}
+
 // rulesText says which members follow other rules, from where on, and what became of entries because of that.
 func (c *comparison) rulesText(k *cause, t *tale, f faults.Fault) string {
 	kind, one := "", true

@@ -9,7 +9,6 @@ import (
 	"sync"
 
 	"etcd-autopsy/diff/align"
-	"etcd-autopsy/diff/relive"
 	"etcd-autopsy/diff/verdict"
 	"etcd-autopsy/inspect"
 	"etcd-autopsy/inspect/evidence"
@@ -102,17 +101,13 @@ type comparison struct {
 	twin      []int              // of each member, the first that holds the same by the same log; nil if no rows disagree
 	bases     []int              // of each member, the lowest member that is compacted at the same revision and to the same rows
 	keys      differingKeys
-	eithers   []int         // members whose keys at the common index depend on which of several things befell them
 	linked    chan struct{} // closed once the rows of a key can be found
 	counted   func()        // waits for what count finds out
 	forgotten func()        // waits for forget
 	mu        sync.Mutex
-	faults    []string              // of reading while comparing
-	budget    *mvcc.Budget          // of all that is searched for
-	cut       bool                  // it was spent
-	lives     []*relived            // of each member, once asked for
-	starts    map[int]*relive.Start // where what is known of members begins whose logs do not, once asked for
-	slots     map[*cause]slots
+	faults    []string     // of reading while comparing
+	budget    *mvcc.Budget // of all that is searched for
+	cut       bool         // it was spent
 	told      []*explained // what explains every member by its own log, nil if not all can be explained so
 	excused   int          // entries of a member alone that a rule which is not simulated may have refused
 	open      []string     // what a member may have done, of which nothing that is left tells whether it did

@@ -9,7 +9,6 @@ import (
 
 	"etcd-autopsy/diff/align"
 	"etcd-autopsy/diff/authz"
-	"etcd-autopsy/diff/relive"
 	"etcd-autopsy/diff/verdict"
 	"etcd-autopsy/inspect/finding"
 	"etcd-autopsy/inspect/mvcc"
@@ -99,8 +98,6 @@ func (c *comparison) findConsequences() {
 	c.followRegrants()
 	c.followRuns()
 	c.followTurns()
-	c.reread()
-	c.settle()
 	c.followLosses()
 }
 
@@ -451,18 +448,7 @@ func (c *comparison) maySpan(x *cause, index uint64) bool {
 	for _, e := range x.entries {
 		last = max(last, e)
 	}
-	if first <= index && index <= last && x.rule == nil {
-		return true
-	}
-	q := c.request(x.odd[0], index)
-	for i, n := range c.slots[x] {
-		for f := range c.relive(i).may(n) {
-			if f.Kind == relive.Banned && f.First <= index && q != nil && q.User == f.User {
-				return true
-			}
-		}
-	}
-	return false
+	return first <= index && index <= last && x.rule == nil
 }
 
 // followTurns makes consequences of requests that an alarm refuses, on members that left out the entry which turned it on

@@ -636,6 +636,19 @@ func (c *comparison) begin(k *cause, index uint64, like *cause) {
 	c.renumber(k)
 }
 
+// doneAt is what those members did with an entry that have applied it in the same history as some.
+func (c *comparison) doneAt(index uint64, odd []int) (members []int, es []effects) {
+	es = make([]effects, len(c.ms))
+	for j := range c.ms {
+		if slices.Contains(odd, j) || c.ms[j].DB.Tables.ConsistentIndex >= index && c.logs.parted(odd[0], j) > index {
+			members = append(members, j)
+			es[j].steps = c.stepsAt(j, index)
+			c.load(j, &es[j])
+		}
+	}
+	return members, es
+}
+
 // gatherAt puts members that have come to a cause's entry, though maybe not to the one that was its first before, to those that did
 // the same.
 func (c *comparison) gatherAt(k *cause) {

@@ -105,7 +105,7 @@ func (c *comparison) compareKeys() {
 
 // showsKeys tells whether member i's keys at the common index are known.
 func (c *comparison) showsKeys(i int) bool {
-	return c.at[i] >= 0 && c.at[i] >= c.ms[i].DB.CompactRevision() && !slices.Contains(c.eithers, i)
+	return c.at[i] >= 0 && c.at[i] >= c.ms[i].DB.CompactRevision()
 }
 
 // keysLeftOut notes the members whose keys at the common index are not known.
@@ -114,8 +114,6 @@ func (c *comparison) keysLeftOut() {
 	for i, m := range c.ms {
 		switch {
 		case c.showsKeys(i):
-		case slices.Contains(c.eithers, i):
-			why = append(why, fmt.Sprintf("one of several things befell %s, and which revision it had at entry %d depends on that", m.Label, c.doc.Common.Index))
 		case c.at[i] < 0:
 			why = append(why, fmt.Sprintf("no log that is left tells which revision %s had at entry %d", m.Label, c.doc.Common.Index))
 		default:

@@ -59,7 +59,6 @@ func NewLedger(ms []*inspect.Member) *Ledger {
 			c.readRows(func() {})
 			if !c.explained() {
 				c.relate()
-				c.retraceAll()
 			}
 		})
 	}

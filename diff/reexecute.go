@@ -10,7 +10,7 @@ import (
 	"strings"
 
 	"etcd-autopsy/diff/align"
-	"etcd-autopsy/diff/relive"
+	"etcd-autopsy/diff/faults"
 	"etcd-autopsy/diff/replay"
 	"etcd-autopsy/inspect"
 	"etcd-autopsy/inspect/mvcc"
@@ -154,18 +154,18 @@ func (c *comparison) reexecuteMember(ctx context.Context, i int, opts Options) *
 		in.Index = c.views[i].touched.Index(m.DB.Rows, nil).Metered(c.budget)
 		return align.Align(in).Steps
 	}}
-	own.Readings = func() []replay.Reading {
-		l := c.relive(i)
-		if len(l.all) == 0 || l.from.Index > st.Index+1 {
-			return nil
-		}
-		changed := map[uint64]bool{}
-		for _, f := range l.all[0] {
-			if f.Kind == relive.Edited {
-				changed[f.Index] = true
+	if c.told != nil {
+		own.Changed = map[uint64]bool{}
+		for _, s := range steps {
+			if s.Index > st.Index {
+				own.Told = append(own.Told, s)
 			}
 		}
-		return []replay.Reading{{Steps: l.life.Steps(l.all[0]), Changed: changed}}
+		for _, f := range c.told[i].chosen.Faults {
+			if f.Kind == faults.Rows && !f.Kept {
+				own.Changed[f.First] = true
+			}
+		}
 	}
 	tr, err := replay.Follow(ctx, st, replay.Between(c.views[i].entries, st.Index+1, through), own, replay.Today(), ropts)
 	if x, ok := errors.AsType[*replay.EntryError](err); ok {

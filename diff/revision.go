@@ -24,46 +24,10 @@ func (c *comparison) place() {
 		if c.at[i] = c.revisionAt(i, common); c.at[i] >= 0 {
 			c.at[i] += c.misreadAt(i, common)
 		}
-		switch all := c.relivedAt(i, common); {
-		case len(all) == 1:
-			c.at[i] = all[0]
-		case len(all) > 1:
-			c.eithers = append(c.eithers, i)
-		}
 		if c.at[i] >= 0 {
 			c.doc.Common.Revision = min(c.doc.Common.Revision, c.at[i])
 		}
 	}
-}
-
-// maxEithers bounds how many explanations of a member are followed to the common index.
-const maxEithers = 64
-
-// relivedAt are the revisions that member i may have had once an entry was applied, by all that running its life again has shown may have
-// befallen it. There are none if that is not known, or if nothing did.
-func (c *comparison) relivedAt(i int, index uint64) (all []int64) {
-	odd := false
-	c.traces[i].steps(func(s *align.Step) { odd = odd || s.Anomalous() })
-	if !odd || index >= c.ms[i].DB.Tables.ConsistentIndex {
-		return nil
-	}
-	r := c.relive(i)
-	if r.from.Index > index {
-		return nil
-	}
-	for _, s := range r.all[:min(len(r.all), maxEithers)] {
-		at, done := max(r.from.Revision, 1), uint64(0)
-		for _, x := range r.life.Steps(s) {
-			// A revision without an entry belongs to the entry before it.
-			if done = max(done, x.Index); done <= index {
-				at = max(at, x.Revision)
-			}
-		}
-		if !slices.Contains(all, at) {
-			all = append(all, at)
-		}
-	}
-	return all
 }
 
 // misreadAt is how many revisions more member i has come to once an entry was applied than its alignment says: it made one

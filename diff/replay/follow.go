@@ -51,14 +51,9 @@ type Own struct {
 	// Align returns the steps of the member's alignment behind a place, in order. Permitted tells of some entries whether
 	// the rules let them do anything, which an alignment by itself may not know.
 	Align func(from align.From, permitted map[uint64]bool) []align.Step
-	// Readings returns other accounts of what the member did from the start, nil if there are none.
-	Readings func() []Reading
-}
-
-// Reading is an account of what a member did.
-type Reading struct {
-	Steps []align.Step
-	// Changed are entries of which the rows were changed later: what came next met what they had written.
+	// Told are its steps in order, if they are known otherwise, and Changed the entries among them of which the rows were changed later:
+	// what came next met what they had written.
+	Told    []align.Step
 	Changed map[uint64]bool
 }
 
@@ -76,7 +71,7 @@ type follower struct {
 	// refuted is what the rules made of the first entry that did something else on the member.
 	refuted *Effect
 	// told is an account that alone says what the member made of which entry, nil if there is none.
-	told *Reading
+	told []align.Step
 }
 
 // Follow takes a member's entries one after the other, each on the state that the member had, and notes where it did
@@ -85,8 +80,8 @@ type follower struct {
 // Revisions that the member has compacted are compared by what survived; if that differs, the trail ends there.
 //
 // A row that the rules make may be one that a later entry wrote alike: to take it for the earlier one's then leaves the
-// later ones without theirs. So where several entries depart, other accounts are followed from the start as well, and the
-// trail of the fewest departures is returned.
+// later ones without theirs. So where several entries depart, what is told, or the alignment, is followed from the start as well, and the
+// trail of the fewer departures is returned.
 func Follow(ctx context.Context, st *State, entries []align.Entry, own *Own, rules Rules, opts Options) (*Trail, error) {
 	if err := contiguous(st, entries); err != nil {
 		return nil, err
@@ -95,22 +90,19 @@ func Follow(ctx context.Context, st *State, entries []align.Entry, own *Own, rul
 	if err != nil || tr.Gap != nil || len(tr.Departures) < 2 {
 		return tr, err
 	}
-	var readings []Reading
 	if st.Revision >= own.Compact {
-		readings = append(readings, Reading{Steps: own.Align(align.From{Index: st.Index, Revision: st.Revision}, nil)})
-	}
-	if own.Readings != nil {
-		readings = append(readings, own.Readings()...)
-	}
-	for i := range readings {
-		if other, err := follow(ctx, st, entries, own, rules, opts, &readings[i]); err == nil && other.Gap == nil && len(other.Departures) < len(tr.Departures) {
+		steps := own.Told
+		if steps == nil {
+			steps = own.Align(align.From{Index: st.Index, Revision: st.Revision}, nil)
+		}
+		if other, err := follow(ctx, st, entries, own, rules, opts, steps); err == nil && other.Gap == nil && len(other.Departures) < len(tr.Departures) {
 			tr = other
 		}
 	}
 	return tr, ctx.Err()
 }
 
-func follow(ctx context.Context, st *State, entries []align.Entry, own *Own, rules Rules, opts Options, told *Reading) (*Trail, error) {
+func follow(ctx context.Context, st *State, entries []align.Entry, own *Own, rules Rules, opts Options, told []align.Step) (*Trail, error) {
 	tr := &Trail{Rules: rules.Name, Notes: st.Notes}
 	err := inCopy(ctx, st, touchedBy(entries), rules, opts.TempDir, func(g *engine) error {
 		f := &follower{
@@ -241,7 +233,7 @@ func (f *follower) aligned(ctx context.Context, entries []align.Entry, tick func
 	}
 	var steps []align.Step
 	if f.told != nil {
-		steps = slices.DeleteFunc(slices.Clone(f.told.Steps), func(s align.Step) bool {
+		steps = slices.DeleteFunc(slices.Clone(f.told), func(s align.Step) bool {
 			return s.Index > 0 && s.Index <= f.good.Index || s.Revision > 0 && s.Revision <= f.good.Revision
 		})
 	} else {
@@ -330,7 +322,7 @@ func (f *follower) step(s *align.Step, e *align.Entry) error {
 		f.tr.Entries--
 	}
 	f.tr.depart(Departure{Index: s.Index, Revision: made, Ran: *fx, Again: s.Again})
-	if made == fx.Revision && made > 0 && (len(rows) == 0 || f.told != nil && f.told.Changed[s.Index]) {
+	if made == fx.Revision && made > 0 && (len(rows) == 0 || f.told != nil && f.Changed[s.Index]) {
 		return nil // they were lost or changed afterwards: what came next met what they held
 	}
 	if made == 0 {
