@@ -128,6 +128,8 @@ func NewLog(n int, index func(i int) uint64, request func(i int) *raftlog.Reques
 		case in.Put != nil:
 			names = append(names, string(in.Put.Key))
 			l.Leases = append(l.Leases, in.Put.Lease)
+		case in.DeleteRange != nil:
+			names = append(names, string(in.DeleteRange.Key)) // it may have been there before the log begins
 		case in.Txn != nil:
 			names = l.name(names, in.Txn, 0)
 		case in.LeaseGrant != nil:
@@ -156,16 +158,22 @@ func NewLog(n int, index func(i int) uint64, request func(i int) *raftlog.Reques
 	return l
 }
 
-// name appends the keys that a transaction puts, and notes its leases.
+// name appends the keys that a transaction puts, deletes or compares, and notes its leases.
 func (l *Log) name(names []string, t *pb.TxnRequest, depth int) []string {
 	if depth > MaxDepth {
 		return names
+	}
+	for _, c := range t.Compare {
+		names = append(names, string(c.Key))
 	}
 	for _, ops := range [][]*pb.RequestOp{t.Success, t.Failure} {
 		for _, o := range ops {
 			if p := o.GetRequestPut(); p != nil {
 				names = append(names, string(p.Key))
 				l.Leases = append(l.Leases, p.Lease)
+			}
+			if d := o.GetRequestDeleteRange(); d != nil {
+				names = append(names, string(d.Key))
 			}
 			if n := o.GetRequestTxn(); n != nil {
 				names = l.name(names, n, depth+1)

@@ -91,6 +91,7 @@ func (e *expansion) allAbsent(keys []int32) *node {
 		if !asked || slices.ContainsFunc(faults, func(f Fault) bool { return f.Kind == Began && f.Key == k }) {
 			return nil
 		}
+		place = min(place, int32(e.stop)) // nothing asks for it before
 		index := e.Log.Entries[place].Index
 		f := Fault{Kind: Began, First: index, Last: index, Key: k}
 		l := link{n, f}

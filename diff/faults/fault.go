@@ -1,9 +1,9 @@
 // Package faults says what went wrong on a member, from nothing but its own log and db: which entries had no effect, were applied
 // again, were judged by the rules of another version, and so on.
 //
-// The log is run in memory by package apply, from a known beginning, and every revision is held against the rows that the db holds,
-// also through compaction: a row that is left says at which revision its key was written last, when it was created and how often it
-// was written. Where that contradicts the db, every fault that may be behind the contradiction is tried; those that bring the log
+// The log is run in memory by package apply, from an empty store or from what rows tell of the moment before its first entry (Base).
+// Every revision is held against the rows that the db holds, also through compaction: a row that is left says at which revision its key was
+// written last, when it was created and how often it was written. Where that contradicts the db, every fault that may be behind the contradiction is tried; those that bring the log
 // further are followed, with more faults if need be. The fewest and likeliest that lead to just what the db holds are the readings:
 //
 //	log ──> apply, with the faults of a node ──> contradiction at an entry ──> faults at it and before it ──> nodes that go further

@@ -1,0 +1,91 @@
+package faults
+
+import (
+	"testing"
+
+	"etcd-autopsy/diff/apply"
+	"etcd-autopsy/inspect/mvcc"
+	"etcd-autopsy/inspect/raftlog"
+)
+
+// beginners are members of which the log before an entry is gone.
+func beginners(t *testing.T, first int, lives ...*life) (*apply.Log, []Beginner) {
+	t.Helper()
+	var named Named
+	for _, l := range lives {
+		n := Names(mvcc.NewTable(l.rows, nil), l.tables)
+		named.Keys, named.Leases = append(named.Keys, n.Keys...), append(named.Leases, n.Leases...)
+	}
+	rs := lives[0].x.requests(t)[first-1:]
+	log := apply.NewLog(len(rs), func(i int) uint64 { return uint64(first + i) }, func(i int) *raftlog.Request { return rs[i] }, named.Keys, named.Leases)
+	var ms []Beginner
+	for _, l := range lives {
+		e := NewEvidence(log, mvcc.NewTable(l.rows, nil), l.tables, l.s.Revision, l.compact)
+		ms = append(ms, Beginner{Evidence: e, Committed: uint64(first + len(rs) - 1), Rules: []apply.Rules{l.rules}})
+	}
+	return log, ms
+}
+
+const later text = `
+	put a 1
+	put b 1
+	put gone 1
+	put c 1
+	txn b ? put a 2 : put z 1
+	put b 2
+	del gone
+	put c 2
+	txn gone ? put z 2 : put b 3
+	put a 3
+	del none
+	put d 1
+	put b 4
+	put c 3`
+
+// TestSearchLater finds faults in logs of which the first entries are gone, with two members beside on which nothing went wrong. "begins" is the revision
+// before the first entry that is left.
+func TestSearchLater(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name    string
+		first   int // entry that is left
+		befell  string
+		compact int64
+		begins  int64
+		want    string
+	}{
+		{name: "nothing", first: 5, begins: 5, want: "0: no fault"},
+		{name: "nothing, compacted", first: 5, compact: 12, begins: 5, want: "0: no fault"},
+		{name: "in plain sight", first: 5, befell: "skip 10", begins: 5, want: "8: entry 10 had no effect"},
+		{name: "skipped, compacted behind", first: 5, befell: "skip 8", compact: 11, begins: 5, want: "8: entry 8 had no effect"},
+		{name: "the delete of a key that is only known by that", first: 5, befell: "skip 7", compact: 11, begins: 5, want: "8: entry 7 had no effect"},
+		{name: "again, compacted behind", first: 5, befell: "again 8 10", compact: 12, begins: 5, want: "8: entries 8 to 10 were applied again"},
+		{name: "from the beginning on", first: 1, befell: "skip 8", compact: 11, begins: 1, want: "8: entry 8 had no effect"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			odd := live(t, later, apply.Rules3510, c.befell, c.compact)
+			log, ms := beginners(t, c.first, odd, live(t, later, apply.Rules3510, "", c.compact), live(t, later, apply.Rules3510, "", max(c.compact-2, 0)))
+			all := SearchLater(log, ms, 0)
+			if len(all) != len(ms) {
+				t.Fatal("nothing was found")
+			}
+			if got := tell(all[0].Result); got != c.want {
+				t.Errorf("found\n%s\nwant\n%s\nlimits %v", got, c.want, all[0].Limits)
+			}
+			for i, x := range all {
+				if x.Begins() != c.begins {
+					t.Errorf("member %d begins with revision %d, want %d", i, x.Begins(), c.begins)
+				}
+				if i > 0 && len(x.Readings[0].Faults) > 0 {
+					t.Errorf("member %d, of which nothing went wrong: %s", i, tell(x.Result))
+				}
+				for _, r := range x.Readings {
+					if !x.Explains(&r) {
+						t.Errorf("member %d: %v does not explain the db", i, r.Faults)
+					}
+				}
+			}
+		})
+	}
+}
