@@ -72,7 +72,6 @@ func (c *comparison) explainMembers() []*explained {
 		evidence[i] = faults.NewEvidenceSince(logs[i], db.Rows, db.Tables, c.last[i], db.CompactRevision(), low)
 	})
 	if logs[0].Entries[0].Index == 1 {
-		// A cluster that was restored begins with a keyspace: that shows where nothing leads from none to what is there.
 		c.each(func(i int) {
 			m := faults.NewMember(logs[i], evidence[i], apply.New(logs[i]), min(c.views[c.source(i)].last(), committed(c.ms[i])), c.rulesOf(i)...)
 			if res := m.Search(); len(res.Readings) > 0 {
@@ -80,9 +79,14 @@ func (c *comparison) explainMembers() []*explained {
 			}
 		})
 	}
-	if slices.Contains(all, nil) && !c.whole(c.source(0)) {
-		for i, x := range c.searchLater(logs[0], evidence, low) {
-			all[i] = &explained{member: x.Member, readings: x.Readings, also: x.Also, limits: x.Limits}
+	// A cluster that was restored begins with a keyspace, too.
+	if slices.ContainsFunc(all, func(x *explained) bool { return x == nil || x.foreign() }) && c.oneLog(logs) {
+		later := make([]*explained, 0, len(all))
+		for _, x := range c.searchLater(logs[0], evidence, low) {
+			later = append(later, &explained{member: x.Member, readings: x.Readings, also: x.Also, limits: x.Limits})
+		}
+		if len(later) > 0 && (slices.Contains(all, nil) || cost(later) < cost(all)) {
+			all = later
 		}
 	}
 	if slices.Contains(all, nil) {
@@ -94,6 +98,24 @@ func (c *comparison) explainMembers() []*explained {
 		x.did = x.effects(len(x.chosen.Faults))
 	}
 	return all
+}
+
+// cost is what the likeliest readings of all members take.
+func cost(all []*explained) (sum int) {
+	for _, x := range all {
+		sum += x.readings[0].Cost
+	}
+	return sum
+}
+
+// foreign tells whether there is something that no entry of the log wrote.
+func (x *explained) foreign() bool {
+	return slices.ContainsFunc(x.readings[0].Faults, func(f faults.Fault) bool { return f.Kind == faults.Extra || f.Kind == faults.Rows })
+}
+
+// oneLog tells whether all members follow one log.
+func (c *comparison) oneLog(logs []*apply.Log) bool {
+	return !slices.ContainsFunc(logs, func(l *apply.Log) bool { return l != logs[0] })
 }
 
 // applicable are the logs of the members, ready to be applied, with the same numbers for keys and leases; members that follow one log share it. low is a
@@ -178,7 +200,7 @@ func (c *comparison) newLogs(low int64) []*apply.Log {
 			logs[i] = byHistory[h]
 		}
 		alike := !slices.ContainsFunc(logs, func(l *apply.Log) bool {
-			return len(l.Keys) != len(logs[0].Keys) || len(l.Leases) != len(logs[0].Leases)
+			return !slices.Equal(l.Keys, logs[0].Keys) || !slices.Equal(l.Leases, logs[0].Leases)
 		})
 		if alike {
 			return logs

@@ -357,4 +357,5 @@ var slowRegressions = []regression{
 	{671514, "an alarm said to be on before the log begins, because that refuses everything"},
 	{672127, "a replay that compaction hides behind a revision of no entry on others"},
 	{681702, "an auth revision that the first entry of a lost tail explains, told as an entry of its own"},
+	{970237, "keys that only one side of a fork names, told as others"},
 }
