@@ -367,6 +367,14 @@ const (
 	Refuted        Status = "refuted"
 )
 
+// Text is the status in words for people: "consistent" is what a verdict may be, too.
+func (s Status) Text() string {
+	if s == ConsistentWith {
+		return "possible"
+	}
+	return string(s)
+}
+
 // Explanation is a hypothesis about a cause.
 type Explanation struct {
 	ID       string   `json:"id"`

@@ -21,7 +21,7 @@ func why(p *page, v *diff.Divergence) {
 			refuted = append(refuted, x.ID)
 			continue
 		}
-		p.line("why", "%s: %s (%s)", x.Status, x.Title, x.ID)
+		p.line("why", "%s: %s (%s)", x.Status.Text(), x.Title, x.ID)
 		for i, e := range x.Evidence {
 			if i == evidenceShown {
 				p.line("", "and more evidence: see -w json")
@@ -74,7 +74,7 @@ func knownBugs(p *page, d *diff.Document) {
 		if len(b.Members) > 0 {
 			who = strings.Join(b.Members, ", ") + ": "
 		}
-		p.line(name, "%s%s (%s, %s)", who, b.Title, b.ID, b.Status)
+		p.line(name, "%s%s (%s, %s)", who, b.Title, b.ID, b.Status.Text())
 	}
 }
 

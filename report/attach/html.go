@@ -364,7 +364,7 @@ func why(all []diff.Explanation) string {
 	for _, s := range []diff.Status{diff.Confirmed, diff.ConsistentWith} {
 		for _, x := range all {
 			if x.Status == s {
-				return fmt.Sprintf("%s (%s): %s", s, x.ID, x.Title)
+				return fmt.Sprintf("%s (%s): %s", s.Text(), x.ID, x.Title)
 			}
 		}
 	}
