@@ -101,8 +101,9 @@ func (c *comparison) doubts() (why []string) {
 		switch {
 		case len(m.Log.Entries) == 0:
 			why = append(why, m.Label+": one member without a log: there is nothing to compare it with")
-		case c.told == nil && c.unfollowed(0):
-			why = append(why, fmt.Sprintf("%s: its log does not begin with the cluster, and could not be followed to its compact revision %d: whether it makes what that left is not known", m.Label, m.DB.CompactRevision()))
+		case c.told == nil && c.unfollowed(0), c.told != nil && !c.told[0].member.Shown():
+			why = append(why, fmt.Sprintf("%s: its log does not begin with the cluster, and what it held before is compacted away in part, up to revision %d: one member alone cannot tell whether its log makes what that left",
+				m.Label, m.DB.CompactRevision()))
 		case c.excused > 0:
 			why = append(why, fmt.Sprintf("%s: %d entries had no effect that would have had one without permissions and alarms; one member alone cannot tell whether these refused them", m.Label, c.excused))
 		}

@@ -49,8 +49,7 @@ func (r Rules) Next() (next Rules, ok bool) {
 //
 // Of a key that was there before the log begins some of it may not be known, until a row tells. Then Version is Open and how often it was put
 // since, below zero. Create is below zero if it is not known: minus the revision of the first put since, and the key may as well have been
-// created by that one; -1 before there was one. Mod is Before or Other until then, and the value is Unknown. If nothing is known, not even
-// whether the key exists, Mod is 0: it is held not to exist until it is put.
+// created by that one; -1 before there was one. Mod is Before or Other until then, and the value is Unknown.
 type Record struct {
 	Create, Mod, Version int64
 	Lease                int32
@@ -103,7 +102,7 @@ func (r *Record) May(o *Record, base int64) bool {
 
 // digest is a number that differs for different records of different keys, nearly always. Digests are combined by exclusive or.
 func (r *Record) digest(key int32) uint64 {
-	if r.Mod == 0 && r.Create == 0 {
+	if r.Mod == 0 {
 		return 0
 	}
 	h := mix(uint64(key) + 0x9e3779b97f4a7c15)
@@ -539,16 +538,15 @@ func (s *State) put(o *op) {
 	old := &s.keys[o.lo]
 	r := Record{Create: s.Revision + 1, Mod: s.Revision + 1, Version: 1, Lease: o.lease, Value: o.value}
 	if old.Mod != 0 {
-		r.Create, r.Version = old.Create, old.Version+1
+		if r.Create, r.Version = old.Create, old.Version+1; old.Create == -1 {
+			r.Create = -r.Mod
+		}
 		if o.ignoreValue {
 			r.Value = old.Value
 		}
 		if o.ignoreLease {
 			r.Lease = old.Lease
 		}
-	}
-	if old.Create == -1 {
-		r.Create, r.Version = -r.Mod, old.Version+1
 	}
 	s.change(Change{Key: o.lo, Record: r})
 }

@@ -25,7 +25,6 @@ type Base struct {
 	Revision int64
 	Auth     *authz.State
 	records  []apply.Record
-	known    []bool // by the member's own rows
 	guessed  []bool
 	asked    map[int32]int32   // of each key that is not fully known, the place of the first entry that asks for it
 	asks     map[int32][]int32 // of each place, the keys of that kind that the entry asks for
@@ -48,7 +47,7 @@ const (
 func NewBase(l *apply.Log, own *Evidence, others []*Evidence, revision int64, auth *authz.State, shown map[int32]apply.Record) *Base {
 	b := &Base{
 		Revision: revision, Auth: auth, records: make([]apply.Record, len(l.Keys)), guessed: make([]bool, len(l.Keys)),
-		known: make([]bool, len(l.Keys)), asked: map[int32]int32{}, asks: map[int32][]int32{},
+		asked: map[int32]int32{}, asks: map[int32][]int32{},
 	}
 	open := make([]bool, len(l.Keys))
 	mine := own.before(revision)
@@ -118,7 +117,6 @@ func (p *past) at(key int32, base int64) (rec apply.Record, known, exists bool) 
 func (b *Base) began(key int32, mine *past, theirs []*past) (rec apply.Record, open, guessed bool) {
 	rec, known, exists := mine.at(key, b.Revision)
 	if known {
-		b.known[key] = true
 		return rec, false, false
 	}
 	for _, p := range theirs {
@@ -149,12 +147,8 @@ func (b *Base) ask(l *apply.Log, open []bool) {
 					if b.asked[k] = int32(i); h == apply.Nothing {
 						put[k] = true // whatever it was
 					}
-					switch {
-					case !b.guessed[k] || !deletable[k]:
-					case h == apply.Exists && hi-lo == 1:
+					if b.guessed[k] && deletable[k] && h == apply.Exists && hi-lo == 1 {
 						b.records[k] = apply.Record{Create: -1, Mod: apply.Before, Version: apply.Open, Value: apply.Unknown}
-					case h == apply.Nothing:
-						b.records[k] = apply.Record{Create: -1, Version: apply.Open, Value: apply.Unknown}
 					}
 				}
 				if at := b.asks[int32(i)]; !put[k] && (len(at) == 0 || at[len(at)-1] != k) {
@@ -302,7 +296,7 @@ func (b *Base) conflicts(o *Base) bool {
 	for k := range b.records {
 		x, y := &b.records[k], &o.records[k]
 		switch {
-		case !x.Exists() && x.IsOpen(), !y.Exists() && y.IsOpen(): // not even known whether it existed
+		case b.guessed[k] || o.guessed[k]:
 		case x.Exists() != y.Exists(), !x.IsOpen() && !y.IsOpen() && !x.Same(y), x.Create > 0 && y.Create > 0 && x.Create != y.Create:
 			return true
 		}
@@ -395,8 +389,9 @@ type Later struct {
 	Also []Reading
 }
 
-// SearchLater finds the faults of members that were all the same before the first entry of a log, at a revision that is not below low. It is nil if that leads to nothing: if it
-// is not known which of them had the faults, or if what explains one contradicts what explains another.
+// SearchLater finds the faults of members that were all the same before the first entry of a log, at a revision that is not below low. It is
+// nil if that leads to nothing: if it is not known which of them had the faults, or if what explains one contradicts what explains another. One
+// member alone of which compaction removed what it held before is told to have no fault if it may have none: that proves nothing.
 func SearchLater(l *apply.Log, ms []Beginner, low int64) []Later {
 	type found struct {
 		all   []Later
@@ -452,9 +447,10 @@ func together(n int, f func(i int)) {
 	wg.Wait()
 }
 
-// anchored tells whether a member without fault shows what was before: where all of several have some, it was rather something else.
+// anchored tells whether it is known what was before: a member without fault shows it, or nothing of it is compacted away and some entry has
+// made a revision since. Where all have faults it was rather something else.
 func anchored(all []Later) bool {
-	return len(all) == 1 || slices.ContainsFunc(all, func(x Later) bool { return len(x.Readings[0].Faults) == 0 })
+	return len(all) == 1 && all[0].Shown() && all[0].Evidence.Revision > all[0].Begins() || slices.ContainsFunc(all, func(x Later) bool { return len(x.Readings[0].Faults) == 0 })
 }
 
 // agreed tells whether what explains each member holds for the others, too, of what keys were before the log begins.
@@ -641,9 +637,6 @@ func (m *Member) shows(r *Reading) map[int32]apply.Record {
 			case c.Record.Create > m.base.Revision:
 				facts[c.Key] = apply.Record{}
 			default:
-				if f.Mod == 0 {
-					f.Mod = apply.Before
-				}
 				if f.Create = c.Record.Create; c.Was.Version < 0 {
 					f.Version = c.Record.Version - (c.Was.Version - apply.Open) - 1
 				}
@@ -686,6 +679,9 @@ func (m *Member) alone() (stop int) {
 	}
 	return stop
 }
+
+// Shown tells whether rows show all that the member held before the log begins.
+func (m *Member) Shown() bool { return m.base == nil || m.Evidence.Compact <= m.base.Revision }
 
 // Begins is the revision before the log begins, 1 if it begins with the cluster.
 func (m *Member) Begins() int64 { return m.start.Revision }

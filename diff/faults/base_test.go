@@ -89,3 +89,34 @@ func TestSearchLater(t *testing.T) {
 		})
 	}
 }
+
+// TestSearchLaterAlone asks one member: it has faults only if its rows show all that it held before its log begins. Without that, another beginning
+// would explain as much.
+func TestSearchLaterAlone(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name    string
+		befell  string
+		compact int64
+		want    string
+	}{
+		{"nothing", "", 5, "0: no fault"},
+		{"skipped", "skip 10", 5, "8: entry 10 had no effect"},
+		{"again", "again 8 10", 0, "8: entries 8 to 10 were applied again"},
+		{"compacted behind", "skip 8", 11, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			log, ms := beginners(t, 5, live(t, later, apply.Rules3510, c.befell, c.compact))
+			got := ""
+			if all := SearchLater(log, ms, 0); all != nil {
+				if got = tell(all[0].Result); !all[0].Shown() && len(all[0].Readings[0].Faults) > 0 {
+					t.Error("there are faults, though what was before is compacted away")
+				}
+			}
+			if got != c.want {
+				t.Errorf("found\n%s\nwant\n%s", got, c.want)
+			}
+		})
+	}
+}

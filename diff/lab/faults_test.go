@@ -105,7 +105,7 @@ func testFaults(t *testing.T, purged bool) {
 	wg.Wait()
 	t.Logf("%d cases, %d without fault, %d readings, %d with limits, %d of which the beginning is not known, %d failed", n, healthy, readings, limited, unknown, failed)
 	for _, k := range slices.Sorted(maps.Keys(wider)) {
-		t.Logf("%d more entries than can be known: %d cases", k, wider[k])
+		t.Logf("%d readings of one fault besides the first: %d cases", k, wider[k])
 	}
 }
 
@@ -204,7 +204,7 @@ func (c *faulty) purge(t *testing.T, named faults.Named, table *mvcc.Table, tabl
 	}
 }
 
-// wider is how many more entries than can be known the readings of a single fault leave.
+// wider is how many readings of a single fault there are besides the first.
 func (c *faulty) wider() int {
 	told := map[faults.Fault]bool{}
 	for _, r := range c.result.Readings {
