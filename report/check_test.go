@@ -60,3 +60,34 @@ func TestCheckPage(t *testing.T) {
 		t.Errorf("%d findings of 9:\n%s", got, b.String())
 	}
 }
+
+// TestCheckDamagedPages asserts that what befell the pages of one db is told as one finding, and all of it in JSON.
+func TestCheckDamagedPages(t *testing.T) {
+	t.Parallel()
+	var many []finding.Finding
+	for page := range uint64(60) {
+		code := []string{"page-zero", "page-id-mismatch", "page-key-range", "root-row"}[page%4]
+		many = append(many, finding.New(code, finding.Error, "member/snap/db", "damaged").OnPage(page, int64(page)*4096))
+	}
+	many = append(many, finding.New("wal-crc-mismatch", finding.Error, "member/wal/0.wal", "another checksum"), finding.New("page-slack", finding.Warning, "member/snap/db", "more bytes").OnPage(61, 61*4096))
+	d := Check([]*inspect.Member{{Label: "a", Log: &raftlog.Log{}, Findings: many}, {Label: "b", Log: &raftlog.Log{}, Findings: many[:3]}})
+	var b bytes.Buffer
+	if err := Checks(&b, d, Table); err != nil {
+		t.Fatal(err)
+	}
+	for text, n := range map[string]int{
+		"ERROR      damaged-pages, 60 of this kind, the first:": 1, "page 4 offset 16384": 1, "page 5 offset": 0, "and 55 more of this kind: -w json lists them": 1,
+		"ERROR      wal-crc-mismatch": 1, "WARNING    page-slack": 1, "ERROR      page-": 3, // those of b, which are few
+	} {
+		if got := strings.Count(b.String(), text); got != n {
+			t.Errorf("%q is there %d times, want %d:\n%s", text, got, n, b.String())
+		}
+	}
+	b.Reset()
+	if err := Checks(&b, d, JSON); err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(b.String(), `"code":"page-`) + strings.Count(b.String(), `"code": "page-`); n != 45+1+3 {
+		t.Errorf("%d findings about pages in JSON", n)
+	}
+}

@@ -36,7 +36,7 @@ var (
 	tortureFrom    = flag.Uint64("torture.from", 1, "seed of the first one")
 	tortureSeed    = flag.Uint64("torture.seed", 0, "this one alone, by all commands")
 	tortureKeep    = flag.String("torture.keep", "", "where to leave the member of -torture.seed")
-	tortureControl = flag.Bool("torture.control", false, "no control character and nothing that is no UTF-8 may be written")
+	tortureControl = flag.Bool("torture.control", true, "no control character and nothing that is no UTF-8 may be written")
 	tortureMeasure = flag.Bool("torture.measure", false, "all commands, in a process for each member whose CPU time and memory are bounded")
 )
 

@@ -97,6 +97,7 @@ func TestSearch(t *testing.T) {
 		{name: "a user refused", log: asked, befell: "refuse ann 12", want: "13: no request of user \"ann\" had an effect from entry 14 on\n16: entry 14 had no effect; entry 16 had no effect"},
 		{name: "let pass", log: asked, befell: "pass 12", compact: 4, want: "16: entry 12 was applied although permissions or an alarm refuse that"},
 		{name: "behind the saved index", log: replayed, befell: "again 7 8", want: "8: entries 7 to 8 were applied again\n11: entry 2 was applied again, 2 times\n11: entry 7 was applied again, 2 times"},
+		{name: "behind the saved index, at three restarts", log: replayed, befell: "again 7 8, again 7 8, again 7 8", want: "14: entries 7 to 8 were applied again, 3 times"},
 		{
 			name: "upgraded", log: leased, befell: "rules33 1", rules: []apply.Rules{apply.Rules32},
 			want: "8: entry 14 had no effect\n8: the rules of etcd 3.3 to 3.5.9 hold from entry 14 on",

@@ -121,6 +121,17 @@ func TestVotesDiffer(t *testing.T) {
 		d := diffOf(t, c.args()...)
 		if d.Verdict != diff.Diverged || d.Divergences[0].Layer != diff.LayerMembership || !slices.Equal(d.Divergences[0].Minority, []string{"b"}) {
 			t.Errorf("seed %d: %s %q %q %s", c.Seed, d.Verdict, d.Reasons, d.NotComparedWhy, tellAll(d))
+			continue
+		}
+		for _, version := range []string{"Up to 3.5 nobody reads it", "3.6 takes it", "3.7 makes raft's voters of it"} {
+			if !strings.Contains(d.Divergences[0].What, version) {
+				t.Errorf("seed %d: does not say %q: %s", c.Seed, version, d.Divergences[0].What)
+			}
+		}
+		for _, e := range d.Divergences[0].Effects {
+			if how := map[bool]string{true: " learns, by raft it votes", false: " votes, by raft it votes"}[slices.Equal(e.Members, []string{"b"})]; !strings.HasSuffix(e.Note, how) {
+				t.Errorf("seed %d: %q: %s", c.Seed, e.Members, e.Note)
+			}
 		}
 	}
 }

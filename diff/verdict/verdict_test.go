@@ -19,6 +19,8 @@ func TestOf(t *testing.T) {
 	torn := Member{Label: "e1", Standing: inspect.Torn, Why: "pages of two moments"}
 	cut := Member{Label: "e2", Standing: inspect.Cut, Why: "the last 7 pages are missing"}
 	fault := finding.New("zombie-member", finding.Error, "member/snap/db", "a leftover")
+	other := finding.New("snap-crc-mismatch", finding.Error, "member/snap/1.snap", "another checksum")
+	warning := finding.New("alarm-on", finding.Warning, "member/snap/db", "NOSPACE")
 	for name, c := range map[string]struct {
 		f        Facts
 		want     Verdict
@@ -29,6 +31,13 @@ func TestOf(t *testing.T) {
 		"nothing": {f: Facts{Members: whole("a", "b")}, want: Consistent},
 		"an error does not hide": {
 			f: Facts{Members: whole("a", "b"), Findings: []finding.Finding{fault, fault}}, want: Consistent, headline: "but 1 problem: zombie-member",
+		},
+		"several errors": {
+			f: Facts{Members: whole("a", "b"), Findings: []finding.Finding{fault, other, fault}}, want: Consistent, headline: "but 2 problems: zombie-member, snap-crc-mismatch",
+		},
+		"a warning is no problem": {f: Facts{Members: whole("a", "b"), Findings: []finding.Finding{warning}}, want: Consistent},
+		"an error changes nothing of what is not known": {
+			f: Facts{Members: whole("a", "b"), Findings: []finding.Finding{fault}, Doubts: []string{"entry 5 cannot be decoded"}}, want: Indeterminate, reasons: 1,
 		},
 		"whole members differ": {
 			f:    Facts{Members: whole("a", "b"), Claims: []Claim{{Groups: [][]string{{"a"}, {"b"}}}}},

@@ -44,3 +44,30 @@ func TestEveryCodeIsExplained(t *testing.T) {
 		return nil
 	})
 }
+
+// What is found in a copy is the copy's: where copying may have done the damage, nobody is told to do something to the member.
+func TestCopiesAreCopiedAgain(t *testing.T) {
+	does := regexp.MustCompile(`(?i)\b(remove|rebuild|wipe|empty|replace)\b`)
+	again := 0
+	for code, a := range advice {
+		if code == "page-elements-cleared" { // which is done by hand
+			continue
+		}
+		if strings.Contains(a.Action, "copy again") {
+			again++
+		} else if !OfPage(code) {
+			continue
+		}
+		if does.MatchString(a.Action) {
+			t.Errorf("%s: %s", code, a.Action)
+		}
+	}
+	if again < 20 {
+		t.Errorf("only %d kinds of damage are to be copied again", again)
+	}
+	for _, code := range []string{"page-zero", "page-double-use", "db-truncated", "db-unreadable", "meta-txid-gap", "root-row", "rows-missing", "tree-too-deep"} {
+		if !strings.Contains(Explain(code).Action, "copy again") {
+			t.Errorf("%s: %s", code, Explain(code).Action)
+		}
+	}
+}
