@@ -26,7 +26,7 @@ type Base struct {
 	Auth     *authz.State
 	records  []apply.Record
 	guessed  []bool
-	asked    map[int32]int32   // of each key that is not fully known, the place of the first entry that asks for it
+	asked    map[int32]int32   // of each key, and lease as minus its number, that is not fully known, the place of the first entry that asks for it
 	asks     map[int32][]int32 // of each place, the keys of that kind that the entry asks for
 	leases   []int32
 	alarms   []pb.AlarmMember
@@ -207,6 +207,27 @@ func (b *Base) leasesBefore(l *apply.Log, all []*Evidence) {
 			b.leases = append(b.leases, n)
 		}
 	}
+	b.askLeases(l, all)
+}
+
+// askLeases notes which entries ask first for leases of which it is not known whether they existed: a client may well revoke one that does
+// not, or attach a key to it. What some row carries has existed.
+func (b *Base) askLeases(l *apply.Log, all []*Evidence) {
+	known := make([]bool, len(l.Leases)) // granted by the log, asked for, or carried
+	for _, e := range all {
+		for i := range e.rows {
+			known[e.rows[i].Lease] = true
+		}
+	}
+	for i := range l.Entries {
+		e := &l.Entries[i]
+		for _, n := range e.Uses() {
+			if !known[n] && n > 0 && e.Kind != apply.Grant {
+				b.asked[-n], b.asks[int32(i)] = int32(i), append(b.asks[int32(i)], -n)
+			}
+			known[n] = true
+		}
+	}
 }
 
 // alarmsBefore are those that were on: the log turns them off first, or says nothing of them and they are on on at least half of the members.
@@ -271,8 +292,14 @@ func (b *Base) as(key int32, as As) (r apply.Record) {
 	return r
 }
 
-// otherwise are the ways in which a key may have been something else than it is held to be.
+// otherwise are the ways in which a key may have been something else than it is held to be. Minus the number of a lease stands for that.
 func (b *Base) otherwise(key int32) (all []As) {
+	if key < 0 {
+		if slices.Contains(b.leases, -key) {
+			return []As{AsAbsent}
+		}
+		return []As{AsAsked}
+	}
 	if b.records[key].Exists() {
 		all = append(all, AsOther)
 	} else {
@@ -311,7 +338,7 @@ const (
 	baseSteps  = 1 << 23 // rows and entries that are read to try them
 	minVotes   = 64      // rows that are enough to tell it, if nearly all say the same
 	maxForeign = 3       // rows that no entry can have written, from the last one on, of which some may have been changed
-	nearBase   = 12      // by how much faults move what rows tell of it
+	NearBase   = 12      // by how much faults move what rows tell of it
 )
 
 // bases are revisions that a member may have had before the first entry of a log, the likeliest first: that of each row that only one entry can
@@ -368,7 +395,7 @@ func bases(l *apply.Log, own *Evidence, auth *authz.State, limit int) (all []int
 		add(s.low, s.high)
 	}
 	for _, s := range spans {
-		add(s.low-nearBase, s.high+nearBase)
+		add(s.low-NearBase, s.high+NearBase)
 	}
 	return all
 }
@@ -390,8 +417,8 @@ type Later struct {
 }
 
 // SearchLater finds the faults of members that were all the same before the first entry of a log, at a revision that is not below low. It is
-// nil if that leads to nothing: if it is not known which of them had the faults, or if what explains one contradicts what explains another. One
-// member alone of which compaction removed what it held before is told to have no fault if it may have none: that proves nothing.
+// nil if that leads to nothing: if it is not known which of them had the faults, or if what explains one contradicts what explains another. If
+// most members need no fault, one of which shows what was before, and nothing explains the others, these have no Member in what is returned. One member alone of which compaction removed what it held before is told to have no fault if it may have none: that proves nothing.
 func SearchLater(l *apply.Log, ms []Beginner, low int64) []Later {
 	type found struct {
 		all   []Later
@@ -399,27 +426,33 @@ func SearchLater(l *apply.Log, ms []Beginner, low int64) []Later {
 		whole bool
 	}
 	var tries []found
-	least := 0
+	var most []Later // without fault, where others are not explained
+	least, began := 0, 0
 	for _, b := range begin(l, ms, low) {
-		if b.clean < least {
-			break // rather something else befell those for which more need no fault
+		if b.clean < least || b.clean == least && b.began > began {
+			break // rather something else befell those for which more need no fault, or who held more of what entries ask for
 		}
 		members := b.members
 		f := found{all: make([]Later, len(ms)), whole: true}
 		together(len(ms), func(i int) { f.all[i] = Later{Member: members[i], Result: members[i].Search()} })
 		for _, x := range f.all {
-			if f.whole = f.whole && len(x.Readings) > 0 && x.Readings[0].Cost <= costlyBase; f.whole {
+			if f.whole = f.whole && len(x.Readings) > 0 && x.Readings[0].Cost <= Costly; f.whole {
 				f.cost += x.Readings[0].Cost
 			}
 		}
+		// What one of them shows of keys must not cost another its innocence.
+		f.whole = f.whole && faultless(f.all) >= b.clean
 		if f.whole = f.whole && anchored(f.all) && agreed(f.all); f.whole {
 			tries = append(tries, f)
 		} else {
-			least = b.clean
+			least, began = b.clean, b.began
+			if all := clean(f.all); all != nil && most == nil {
+				most = all
+			}
 		}
 	}
 	if len(tries) == 0 {
-		return nil
+		return most
 	}
 	slices.SortStableFunc(tries, func(a, b found) int { return cmp.Compare(a.cost, b.cost) })
 	best := tries[0]
@@ -436,6 +469,30 @@ func SearchLater(l *apply.Log, ms []Beginner, low int64) []Later {
 		}
 	}
 	return best.all
+}
+
+// faultless counts the members that need no fault.
+func faultless(all []Later) (n int) {
+	for _, x := range all {
+		n += flag(len(x.Readings) > 0 && len(x.Readings[0].Faults) == 0)
+	}
+	return n
+}
+
+// clean leaves those members that need no fault, nil if these are less than half, contradict each other, or none of them shows what it held before
+// the log begins.
+func clean(all []Later) []Later {
+	out := make([]Later, len(all))
+	var some []Later
+	for i, x := range all {
+		if len(x.Readings) > 0 && len(x.Readings[0].Faults) == 0 {
+			out[i], some = x, append(some, x)
+		}
+	}
+	if len(all) == 1 || 2*len(some) < len(all) || !slices.ContainsFunc(some, func(x Later) bool { return x.Shown() }) || !agreed(some) {
+		return nil
+	}
+	return out
 }
 
 // together runs f for all numbers below n at the same time.
@@ -480,6 +537,7 @@ func agreed(all []Later) bool {
 type beginning struct {
 	members []*Member
 	clean   int // of them that need no fault
+	began   int // what these held otherwise than entries ask for
 }
 
 // begin are members as they began: at the revision at which most of them need no fault to make what they hold, or at which they come furthest
@@ -518,6 +576,7 @@ func begin(l *apply.Log, ms []Beginner, low int64) (likely []beginning) {
 		members  []*Member
 		reach    int // sum of stops
 		clean    int // members without fault
+		began    int // what these held otherwise than entries ask for
 		shown    map[int32]apply.Record
 	}
 	steps := 0
@@ -535,7 +594,9 @@ func begin(l *apply.Log, ms []Beginner, low int64) (likely []beginning) {
 		}
 		tries = append(tries, t)
 	}
-	foremost := func(a, b *try) int { return cmp.Or(cmp.Compare(b.clean, a.clean), cmp.Compare(b.reach, a.reach)) }
+	foremost := func(a, b *try) int {
+		return cmp.Or(cmp.Compare(b.clean, a.clean), cmp.Compare(a.began, b.began), cmp.Compare(b.reach, a.reach))
+	}
 	slices.SortStableFunc(tries, foremost)
 	for n, t := range tries {
 		if n >= minSettled && steps > settleSteps || n > 0 && tries[0].clean > 0 && t.clean == 0 && 2*t.reach < tries[0].reach {
@@ -551,6 +612,7 @@ func begin(l *apply.Log, ms []Beginner, low int64) (likely []beginning) {
 			if t.reach += stops[i]; r == nil {
 				continue
 			}
+			t.began += len(r.Began)
 			if t.clean++; len(r.Began) < fewest {
 				fewest, t.shown = len(r.Began), t.members[i].shows(r)
 			}
@@ -571,7 +633,7 @@ func begin(l *apply.Log, ms []Beginner, low int64) (likely []beginning) {
 		if len(t.shown) > 0 {
 			together(len(ms), func(i int) { t.members[i] = member(i, t.revision, t.shown) })
 		}
-		likely = append(likely, beginning{t.members, t.clean})
+		likely = append(likely, beginning{t.members, t.clean, t.began})
 	}
 	return likely
 }
@@ -582,8 +644,11 @@ const (
 	minSettled  = 6
 	settleSteps = 1 << 22
 	maxAlike    = 3
-	costlyBase  = 17 // faults of a member that are no likelier than that it began otherwise
 )
+
+// Costly is the cost of faults of a member that are no likelier than something which is not searched for: another beginning, other kinds of
+// faults.
+const Costly = 17
 
 // settle looks for what keys were before the log begins for which it takes no fault to make what the db holds, nil if there is
 // nothing. stop is the place to which the log goes.
@@ -617,6 +682,9 @@ func (m *Member) settle() (r *Reading, stop int) {
 func (m *Member) shows(r *Reading) map[int32]apply.Record {
 	facts := map[int32]apply.Record{}
 	for i := range r.Began {
+		if r.Began[i].Key < 0 {
+			continue // a lease
+		}
 		facts[r.Began[i].Key] = m.base.as(r.Began[i].Key, r.Began[i].As)
 	}
 	begin := m.start.Mark()
@@ -651,7 +719,7 @@ func (m *Member) shows(r *Reading) map[int32]apply.Record {
 		return cmp.Or(cmp.Compare(m.base.asked[a], m.base.asked[b]), cmp.Compare(a, b))
 	})
 	for _, k := range asked[:min(len(asked), maxAsked)] {
-		if _, told := facts[k]; told || m.start.Steps > settleSteps {
+		if _, told := facts[k]; told || k < 0 || m.start.Steps > settleSteps {
 			continue
 		}
 		index := m.Log.Entries[m.base.asked[k]].Index

@@ -120,3 +120,34 @@ func TestSearchLaterAlone(t *testing.T) {
 		})
 	}
 }
+
+// TestLeasesBefore asks whether leases that the log does not grant were there: that it revokes one, or attaches a key to it, does not say so.
+func TestLeasesBefore(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name    string
+		log     text
+		first   int
+		compact int64
+	}{
+		{"revoked, and never there", "put a 1\nput b 1\nput c 1 7\nput a 2\nrevoke 7\nput b 2", 3, 0},
+		{"revoked, and never there, compacted behind", "put a 1\nput b 1\nput c 1 7\nput a 2\nrevoke 7\nput b 2\nput a 3", 3, 5},
+		{"there", "grant 7\nput a 1\nput b 1\nput c 1 7\nput a 2\nrevoke 7\nput b 2", 3, 0},
+		{"there, with a key", "grant 7\nput a 1 7\nput b 1\nput c 1 7\nput b 2\nrevoke 7\nput b 3", 3, 0},
+		{"not there, and not revoked", "put a 1\nput b 1\nput c 1 7\nput a 2\nput b 2", 3, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			log, ms := beginners(t, c.first, live(t, c.log, apply.Rules3510, "", c.compact), live(t, c.log, apply.Rules3510, "", c.compact))
+			all := SearchLater(log, ms, 0)
+			if len(all) != len(ms) {
+				t.Fatal("nothing was found")
+			}
+			for i, x := range all {
+				if len(x.Readings[0].Faults) > 0 {
+					t.Errorf("member %d: %s", i, tell(x.Result))
+				}
+			}
+		})
+	}
+}

@@ -70,7 +70,7 @@ type Fault struct {
 	// Kept is true for Rows if later entries met the rows that are there: the member has read them since.
 	Kept  bool
 	Table TableName
-	// Key is that of Began, in the numbers of the log, and As what it was.
+	// Key is that of Began, in the numbers of the log, or minus the number of a lease, and As what it was.
 	Key int32
 	As  As
 	// Off is how many rows of Rows or Table are not what they should be.
@@ -107,7 +107,7 @@ func (f Fault) String() string {
 		return fmt.Sprintf("the consistent index stayed behind: the data is that of entry %d", f.Last)
 	}
 	if f.Kind == Began {
-		return fmt.Sprintf("a key was something else before entry %d", f.First)
+		return fmt.Sprintf("a key or a lease was something else before entry %d", f.First)
 	}
 	if f.Kind == Lost {
 		return fmt.Sprintf("leases with negative ids were unknown from entry %d on", f.First)

@@ -116,12 +116,16 @@ func (r *run) step(i int) bool {
 	return true
 }
 
-// begin makes keys what they were before the log begins, if that is not what they are held to have been.
+// begin makes keys and leases what they were before the log begins, if that is not what they are held to have been.
 func (r *run) begin(index uint64) {
 	for n := range r.faults {
 		if f := &r.faults[n]; f.First > index {
 			break
 		} else if f.Kind == Began && f.First == index {
+			if f.Key < 0 {
+				r.s.SetLease(-f.Key, f.As != AsAbsent)
+				continue
+			}
 			r.s.Set(f.Key, r.base.as(f.Key, f.As))
 		}
 	}
