@@ -18,10 +18,6 @@ func (c *comparison) answer() {
 		d.Verdict, d.Reasons = Indeterminate, c.faults
 		return
 	}
-	if c.cut {
-		c.cutShort()
-		return
-	}
 	f := verdict.Facts{Apart: c.incomparable}
 	d.Findings = []Finding{}
 	for i, m := range c.all {
@@ -58,7 +54,7 @@ func (c *comparison) answer() {
 		}
 	}
 	d.Divergences, c.written = kept, written
-	if d.Verdict == Diverged && c.told == nil {
+	if d.Verdict == Diverged && !d.Explained {
 		c.keysLeftOut()
 	}
 	c.notes()
@@ -88,7 +84,6 @@ func (c *comparison) doubts() (why []string) {
 	}
 	why = append(why, c.behindIndex()...)
 	why = append(why, c.unrun()...)
-	why = append(why, c.open...)
 	for i, m := range c.ms {
 		if first := m.Log.First(); c.ownLog(i) && first > m.DB.Tables.ConsistentIndex+1 {
 			why = append(why, fmt.Sprintf("%s: its db has come to entry %d and its log begins at entry %d: they are of different moments, and what the member held in between is not known",
@@ -101,11 +96,11 @@ func (c *comparison) doubts() (why []string) {
 		switch {
 		case len(m.Log.Entries) == 0:
 			why = append(why, m.Label+": one member without a log: there is nothing to compare it with")
-		case c.told == nil && c.unfollowed(0), c.told != nil && !c.told[0].member.Shown():
+		case c.told[0] == nil:
+			why = append(why, fmt.Sprintf("%s: one member alone, and what it holds is not explained by its log: %s", m.Label, c.mute[0]))
+		case !c.told[0].member.Shown():
 			why = append(why, fmt.Sprintf("%s: its log does not begin with the cluster, and what it held before is compacted away in part, up to revision %d: one member alone cannot tell whether its log makes what that left",
 				m.Label, m.DB.CompactRevision()))
-		case c.excused > 0:
-			why = append(why, fmt.Sprintf("%s: %d entries had no effect that would have had one without permissions and alarms; one member alone cannot tell whether these refused them", m.Label, c.excused))
 		}
 	default:
 		for _, m := range c.ms {
@@ -118,12 +113,6 @@ func (c *comparison) doubts() (why []string) {
 		}
 	}
 	return why
-}
-
-// unfollowed tells whether compaction removed what entries of member i's log made, which does not begin with the cluster.
-func (c *comparison) unfollowed(i int) bool {
-	compact := c.ms[i].DB.CompactRevision()
-	return !c.whole(i) && compact > 0 && (len(c.traces) <= i || c.traces[i].startRevision() <= compact || c.traces[i].startRevision() < 0)
 }
 
 // unrun are entries of which nobody knows what they ask for, and those at which running a log again ended.

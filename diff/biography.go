@@ -430,7 +430,7 @@ func (p *past) carried(index uint64, lease int64) bool {
 	})
 }
 
-// guess finds the entry that made a row which is older than what the alignment covers: the only one in the log that puts
+// guess finds the entry that made a row which is older than the entries of which it is known what they did: the only one in the log that puts
 // this value and lease, if there is one.
 func (b *biographer) guess(member int, p *past, r *mvcc.Row) uint64 {
 	var kv mvcc.KeyValue

@@ -234,16 +234,3 @@ func (c *comparison) tableLeases(i int, index uint64, granted []bool) {
 		}
 	}
 }
-
-// alike tells whether nothing that entries change differs between the members: rows, indexes and small tables.
-func (c *comparison) alike() bool {
-	first := c.ms[0].DB.Tables
-	for i, m := range c.ms {
-		t := m.DB.Tables
-		if len(c.differing) > 0 || c.last[i] != c.last[0] || t.ConsistentIndex != first.ConsistentIndex || t.AuthEnabled != first.AuthEnabled || t.AuthRevision != first.AuthRevision ||
-			m.DB.CompactRevision() != c.ms[0].DB.CompactRevision() || !slices.Equal(t.Leases, first.Leases) || !slices.Equal(t.Alarms, first.Alarms) {
-			return false
-		}
-	}
-	return true
-}

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync"
 
-	"etcd-autopsy/diff/align"
 	"etcd-autopsy/diff/verdict"
 	"etcd-autopsy/inspect"
 	"etcd-autopsy/inspect/evidence"
@@ -18,16 +17,13 @@ import (
 // Compare compares the members of one cluster, or a single member with its own log.
 func Compare(ms []*inspect.Member) *Document {
 	c := examine(ms)
-	defer c.rest()
 	c.answer()
-	c.budget.Lift()
 	return c.doc.filled()
 }
 
-// compare finds out all there is about those of some members whose dbs are evidence of what they do not hold as well. The caller
-// must call rest in the end.
+// compare finds out all there is about those of some members whose dbs are evidence of what they do not hold as well.
 func compare(ms, use []*inspect.Member) *comparison {
-	c := &comparison{all: ms, ms: use, budget: budgetOf(use), doc: &Document{SchemaVersion: SchemaVersion, Verdict: Indeterminate}}
+	c := &comparison{all: ms, ms: use, doc: &Document{SchemaVersion: SchemaVersion, Verdict: Indeterminate}}
 	c.doc.Members = summaries(ms)
 	if len(c.ms) > 0 {
 		c.guard("the evidence", c.run)
@@ -40,15 +36,15 @@ func compare(ms, use []*inspect.Member) *comparison {
 	return c
 }
 
+// errUnread ends what cannot go on because a file could not be read; why is among the faults by then.
+var errUnread = errors.New("a file could not be read")
+
 // guard runs f, which reads files. One that shrinks meanwhile must not take the process down, but leaves no verdict; nor
 // must a fault of our own.
 func (c *comparison) guard(name string, f func()) {
 	defer func() {
 		if p := recover(); p != nil {
-			if err, ok := p.(error); ok && errors.Is(err, mvcc.ErrOverBudget) {
-				c.mu.Lock()
-				c.cut = true
-				c.mu.Unlock()
+			if p == any(errUnread) {
 				return
 			}
 			text := fmt.Sprintf("%s: internal error, please report it: %v", name, p)
@@ -87,30 +83,18 @@ type comparison struct {
 	differing []int64
 	shared    []int // how many rows, from the first on, each member shares with the first one, byte for byte
 	parts     []parting
-	inputs    []align.Input
-	traces    []*trace
-	auths     []*auth
-	unalarmed []bool        // members whose rows show that no alarm was on from before the log begins
-	early     [][]alarmTurn // of each member, the alarms that its rows show to have been
-	at        []int64       // revision of each member at the common index, -1 if not known
-	causes    []*cause
-	misread   []*cause          // what may be a matter of reading only
-	rowsAgain []map[uint64]bool // of each member, the first of several entries in a row that were applied again, once asked for
-	floors    map[floor]uint64
-	begins    map[int]align.From // where members begin that would begin elsewhere by themselves
-	twin      []int              // of each member, the first that holds the same by the same log; nil if no rows disagree
-	bases     []int              // of each member, the lowest member that is compacted at the same revision and to the same rows
-	keys      differingKeys
-	linked    chan struct{} // closed once the rows of a key can be found
-	counted   func()        // waits for what count finds out
-	forgotten func()        // waits for forget
-	mu        sync.Mutex
-	faults    []string     // of reading while comparing
-	budget    *mvcc.Budget // of all that is searched for
-	cut       bool         // it was spent
-	told      []*explained // what explains every member by its own log, nil if not all can be explained so
-	excused   int          // entries of a member alone that a rule which is not simulated may have refused
-	open      []string     // what a member may have done, of which nothing that is left tells whether it did
+	told      []*explained // what explains each member by its own log, nil for those that nothing explains
+	mute      []string     // why, of each of these
+	// begunApart is true if members that are explained held different keys before the first entry of their log.
+	begunApart bool
+	traces     []*trace
+	at         []int64 // revision of each member at the common index, -1 if not known
+	causes     []*cause
+	keys       differingKeys
+	linked     chan struct{} // closed once the rows of a key can be found
+	counted    func()        // waits for what count finds out
+	mu         sync.Mutex
+	faults     []string // of reading while comparing
 }
 
 func (c *comparison) reason(format string, args ...any) {
@@ -119,31 +103,9 @@ func (c *comparison) reason(format string, args ...any) {
 
 func (c *comparison) run() {
 	c.readRows(func() { c.counted = c.start(c.count) })
-	if c.explained() {
-		return
-	}
-	c.relate()
-	c.forgotten = c.start(c.forget)
-	c.findCauses()
-	if len(c.all) == 1 {
-		c.causes = append(c.causes, c.merge(slices.DeleteFunc(c.ownCauses(0), c.withheld))...)
-	}
-	for _, k := range c.causes {
-		c.spread(k)
-	}
-	c.unite()
-	c.place()
-	c.compareOld()
-	c.compareTables()
-	c.findTails()
-	for _, k := range c.causes {
-		c.mayOriginate(k)
-	}
-	c.rowCauses()
-	c.sortCauses()
-	c.compareKeys()
-	c.strangers()
-	c.lag()
+	c.told = c.search()
+	c.trace()
+	c.tell()
 }
 
 // readRows finds out what the rows and logs of the members share. It calls compared once that is known of the rows, and then
@@ -166,28 +128,6 @@ func (c *comparison) readRows(compared func()) {
 		compared()
 		mvcc.LinkShared(tables, c.shared, noted)
 	})
-}
-
-// forget gives back the mapped pages of the rows, most of which are not looked at again, while others go on: at the end that
-// would take as long as to read a tenth of them.
-func (c *comparison) forget() {
-	c.counted()
-	for _, m := range c.ms {
-		m.DB.File.Forget()
-	}
-}
-
-// rest waits for what still goes on: files must not be closed before.
-func (c *comparison) rest() {
-	if c.forgotten != nil {
-		c.forgotten()
-	}
-}
-
-// relate finds out which entries made which revisions on each member.
-func (c *comparison) relate() {
-	c.parts, c.doc.Counts.RevisionsDiffering = c.partings()
-	c.align()
 }
 
 // readLogs finds the histories that the logs tell.
@@ -214,8 +154,8 @@ func (c *comparison) each(f func(i int)) {
 		})
 	}
 	wg.Wait()
-	if c.cut { // what follows takes all members for done
-		panic(mvcc.ErrOverBudget)
+	if len(c.faults) > 0 {
+		panic(errUnread) // what follows takes all members for done
 	}
 }
 

@@ -1,8 +1,8 @@
 package diff
 
-import "etcd-autopsy/diff/align"
+import "etcd-autopsy/diff/effect"
 
-// Curve is a member's main revision over the log index, as far as its entries could be aligned.
+// Curve is a member's main revision over the log index, as far as it is known what its entries did.
 type Curve struct {
 	Member string
 	Points []Position // ascending
@@ -21,17 +21,17 @@ func (c *comparison) curves() {
 	every := uint64(1) // the same for all members, so that their curves can be compared point by point
 	for i := range c.ms {
 		n := uint64(0)
-		c.traces[i].steps(func(*align.Step) { n++ })
+		c.traces[i].steps(func(*effect.Step) { n++ })
 		every = max(every, n/maxPoints)
 	}
 	for i, m := range c.ms {
 		x := Curve{Member: m.Label}
-		rev := c.traces[i].startRevision()
-		if first := c.traces[i].first(); first > 0 {
+		rev := c.traces[i].begins
+		if first := c.traces[i].first; first > 0 {
 			x.Points = append(x.Points, Position{first - 1, rev})
 		}
 		at := uint64(0)
-		c.traces[i].steps(func(s *align.Step) {
+		c.traces[i].steps(func(s *effect.Step) {
 			at, rev = max(at, s.Index), max(rev, s.Revision)
 			near := from <= at && at < to
 			if at%every == 0 || near || s.Anomalous() && len(x.Points) < 4*maxPoints {

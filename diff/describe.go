@@ -3,7 +3,7 @@ package diff
 import (
 	"slices"
 
-	"etcd-autopsy/diff/align"
+	"etcd-autopsy/diff/effect"
 	"etcd-autopsy/inspect/mvcc"
 	"etcd-autopsy/inspect/raftlog"
 )
@@ -18,7 +18,7 @@ func (c *comparison) labels(members []int) []string {
 }
 
 // find returns the entry with an index, or nil.
-func find(v []align.Entry, index uint64) *align.Entry {
+func find(v []effect.Entry, index uint64) *effect.Entry {
 	for lo, hi := 0, len(v); lo < hi; {
 		mid := (lo + hi) / 2
 		switch {
@@ -89,62 +89,31 @@ func changes(rows []mvcc.Row) []Change {
 	return cs
 }
 
-// describe writes down what an entry did on each group of members.
-func (c *comparison) describe(k *cause, es []effects) []Effect {
-	var all []Effect
-	for _, g := range k.groups {
-		i := g[0]
-		if n := slices.IndexFunc(g, func(j int) bool { return es[j].odd() == nil }); n >= 0 {
-			i = g[n] // what went wrong on the others is told by itself
-		}
-		e := Effect{Members: c.labels(g), Changes: changes(es[i].rows)}
-		for _, s := range es[i].steps {
-			if s.Revision > 0 {
-				e.Revision = s.Revision // the last one, if it was applied again
-			}
-		}
-		if s := es[i].odd(); s != nil && slices.Contains(k.odd, i) {
-			e.Note = note(s, es[i].steps)
-		}
-		if e.Revision == 0 && k.revision > 0 {
-			e.Instead = c.instead(i, k.revision)
-		}
-		all = append(all, e)
-	}
-	return all
-}
-
-func note(odd *align.Step, steps []*align.Step) string {
+// note says what is odd about what an entry did.
+func note(odd *effect.Step, steps []*effect.Step) string {
 	switch {
 	case len(steps) > 1 || odd.Again:
 		return "applied more than once"
-	case odd.Outcome == align.Refused:
+	case odd.Outcome == effect.Refused:
 		return "no effect, though by etcd's rules it should have had one"
-	case odd.Outcome == align.Permitted:
+	case odd.Outcome == effect.Permitted:
 		return "applied, though permissions or an alarm refuse it by the rules of etcd 3.3 and later"
-	case odd.Outcome == align.OtherBranch:
+	case odd.Outcome == effect.OtherBranch:
 		return "took the other branch than its compares demand"
-	case odd.Outcome == align.Partial:
+	case odd.Outcome == effect.Partial:
 		return "only some of the changes"
-	case odd.Outcome == align.Lost:
+	case odd.Outcome == effect.Lost:
 		return "the revision was made, but its rows are gone"
-	case odd.Outcome == align.Altered:
+	case odd.Outcome == effect.Altered:
 		return "the stored row differs from the entry in its " + odd.Detail
 	}
 	return ""
 }
 
-// instead is what made revision main on member i.
-func (c *comparison) instead(i int, main int64) *Instead {
-	rows := c.ms[i].DB.Rows.Group(main)
-	if len(rows) == 0 {
-		return nil
+// request is the entry as member i applied it, nil if nobody has it.
+func (c *comparison) request(i int, index uint64) *raftlog.Request {
+	if e := find(c.views[i].entries, index); e != nil {
+		return e.Request()
 	}
-	in := &Instead{Revision: main, Changes: changes(rows)}
-	c.traces[i].steps(func(s *align.Step) {
-		if s.Revision == main && s.Index > 0 {
-			in.Entry = c.entry(i, s.Index)
-		}
-	})
-	return in
+	return nil
 }

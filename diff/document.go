@@ -2,11 +2,11 @@
 //
 //	related.go, sift.go  which copies are of one member, or of another cluster, and which are whole: only whole dbs show what is missing
 //	log.go, rows.go      what the logs and the rows of the members share, and where they differ
-//	byfaults.go          the faults that explain each member by its own log, from its first entry or from what rows tell of the moment
-//	                     before that (package faults); one cause of those of several members
+//	search.go            the faults that explain each member by its own log, from its first entry or from what rows tell of the moment
+//	                     before that (package faults), and what each entry did then (trace.go)
+//	tell.go, cause.go    one cause of the faults of several members
 //	bystate.go           the keys and leases that differ at the last entry that two members have both reached
-//	trace.go ... tail.go by aligning entries with revisions (package align), where nothing was found that explains a member, its log has a
-//	                     gap, or its db is damaged
+//	parted.go            where nothing explains some member: that rows, keys and tables differ, and among which entries that began
 //	contradict.go        readable rows of damaged copies that contradict those of others
 //	answer.go            the verdict on all that (package verdict)
 //	explain.go           which known bug is behind each cause (package bugs), proven by etcd's own applier (package replay)

@@ -2,13 +2,12 @@ package diff
 
 import (
 	"context"
-	"fmt"
 	"math"
 	"slices"
 
-	"etcd-autopsy/diff/align"
 	"etcd-autopsy/diff/apply"
 	"etcd-autopsy/diff/bugs"
+	"etcd-autopsy/diff/effect"
 	"etcd-autopsy/diff/faults"
 	"etcd-autopsy/diff/replay"
 	"etcd-autopsy/inspect"
@@ -19,13 +18,11 @@ import (
 // explanations are missing, and Reasons says so.
 func Investigate(ctx context.Context, ms []*inspect.Member, opts Options) *Document {
 	c := examine(ms)
-	defer c.rest()
-	defer c.budget.Lift()
-	if len(c.faults) == 0 && !c.cut {
+	if len(c.faults) == 0 {
 		c.guard("the evidence", func() { c.reexecute(ctx, opts) })
 	}
 	c.answer()
-	if len(c.faults) > 0 || c.cut {
+	if len(c.faults) > 0 {
 		return c.doc.filled()
 	}
 	c.guard("the evidence", func() {
@@ -43,14 +40,6 @@ func Investigate(ctx context.Context, ms []*inspect.Member, opts Options) *Docum
 			c.plan(b) // a copy that could not be read says nothing about its member
 		}
 	})
-	if c.cut {
-		limit := fmt.Sprintf("what re-execution and known bugs say was not searched further than %d steps", c.budget.Limit())
-		c.doc.Search.Bounded, c.doc.Search.Limits = true, append(c.doc.Search.Limits, limit)
-		if c.doc.Verdict == Consistent {
-			c.doc.Verdict = Indeterminate
-			c.reason("%s", limit)
-		}
-	}
 	if ctx.Err() != nil {
 		c.reason("the search for explanations was cut short: %v", context.Cause(ctx))
 	}
@@ -69,7 +58,7 @@ func (c *comparison) evidence(ctx context.Context) *bugs.Case {
 	for i, m := range c.ms {
 		b.Members = append(b.Members, &bugs.Member{
 			Member: m, Log: c.views[i].entries, Whole: c.whole(i), Through: c.reach(i), Committed: committed(m),
-			Steps:      func(f func(s *align.Step)) { c.traces[i].steps(f) },
+			Steps:      func(f func(s *effect.Step)) { c.traces[i].steps(f) },
 			RevisionAt: func(index uint64) int64 { return c.revisionAt(i, index) },
 		})
 	}
@@ -85,9 +74,6 @@ func (c *comparison) evidence(ctx context.Context) *bugs.Case {
 			Layer: string(k.layer), Index: k.index, Entries: k.entries, Revision: k.revision, Outcome: k.outcome, Again: k.again,
 			Odd: k.odd, Groups: k.groups, Leases: k.leases,
 		}
-		if k.rule != nil {
-			x.Rule = k.rule.name
-		}
 		if t := k.tale; t != nil {
 			if t.kind == faults.Rules || t.kind == faults.Refused {
 				x.Rule = t.kind.String() // no entry by itself went wrong
@@ -97,9 +83,9 @@ func (c *comparison) evidence(ctx context.Context) *bugs.Case {
 				x.Onset[i] = t.onset[i].First
 			}
 		}
-		if k.outcome == align.Permitted && k.tale == nil {
+		if k.outcome == effect.Permitted && k.tale == nil {
 			// The catalogue speaks of the members on which entries had no effect.
-			x.Outcome, x.Odd = align.Refused, nil
+			x.Outcome, x.Odd = effect.Refused, nil
 			for _, g := range k.groups {
 				for _, i := range g {
 					if !slices.Contains(k.odd, i) {
@@ -116,7 +102,7 @@ func (c *comparison) evidence(ctx context.Context) *bugs.Case {
 			of[k].Of = of[k.of]
 		}
 	}
-	if c.told != nil {
+	if c.doc.Explained {
 		b.Besides = func(member int, but *bugs.Cause) []*replay.Rule {
 			for k, x := range of {
 				if x == but && k.tale != nil {
@@ -131,7 +117,7 @@ func (c *comparison) evidence(ctx context.Context) *bugs.Case {
 
 // besides are the rules of etcd's own code by which a member's log makes what it holds, but for a fault.
 func (c *comparison) besides(member int, but *tale) (rules []*replay.Rule) {
-	if member >= len(c.told) {
+	if member >= len(c.told) || c.told[member] == nil {
 		return nil
 	}
 	x := c.told[member]

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"slices"
 
-	"etcd-autopsy/diff/align"
+	"etcd-autopsy/diff/effect"
 	"etcd-autopsy/inspect"
 	"etcd-autopsy/inspect/check"
 	"etcd-autopsy/inspect/finding"
@@ -21,13 +21,6 @@ func CheckMember(m *inspect.Member) *check.Result {
 		return r // what is not there says nothing
 	}
 	c := compare([]*inspect.Member{m}, []*inspect.Member{m})
-	defer c.rest()
-	defer c.budget.Lift()
-	if c.cut {
-		r.Findings = append(r.Findings, finding.New("log-search-bounded", finding.Info, m.DB.File.Name, "%s", c.limit()).Lost())
-		check.Sort(r.Findings)
-		return r
-	}
 	if c.differ() {
 		if m.Evidence().Search(m.DB.CompactRevision(), c.expected(0)); !m.Evidence().Whole() {
 			r.Findings = append(r.Findings, finding.New("rows-elsewhere", finding.Error, m.DB.File.Name, "%s", m.Evidence().Why()))
@@ -44,9 +37,9 @@ func CheckMember(m *inspect.Member) *check.Result {
 			r.Findings = append(r.Findings, f)
 		}
 	}
-	if t := c.traces[0]; t.Through > m.DB.Tables.ConsistentIndex && len(m.DB.Rows.Holes()) == 0 {
+	if t := c.traces[0]; t.through > m.DB.Tables.ConsistentIndex && len(m.DB.Rows.Holes()) == 0 {
 		r.Findings = append(r.Findings, finding.New("index-behind-data", finding.Error, m.DB.File.Name,
-			"consistent index %d, but the db holds the effects of entries up to %d", m.DB.Tables.ConsistentIndex, t.Through))
+			"consistent index %d, but the db holds the effects of entries up to %d", m.DB.Tables.ConsistentIndex, t.through))
 	}
 	check.Sort(r.Findings)
 	return r
@@ -56,9 +49,9 @@ func CheckMember(m *inspect.Member) *check.Result {
 // and then said twice, once with the entry.
 func (c *comparison) finding(k *cause) (finding.Finding, bool) {
 	m := c.ms[k.odd[0]]
-	code := map[align.Outcome]string{
-		align.Refused: "entry-without-effect", align.OtherBranch: "entry-other-branch", align.Partial: "entry-half-applied",
-		align.Altered: "row-differs-from-entry", align.Lost: "row-lost", align.Extra: "revision-without-entry",
+	code := map[effect.Outcome]string{
+		effect.Refused: "entry-without-effect", effect.OtherBranch: "entry-other-branch", effect.Partial: "entry-half-applied",
+		effect.Altered: "row-differs-from-entry", effect.Lost: "row-lost", effect.Extra: "revision-without-entry",
 	}[k.outcome]
 	if k.again {
 		code = "entry-applied-again"
@@ -77,7 +70,7 @@ func (c *comparison) finding(k *cause) (finding.Finding, bool) {
 		}
 	}
 	f := finding.New(code, finding.Error, m.DB.File.Name, "%s: %s", what, c.write(k).What)
-	if page, ok := onePage(m.DB.Rows.Group(k.revision)); ok && k.outcome == align.Altered {
+	if page, ok := onePage(m.DB.Rows.Group(k.revision)); ok && k.outcome == effect.Altered {
 		f = f.OnPage(page, int64(page)*int64(m.DB.Bolt.Meta().PageSize))
 	}
 	return f, true

@@ -2,28 +2,26 @@ package diff
 
 import (
 	"cmp"
-	"math"
 	"slices"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
-	"etcd-autopsy/diff/align"
 	"etcd-autopsy/diff/authz"
+	"etcd-autopsy/diff/effect"
 	"etcd-autopsy/inspect/raftlog"
 )
 
 // history is one log as several members followed it, and what there is to know of it without looking at any db.
 type history struct {
-	entries []align.Entry
-	log     *align.Log
-	touched align.Touched
+	entries []effect.Entry
+	log     *effect.Log
+	touched effect.Touched
 	leases  map[int64][]leaseEvent // in order
 	// Indexes of entries of some kinds, in order.
 	alarms, confChanges []uint64
 	undecoded           []uint64 // of which nobody knows what they ask for
 	authWrites          []authz.Write
 	alarmed             map[alarmID]bool // those that are on as far as the log is read
-	firstOf             []alarmTurn      // the first entry about each alarm, in order
 	refusing            []turn           // when alarms that refuse writes came on and went off
 	checked             []authz.Check    // auth revisions that requests were checked at, each higher than all before
 }
@@ -35,14 +33,14 @@ type turn struct {
 	corrupt bool // one of them refuses everything
 }
 
-func newHistory(entries []align.Entry) *history {
+func newHistory(entries []effect.Entry) *history {
 	h := &history{entries: entries, leases: map[int64][]leaseEvent{}, alarmed: map[alarmID]bool{}}
-	h.log = align.NewLog(entries, h.visit)
+	h.log = effect.NewLog(entries, h.visit)
 	h.touched.Merge()
 	return h
 }
 
-func (h *history) visit(e *align.Entry, r *raftlog.Request) {
+func (h *history) visit(e *effect.Entry, r *raftlog.Request) {
 	switch {
 	case r.Type == "ConfChange" || r.Type == "ConfChangeV2":
 		h.confChanges = append(h.confChanges, e.Index)
@@ -105,9 +103,6 @@ func (h *history) alarm(index uint64, r *pb.AlarmRequest) {
 	}
 	h.alarms = append(h.alarms, index)
 	id := alarmID{r.MemberID, r.Alarm}
-	if !slices.ContainsFunc(h.firstOf, func(t alarmTurn) bool { return t.id == id }) {
-		h.firstOf = append(h.firstOf, alarmTurn{index, id})
-	}
 	switch {
 	case r.Action == pb.AlarmRequest_ACTIVATE:
 		h.alarmed[id] = true
@@ -130,64 +125,6 @@ type alarmID struct {
 	typ    pb.AlarmType
 }
 
-// alarmTurn is an entry about an alarm.
-type alarmTurn struct {
-	index uint64
-	id    alarmID
-}
-
-// alarmsAt are the alarms that are on when an entry is applied, as far as the log tells.
-func (h *history) alarmsAt(index uint64) map[alarmID]bool { return h.alarmsWithout(index, loss{}) }
-
-// alarmsWithout is alarmsAt, if some entries had no effect.
-func (h *history) alarmsWithout(index uint64, l loss) map[alarmID]bool {
-	on := map[alarmID]bool{}
-	for n, x := range h.alarms {
-		e := find(h.entries, x)
-		if e == nil || h.lost(x, l) {
-			continue
-		}
-		r := e.Request().Internal.GetAlarm()
-		id := alarmID{r.GetMemberID(), r.GetAlarm()}
-		active := r.GetAction() == pb.AlarmRequest_ACTIVATE
-		switch {
-		case x >= index && n == 0 && !active:
-			on[id] = true // it was on when the log begins
-		case x >= index:
-		case active:
-			on[id] = true
-		default:
-			delete(on, id)
-		}
-	}
-	return on
-}
-
-// lifts are the entries that ended all alarms.
-func (h *history) lifts() (all []align.Lift) {
-	for n, t := range h.refusing {
-		if n == 0 || t.on || !h.refusing[n-1].on {
-			continue
-		}
-		was := h.refusing[n-1]
-		all = append(all, align.Lift{Index: t.index, End: h.nextOfAlarm(t.index), Refuses: func(r *raftlog.Request) bool {
-			return r != nil && r.Internal != nil && refusedBy(was, r.Internal)
-		}})
-	}
-	return all
-}
-
-// activates tells whether the log holds an entry before another one that turns an alarm on.
-func (h *history) activates(id alarmID, before uint64) bool {
-	return slices.ContainsFunc(h.alarms, func(x uint64) bool {
-		if x >= before {
-			return false
-		}
-		r := find(h.entries, x).Request().Internal.GetAlarm()
-		return r.GetAction() == pb.AlarmRequest_ACTIVATE && id == alarmID{r.GetMemberID(), r.GetAlarm()}
-	})
-}
-
 // last is the last entry, 0 if there is none.
 func (h *history) last() uint64 {
 	if len(h.entries) == 0 {
@@ -205,31 +142,41 @@ func (h *history) whole() bool {
 // missingBetween tells whether entries between two are in no log.
 func (h *history) missingBetween(first, last uint64) bool {
 	at := func(index uint64) int {
-		n, _ := slices.BinarySearchFunc(h.entries, index, func(e align.Entry, x uint64) int { return cmp.Compare(e.Index, x) })
+		n, _ := slices.BinarySearchFunc(h.entries, index, func(e effect.Entry, x uint64) int { return cmp.Compare(e.Index, x) })
 		return min(n, len(h.entries)-1)
 	}
 	n, m := at(first), at(last)
 	return n < m && h.entries[m].Index-h.entries[n].Index != uint64(m-n)
 }
 
-// holed tells whether entries before one are in no log, though some before these are.
-func (h *history) holed(index uint64) bool { return h.missingBetween(0, index) }
+// refusedBy tells whether an alarm refuses a request: CORRUPT every one, NOSPACE those that put something or grant a lease
+// (server/etcdserver/apply, capped.go and corrupt.go).
+func refusedBy(t turn, in *pb.InternalRaftRequest) bool {
+	return t.corrupt || in.GetPut() != nil || in.GetLeaseGrant() != nil || puts(in.GetTxn().GetSuccess()) || puts(in.GetTxn().GetFailure())
+}
 
-// nextOfAlarm is the next entry about the same alarm as an entry's, the highest index there is if none: the alarm stays as
-// it is to the end, whatever others do.
-func (h *history) nextOfAlarm(index uint64) uint64 {
-	var first *pb.AlarmRequest
-	for _, x := range h.alarms {
-		e := find(h.entries, x)
-		if x < index || e == nil {
-			continue
-		}
-		switch r := e.Request().Internal.GetAlarm(); {
-		case first == nil:
-			first = r
-		case r.GetMemberID() == first.GetMemberID() && r.GetAlarm() == first.GetAlarm():
-			return x
-		}
+// puts tells whether operations put something, those of transactions among them included.
+func puts(ops []*pb.RequestOp) bool {
+	return slices.ContainsFunc(ops, func(o *pb.RequestOp) bool {
+		n := o.GetRequestTxn()
+		return o.GetRequestPut() != nil || n != nil && (puts(n.Success) || puts(n.Failure))
+	})
+}
+
+// leaseEvent is an entry that grants a lease, or revokes it.
+type leaseEvent struct {
+	index uint64
+	grant bool
+	// refused is true if an alarm that is on, as the log says, keeps it from having an effect.
+	refused bool
+}
+
+// isAuthWrite tells whether a request changes the auth tables.
+func isAuthWrite(typ string) bool {
+	switch typ {
+	case "AuthEnable", "AuthDisable", "AuthUserAdd", "AuthUserDelete", "AuthUserChangePassword", "AuthUserGrantRole",
+		"AuthUserRevokeRole", "AuthRoleAdd", "AuthRoleDelete", "AuthRoleGrantPermission", "AuthRoleRevokePermission":
+		return true
 	}
-	return math.MaxUint64
+	return false
 }

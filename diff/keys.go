@@ -331,25 +331,16 @@ func (c *comparison) oldKey(k []byte, byGroups map[string]*cause, order *[]strin
 	if kk == nil {
 		kk = &cause{
 			layer: LayerStorage, groups: groups, between: &RevisionInterval{First: 1, Last: c.compact},
-			interval: c.before(RevisionInterval{First: 1, Last: c.compact}),
+			interval: c.bounds(groups, 1, c.compact),
 			what:     "rows that compaction left at or below the compact revision differ; what made them is compacted away",
 		}
 		byGroups[id] = kk
 		*order = append(*order, id)
 	}
-	newest, all := int64(0), true
 	for _, i := range known {
-		r := rows[i]
-		if r == nil {
-			all = false // it may have been deleted at any later revision
-			continue
-		}
-		if newest = max(newest, r.Rev.Main); kk.revision == 0 || r.Rev.Main < kk.revision {
+		if r := rows[i]; r != nil && (kk.revision == 0 || r.Rev.Main < kk.revision) {
 			kk.revision = r.Rev.Main
 		}
-	}
-	if all && (kk.latest == 0 || newest < kk.latest) {
-		kk.latest = newest
 	}
 	kk.keys = append(kk.keys, string(k))
 }

@@ -3,11 +3,16 @@ package diff
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"fmt"
 	"iter"
 	"slices"
 
-	"etcd-autopsy/diff/align"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"etcd-autopsy/diff/apply"
+	"etcd-autopsy/diff/authz"
+	"etcd-autopsy/diff/effect"
 	"etcd-autopsy/inspect"
 	"etcd-autopsy/inspect/mvcc"
 	"etcd-autopsy/inspect/raftlog"
@@ -25,19 +30,19 @@ type Ledger struct {
 // account is one member's part of the ledger.
 type account struct {
 	c     *comparison
-	i     int       // the member's number in c, -1 if it has no db
-	index []booking // by entry; those of one entry in order of application
-	made  []booking // by revision
-	reach uint64    // the last entry whose effect the db holds
-	lease *leaseLog // nil without a db
-	last  int64     // revision
-	bound uint64    // first entry whose effect is known, 0 if none is
-	views []align.Entry
+	i     int             // the member's number in c, -1 if it has no db
+	index []booking       // by entry; those of one entry in order of application
+	made  []booking       // by revision
+	reach uint64          // the last entry whose effect the db holds
+	auth  *authz.Timeline // nil if nothing explains what the member did
+	last  int64           // revision
+	bound uint64          // first entry whose effect is known, 0 if none is
+	views []effect.Entry
 }
 
 // booking is one step with the revision before it.
 type booking struct {
-	step   *align.Step
+	step   *effect.Step
 	after  uint64 // the entry before, for a revision without an entry
 	before int64
 }
@@ -48,7 +53,7 @@ func Clusters(ms []*inspect.Member) string { return incomparable(ms) }
 // NewLedger relates the entries and revisions of members of one cluster.
 func NewLedger(ms []*inspect.Member) *Ledger {
 	l := &Ledger{Members: ms, accounts: make([]account, len(ms))}
-	c := &comparison{all: ms, budget: budgetOf(ms), doc: &Document{}}
+	c := &comparison{all: ms, doc: &Document{}}
 	for _, m := range ms {
 		if m.DB != nil && m.DB.HasKeys {
 			c.ms = append(c.ms, m)
@@ -57,15 +62,15 @@ func NewLedger(ms []*inspect.Member) *Ledger {
 	if len(c.ms) > 0 {
 		c.guard("the evidence", func() {
 			c.readRows(func() {})
-			if !c.explained() {
-				c.relate()
+			c.told = c.search()
+			c.trace()
+			budget := mvcc.NewBudget(whySteps)
+			for _, t := range c.traces {
+				t.input.Index.Metered(budget)
 			}
 		})
 	}
-	c.budget.Lift()
-	if l.Faults = c.faults; c.cut {
-		l.Faults = []string{c.limit()}
-	}
+	l.Faults = c.faults
 	for i, m := range ms {
 		l.accounts[i] = newAccount(c, m)
 	}
@@ -75,16 +80,18 @@ func NewLedger(ms []*inspect.Member) *Ledger {
 
 func newAccount(c *comparison, m *inspect.Member) account {
 	a := account{c: c, i: slices.Index(c.ms, m)}
-	if a.i < 0 || len(c.faults) > 0 || c.cut || a.i >= len(c.traces) || c.traces[a.i] == nil {
+	if a.i < 0 || len(c.faults) > 0 || a.i >= len(c.traces) || c.traces[a.i] == nil {
 		a.i = -1
 		return a
 	}
 	t := c.traces[a.i]
-	a.views, a.last, a.bound = c.views[a.i].entries, c.last[a.i], t.first()
+	a.views, a.last, a.bound = c.views[a.i].entries, c.last[a.i], t.first
 	a.reach = c.reach(a.i)
-	a.lease = newLeaseLog(c.views[a.i].leases, m.DB.Tables.Leases, c.whole(a.i))
-	rev, after := t.startRevision(), uint64(0)
-	t.steps(func(s *align.Step) {
+	if x := c.told[a.i]; x != nil {
+		a.auth = x.auth()
+	}
+	rev, after := t.begins, uint64(0)
+	t.steps(func(s *effect.Step) {
 		b := booking{step: s, before: rev, after: after}
 		if s.Index > 0 {
 			a.index, after = append(a.index, b), s.Index
@@ -134,17 +141,13 @@ func (l *Ledger) Effect(member int, index uint64) EntryEffect {
 	a := &l.accounts[member]
 	own := l.Members[member].Log.Entry(index)
 	if a.i < 0 {
-		why := "there is no db to tell"
-		if a.c.cut {
-			why = "it was not searched for to the end"
-		}
-		return EntryEffect{State: Unknown, Why: why}
+		return EntryEffect{State: Unknown, Why: "there is no db to tell"}
 	}
 	e := find(a.views, index)
 	if e == nil && own != nil {
 		return EntryEffect{State: Uncommitted}
 	}
-	r := (&align.Entry{}).Request()
+	r := (&effect.Entry{}).Request()
 	if e != nil {
 		r = e.Request()
 	}
@@ -167,16 +170,16 @@ func (l *Ledger) Effect(member int, index uint64) EntryEffect {
 	case len(out.Revisions) > 0:
 		out.State = Made
 		switch first.step.Outcome {
-		case align.Lost:
+		case effect.Lost:
 			out.State = Gone
-		case align.Unread:
+		case effect.Unread:
 			out.Why = "its rows could not be read"
 		}
 		if out.Odd {
-			out.Why = note(first.step, make([]*align.Step, len(out.Revisions)))
+			out.Why = note(first.step, make([]*effect.Step, len(out.Revisions)))
 		}
 		return out
-	case e != nil && !align.ChangesKeys(r) && r.Type != "Unknown":
+	case e != nil && !effect.ChangesKeys(r) && r.Type != "Unknown":
 		if index > a.reach {
 			return EntryEffect{State: Pending}
 		}
@@ -195,46 +198,65 @@ func (l *Ledger) Effect(member int, index uint64) EntryEffect {
 }
 
 // why says why an entry had no effect.
-func (a *account) why(e *align.Entry, r *raftlog.Request, b *booking) string {
-	if s := b.step; s.Outcome == align.Refused && !s.Doubtful {
-		return "though by etcd's rules it should have had one"
-	}
-	in := &a.c.inputs[a.i]
-	if why := in.Why(e, b.before); why != "" {
-		return why
-	}
-	au := a.c.auths[a.i]
-	sure := "" // or in doubt
-	if b.step.Outcome == align.Refused {
-		sure = "perhaps "
-	}
-	for _, id := range leasesNeeded(r.Internal, in.Predict(e, b.before)) {
-		switch a.lease.state(id, e.Index, au.on) {
-		case align.Denied:
-			return fmt.Sprintf("lease %s does not exist", ID(uint64(id)))
-		case align.Doubtful:
-			return fmt.Sprintf("perhaps lease %s does not exist", ID(uint64(id)))
-		}
-	}
-	attached := func(id int64) []string { return in.Index.Attached(id, b.before) }
-	switch st := au.state(e.Index); {
-	case st != nil && st.Denies(r, attached), st == nil && au.on(e.Index):
+func (a *account) why(e *effect.Entry, r *raftlog.Request, b *booking) string {
+	switch b.step.Result {
+	case apply.Alarmed:
+		return "refused by an alarm"
+	case apply.Forbidden:
+		st := a.auth.At(e.Index)
 		switch {
 		case r.User == "":
-			return sure + "refused: auth is on, and the request names no user"
-		case st != nil && r.AuthRevision < st.Revision:
+			return "refused: auth is on, and the request names no user"
+		case r.AuthRevision < st.Revision:
 			return fmt.Sprintf("refused: it was checked at auth revision %d, and that is %d now", r.AuthRevision, st.Revision)
 		}
-		return sure + "refused: user " + Key(r.User).String() + " has no permission for it"
+		return "refused: user " + Key(r.User).String() + " has no permission for it"
 	}
-	if alarm, known := a.c.views[a.i].alarmAt(e.Index); !known || alarm.on && refusedBy(alarm, r.Internal) {
-		return sure + "refused by an alarm"
+	if b.step.Outcome == effect.Refused {
+		return "though by etcd's rules it should have had one"
 	}
-	return sure + "refused by permissions, an alarm or a lease that is gone"
+	return a.unchanged(e, r, b.before)
+}
+
+// whySteps bounds what is looked up to say why entries changed nothing: transactions may compare ranges of all keys, and there may be as many.
+const whySteps = 1 << 26
+
+// unchanged says why an entry changed nothing, though nothing refused it.
+func (a *account) unchanged(e *effect.Entry, r *raftlog.Request, before int64) (why string) {
+	defer func() {
+		if p := recover(); p != nil {
+			if err, ok := p.(error); !ok || !errors.Is(err, mvcc.ErrOverBudget) {
+				panic(p)
+			}
+			why = "it changes nothing; why was not looked up, since entries before it took too many steps"
+		}
+	}()
+	in := &a.c.traces[a.i].input
+	if why := in.Why(e, before); why != "" {
+		return why
+	}
+	for _, id := range leasesNeeded(r.Internal, in.Predict(e, before)) {
+		return fmt.Sprintf("lease %s does not exist", ID(uint64(id)))
+	}
+	return "it changes nothing that is left"
+}
+
+// leasesNeeded lists the leases that must exist for a request to do what it wants.
+func leasesNeeded(in *pb.InternalRaftRequest, want []effect.Change) []int64 {
+	if in.GetLeaseRevoke() != nil {
+		return []int64{in.LeaseRevoke.ID}
+	}
+	var ids []int64
+	for _, ch := range want {
+		if ch.Lease != 0 && !slices.Contains(ids, ch.Lease) {
+			ids = append(ids, ch.Lease)
+		}
+	}
+	return ids
 }
 
 // Making tells which entry made a main revision on a member. known is false if that revision is older than what the
-// alignment covers, or the entry is in no log. index is 0, and known true, if no entry explains the revision; after is then
+// log tells of, or the entry is in no log. index is 0, and known true, if no entry explains the revision; after is then
 // the entry before it.
 func (l *Ledger) Making(member int, revision int64) (index, after uint64, known bool) {
 	a := &l.accounts[member]

@@ -6,7 +6,7 @@ import (
 	"math"
 	"slices"
 
-	"etcd-autopsy/diff/align"
+	"etcd-autopsy/diff/effect"
 	"etcd-autopsy/inspect"
 	"etcd-autopsy/inspect/mvcc"
 	"etcd-autopsy/inspect/raftlog"
@@ -335,8 +335,8 @@ func (l *logs) parted(i, j int) uint64 {
 
 // view is the log as member i applied it: its own entries, and where those were purged, are damaged or never arrived,
 // those of members with the same history. Entries that nobody knows to be committed are left out.
-func (l *logs) view(ms []*inspect.Member, i int) []align.Entry {
-	var all []align.Entry
+func (l *logs) view(ms []*inspect.Member, i int) []effect.Entry {
+	var all []effect.Entry
 	for _, j := range append([]int{i}, others(len(ms), i)...) {
 		upTo := l.limits[j]
 		if j != i {
@@ -346,11 +346,11 @@ func (l *logs) view(ms []*inspect.Member, i int) []align.Entry {
 		es := ms[j].Log.Entries
 		for k := range es {
 			if e := &es[k]; e.Index <= upTo && !contains(all[:have], e.Index) {
-				all = append(all, align.Entry{Index: e.Index, Term: e.Term, Raw: e})
+				all = append(all, effect.Entry{Index: e.Index, Term: e.Term, Raw: e})
 			}
 		}
 		if len(all) > have && have > 0 {
-			slices.SortFunc(all, func(a, b align.Entry) int { return cmp.Compare(a.Index, b.Index) })
+			slices.SortFunc(all, func(a, b effect.Entry) int { return cmp.Compare(a.Index, b.Index) })
 		}
 	}
 	return all
@@ -367,7 +367,7 @@ func others(n, i int) []int {
 }
 
 // contains tells whether ascending entries hold an index.
-func contains(es []align.Entry, index uint64) bool {
-	_, found := slices.BinarySearchFunc(es, index, func(e align.Entry, x uint64) int { return cmp.Compare(e.Index, x) })
+func contains(es []effect.Entry, index uint64) bool {
+	_, found := slices.BinarySearchFunc(es, index, func(e effect.Entry, x uint64) int { return cmp.Compare(e.Index, x) })
 	return found
 }

@@ -9,12 +9,11 @@ import (
 	"slices"
 	"strings"
 
-	"etcd-autopsy/diff/align"
+	"etcd-autopsy/diff/effect"
 	"etcd-autopsy/diff/faults"
 	"etcd-autopsy/diff/replay"
 	"etcd-autopsy/inspect"
 	"etcd-autopsy/inspect/mvcc"
-	"etcd-autopsy/inspect/raftlog"
 	"etcd-autopsy/inspect/schema"
 )
 
@@ -120,11 +119,10 @@ func (c *comparison) reexecuteMember(ctx context.Context, i int, opts Options) *
 		r.Error = "its rows cannot all be read, so that there is nothing to compare with"
 		return r
 	}
-	var steps []align.Step
-	start := align.From{Index: c.reach(i), Revision: c.last[i]}
-	if t.first() > 0 {
-		start = align.From{Index: t.first() - 1, Revision: t.startRevision()}
-		t.steps(func(s *align.Step) { steps = append(steps, *s) })
+	var steps []effect.Step
+	start := Position{Index: c.reach(i), Revision: c.last[i]}
+	if t.first > 0 {
+		start, steps = Position{Index: t.first - 1, Revision: t.begins}, t.all
 	}
 	st, err := c.baseOf(ctx, i, steps, start, opts.Bases, r)
 	if err != nil {
@@ -138,26 +136,11 @@ func (c *comparison) reexecuteMember(ctx context.Context, i int, opts Options) *
 	if opts.Progress != nil {
 		ropts.Progress = func(done, total int) { opts.Progress("re-executing "+m.Label, done, total) }
 	}
-	own := &replay.Own{Rows: m.DB.Rows, Compact: m.DB.CompactRevision(), Last: c.last[i], Align: func(from align.From, permitted map[uint64]bool) []align.Step {
-		in := c.inputs[i]
-		in.From = &from
-		judge := in.Judge
-		in.Judge = func(index uint64, r *raftlog.Request, want []align.Change, attached func(lease int64) []string) align.Judgement {
-			switch ok, known := permitted[index]; {
-			case known && ok:
-				return align.Allowed
-			case known:
-				return align.Denied
-			}
-			return judge(index, r, want, attached)
-		}
-		in.Index = c.views[i].touched.Index(m.DB.Rows, nil).Metered(c.budget)
-		return align.Align(in).Steps
-	}}
-	if c.told != nil {
+	own := &replay.Own{Rows: m.DB.Rows, Compact: m.DB.CompactRevision(), Last: c.last[i]}
+	if x := c.told[i]; x != nil && (len(c.ms) > 1 || x.member.Shown()) { // otherwise what was before the log is guessed
 		own.Changed = map[uint64]bool{}
 		for _, s := range steps {
-			if s.Index > st.Index {
+			if s.Index > st.Index || s.Index == 0 && s.Revision > st.Revision || s.Again && s.Revision > st.Revision {
 				own.Told = append(own.Told, s)
 			}
 		}
@@ -197,7 +180,7 @@ func (c *comparison) reexecuteMember(ctx context.Context, i int, opts Options) *
 	return r
 }
 
-func lastIndex(steps []align.Step) uint64 {
+func lastIndex(steps []effect.Step) uint64 {
 	for _, s := range slices.Backward(steps) {
 		if s.Index > 0 {
 			return s.Index
@@ -221,10 +204,10 @@ func (r *Reexecution) close() {
 
 // baseOf chooses where to start: the earliest of the given states that leads to the member, else the beginning of the
 // log, else the member's own rows, taken back as far as they go.
-func (c *comparison) baseOf(ctx context.Context, i int, steps []align.Step, start align.From, bases []*inspect.Member, r *Reexecution) (*replay.State, error) {
+func (c *comparison) baseOf(ctx context.Context, i int, steps []effect.Step, start Position, bases []*inspect.Member, r *Reexecution) (*replay.State, error) {
 	m := c.ms[i]
 	// A member that applied entries twice has more revisions than entries, and looks like one that was restored.
-	if c.whole(i) || c.views[i].whole() && start == (align.From{Revision: 1}) {
+	if c.whole(i) || c.views[i].whole() && start == (Position{Revision: 1}) {
 		r.Base = "the beginning of the log"
 		if len(bases) > 0 {
 			r.Notes = append(r.Notes, "no base is needed: the log is whole")
@@ -276,7 +259,7 @@ func (c *comparison) baseOf(ctx context.Context, i int, steps []align.Step, star
 }
 
 // skip moves the start behind the last gap in the log.
-func (c *comparison) skip(i int, steps []align.Step, start align.From) align.From {
+func (c *comparison) skip(i int, steps []effect.Step, start Position) Position {
 	es := c.views[i].entries
 	last := lastIndex(steps)
 	for k := len(es) - 1; k > 0 && es[k-1].Index > start.Index; k-- {

@@ -14,7 +14,6 @@ import (
 type parting struct {
 	revision int64
 	groups   [][]int // in order of their lowest member
-	upTo     int64   // the last revision at which they may have parted, if it need not be this one
 }
 
 // findDiffering finds the main revisions of which not all tables hold the same rows, and how many rows from the first on

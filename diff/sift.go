@@ -3,15 +3,13 @@ package diff
 import (
 	"slices"
 
-	"etcd-autopsy/diff/align"
 	"etcd-autopsy/diff/faults"
 	"etcd-autopsy/inspect"
 	"etcd-autopsy/inspect/schema"
 )
 
 // examine compares members as far as their dbs are evidence, without giving a verdict yet. What is concluded from what members hold and
-// do not hold is concluded from whole dbs alone; of the others readable rows are held against those of all, and logs. The
-// caller must call rest in the end.
+// do not hold is concluded from whole dbs alone; of the others readable rows are held against those of all, and logs.
 func examine(ms []*inspect.Member) *comparison {
 	r := relateCopies(ms)
 	whole := func() (use []*inspect.Member) {
@@ -25,17 +23,12 @@ func examine(ms []*inspect.Member) *comparison {
 	var c *comparison
 	for use := whole(); ; {
 		c = compare(ms, use)
-		if c.cut {
-			break
-		}
 		c.suspect()
 		left := whole()
 		if len(left) == len(use) {
 			break
 		}
 		use = left // what is concluded from fewer may cast doubt on more
-		c.rest()
-		c.budget.Lift()
 	}
 	c.incomparable = r.apart
 	for i, k := range r.copyOf {
@@ -44,7 +37,7 @@ func examine(ms []*inspect.Member) *comparison {
 		}
 	}
 	c.doc.Notes = append(c.doc.Notes, r.notes...)
-	if len(c.faults) > 0 || c.cut {
+	if len(c.faults) > 0 {
 		return c
 	}
 	c.guard("the causes", func() {
@@ -90,19 +83,16 @@ func (c *comparison) differ() bool {
 // nothing: they may be of a member that went on writing.
 func (c *comparison) doubtCopy(i int) {
 	m := c.ms[i]
-	e, index := m.Evidence(), m.DB.Tables.ConsistentIndex
+	e := m.Evidence()
 	if c.logs == nil || len(c.traces) != len(c.ms) {
 		return
 	}
-	if c.told != nil {
+	if c.told[i] != nil {
 		c.doubtTold(i)
 		return
 	}
 	if c.contradicted(i) || e.EndCounts() {
 		return
-	}
-	if c.behind(i) && m.DB.Tables.HasTerm {
-		e.Doubt("its rows have come to entry %d, its consistent index is %d, and its log goes on behind that", c.traces[i].Through, index)
 	}
 	c.doubtEnd(i)
 	for _, k := range c.causes {
@@ -115,8 +105,6 @@ func (c *comparison) doubtCopy(i int) {
 			}
 		case k.index == 0 && k.revision > 0:
 			e.Doubt("it lacks rows, or holds more of them, though none contradicts those of others, and its log goes on behind its consistent index")
-		case k.outcome == align.Refused && !k.again && !c.madeAfter(i, k.index):
-			e.Doubt("no entry from %d on has had an effect, up to %d, to which it has come by its consistent index, and its log goes on behind that", k.index, index)
 		}
 	}
 }
@@ -183,12 +171,6 @@ func (c *comparison) changedLately(i int, k *cause) bool {
 	return slices.ContainsFunc(at, func(x uint64) bool { return x+lately > index })
 }
 
-// madeAfter tells whether an entry behind another one made a revision on member i.
-func (c *comparison) madeAfter(i int, index uint64) (made bool) {
-	c.traces[i].steps(func(s *align.Step) { made = made || s.Index > index && s.Revision > 0 })
-	return made
-}
-
 // contradicted tells whether a row of member i is not that of another one.
 func (c *comparison) contradicted(i int) bool {
 	for _, main := range c.differing {
@@ -207,7 +189,7 @@ func (c *comparison) expected(i int) (rev int64) {
 		return 0
 	}
 	rev = c.last[i]
-	if c.told != nil {
+	if c.told[i] != nil {
 		return rev // what is missing by its own log is told as a fault
 	}
 	index := c.ms[i].DB.Tables.ConsistentIndex

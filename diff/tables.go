@@ -11,7 +11,7 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
-	"etcd-autopsy/diff/align"
+	"etcd-autopsy/diff/effect"
 	"etcd-autopsy/inspect/schema"
 )
 
@@ -77,7 +77,7 @@ func (c *comparison) unknownEntry(i int) uint64 {
 		}
 	}
 	es := c.views[i].entries
-	k, _ := slices.BinarySearchFunc(es, next, func(e align.Entry, x uint64) int { return cmp.Compare(e.Index, x) })
+	k, _ := slices.BinarySearchFunc(es, next, func(e effect.Entry, x uint64) int { return cmp.Compare(e.Index, x) })
 	for ; next <= highest; next++ {
 		if k == len(es) || es[k].Index != next {
 			return next
@@ -170,8 +170,11 @@ func (c *comparison) leaseCause(id int64, groups [][]int, tables []map[int64]sch
 		what = "the lease was granted, or is left, on some members only"
 	}
 	for _, k := range c.causes {
-		if k.layer == LayerLease && index == 0 && k.index == 0 && slices.EqualFunc(k.groups, groups, slices.Equal[[]int]) {
+		if k.layer == LayerLease && slices.EqualFunc(k.groups, groups, slices.Equal[[]int]) && (k.index == 0) == (index == 0) {
 			k.leases = append(k.leases, id)
+			if k.index > 0 && index < k.index {
+				k.index, k.what = index, what
+			}
 			return
 		}
 	}
@@ -191,6 +194,55 @@ func groupsOf(members []int, same func(i, j int) bool) [][]int {
 	groups := partition(members, same)
 	sortGroups(groups)
 	return groups
+}
+
+// compareAuth compares the auth tables.
+func (c *comparison) compareAuth() {
+	members := c.comparable("auth", func(h *history) (all []uint64) {
+		for _, w := range h.authWrites {
+			all = append(all, w.Index)
+		}
+		return all
+	})
+	type store struct {
+		enabled  bool
+		revision uint64
+		users    []schema.User
+		roles    []schema.Role
+	}
+	k := c.table(members, LayerAuth, "auth", func(t *schema.Tables) any {
+		return store{t.AuthEnabled, t.AuthRevision, append([]schema.User{}, t.Users...), append([]schema.Role{}, t.Roles...)}
+	})
+	if k != nil {
+		c.describeAuth(k)
+	}
+}
+
+// describeAuth says in what the auth tables of some groups differ.
+func (c *comparison) describeAuth(k *cause) {
+	first := c.ms[k.groups[0][0]].DB.Tables
+	var differ []string
+	note := func(name string, same bool) {
+		if !same && !slices.Contains(differ, name) {
+			differ = append(differ, name)
+		}
+	}
+	for _, g := range k.groups {
+		t := c.ms[g[0]].DB.Tables
+		note("whether auth is on", t.AuthEnabled == first.AuthEnabled)
+		note("the auth revision", t.AuthRevision == first.AuthRevision)
+		note("users", reflect.DeepEqual(t.Users, first.Users) || len(t.Users)+len(first.Users) == 0)
+		note("roles", reflect.DeepEqual(t.Roles, first.Roles) || len(t.Roles)+len(first.Roles) == 0)
+		onOff := "off"
+		if t.AuthEnabled {
+			onOff = "on"
+		}
+		k.effects = append(k.effects, Effect{
+			Members: c.labels(g),
+			Note:    fmt.Sprintf("auth %s, revision %d, %d users, %d roles", onOff, t.AuthRevision, len(t.Users), len(t.Roles)),
+		})
+	}
+	k.what = "the auth tables differ in " + strings.Join(differ, ", ")
 }
 
 func (c *comparison) compareAlarms() {
@@ -222,9 +274,8 @@ func (c *comparison) alarmOdd(k *cause) {
 	if k.index == 0 {
 		return
 	}
-	k.odd, k.outcome = with(alarm, !on), align.Refused
+	k.odd, k.outcome = with(alarm, !on), effect.Refused
 	k.what += ": the entry had no effect on " + strings.Join(c.labels(k.odd), ", ")
-	c.followAlarm(k, alarm, on)
 }
 
 // alarmedBy is the entry that set an alarm as it is in the end, by member i's log, 0 if none did: of several in a row that
@@ -242,24 +293,6 @@ func (c *comparison) alarmedBy(i int, a schema.AlarmMember) (index uint64, on bo
 		index, on = x, active
 	}
 	return index, on
-}
-
-// followAlarm marks what the difference led to: requests that an alarm refuses on those members alone that have it.
-func (c *comparison) followAlarm(k *cause, a schema.AlarmMember, on bool) {
-	outcome := align.Refused
-	if on {
-		outcome = align.Permitted
-	}
-	refuses := turn{on: true, corrupt: a.Type == pb.AlarmType_CORRUPT.String()}
-	for _, x := range c.causes {
-		if x.layer == LayerApply && x.outcome == outcome && x.index > k.index && slices.Equal(x.odd, k.odd) &&
-			!slices.ContainsFunc(append([]uint64{x.index}, x.entries...), func(index uint64) bool {
-				r := c.request(x.odd[0], index)
-				return r == nil || !refusedBy(refuses, r.Internal)
-			}) {
-			x.of = k
-		}
-	}
 }
 
 // votes says what comes of members buckets that differ in who votes.

@@ -277,6 +277,9 @@ func place(v *diff.Divergence) string {
 	case v.EntryInterval != nil:
 		return fmt.Sprintf("%s a raft entry from %d to %d%s", from, v.EntryInterval.First, v.EntryInterval.Last, on)
 	case v.RevisionInterval != nil:
+		if v.RevisionInterval.First == v.RevisionInterval.Last {
+			return fmt.Sprintf("at revision %d; the raft entry is in no log that is left", v.RevisionInterval.First)
+		}
 		return fmt.Sprintf("between revision %d and %d; the raft entry is in no log that is left", v.RevisionInterval.First, v.RevisionInterval.Last)
 	case v.Revision > 0:
 		return fmt.Sprintf("at revision %d; the raft entry is not known", v.Revision)

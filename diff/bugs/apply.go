@@ -6,7 +6,7 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
-	"etcd-autopsy/diff/align"
+	"etcd-autopsy/diff/effect"
 	"etcd-autopsy/diff/replay"
 	"etcd-autopsy/inspect/raftlog"
 )
@@ -15,7 +15,7 @@ func rules(rs ...*replay.Rule) []*replay.Rule { return rs }
 
 // missing tells whether the cause is that some members lack the effect of entries.
 func (c *Case) missing() bool {
-	return c.Cause.Layer == "apply" && c.Cause.Outcome == align.Refused && !c.Cause.Again && c.Cause.Index > 0
+	return c.Cause.Layer == "apply" && c.Cause.Outcome == effect.Refused && !c.Cause.Again && c.Cause.Index > 0
 }
 
 // again tells whether the cause is that some members applied entries twice.
@@ -366,7 +366,7 @@ func authReplayed(c *Case) Outcome {
 	}
 	first, last := c.Cause.span()
 	// What a restart applies again goes on behind the last entry that counted, up to the next change of a key.
-	writes := func(e *align.Entry) bool { return replay.AuthWrite(e.Request().Internal) }
+	writes := func(e *effect.Entry) bool { return replay.AuthWrite(e.Request().Internal) }
 	s := c.split(rules(), rules(replay.RepeatKind(first, last, 1, "auth", writes)))
 	if !s.possible() {
 		return consistent(says, s.err())
@@ -429,8 +429,8 @@ func (c *Case) refusedByRevision(ms []*Member, low uint64) []string {
 	for _, m := range ms {
 		var n int
 		var first uint64
-		m.outcomes(func(s *align.Step) {
-			if s.Outcome != align.Refused || s.Again {
+		m.outcomes(func(s *effect.Step) {
+			if s.Outcome != effect.Refused || s.Again {
 				return
 			}
 			if e := m.entry(s.Index); e != nil {
@@ -456,8 +456,8 @@ func (c *Case) refusedUsers(m *Member) (users []string, n int) {
 			users = append(users, r.User)
 		}
 	}
-	m.outcomes(func(s *align.Step) {
-		if s.Index >= c.Cause.Index && s.Outcome == align.Refused && !s.Again {
+	m.outcomes(func(s *effect.Step) {
+		if s.Index >= c.Cause.Index && s.Outcome == effect.Refused && !s.Again {
 			if e := m.entry(s.Index); e != nil {
 				if u := e.Request().User; u != "" && !slices.Contains(users, u) {
 					users = append(users, u)
@@ -634,7 +634,7 @@ func leasesOf(in *pb.InternalRaftRequest) []int64 {
 
 // halfTxn is a transaction of which only the beginning is there.
 func halfTxn(c *Case) Outcome {
-	if c.Cause.Layer != "apply" || c.Cause.Outcome != align.Partial || len(c.Cause.Odd) != 1 {
+	if c.Cause.Layer != "apply" || c.Cause.Outcome != effect.Partial || len(c.Cause.Odd) != 1 {
 		return Outcome{}
 	}
 	if internal(c.entry(c.Cause.Index)).Txn == nil {
@@ -642,7 +642,7 @@ func halfTxn(c *Case) Outcome {
 	}
 	m := c.odd()[0]
 	rev := int64(0)
-	m.outcomes(func(s *align.Step) {
+	m.outcomes(func(s *effect.Step) {
 		if s.Index == c.Cause.Index && s.Revision > 0 {
 			rev = s.Revision
 		}
@@ -804,13 +804,13 @@ const maxTTL = 9_000_000_000
 
 // indexRestore is versions that begin again, as 3.2.0 lets them.
 func indexRestore(c *Case) Outcome {
-	if c.Cause.Outcome != align.Altered || len(c.Cause.Odd) != 1 {
+	if c.Cause.Outcome != effect.Altered || len(c.Cause.Odd) != 1 {
 		return Outcome{}
 	}
 	m := c.odd()[0]
 	restarts := false
-	m.outcomes(func(s *align.Step) {
-		if s.Index == c.Cause.Index && s.Outcome == align.Altered {
+	m.outcomes(func(s *effect.Step) {
+		if s.Index == c.Cause.Index && s.Outcome == effect.Altered {
 			restarts = s.Detail == "[create_revision version]"
 		}
 	})
@@ -849,13 +849,13 @@ func manualChange(c *Case) Outcome {
 	odd := labels(c.odd())
 	var what string
 	switch c.Cause.Outcome {
-	case align.Altered:
+	case effect.Altered:
 		what = fmt.Sprintf("on %s what is stored of entry %d is not what the entry wrote", odd, c.Cause.Index)
-	case align.Lost:
+	case effect.Lost:
 		what = fmt.Sprintf("on %s the revision of entry %d was made, as its later revisions show, but its rows are gone", odd, c.Cause.Index)
-	case align.Partial:
+	case effect.Partial:
 		what = fmt.Sprintf("on %s rows of entry %d are gone", odd, c.Cause.Index)
-	case align.Extra:
+	case effect.Extra:
 		what = fmt.Sprintf("on %s revision %d exists, and no entry made it", odd, c.Cause.Revision)
 	default:
 		return Outcome{}

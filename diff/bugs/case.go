@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"etcd-autopsy/diff/align"
+	"etcd-autopsy/diff/effect"
 	"etcd-autopsy/diff/replay"
 	"etcd-autopsy/inspect"
 	"etcd-autopsy/inspect/check"
@@ -43,13 +43,13 @@ type Case struct {
 type Member struct {
 	*inspect.Member
 	// Log is the log as this member followed it, what it lacks itself filled up from members of the same history.
-	Log []align.Entry
+	Log []effect.Entry
 	// Whole is true if Log begins with the cluster, and its keyspace with it.
 	Whole bool
 	// Through is the last entry whose effects on keys the db holds, Committed the last one known to be committed.
 	Through, Committed uint64
-	// Steps calls f for each step of the member's alignment, in order. Nil if it was not aligned.
-	Steps func(f func(s *align.Step))
+	// Steps calls f for what each entry did on the member, in order, as far as that is known. Nil if nothing is.
+	Steps func(f func(s *effect.Step))
 	// RevisionAt is the main revision once an entry was applied, -1 if that is not known.
 	RevisionAt func(index uint64) int64
 
@@ -66,7 +66,7 @@ type Cause struct {
 	Index    uint64
 	Entries  []uint64
 	Revision int64
-	Outcome  align.Outcome
+	Outcome  effect.Outcome
 	// Again is true where entries were applied a second time.
 	Again bool
 	// Odd are the members that did what etcd's rules do not predict from their own state, Groups those that agree.
@@ -113,8 +113,8 @@ func (c *Case) entry(index uint64) *raftlog.Request {
 	return nil
 }
 
-func (m *Member) entry(index uint64) *align.Entry {
-	i, ok := slices.BinarySearchFunc(m.Log, index, func(e align.Entry, x uint64) int {
+func (m *Member) entry(index uint64) *effect.Entry {
+	i, ok := slices.BinarySearchFunc(m.Log, index, func(e effect.Entry, x uint64) int {
 		switch {
 		case e.Index < x:
 			return -1
@@ -254,9 +254,9 @@ func (m *Member) proposed(r *raftlog.Request) bool {
 // digest is what there is to know of a log without looking at any db. Members that followed the same log share one.
 type digest struct {
 	// rare are all entries but those that write keys, grant or revoke leases, and the empty ones.
-	rare []*align.Entry
+	rare []*effect.Entry
 	// leases grant or revoke a lease.
-	leases []*align.Entry
+	leases []*effect.Entry
 	// nested and loose are transactions of users: with a nested one, with a put that returns what was there or has a lease.
 	nested, loose []uint64
 	by            map[uint16]*proposer
@@ -316,7 +316,7 @@ func (m *Member) digested() *digest {
 	return d
 }
 
-func (d *digest) visit(e *align.Entry, r *raftlog.Request) {
+func (d *digest) visit(e *effect.Entry, r *raftlog.Request) {
 	in := r.Internal
 	switch {
 	case in == nil:
@@ -343,7 +343,7 @@ func (d *digest) visit(e *align.Entry, r *raftlog.Request) {
 
 // share gives members that followed the same log the same digest.
 func (c *Case) share() {
-	known := map[*align.Entry]*digest{}
+	known := map[*effect.Entry]*digest{}
 	for _, m := range c.Members {
 		if len(m.Log) == 0 {
 			continue
@@ -356,8 +356,8 @@ func (c *Case) share() {
 }
 
 // rare yields the requests that are not about keys or leases, with their entries.
-func (m *Member) rare() iter.Seq2[*align.Entry, *raftlog.Request] {
-	return func(yield func(*align.Entry, *raftlog.Request) bool) {
+func (m *Member) rare() iter.Seq2[*effect.Entry, *raftlog.Request] {
+	return func(yield func(*effect.Entry, *raftlog.Request) bool) {
 		for _, e := range m.digested().rare {
 			if !yield(e, e.Request()) {
 				return
@@ -530,8 +530,8 @@ func (m *Member) snapshotIndex() uint64 {
 	return s
 }
 
-// outcomes calls f for the steps of the member's alignment.
-func (m *Member) outcomes(f func(s *align.Step)) {
+// outcomes calls f for what is known of what each entry did on the member.
+func (m *Member) outcomes(f func(s *effect.Step)) {
 	if m.Steps != nil {
 		m.Steps(f)
 	}

@@ -6,7 +6,7 @@ import (
 	"go.etcd.io/etcd/api/v3/authpb"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
-	"etcd-autopsy/diff/align"
+	"etcd-autopsy/diff/effect"
 	"etcd-autopsy/diff/replay"
 	"etcd-autopsy/inspect/raftlog"
 	"etcd-autopsy/inspect/schema"
@@ -99,7 +99,7 @@ func TestRequestSemantics(t *testing.T) {
 		return s.run(spec{label: "a", tables: old}, spec{label: "b", tables: old}, spec{label: "c", rules: old32, tables: old})
 	}
 	c := plant(rules(replay.OldCompares()))
-	c.Causes[0].Outcome = align.Altered // neither half a transaction nor none of it
+	c.Causes[0].Outcome = effect.Altered // neither half a transaction nor none of it
 	expect(t, c, "mixed-minor-request-semantics", Confirmed)
 	c = plant(rules(replay.Omit(6)))
 	expect(t, c, "mixed-minor-request-semantics", Refuted)
@@ -177,7 +177,7 @@ func TestAuthReplayed(t *testing.T) {
 		last := s.add("a", 0, "root", rev+1, s.grant("r-app", "/less/"))
 		s.fill("a", 0, "app", rev+2, 3)
 		s.fill("c", process, "app", rev+4, 2)
-		rs := rules(replay.RepeatKind(first, last, 1, "auth", func(e *align.Entry) bool { return replay.AuthWrite(e.Request().Internal) }))
+		rs := rules(replay.RepeatKind(first, last, 1, "auth", func(e *effect.Entry) bool { return replay.AuthWrite(e.Request().Internal) }))
 		c := s.run(spec{label: "a", tables: old}, spec{label: "b", tables: old}, spec{label: "c", rules: rs, tables: old})
 		follows := c.Causes[0]
 		c.Causes = []*Cause{{Layer: "auth", Index: first, Entries: []uint64{first, last}, Again: true, Odd: []int{2}, Groups: [][]int{{0, 1}, {2}}}, follows}

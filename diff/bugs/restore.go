@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"etcd-autopsy/diff/align"
+	"etcd-autopsy/diff/effect"
 	"etcd-autopsy/diff/shell"
 	"etcd-autopsy/inspect/finding"
 	"etcd-autopsy/inspect/schema"
@@ -79,7 +79,7 @@ func (c *Case) Plan(d Differences) *Plan {
 	made := make([]map[uint64]int, len(c.Members)) // how often an entry made a revision
 	for i, m := range c.Members {
 		made[i] = map[uint64]int{}
-		m.outcomes(func(s *align.Step) {
+		m.outcomes(func(s *effect.Step) {
 			if s.Index > 0 && s.Revision > 0 {
 				made[i][s.Index]++
 			}
@@ -166,11 +166,11 @@ func (c *Case) forkOf(i, j int) uint64 {
 	return fork
 }
 
-// overlap is the range of entries that both members' alignments cover.
+// overlap is the range of entries of which it is known what they did on both members.
 func overlap(a, b *Member) (first, last uint64) {
 	begin := func(m *Member) uint64 {
 		var f uint64
-		m.outcomes(func(s *align.Step) {
+		m.outcomes(func(s *effect.Step) {
 			if f == 0 && s.Index > 0 {
 				f = s.Index
 			}
@@ -231,7 +231,7 @@ func (c *Case) choose(p *Plan) {
 	odd := map[string]bool{}
 	alone := map[string]bool{} // they contradict their own logs, in what others do not show
 	majority := map[string]bool{}
-	explained := c.Besides != nil // it is known of each member whether it did what its own log asks for: only sides of a fork need to be counted
+	explained := c.Besides != nil // it is known of each member whether it did what its own log asks for: only sides that no fault of theirs makes need to be counted
 	var forked, tied bool
 	for _, k := range c.Causes {
 		if k.Of == nil && len(k.Groups) == 1 {
@@ -246,7 +246,7 @@ func (c *Case) choose(p *Plan) {
 		for _, m := range c.pick(k.Odd) {
 			odd[m.Label] = true
 		}
-		if explained && k.Layer != "log" {
+		if explained && k.Fault {
 			continue
 		}
 		n := 0
@@ -288,7 +288,11 @@ func (c *Case) choose(p *Plan) {
 	p.Best = best.Member
 	p.Why = append(p.Why, fmt.Sprintf("%s is sound", best.Member))
 	if explained && majority[best.Member] {
-		p.Why = append(p.Why, fmt.Sprintf("%s is of the majority, which has the same log", best.Member))
+		what := "held the same before the log begins"
+		if forked {
+			what = "has the same log"
+		}
+		p.Why = append(p.Why, fmt.Sprintf("%s is of the majority, which %s", best.Member, what))
 	}
 	switch {
 	case explained && !odd[best.Member]:

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"etcd-autopsy/diff/align"
+	"etcd-autopsy/diff/effect"
 	"etcd-autopsy/diff/replay"
 	"etcd-autopsy/inspect/evidence"
 )
@@ -215,7 +215,7 @@ func (c *Case) runFor(r *run, same []int, start uint64, rules replay.Rules) erro
 	return nil
 }
 
-func contiguous(es []align.Entry, next uint64) int {
+func contiguous(es []effect.Entry, next uint64) int {
 	for i := range es {
 		if es[i].Index != next || es[i].Raw == nil {
 			return i
@@ -249,7 +249,7 @@ func (c *Case) stateAt(same []int, index uint64) (*replay.State, error) {
 }
 
 // given is the latest of the bases from which a log leads to an entry, nil if there is none.
-func (c *Case) given(log []align.Entry, index uint64) *replay.State {
+func (c *Case) given(log []effect.Entry, index uint64) *replay.State {
 	var best *replay.State
 	for _, b := range c.Bases {
 		if b.DB == nil || !b.DB.HasKeys || len(b.DB.Rows.Holes()) > 0 {

@@ -10,7 +10,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
-	"etcd-autopsy/diff/align"
+	"etcd-autopsy/diff/effect"
 	"etcd-autopsy/inspect"
 	"etcd-autopsy/inspect/finding"
 	"etcd-autopsy/inspect/raftlog"
@@ -200,14 +200,14 @@ func TestLostTailOfOneVoter(t *testing.T) {
 		c := s.run(spec{label: "a"})
 		m := c.Members[0]
 		m.Member.Log.Snapshots = voter(voters...)
-		m.Steps = func(f func(*align.Step)) {
+		m.Steps = func(f func(*effect.Step)) {
 			for i := uint64(1); i <= 6; i++ {
-				f(&align.Step{Index: i, Revision: int64(i + 1)})
+				f(&effect.Step{Index: i, Revision: int64(i + 1)})
 			}
-			f(&align.Step{Revision: 8, Outcome: align.Extra})
-			f(&align.Step{Revision: 9, Outcome: align.Extra})
-			f(&align.Step{Index: 7, Outcome: align.Refused})
-			f(&align.Step{Index: 8, Outcome: align.Refused})
+			f(&effect.Step{Revision: 8, Outcome: effect.Extra})
+			f(&effect.Step{Revision: 9, Outcome: effect.Extra})
+			f(&effect.Step{Index: 7, Outcome: effect.Refused})
+			f(&effect.Step{Index: 8, Outcome: effect.Refused})
 		}
 		c.Cause = &Cause{Layer: "storage", Revision: 8, Odd: []int{0}, Groups: [][]int{{0}}}
 		return Find("etcd-14370").Test(c)

@@ -12,7 +12,7 @@ import (
 	"go.etcd.io/etcd/api/v3/membershippb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
 
-	"etcd-autopsy/diff/align"
+	"etcd-autopsy/diff/effect"
 	"etcd-autopsy/diff/replay"
 	"etcd-autopsy/inspect"
 	"etcd-autopsy/inspect/finding"
@@ -88,11 +88,11 @@ func (s *sim) grant(role, prefix string) *pb.InternalRaftRequest {
 	}}
 }
 
-func (s *sim) entries() []align.Entry {
-	var es []align.Entry
+func (s *sim) entries() []effect.Entry {
+	var es []effect.Entry
 	for i := range s.log {
 		e := &s.log[i]
-		es = append(es, align.Entry{Index: e.Index, Term: e.Term, Raw: e})
+		es = append(es, effect.Entry{Index: e.Index, Term: e.Term, Raw: e})
 	}
 	return es
 }
@@ -107,7 +107,7 @@ type spec struct {
 
 // made is a member's effects.
 type made struct {
-	steps []align.Step
+	steps []effect.Step
 	rows  []mvcc.Row
 	revs  map[uint64]int64
 }
@@ -121,12 +121,12 @@ func (s *sim) run(specs ...spec) *Case {
 		all[i] = &made{revs: map[uint64]int64{}}
 		rev := int64(1)
 		res, err := replay.Run(c.Ctx, replay.Empty(), s.entries(), replay.Today().With(sp.rules...), replay.Options{TempDir: c.TempDir, Each: func(fx *replay.Effect) {
-			out := align.NoEffect
+			out := effect.NoEffect
 			if fx.Revision > 0 {
-				rev, out = fx.Revision, align.Applied
+				rev, out = fx.Revision, effect.Applied
 				all[i].rows = append(all[i].rows, rowsOf(s.t, fx)...)
 			}
-			all[i].steps = append(all[i].steps, align.Step{Index: fx.Index, Revision: fx.Revision, Outcome: out, Again: fx.Again})
+			all[i].steps = append(all[i].steps, effect.Step{Index: fx.Index, Revision: fx.Revision, Outcome: out, Again: fx.Again})
 			if !fx.Again {
 				all[i].revs[fx.Index] = rev
 			}
@@ -189,7 +189,7 @@ func (s *sim) member(sp spec, m *made, f *replay.Final) *Member {
 			DB:    &inspect.DB{Tables: t, Rows: mvcc.NewTable(m.rows, nil), Whole: true, HasKeys: true},
 		},
 		Log: s.entries(), Whole: true, Through: last, Committed: last,
-		Steps: func(f func(*align.Step)) {
+		Steps: func(f func(*effect.Step)) {
 			for i := range m.steps {
 				f(&m.steps[i])
 			}
@@ -210,7 +210,7 @@ func (s *sim) member(sp spec, m *made, f *replay.Final) *Member {
 
 // cause makes one cause of every entry with which a member did less, or more, than the first one.
 func (s *sim) cause(c *Case, all []*made) {
-	k := &Cause{Layer: "apply", Outcome: align.Refused}
+	k := &Cause{Layer: "apply", Outcome: effect.Refused}
 	ref := revisionsOf(all[0])
 	for i := 1; i < len(all); i++ {
 		odd := false
@@ -231,7 +231,7 @@ func (s *sim) cause(c *Case, all []*made) {
 			case len(b) > len(a) && len(a) > 0:
 				k.Again = true
 			case len(a) == len(b):
-				k.Outcome = align.Partial
+				k.Outcome = effect.Partial
 			}
 			all[i].mark(index, k.Outcome)
 		}
@@ -253,9 +253,9 @@ func (s *sim) cause(c *Case, all []*made) {
 	c.Causes = []*Cause{k}
 }
 
-func (m *made) mark(index uint64, o align.Outcome) {
+func (m *made) mark(index uint64, o effect.Outcome) {
 	for i := range m.steps {
-		if s := &m.steps[i]; s.Index == index && (s.Revision == 0 || o == align.Partial) {
+		if s := &m.steps[i]; s.Index == index && (s.Revision == 0 || o == effect.Partial) {
 			s.Outcome = o
 		}
 	}

@@ -8,7 +8,7 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
-	"etcd-autopsy/diff/align"
+	"etcd-autopsy/diff/effect"
 	"etcd-autopsy/diff/replay"
 	"etcd-autopsy/inspect/finding"
 	"etcd-autopsy/inspect/raftlog"
@@ -71,11 +71,11 @@ func skippedAlone(c *Case) Outcome {
 	}
 	var extra []int64
 	var skipped []uint64
-	m.outcomes(func(s *align.Step) {
+	m.outcomes(func(s *effect.Step) {
 		switch {
-		case s.Outcome == align.Extra:
+		case s.Outcome == effect.Extra:
 			extra = append(extra, s.Revision)
-		case s.Outcome == align.Refused && len(extra) > 0:
+		case s.Outcome == effect.Refused && len(extra) > 0:
 			skipped = append(skipped, s.Index)
 		}
 	})

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -133,7 +134,7 @@ func (l *Lone) Check(d *diff.Document) (problem string) {
 		return "" // tables tell that they differ, and not always since when
 	}
 	x := r.Departures[0]
-	switch lo := p.lowest(); {
+	switch lo := cmp.Or(p.widest, p.Lo); {
 	case p.Fault.Kind == Extra && x.Revision == p.Revision: // which entry it came behind, nothing tells
 	case x.Entry != nil && (x.Entry.Index >= min(p.Lo, lo) && x.Entry.Index <= p.Hi || p.Others[x.Entry.Index]):
 	case x.EntryInterval != nil && x.EntryInterval.First <= p.Hi+uint64(p.Fault.Count) && x.EntryInterval.Last >= p.Lo: // a replay comes behind the last of its entries

@@ -20,7 +20,6 @@ var alone = flag.Int("lab.alone", 40, "how many seeds to judge member by member"
 // aloneRegressions are seeds that went wrong once.
 var aloneRegressions = []uint64{
 	1377,   // panicked: an entry applied again counted twice in a row of entries without effect
-	41213,  // a flipped bit that makes of the last row what the entry before would have written again
 	41562,  // a transaction that took the branch that may, where the other asks to keep a value that is not there
 	44153,  // the oracle did not look at alarms
 	44415,  // the oracle knew one replay only, where a later one leaves the same

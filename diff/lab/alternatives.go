@@ -223,59 +223,6 @@ func (m *maker) otherBans(p *Parting, f *Fault, base *history, try func(*Fault) 
 	return nil
 }
 
-// longest is how many entries a run may have that is tried because an interval ends there.
-const longest = 64
-
-// instead tells whether something that begins at an entry leaves the same on all members as a fault did.
-func (m *maker) instead(f *Fault, index uint64) (bool, error) {
-	if index <= uint64(m.n) || index > uint64(len(m.w.log)) || slices.Contains(edited, f.Kind) {
-		return false, nil
-	}
-	q := m.w.log[index-1].Request
-	var all []*Fault
-	add := func(k Kind, count int) {
-		g := f.at(index)
-		g.Kind, g.Count, g.User = k, count, q.GetHeader().GetUsername()
-		all = append(all, g)
-	}
-	add(Skip, 0)
-	add(Twice, 0)
-	if q.GetTxn() != nil {
-		add(Branch, 0)
-	}
-	if q.GetHeader().GetUsername() != "" {
-		add(Banned, 0)
-	}
-	for n := 2; n <= longest; n++ {
-		add(LostTail, n)
-		add(Replay, n)
-	}
-	return m.leaves(f, all)
-}
-
-// leaves tells whether one of several faults leaves the same on all members as a fault did.
-func (m *maker) leaves(f *Fault, all []*Fault) (bool, error) {
-	for _, g := range all {
-		same := true
-		for _, i := range f.Members {
-			if x := m.c.Members[i]; same && x.hist.index >= min(f.Index, g.Index) && !slices.Contains(f.spared, i) {
-				h, err := m.comesTo(i, func(fs []*Fault) []*Fault {
-					fs[slices.Index(fs, f)] = g
-					return fs
-				})
-				if err != nil {
-					return false, err
-				}
-				same = h != nil
-			}
-		}
-		if same {
-			return true, nil
-		}
-	}
-	return false, nil
-}
-
 // maxOtherwise is how many entries before an edited row are tried.
 const maxOtherwise = 12
 

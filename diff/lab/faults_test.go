@@ -58,12 +58,9 @@ func testFaults(t *testing.T, purged bool) {
 		}
 		return
 	}
-	n := uint64(*count)
-	switch {
-	case testing.Short():
+	n := uint64(*count) / 2 // one takes as long as two of TestLab
+	if testing.Short() {
 		n = min(n, 30)
-	case !*slow:
-		n /= 2
 	}
 	var mu sync.Mutex
 	var wg sync.WaitGroup

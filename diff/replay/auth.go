@@ -9,7 +9,7 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
-	"etcd-autopsy/diff/align"
+	"etcd-autopsy/diff/effect"
 	"etcd-autopsy/inspect/schema"
 )
 
@@ -73,9 +73,9 @@ func (st *State) rebuildAuth(ctx context.Context, b *Base) error {
 }
 
 // AuthAt returns the auth tables that the entries of a whole log make, up to index. The rules may add to the revision.
-func AuthAt(ctx context.Context, log []align.Entry, index uint64, rules Rules) (Auth, error) {
+func AuthAt(ctx context.Context, log []effect.Entry, index uint64, rules Rules) (Auth, error) {
 	var a Auth
-	var only []align.Entry
+	var only []effect.Entry
 	for i := range log {
 		if log[i].Index <= index && AuthWrite(log[i].Request().Internal) {
 			only = append(only, log[i])

@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"etcd-autopsy/diff/align"
+	"etcd-autopsy/diff/effect"
 	"etcd-autopsy/inspect/mvcc"
 )
 
@@ -79,7 +79,7 @@ func (c *matcher) see(fx *Effect) {
 		return
 	}
 	c.Revisions++
-	if !align.Same(fx.Changes, c.m.Rows.Group(fx.Revision)) {
+	if !effect.Same(fx.Changes, c.m.Rows.Group(fx.Revision)) {
 		c.differs(fx.Index, fx.Revision, 1)
 	}
 }
@@ -96,7 +96,7 @@ func (c *matcher) done(last uint64) {
 }
 
 // Compare runs entries under rules and compares what they make with each member.
-func Compare(ctx context.Context, st *State, entries []align.Entry, rules Rules, ms []Member, opts Options) (*Result, []Match, error) {
+func Compare(ctx context.Context, st *State, entries []effect.Entry, rules Rules, ms []Member, opts Options) (*Result, []Match, error) {
 	cs := make([]*matcher, len(ms))
 	for i := range ms {
 		cs[i] = &matcher{Match: Match{Label: ms[i].Label}, m: &ms[i], rev: st.Revision, index: st.Index}

@@ -31,7 +31,7 @@ import (
 	etcdmvcc "go.etcd.io/etcd/server/v3/storage/mvcc"
 	etcdschema "go.etcd.io/etcd/server/v3/storage/schema"
 
-	"etcd-autopsy/diff/align"
+	"etcd-autopsy/diff/effect"
 	"etcd-autopsy/inspect/mvcc"
 	"etcd-autopsy/inspect/raftlog"
 	"etcd-autopsy/inspect/schema"
@@ -121,7 +121,7 @@ func (g *engine) close() {
 }
 
 // apply applies one entry.
-func (g *engine) apply(e *align.Entry) (*Effect, error) {
+func (g *engine) apply(e *effect.Entry) (*Effect, error) {
 	fx := &Effect{Index: e.Index}
 	typ, in := request(e)
 	if in == nil {
@@ -176,7 +176,7 @@ func (g *engine) apply(e *align.Entry) (*Effect, error) {
 
 // request decodes an entry anew, with what the log's own reader takes out of it. It is nil for entries of etcd 2, of
 // raft, and for those that do not decode.
-func request(e *align.Entry) (typ string, in *pb.InternalRaftRequest) {
+func request(e *effect.Entry) (typ string, in *pb.InternalRaftRequest) {
 	if e.Raw == nil || e.Raw.Type != raftlog.EntryNormal {
 		return "", nil
 	}
@@ -258,7 +258,7 @@ func (g *engine) extraAuthRevision() uint64 {
 type store struct {
 	etcdmvcc.KV
 	compact int64
-	made    []align.Change
+	made    []effect.Change
 	rev     int64
 }
 
@@ -294,11 +294,11 @@ func (w *writeTxn) End() {
 	}
 }
 
-func change(kv *mvccpb.KeyValue) align.Change {
+func change(kv *mvccpb.KeyValue) effect.Change {
 	if kv.CreateRevision == 0 {
-		return align.Change{Delete: true, Key: string(kv.Key)}
+		return effect.Change{Delete: true, Key: string(kv.Key)}
 	}
-	return align.Change{Key: string(kv.Key), Value: kv.Value, Lease: kv.Lease, Create: kv.CreateRevision, Version: kv.Version}
+	return effect.Change{Key: string(kv.Key), Value: kv.Value, Lease: kv.Lease, Create: kv.CreateRevision, Version: kv.Version}
 }
 
 // adopt replaces what the last entry made, if anything, by the rows of another member's main revision rev. Without rows

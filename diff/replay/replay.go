@@ -23,7 +23,7 @@ import (
 	"runtime/debug"
 	"slices"
 
-	"etcd-autopsy/diff/align"
+	"etcd-autopsy/diff/effect"
 	"etcd-autopsy/inspect/mvcc"
 	"etcd-autopsy/inspect/schema"
 )
@@ -36,7 +36,7 @@ type Effect struct {
 	// Revision is the main revision made, 0 for none.
 	Revision int64
 	// Changes are the rows of the revision in order.
-	Changes []align.Change
+	Changes []effect.Change
 	// Err is why etcd refused the request, nil if it did not.
 	Err error
 	// Ignored is true for entries that cannot change keys, leases, alarms or the auth tables, or that a rule leaves out.
@@ -93,7 +93,7 @@ func (e *EntryError) Error() string {
 var ErrNoBase = errors.New("no base to re-execute from")
 
 // Run applies entries to a state under rules. The entries must follow State.Index without a gap.
-func Run(ctx context.Context, st *State, entries []align.Entry, rules Rules, opts Options) (*Result, error) {
+func Run(ctx context.Context, st *State, entries []effect.Entry, rules Rules, opts Options) (*Result, error) {
 	if err := contiguous(st, entries); err != nil {
 		return nil, err
 	}
@@ -141,7 +141,7 @@ func Run(ctx context.Context, st *State, entries []align.Entry, rules Rules, opt
 	return res, nil
 }
 
-func contiguous(st *State, entries []align.Entry) error {
+func contiguous(st *State, entries []effect.Entry) error {
 	next := st.Index + 1
 	for i := range entries {
 		if entries[i].Raw == nil || entries[i].Index != next {
@@ -154,7 +154,7 @@ func contiguous(st *State, entries []align.Entry) error {
 
 // inCopy makes the copy, opens it and calls f, in a goroutine of its own so that a panic in etcd's code ends nothing
 // but the run. The copy is removed, whatever happens.
-func inCopy(ctx context.Context, st *State, keys *align.Touched, rules Rules, tempDir string, f func(g *engine) error) (err error) {
+func inCopy(ctx context.Context, st *State, keys *effect.Touched, rules Rules, tempDir string, f func(g *engine) error) (err error) {
 	dir, err := os.MkdirTemp(tempDir, "etcd-autopsy-replay-") // 0700
 	if err != nil {
 		return err
@@ -195,9 +195,9 @@ func inCopy(ctx context.Context, st *State, keys *align.Touched, rules Rules, te
 }
 
 // Between returns the entries of a log from first to last, both included.
-func Between(log []align.Entry, first, last uint64) []align.Entry {
+func Between(log []effect.Entry, first, last uint64) []effect.Entry {
 	at := func(index uint64) int {
-		i, _ := slices.BinarySearchFunc(log, index, func(e align.Entry, x uint64) int { return cmp.Compare(e.Index, x) })
+		i, _ := slices.BinarySearchFunc(log, index, func(e effect.Entry, x uint64) int { return cmp.Compare(e.Index, x) })
 		return i
 	}
 	if last < first {

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"testing"
 
-	"etcd-autopsy/diff/align"
+	"etcd-autopsy/diff/effect"
 	"etcd-autopsy/diff/replay"
 	"etcd-autopsy/inspect"
 	"etcd-autopsy/inspect/raftlog"
@@ -18,7 +18,7 @@ import (
 type cluster struct {
 	set *inspect.Set
 	ms  map[string]*inspect.Member
-	log []align.Entry
+	log []effect.Entry
 }
 
 func read(t *testing.T, scenario string) *cluster {
@@ -48,7 +48,7 @@ func read(t *testing.T, scenario string) *cluster {
 	}
 	for i := uint64(0); i <= last; i++ {
 		if e := have[i]; e != nil {
-			c.log = append(c.log, align.Entry{Index: e.Index, Term: e.Term, Raw: e})
+			c.log = append(c.log, effect.Entry{Index: e.Index, Term: e.Term, Raw: e})
 		}
 	}
 	return c
@@ -202,15 +202,15 @@ func TestFollow(t *testing.T) {
 		t.Fatal(err)
 	}
 	entries := replay.Between(c.log, 1576, 2435)
-	var steps []align.Step
+	var steps []effect.Step
 	_, err = replay.Run(t.Context(), st, entries, replay.Today(), replay.Options{TempDir: t.TempDir(), Each: func(fx *replay.Effect) {
-		steps = append(steps, align.Step{Index: fx.Index, Revision: fx.Revision})
+		steps = append(steps, effect.Step{Index: fx.Index, Revision: fx.Revision})
 	}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	db := c.ms["etcd-b"].DB
-	own := &replay.Own{Rows: db.Rows, Compact: db.CompactRevision(), Last: db.Revision(), Align: func(align.From, map[uint64]bool) []align.Step { return steps }}
+	own := &replay.Own{Rows: db.Rows, Compact: db.CompactRevision(), Last: db.Revision(), Told: steps}
 	trail, err := replay.Follow(t.Context(), st, entries, own, replay.Today(), replay.Options{TempDir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)

@@ -13,7 +13,7 @@ import (
 	"go.etcd.io/etcd/server/v3/lease"
 	"go.etcd.io/etcd/server/v3/lease/leasepb"
 
-	"etcd-autopsy/diff/align"
+	"etcd-autopsy/diff/effect"
 )
 
 // Rules are what entries are applied by: etcd 3.7, and what is different.
@@ -29,7 +29,7 @@ type Rule struct {
 	// Begin is called before the first entry of a run.
 	Begin func()
 	// Sequence changes which entries are applied, and how often.
-	Sequence func(entries []align.Entry) []align.Entry
+	Sequence func(entries []effect.Entry) []effect.Entry
 	// Request may change a request before it is applied; false leaves it out.
 	Request func(x *Exec) bool
 	// Permit may overrule what etcd answers to a question of permission.
@@ -93,7 +93,7 @@ func (r Rules) With(more ...*Rule) Rules {
 	return r
 }
 
-func (r Rules) sequence(entries []align.Entry) []align.Entry {
+func (r Rules) sequence(entries []effect.Entry) []effect.Entry {
 	for _, x := range r.Rules {
 		if x.Sequence != nil {
 			entries = x.Sequence(entries)
@@ -162,14 +162,14 @@ func OmitRange(first, last uint64) *Rule {
 func Repeat(first, last uint64, times int) *Rule { return RepeatKind(first, last, times, "", nil) }
 
 // RepeatKind applies those of the entries first to last again that want accepts, all if it is nil.
-func RepeatKind(first, last uint64, times int, kind string, want func(e *align.Entry) bool) *Rule {
+func RepeatKind(first, last uint64, times int, kind string, want func(e *effect.Entry) bool) *Rule {
 	if kind != "" {
 		kind = " " + kind
 	}
 	return &Rule{
 		Name: fmt.Sprintf("the%s entries %d to %d applied %d times", kind, first, last, times+1),
-		Sequence: func(entries []align.Entry) []align.Entry {
-			var out, again []align.Entry
+		Sequence: func(entries []effect.Entry) []effect.Entry {
+			var out, again []effect.Entry
 			for i := range entries {
 				e := entries[i]
 				out = append(out, e)

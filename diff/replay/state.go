@@ -11,7 +11,7 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
-	"etcd-autopsy/diff/align"
+	"etcd-autopsy/diff/effect"
 	"etcd-autopsy/inspect/mvcc"
 	"etcd-autopsy/inspect/schema"
 )
@@ -21,7 +21,7 @@ type Base struct {
 	Rows   *mvcc.Table
 	Tables *schema.Tables
 	// Log is every entry known that this member applied or will apply, ascending.
-	Log []align.Entry
+	Log []effect.Entry
 	// Whole is true if Log begins with the cluster, whose keyspace began empty.
 	Whole bool
 
@@ -130,7 +130,7 @@ func (st *State) WithAuth(a Auth) *State {
 }
 
 // live yields the rows of the live keys that are touched, in no order; nil stands for all keys.
-func (st *State) live(keys *align.Touched) iter.Seq[mvcc.Row] {
+func (st *State) live(keys *effect.Touched) iter.Seq[mvcc.Row] {
 	return func(yield func(mvcc.Row) bool) {
 		var kv mvcc.KeyValue
 		for _, r := range keys.Latest(st.rows, st.rows.Lower(st.Revision+1)) {
@@ -306,8 +306,8 @@ func versionAt(b *Base, index uint64) string {
 }
 
 // touchedBy is what entries can read or write of a state.
-func touchedBy(entries []align.Entry) *align.Touched {
-	t := &align.Touched{Holders: true}
+func touchedBy(entries []effect.Entry) *effect.Touched {
+	t := &effect.Touched{Holders: true}
 	for i := range entries {
 		t.Add(entries[i].Request().Internal)
 	}

@@ -11,7 +11,7 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
-	"etcd-autopsy/diff/align"
+	"etcd-autopsy/diff/effect"
 	"etcd-autopsy/inspect/raftlog"
 )
 
@@ -65,7 +65,7 @@ func TestUnset(t *testing.T) {
 			t.Fatal(err)
 		}
 		raw := &raftlog.Entry{Index: 1, Term: 1, Data: data}
-		_, err = Run(context.Background(), Empty(), []align.Entry{{Index: 1, Term: 1, Raw: raw}}, Today(), Options{TempDir: t.TempDir()})
+		_, err = Run(context.Background(), Empty(), []effect.Entry{{Index: 1, Term: 1, Raw: raw}}, Today(), Options{TempDir: t.TempDir()})
 		if n++; err == nil {
 			continue
 		}

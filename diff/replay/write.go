@@ -13,7 +13,7 @@ import (
 	"go.etcd.io/etcd/server/v3/lease/leasepb"
 	"google.golang.org/protobuf/proto"
 
-	"etcd-autopsy/diff/align"
+	"etcd-autopsy/diff/effect"
 	"etcd-autopsy/inspect/mvcc"
 	"etcd-autopsy/inspect/schema"
 )
@@ -23,7 +23,7 @@ const dbName = "db"
 
 // write makes a backend file of a state: of the keys only what is live and touched, as if everything up to the state's
 // revision had been compacted.
-func write(ctx context.Context, dir string, st *State, keys *align.Touched) (err error) {
+func write(ctx context.Context, dir string, st *State, keys *effect.Touched) (err error) {
 	db, err := bolt.Open(filepath.Join(dir, dbName), 0o600, &bolt.Options{NoSync: true, NoFreelistSync: true})
 	if err != nil {
 		return err

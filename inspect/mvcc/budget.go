@@ -13,26 +13,15 @@ var ErrOverBudget = errors.New("the search has taken all its steps")
 type Budget struct {
 	limit int64
 	spent atomic.Int64
-	off   atomic.Bool
 }
 
 // NewBudget is a budget of so many steps.
 func NewBudget(limit int64) *Budget { return &Budget{limit: limit} }
 
-// Limit is the number of steps.
-func (b *Budget) Limit() int64 { return b.limit }
-
 // Spend takes n steps. It panics with ErrOverBudget if they are not left.
 func (b *Budget) Spend(n int) {
-	if b != nil && b.spent.Add(int64(n)) > b.limit && !b.off.Load() {
+	if b != nil && b.spent.Add(int64(n)) > b.limit {
 		panic(ErrOverBudget)
-	}
-}
-
-// Lift ends the bound: the search is over, and what is asked of its results afterwards is not part of it.
-func (b *Budget) Lift() {
-	if b != nil {
-		b.off.Store(true)
 	}
 }
 

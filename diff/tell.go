@@ -9,295 +9,11 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/coreos/go-semver/semver"
-
-	"etcd-autopsy/diff/align"
 	"etcd-autopsy/diff/apply"
 	"etcd-autopsy/diff/authz"
+	"etcd-autopsy/diff/effect"
 	"etcd-autopsy/diff/faults"
-	"etcd-autopsy/inspect/raftlog"
 )
-
-// explained is a member whose own log, with the faults of a reading, makes just what its db holds.
-type explained struct {
-	member   *faults.Member
-	readings []faults.Reading // all that explain it within a margin; chosen is one of them
-	chosen   faults.Reading
-	also     []faults.Reading // with another revision before the log begins
-	limits   []string
-	reach    uint64 // the last entry whose effects the db holds
-	// Of each entry of the log, what it did: equal digests are equal changes of keys, 0 is none.
-	did []uint64
-}
-
-// tale is one fault, or one bug, with all members that it befell.
-type tale struct {
-	kind    faults.Kind
-	members []int
-	onset   map[int]Interval // of each member, the first entry that it touched
-	until   map[int]uint64   // and the last one, 0 if it goes on to the end
-	first   uint64           // the first entry that did something else because of it
-	sets    [][]faults.Fault
-	slots   map[int]int // of each member, which of the faults of its chosen reading it is
-}
-
-// fault is the first of those that it may be.
-func (t *tale) fault() faults.Fault { return t.sets[0][0] }
-
-// explained tells whether each member is explained by its own log, with the faults that it takes, and tells all that follows then. Members
-// that hold the same need no explanation.
-func (c *comparison) explained() bool {
-	if len(c.ms) > 1 && c.alike() {
-		return false
-	}
-	all := c.explainMembers()
-	if all == nil {
-		return false
-	}
-	c.tell(all)
-	return true
-}
-
-// explainMembers looks for the faults that explain every member by its own log. It is nil if some member cannot be explained so: logs have
-// gaps or differ, its db is damaged, members had parted before the log begins, or nothing that was tried leads to what it holds.
-func (c *comparison) explainMembers() []*explained {
-	logs, low := c.applicable()
-	if logs == nil {
-		return nil
-	}
-	all := make([]*explained, len(c.ms))
-	evidence := make([]*faults.Evidence, len(c.ms))
-	c.each(func(i int) {
-		db := c.ms[i].DB
-		evidence[i] = faults.NewEvidenceSince(logs[i], db.Rows, db.Tables, c.last[i], db.CompactRevision(), low)
-	})
-	if logs[0].Entries[0].Index == 1 {
-		c.each(func(i int) {
-			m := faults.NewMember(logs[i], evidence[i], apply.New(logs[i]), min(c.views[c.source(i)].last(), committed(c.ms[i])), c.rulesOf(i)...)
-			if res := m.Search(); len(res.Readings) > 0 {
-				all[i] = &explained{member: m, readings: res.Readings, limits: res.Limits}
-			}
-		})
-	}
-	// A cluster that was restored begins with a keyspace, too.
-	if slices.ContainsFunc(all, func(x *explained) bool { return x == nil || x.foreign() }) && c.oneLog(logs) {
-		later := make([]*explained, 0, len(all))
-		for _, x := range c.searchLater(logs[0], evidence, low) {
-			later = append(later, &explained{member: x.Member, readings: x.Readings, also: x.Also, limits: x.Limits})
-		}
-		if len(later) > 0 && (slices.Contains(all, nil) || cost(later) < cost(all)) {
-			all = later
-		}
-	}
-	if slices.Contains(all, nil) {
-		return nil
-	}
-	choose(all)
-	for _, x := range all {
-		x.reach = x.member.Reach(&x.chosen)
-		x.did = x.effects(len(x.chosen.Faults))
-	}
-	return all
-}
-
-// cost is what the likeliest readings of all members take.
-func cost(all []*explained) (sum int) {
-	for _, x := range all {
-		sum += x.readings[0].Cost
-	}
-	return sum
-}
-
-// foreign tells whether there is something that no entry of the log wrote.
-func (x *explained) foreign() bool {
-	return slices.ContainsFunc(x.readings[0].Faults, func(f faults.Fault) bool { return f.Kind == faults.Extra || f.Kind == faults.Rows })
-}
-
-// oneLog tells whether all members follow one log.
-func (c *comparison) oneLog(logs []*apply.Log) bool {
-	return !slices.ContainsFunc(logs, func(l *apply.Log) bool { return l != logs[0] })
-}
-
-// applicable are the logs of the members, ready to be applied, with the same numbers for keys and leases; members that follow one log share it. low is a
-// revision before the logs begin up to which only the newest rows of their keys matter. There are none if one has a gap, does not go as far as its
-// member, or, where they do not begin with the cluster, is not that of all.
-func (c *comparison) applicable() (logs []*apply.Log, low int64) {
-	low = math.MaxInt64
-	whole := c.whole(c.source(0))
-	for i, m := range c.ms {
-		from := c.source(i)
-		es := c.views[from].entries
-		if len(es) == 0 || !m.DB.Whole || len(m.DB.Rows.Holes()) > 0 || c.whole(from) != whole || !whole && c.logs.history[from] != c.logs.history[c.source(0)] {
-			return nil, 0
-		}
-		first, last := es[0].Index, c.views[from].last()
-		if first > 1 && m.DB.Tables.ConsistentIndex+1 < first || last-first+1 != uint64(len(es)) || last < m.DB.Tables.ConsistentIndex {
-			return nil, 0
-		}
-		low = min(low, c.last[i]-int64(len(es)+len(es)/8)-unusedRevisions)
-	}
-	if low = max(low, 0); c.views[c.source(0)].entries[0].Index == 1 {
-		low = 0
-	}
-	logs = c.newLogs(low)
-	if logs[0].Ranged && low > 0 {
-		low = 0
-		logs = c.newLogs(low)
-	}
-	for _, l := range logs {
-		if slices.ContainsFunc(l.Entries, func(e apply.Entry) bool { return e.Opaque }) {
-			return nil, 0
-		}
-	}
-	return logs, low
-}
-
-// source is the member whose log leads to what member i's db holds: itself, unless its own has a gap, as behind a snapshot that it received, and goes on
-// as that of another one does, which has none. A log may hold entries that were lost before the snapshot came.
-func (c *comparison) source(i int) int {
-	contiguous := func(h *history) bool {
-		return len(h.entries) > 0 && h.last()-h.entries[0].Index+1 == uint64(len(h.entries))
-	}
-	if contiguous(c.views[i]) {
-		return i
-	}
-	m := c.ms[i]
-	for k := len(m.Log.Entries) - 1; k >= 0; k-- {
-		e := &m.Log.Entries[k]
-		if e.Index > m.DB.Tables.ConsistentIndex {
-			continue
-		}
-		for j, h := range c.views {
-			if x := find(h.entries, e.Index); j != i && contiguous(h) && h.last() >= m.DB.Tables.ConsistentIndex && x != nil && x.Term == e.Term {
-				return j
-			}
-		}
-		break
-	}
-	return i
-}
-
-// unusedRevisions is how many more revisions than its entries can have made, an eighth of them twice, a log is taken to reach back.
-const unusedRevisions = 1024
-
-// newLogs makes the logs ready, with the keys that rows behind a revision name.
-func (c *comparison) newLogs(low int64) []*apply.Log {
-	names := make([]faults.Named, len(c.ms))
-	c.each(func(i int) { names[i] = faults.NamesSince(c.ms[i].DB.Rows, c.ms[i].DB.Tables, low) })
-	var named faults.Named
-	for _, n := range names {
-		named.Keys, named.Leases = append(named.Keys, n.Keys...), append(named.Leases, n.Leases...)
-	}
-	logs := make([]*apply.Log, len(c.ms))
-	for {
-		byHistory := map[int]*apply.Log{}
-		for i := range c.ms {
-			from := c.source(i)
-			h, es := c.logs.history[from], c.views[from].entries
-			if byHistory[h] == nil {
-				byHistory[h] = apply.NewLog(len(es), func(k int) uint64 { return es[k].Index }, func(k int) *raftlog.Request { return es[k].Request() }, named.Keys, named.Leases)
-			}
-			logs[i] = byHistory[h]
-		}
-		alike := !slices.ContainsFunc(logs, func(l *apply.Log) bool {
-			return !slices.Equal(l.Keys, logs[0].Keys) || !slices.Equal(l.Leases, logs[0].Leases)
-		})
-		if alike {
-			return logs
-		}
-		for _, l := range byHistory { // what one log names the others must number, too
-			named.Keys, named.Leases = append(named.Keys, l.Keys...), append(named.Leases, l.Leases...)
-		}
-	}
-}
-
-// searchLater finds the faults of members whose log does not begin with the cluster, nil if that leads to nothing, or if they had parted by
-// then.
-func (c *comparison) searchLater(log *apply.Log, evidence []*faults.Evidence, low int64) []faults.Later {
-	auth := c.authBefore()
-	if auth == nil {
-		return nil
-	}
-	var ms []faults.Beginner
-	for i := range c.ms {
-		ms = append(ms, faults.Beginner{Evidence: evidence[i], Auth: auth, Committed: min(c.views[c.source(i)].last(), committed(c.ms[i])), Rules: c.rulesOf(i)})
-	}
-	all := faults.SearchLater(log, ms, low)
-	if len(all) > 0 && c.partedBy(all[0].Begins()) {
-		return nil
-	}
-	return all
-}
-
-// authBefore is the auth store before the log begins: what most members' tables lead back to, nil if nothing is known of it.
-func (c *comparison) authBefore() (best *authz.State) {
-	votes := map[uint64]int{}
-	for i, m := range c.ms {
-		s := authz.Of(m.DB.Tables)
-		if len(c.appliedAuth(i)) > 0 {
-			s, _ = authz.Base(c.appliedAuth(i), c.views[i].checkedUpTo(m.DB.Tables.ConsistentIndex), m.DB.Tables)
-		}
-		if s == nil {
-			continue
-		}
-		d := s.Digest()
-		if votes[d]++; best == nil || votes[d] > votes[best.Digest()] {
-			best = s
-		}
-	}
-	return best
-}
-
-// partedBy tells whether members hold different rows of a revision up to one.
-func (c *comparison) partedBy(revision int64) bool {
-	for _, main := range c.differing {
-		if main > revision {
-			break
-		}
-		for i, m := range c.ms {
-			for _, o := range c.ms[:i] {
-				a, b := m.DB.Rows.Group(main), o.DB.Rows.Group(main)
-				if !agree(a, b) || main > max(m.DB.CompactRevision(), o.DB.CompactRevision()) && main <= min(c.last[i], o.DB.Revision()) && !sameRows(a, b) {
-					return true
-				}
-			}
-		}
-	}
-	return false
-}
-
-// rulesOf are the rules that may hold when member i's log begins.
-func (c *comparison) rulesOf(i int) []apply.Rules {
-	v, err := semver.NewVersion(c.firstVersion(i))
-	switch {
-	case len(c.views[i].authWrites) == 0: // nobody is asked for permissions
-		return []apply.Rules{apply.Rules3510}
-	case err != nil:
-		return []apply.Rules{apply.Rules3510, apply.Rules33, apply.Rules32}
-	case v.Minor <= 2:
-		return []apply.Rules{apply.Rules32}
-	case v.Minor <= 3:
-		return []apply.Rules{apply.Rules33}
-	case v.Minor <= 5:
-		return []apply.Rules{apply.Rules3510, apply.Rules33}
-	}
-	return []apply.Rules{apply.Rules3510}
-}
-
-// firstVersion is the first cluster version that member i's log sets, empty if it sets none.
-func (c *comparison) firstVersion(i int) string {
-	es := c.views[i].entries
-	for k := range es {
-		r := es[k].Request()
-		if v := r.Internal.GetClusterVersionSet(); v != nil {
-			return v.Ver
-		}
-		if r.V2 != nil && r.V2.Path == "/0/version" && r.V2.Method == "PUT" {
-			return r.V2.Val
-		}
-	}
-	return ""
-}
 
 var digests = maphash.MakeSeed()
 
@@ -324,46 +40,19 @@ func digest(st *faults.Step) uint64 {
 	return h.Sum64() | 1
 }
 
-// choose takes of each member's readings one that needs the fewest faults besides those of others: the same fault on several members is
-// one cause.
-func choose(all []*explained) {
-	for _, x := range all {
-		x.chosen = x.readings[0]
-	}
-	for range 2 {
-		for i, x := range all {
-			shared := func(r *faults.Reading) (n int) {
-				for _, f := range r.Faults {
-					for j, o := range all {
-						if j != i && slices.ContainsFunc(o.readings, func(q faults.Reading) bool {
-							return slices.ContainsFunc(q.Faults, func(g faults.Fault) bool { return sameFault(f, g) })
-						}) {
-							n++
-							break
-						}
-					}
-				}
-				return n
-			}
-			x.chosen = slices.MinFunc(x.readings, func(a, b faults.Reading) int {
-				return cmp.Or(cmp.Compare(a.Cost, b.Cost), cmp.Compare(shared(&b), shared(&a)))
-			})
-		}
-	}
+// tale is one fault, or one bug, with all members that it befell.
+type tale struct {
+	kind    faults.Kind
+	members []int
+	onset   map[int]Interval // of each member, the first entry that it touched
+	until   map[int]uint64   // and the last one, 0 if it goes on to the end
+	first   uint64           // the first entry that did something else because of it
+	sets    [][]faults.Fault
+	slots   map[int]int // of each member, which of the faults of its chosen reading it is
 }
 
-// sameFault tells whether a fault of one member and one of another are one cause.
-func sameFault(f, g faults.Fault) bool {
-	switch {
-	case f.Kind != g.Kind:
-		return false
-	case f.Kind == faults.Rules:
-		return f.To == g.To
-	case f.Kind == faults.Refused:
-		return f.User == g.User
-	}
-	return f.First == g.First && f.Last == g.Last && f.Table == g.Table
-}
+// fault is the first of those that it may be.
+func (t *tale) fault() faults.Fault { return t.sets[0][0] }
 
 // shorter tells whether one of two members stopped before a run of entries without effect ended on the other: both began with the same.
 func shorter(x *explained, f faults.Fault, o *explained, g faults.Fault) bool {
@@ -382,26 +71,17 @@ func shorter(x *explained, f faults.Fault, o *explained, g faults.Fault) bool {
 	return f.Last <= g.Last
 }
 
-// tell makes causes of the faults that explain the members, and the traces, keys and tables that follow from them.
-func (c *comparison) tell(all []*explained) {
-	c.told, c.doc.Explained = all, true
+// tell makes causes of what tells the members apart: the faults that explain them, and what differs besides where some are not explained.
+func (c *comparison) tell() {
 	c.parts, c.doc.Counts.RevisionsDiffering = c.partings()
-	c.traces, c.inputs = make([]*trace, len(c.ms)), make([]align.Input, len(c.ms))
-	c.auths, c.unalarmed, c.early = make([]*auth, len(c.ms)), make([]bool, len(c.ms)), make([][]alarmTurn, len(c.ms))
-	index := c.indexer()
-	for i, x := range all {
-		c.auths[i], c.unalarmed[i] = x.auth(), true
-		c.inputs[i] = align.Input{
-			Log: c.views[i].log, Table: c.ms[i].DB.Rows, Index: index(i), Compact: c.ms[i].DB.CompactRevision(),
-			ConsistentIndex: c.ms[i].DB.Tables.ConsistentIndex, Whole: c.whole(i), Judge: c.judge(i),
+	for i, x := range c.told {
+		if x != nil {
+			c.doc.Search.Limits = append(c.doc.Search.Limits, prefixed(c.ms[i].Label, x.limits)...)
 		}
 	}
-	for i, x := range all {
-		c.doc.Search.Limits = append(c.doc.Search.Limits, prefixed(c.ms[i].Label, x.limits)...)
-		c.traces[i] = c.traceOf(i, x)
-	}
 	c.doc.Search.Bounded = len(c.doc.Search.Limits) > 0
-	c.tellCommon()
+	c.doc.Explained = !slices.Contains(c.told, nil)
+	c.place()
 	c.logCauses()
 	for _, t := range c.tales() {
 		k := c.causeOfTale(t)
@@ -412,12 +92,24 @@ func (c *comparison) tell(all []*explained) {
 		}
 		c.causes = append(c.causes, k)
 	}
-	c.compareMembership()
-	c.followForksTold()
-	c.sortCauses()
-	c.tellKeys()
-	c.tellLeases()
-	c.tellConsequences()
+	if c.begunApart {
+		c.apartBefore()
+	}
+	if c.doc.Explained {
+		c.compareMembership()
+		c.followForksTold()
+		c.sortCauses()
+		c.tellKeys()
+		c.tellLeases()
+		c.tellConsequences()
+	} else {
+		c.compareOld()
+		c.rowCauses()
+		c.compareTables()
+		c.sortCauses()
+		c.compareKeys()
+		c.strangers()
+	}
 	c.lag()
 }
 
@@ -442,63 +134,10 @@ func prefixed(label string, texts []string) (all []string) {
 	return all
 }
 
-// tellCommon notes what all members have reached, and the revisions they had there.
-func (c *comparison) tellCommon() {
-	common := uint64(math.MaxUint64)
-	for _, x := range c.told {
-		common = min(common, x.reach)
-	}
-	c.doc.Common.Index, c.doc.Common.Revision = common, math.MaxInt64
-	c.at = make([]int64, len(c.ms))
-	for i := range c.told {
-		c.at[i] = c.revisionAt(i, common)
-		c.doc.Common.Revision = min(c.doc.Common.Revision, c.at[i])
-	}
-}
-
-// traceOf is what each entry did on a member, as alignments tell it.
-func (c *comparison) traceOf(i int, x *explained) *trace {
-	t := &trace{Alignment: align.Alignment{First: x.member.Log.Entries[0].Index, Revision: x.member.Begins(), Through: c.ms[i].DB.Tables.ConsistentIndex}}
-	for _, f := range x.chosen.Faults {
-		if f.Kind == faults.Index {
-			t.Through, t.Cost = f.Last, 1
-		}
-	}
-	t.Index = c.inputs[i].Index
-	log := x.member.Log
-	x.member.Run(&x.chosen, x.reach, func(st *faults.Step) {
-		s := align.Step{Index: st.Index, Again: st.Again, Revision: st.Revision}
-		switch {
-		case st.Fault == nil && st.Revision > 0 && st.Forbidden:
-			s.Outcome, s.Predicted = align.Permitted, changesOf(log, st.Changes)
-		case st.Fault == nil && st.Revision > 0, st.Again && st.Revision > 0:
-			s.Outcome = align.Applied
-		case st.Fault == nil, st.Again:
-			s.Outcome = align.NoEffect
-		case st.Revision == 0:
-			if s.Outcome = align.NoEffect; len(st.Changes) > 0 {
-				s.Outcome, s.Predicted = align.Refused, changesOf(log, st.Changes)
-			}
-		case st.Fault.Kind == faults.Extra:
-			s.Outcome = align.Extra
-		case st.Fault.Kind == faults.Branch:
-			s.Outcome, s.Predicted = align.OtherBranch, changesOf(log, st.Changes)
-		case st.Fault.Kind == faults.LetPass:
-			s.Outcome, s.Predicted = align.Permitted, changesOf(log, st.Changes)
-		case st.Fault.Kind == faults.Rows:
-			s.Predicted = changesOf(log, st.Changes)
-			s.Outcome, s.Detail = align.Difference(s.Predicted, c.ms[i].DB.Rows.Group(st.Revision))
-		}
-		t.Cost += s.Cost()
-		t.Steps = append(t.Steps, s)
-	}, nil)
-	return t
-}
-
-func changesOf(log *apply.Log, changes []apply.Change) (all []align.Change) {
+func changesOf(log *apply.Log, changes []apply.Change) (all []effect.Change) {
 	for i := range changes {
 		ch := &changes[i]
-		all = append(all, align.Change{
+		all = append(all, effect.Change{
 			Delete: ch.Delete, Key: log.Keys[ch.Key], Value: ch.Record.Value.Bytes, Lease: log.Leases[ch.Record.Lease],
 			Create: ch.Record.Create, Version: ch.Record.Version,
 		})
@@ -507,7 +146,7 @@ func changesOf(log *apply.Log, changes []apply.Change) (all []align.Change) {
 }
 
 // auth is the auth store of a member through time, as its faults explain it.
-func (x *explained) auth() *auth {
+func (x *explained) auth() *authz.Timeline {
 	var indexes []uint64
 	states := []*authz.State{authz.New()}
 	x.member.Run(&x.chosen, x.reach, func(st *faults.Step) {
@@ -519,12 +158,15 @@ func (x *explained) auth() *auth {
 			indexes, states = append(indexes, st.Index), append(states, st.Auth)
 		}
 	}, nil)
-	return &auth{timeline: authz.NewTimeline(indexes, states)}
+	return authz.NewTimeline(indexes, states)
 }
 
 // tales are the faults of all members, each told once, in the order of the log.
 func (c *comparison) tales() (tales []*tale) {
 	for i, x := range c.told {
+		if x == nil {
+			continue
+		}
 		for n, f := range x.chosen.Faults {
 			if f.Kind == faults.Index {
 				continue // what is there is of a later moment than the index says: that is no difference
@@ -653,7 +295,7 @@ func (c *comparison) causeOfTale(t *tale) *cause {
 			at, who = o, i
 		}
 	}
-	k := &cause{layer: LayerApply, index: at.First, odd: t.members, outcome: align.Refused, tale: t}
+	k := &cause{layer: LayerApply, index: at.First, odd: t.members, outcome: effect.Refused, tale: t}
 	if at.Last > at.First {
 		k.interval = &Interval{First: at.First, Last: at.Last}
 	}
@@ -667,7 +309,7 @@ func (c *comparison) causeOfTale(t *tale) *cause {
 			k.what = fmt.Sprintf("%d entries in a row had no effect on %s", len(k.entries), where)
 		}
 	case faults.Again:
-		k.again, k.outcome = true, align.Applied
+		k.again, k.outcome = true, effect.Applied
 		if k.entries = c.affected(who, f); f.Times > 1 {
 			k.what = fmt.Sprintf("%s applied more than once again on %s, %d times", entriesText(f), where, f.Times)
 		} else {
@@ -680,13 +322,13 @@ func (c *comparison) causeOfTale(t *tale) *cause {
 		k.entries = c.affected(who, f)
 		k.what = c.rulesText(k, t, f)
 	case faults.LetPass:
-		k.outcome = align.Permitted
+		k.outcome = effect.Permitted
 		k.what = fmt.Sprintf("the entry had an effect on %s, although permissions or an alarm refuse it", where)
 	case faults.Branch:
-		k.outcome = align.OtherBranch
+		k.outcome = effect.OtherBranch
 		k.what = fmt.Sprintf("the transaction took the other branch on %s", where)
 	case faults.Rows:
-		k.layer, k.outcome = LayerStorage, align.Altered
+		k.layer, k.outcome = LayerStorage, effect.Altered
 		for _, s := range c.stepsAt(who, f.First) {
 			if s.Anomalous() && !s.Again {
 				k.outcome, k.what = s.Outcome, note(s, nil)
@@ -696,7 +338,7 @@ func (c *comparison) causeOfTale(t *tale) *cause {
 		k.index, k.interval, k.layer = cmp.Or(t.first, f.First), nil, LayerApply
 		k.what = fmt.Sprintf("leases with negative ids are not known to %s from a restart behind entry %d on, though they are stored", where, f.First)
 	case faults.Extra:
-		k.layer, k.outcome, k.what = LayerStorage, align.Extra, unmade
+		k.layer, k.outcome, k.what = LayerStorage, effect.Extra, unmade
 		k.index, k.interval, k.entries = 0, nil, []uint64{f.First}
 		k.revision = c.revisionAt(who, f.First)
 	case faults.Table:
@@ -788,9 +430,12 @@ func (c *comparison) groupsOfTale(k *cause, t *tale) {
 		at = 0 // no entry has to do with it
 	}
 	odd := func(i int) bool { return slices.Contains(t.members, i) && (at == 0 || t.onset[i].First <= at) }
-	var reached []int
+	var reached, others []int
 	for i, x := range c.told {
-		if x.reach >= at || odd(i) {
+		switch {
+		case x == nil:
+			others = append(others, i)
+		case x.reach >= at || odd(i):
 			reached = append(reached, i)
 		}
 	}
@@ -801,6 +446,7 @@ func (c *comparison) groupsOfTale(k *cause, t *tale) {
 	if len(k.groups) < 2 {
 		k.groups = partition(reached, func(i, j int) bool { return odd(i) == odd(j) })
 	}
+	defer c.addParted(k, others)
 	sortGroups(k.groups)
 	for _, g := range k.groups {
 		e := Effect{Members: c.labels(g), Changes: []Change{}}
@@ -822,6 +468,31 @@ func (c *comparison) groupsOfTale(k *cause, t *tale) {
 			e.Instead = c.insteadOf(i, k.revision)
 		}
 	}
+}
+
+// addParted adds members that no log explains to those without the fault of a cause, if their rows part from those with it at its
+// revision: what the entry did there is not known otherwise.
+func (c *comparison) addParted(k *cause, others []int) {
+	var parted []int
+	for _, i := range others {
+		if slices.ContainsFunc(c.parts, func(p parting) bool {
+			return k.revision > 0 && p.revision == k.revision && separates(p.groups, [][]int{k.odd, {i}})
+		}) {
+			parted = append(parted, i)
+		}
+	}
+	if len(parted) == 0 {
+		return
+	}
+	e := Effect{Members: c.labels(parted), Revision: k.revision, Changes: changes(c.ms[parted[0]].DB.Rows.Group(k.revision))}
+	n := slices.IndexFunc(k.groups, func(g []int) bool { return !meets(g, k.odd) })
+	if n < 0 {
+		k.groups, k.effects = append(k.groups, parted), append(k.effects, e)
+		return
+	}
+	k.groups[n] = append(k.groups[n], parted...)
+	slices.Sort(k.groups[n])
+	k.effects[n].Members = c.labels(k.groups[n])
 }
 
 // effectAt is what an entry did on a member; of one that was applied again, what it did then.
@@ -930,6 +601,9 @@ func (c *comparison) writeTale(v *Divergence, t *tale) {
 		if !slices.ContainsFunc(v.Readings, func(o []FaultReading) bool { return slices.EqualFunc(o, fs, FaultReading.same) }) {
 			v.Readings = append(v.Readings, fs)
 		}
+	}
+	if !c.doc.Explained {
+		return
 	}
 	now := make([]uint64, len(c.told))
 	for i, x := range c.told {

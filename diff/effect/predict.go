@@ -1,4 +1,4 @@
-package align
+package effect
 
 import (
 	"bytes"
@@ -69,23 +69,6 @@ func (p *predictor) predict(r *raftlog.Request, at int64) []Change {
 		}
 	}
 	return w.changes
-}
-
-// branches returns what a transaction would write under every outcome of its outermost compare, for recognising a
-// revision that took another branch than the state demands.
-func (p *predictor) branches(r *raftlog.Request, at int64) [][]Change {
-	in := r.Internal
-	if in == nil || in.Txn == nil {
-		return nil
-	}
-	var all [][]Change
-	for _, success := range []bool{true, false} {
-		w := writer{predictor: p, at: at}
-		path := w.forced(in.Txn, success)
-		w.run(in.Txn, path)
-		all = append(all, w.changes)
-	}
-	return all
 }
 
 // writer collects the changes of one request; later operations of a transaction see those of earlier ones.
@@ -164,17 +147,6 @@ func (w *writer) path(t *pb.TxnRequest) []bool {
 			break
 		}
 	}
-	path := []bool{ok}
-	for _, op := range branch(t, ok) {
-		if n := op.GetRequestTxn(); n != nil {
-			path = append(path, w.path(n)...)
-		}
-	}
-	return path
-}
-
-// forced is path with the outermost outcome given.
-func (w *writer) forced(t *pb.TxnRequest, ok bool) []bool {
 	path := []bool{ok}
 	for _, op := range branch(t, ok) {
 		if n := op.GetRequestTxn(); n != nil {

@@ -1,0 +1,432 @@
+package diff
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/coreos/go-semver/semver"
+
+	"etcd-autopsy/diff/apply"
+	"etcd-autopsy/diff/authz"
+	"etcd-autopsy/diff/faults"
+	"etcd-autopsy/inspect/raftlog"
+)
+
+// explained is a member whose own log, with the faults of a reading, makes just what its db holds.
+type explained struct {
+	member   *faults.Member
+	readings []faults.Reading // all that explain it within a margin; chosen is one of them
+	chosen   faults.Reading
+	also     []faults.Reading // with another revision before the log begins
+	limits   []string
+	reach    uint64 // the last entry whose effects the db holds
+	// Of each entry of the log, what it did: equal digests are equal changes of keys, 0 is none.
+	did []uint64
+}
+
+// search looks for the faults that explain each member by its own log. A member is nil if none do: nothing that was tried leads to what it
+// holds, or its log cannot be run, as mute says.
+func (c *comparison) search() (all []*explained) {
+	all = make([]*explained, len(c.ms))
+	c.mute = make([]string, len(c.ms))
+	var whole, later []int
+	for i := range c.ms {
+		switch from := c.source(i); {
+		case !c.runs(i):
+		case c.views[from].whole():
+			whole = append(whole, i)
+		case len(later) == 0 || c.logs.history[from] == c.logs.history[c.source(later[0])]:
+			later = append(later, i)
+		default:
+			c.mute[i] = "its log does not begin with the cluster, and is not that of the others"
+		}
+	}
+	if len(whole) > 0 {
+		for _, i := range later {
+			c.mute[i] = "its log does not begin with the cluster, though that of others does"
+		}
+		later = nil
+	}
+	use := append(whole, later...)
+	logs, low := c.applicable(use)
+	if logs == nil {
+		return all
+	}
+	evidence := make([]*faults.Evidence, len(use))
+	c.eachOf(use, func(n, i int) {
+		db := c.ms[i].DB
+		evidence[n] = faults.NewEvidenceSince(logs[n], db.Rows, db.Tables, c.last[i], db.CompactRevision(), low)
+	})
+	found := make([]*explained, len(use))
+	if len(whole) > 0 {
+		c.eachOf(use, func(n, i int) {
+			m := faults.NewMember(logs[n], evidence[n], apply.New(logs[n]), min(c.views[c.source(i)].last(), committed(c.ms[i])), c.rulesOf(i)...)
+			if res := m.Search(); len(res.Readings) > 0 {
+				found[n] = &explained{member: m, readings: res.Readings, limits: res.Limits}
+			}
+		})
+	}
+	// A cluster that was restored begins with a keyspace, too.
+	if slices.ContainsFunc(found, func(x *explained) bool { return x == nil || x.foreign() }) && !slices.ContainsFunc(logs, func(l *apply.Log) bool { return l != logs[0] }) {
+		later := c.searchLater(logs[0], use, evidence, low)
+		apart := false
+		if unexplainedOf(later) > 0 {
+			if sides := c.searchApart(logs[0], use, evidence, low); unexplainedOf(sides) == 0 {
+				later, apart = sides, true
+			}
+		}
+		if a, b := unexplainedOf(later), unexplainedOf(found); a < b || a == b && cost(later) < cost(found) {
+			found, c.begunApart = later, apart
+		}
+	}
+	if unexplainedOf(found) > 0 {
+		// There is something that is not searched for: what is far from likely is it rather.
+		for n, x := range found {
+			if x != nil && x.readings[0].Cost > faults.Costly {
+				found[n] = nil
+			}
+		}
+	}
+	for n, i := range use {
+		if all[i] = found[n]; found[n] == nil {
+			c.mute[i] = "nothing that was tried makes what it holds of its log"
+		}
+	}
+	choose(all)
+	for _, x := range all {
+		if x != nil {
+			x.reach = x.member.Reach(&x.chosen)
+			x.did = x.effects(len(x.chosen.Faults))
+		}
+	}
+	return all
+}
+
+// eachOf runs f for some members at the same time, with the place of each among them.
+func (c *comparison) eachOf(members []int, f func(n, i int)) {
+	c.each(func(i int) {
+		if n := slices.Index(members, i); n >= 0 {
+			f(n, i)
+		}
+	})
+}
+
+// runs tells whether member i's log can be run up to what its db holds, and notes why not.
+func (c *comparison) runs(i int) bool {
+	m, es := c.ms[i], c.views[c.source(i)].entries
+	index := m.DB.Tables.ConsistentIndex
+	switch {
+	case len(es) == 0:
+		c.mute[i] = "there is no log"
+	case !m.DB.Whole || len(m.DB.Rows.Holes()) > 0:
+		c.mute[i] = "its db cannot all be read"
+	case es[0].Index > index+1:
+		c.mute[i] = fmt.Sprintf("its db has come to entry %d, and the log begins with entry %d", index, es[0].Index)
+	case es[len(es)-1].Index < index:
+		c.mute[i] = fmt.Sprintf("its db has come to entry %d, and the log ends with entry %d", index, es[len(es)-1].Index)
+	case es[len(es)-1].Index-es[0].Index+1 != uint64(len(es)):
+		c.mute[i] = "entries are missing in the log"
+	default:
+		return true
+	}
+	return false
+}
+
+// cost is what the likeliest readings of those members take that are explained.
+func cost(all []*explained) (sum int) {
+	for _, x := range all {
+		if x != nil {
+			sum += x.readings[0].Cost
+		}
+	}
+	return sum
+}
+
+// unexplainedOf is how many of some members nothing explains.
+func unexplainedOf(all []*explained) (n int) {
+	for _, x := range all {
+		if x == nil {
+			n++
+		}
+	}
+	return n
+}
+
+// foreign tells whether there is something that no entry of the log wrote.
+func (x *explained) foreign() bool {
+	return slices.ContainsFunc(x.readings[0].Faults, func(f faults.Fault) bool { return f.Kind == faults.Extra || f.Kind == faults.Rows })
+}
+
+// applicable are the logs of some members, ready to be applied, with the same numbers for keys and leases; members that follow one log share
+// it. low is a revision before the logs begin up to which only the newest rows of their keys matter. There are none if entries do not decode.
+func (c *comparison) applicable(use []int) (logs []*apply.Log, low int64) {
+	if len(use) == 0 {
+		return nil, 0
+	}
+	low = math.MaxInt64
+	for _, i := range use {
+		n := len(c.views[c.source(i)].entries)
+		low = min(low, c.last[i]-int64(n+n/8)-unusedRevisions)
+	}
+	if low = max(low, 0); c.views[c.source(use[0])].whole() {
+		low = 0
+	}
+	logs = c.newLogs(use, low)
+	if logs[0].Ranged && low > 0 {
+		low = 0
+		logs = c.newLogs(use, low)
+	}
+	for _, l := range logs {
+		if n := slices.IndexFunc(l.Entries, func(e apply.Entry) bool { return e.Opaque }); n >= 0 {
+			for _, i := range use {
+				c.mute[i] = fmt.Sprintf("entry %d cannot be decoded", l.Entries[n].Index)
+			}
+			return nil, 0
+		}
+	}
+	return logs, low
+}
+
+// source is the member whose log leads to what member i's db holds: itself, unless its own has a gap, as behind a snapshot that it received, and goes on
+// as that of another one does, which has none. A log may hold entries that were lost before the snapshot came.
+func (c *comparison) source(i int) int {
+	contiguous := func(h *history) bool {
+		return len(h.entries) > 0 && h.last()-h.entries[0].Index+1 == uint64(len(h.entries))
+	}
+	if contiguous(c.views[i]) {
+		return i
+	}
+	m := c.ms[i]
+	for k := len(m.Log.Entries) - 1; k >= 0; k-- {
+		e := &m.Log.Entries[k]
+		if e.Index > m.DB.Tables.ConsistentIndex {
+			continue
+		}
+		for j, h := range c.views {
+			if x := find(h.entries, e.Index); j != i && contiguous(h) && h.last() >= m.DB.Tables.ConsistentIndex && x != nil && x.Term == e.Term {
+				return j
+			}
+		}
+		break
+	}
+	return i
+}
+
+// unusedRevisions is how many more revisions than its entries can have made, an eighth of them twice, a log is taken to reach back.
+const unusedRevisions = 1024
+
+// newLogs makes the logs of some members ready, with the keys that rows behind a revision name.
+func (c *comparison) newLogs(use []int, low int64) []*apply.Log {
+	names := make([]faults.Named, len(use))
+	c.eachOf(use, func(n, i int) { names[n] = faults.NamesSince(c.ms[i].DB.Rows, c.ms[i].DB.Tables, low) })
+	var named faults.Named
+	for _, n := range names {
+		named.Keys, named.Leases = append(named.Keys, n.Keys...), append(named.Leases, n.Leases...)
+	}
+	logs := make([]*apply.Log, len(use))
+	for {
+		byHistory := map[int]*apply.Log{}
+		for n, i := range use {
+			from := c.source(i)
+			h, es := c.logs.history[from], c.views[from].entries
+			if byHistory[h] == nil {
+				byHistory[h] = apply.NewLog(len(es), func(k int) uint64 { return es[k].Index }, func(k int) *raftlog.Request { return es[k].Request() }, named.Keys, named.Leases)
+			}
+			logs[n] = byHistory[h]
+		}
+		alike := !slices.ContainsFunc(logs, func(l *apply.Log) bool {
+			return !slices.Equal(l.Keys, logs[0].Keys) || !slices.Equal(l.Leases, logs[0].Leases)
+		})
+		if alike {
+			return logs
+		}
+		for _, l := range byHistory { // what one log names the others must number, too
+			named.Keys, named.Leases = append(named.Keys, l.Keys...), append(named.Leases, l.Leases...)
+		}
+	}
+}
+
+// searchLater finds the faults of members whose log does not begin with the cluster. They are nil if that leads to nothing, or if the members had
+// parted by then.
+func (c *comparison) searchLater(log *apply.Log, use []int, evidence []*faults.Evidence, low int64) []*explained {
+	out := make([]*explained, len(use))
+	auth := c.authBefore(use)
+	if auth == nil {
+		return out
+	}
+	var ms []faults.Beginner
+	for n, i := range use {
+		ms = append(ms, faults.Beginner{Evidence: evidence[n], Auth: auth, Committed: min(c.views[c.source(i)].last(), committed(c.ms[i])), Rules: c.rulesOf(i)})
+	}
+	for n, x := range faults.SearchLater(log, ms, low) {
+		if x.Member == nil {
+			continue
+		}
+		if c.partedBy(use, x.Begins()) {
+			return make([]*explained, len(use))
+		}
+		out[n] = &explained{member: x.Member, readings: x.Readings, also: x.Also, limits: x.Limits}
+	}
+	return out
+}
+
+// searchApart does so for members that had parted before their log begins, as rows far enough before that show: those of each side by
+// themselves.
+func (c *comparison) searchApart(log *apply.Log, use []int, evidence []*faults.Evidence, low int64) []*explained {
+	out := make([]*explained, len(use))
+	for n := range use {
+		if out[n] = c.searchLater(log, use[n:n+1], evidence[n:n+1], low)[0]; out[n] == nil {
+			return make([]*explained, len(use))
+		}
+	}
+	places := make([]int, len(use))
+	for n := range places {
+		places[n] = n
+	}
+	sides := partition(places, func(a, b int) bool {
+		x, y := out[a].member, out[b].member
+		begins := min(x.Begins(), y.Begins())
+		if !x.Shown() || !y.Shown() {
+			begins -= faults.NearBase // where they begin is not certain
+		} else if x.Begins() != y.Begins() {
+			return false
+		}
+		return !c.partedBy([]int{use[a], use[b]}, begins)
+	})
+	for _, side := range sides {
+		var members []int
+		var es []*faults.Evidence
+		for _, n := range side {
+			members, es = append(members, use[n]), append(es, evidence[n])
+		}
+		for k, x := range c.searchLater(log, members, es, low) {
+			if out[side[k]] = x; x == nil || len(sides) == 1 {
+				return make([]*explained, len(use))
+			}
+		}
+	}
+	return out
+}
+
+// authBefore is the auth store before the log begins: what most members' tables lead back to, nil if nothing is known of it.
+func (c *comparison) authBefore(use []int) (best *authz.State) {
+	votes := map[uint64]int{}
+	for _, i := range use {
+		m := c.ms[i]
+		s := authz.Of(m.DB.Tables)
+		if applied := c.appliedAuth(i); len(applied) > 0 {
+			s, _ = authz.Base(applied, c.views[i].checkedUpTo(m.DB.Tables.ConsistentIndex), m.DB.Tables)
+		}
+		if s == nil {
+			continue
+		}
+		d := s.Digest()
+		if votes[d]++; best == nil || votes[d] > votes[best.Digest()] {
+			best = s
+		}
+	}
+	return best
+}
+
+// appliedAuth are the auth writes that member i has applied, as its index says.
+func (c *comparison) appliedAuth(i int) []authz.Write {
+	all := c.views[i].authWrites
+	n, _ := slices.BinarySearchFunc(all, c.ms[i].DB.Tables.ConsistentIndex+1, func(w authz.Write, x uint64) int { return cmp.Compare(w.Index, x) })
+	return all[:n]
+}
+
+// partedBy tells whether some members hold different rows of a revision up to one.
+func (c *comparison) partedBy(members []int, revision int64) bool {
+	for _, main := range c.differing {
+		if main > revision {
+			break
+		}
+		for n, i := range members {
+			for _, j := range members[:n] {
+				m, o := c.ms[i], c.ms[j]
+				a, b := m.DB.Rows.Group(main), o.DB.Rows.Group(main)
+				if !agree(a, b) || main > max(m.DB.CompactRevision(), o.DB.CompactRevision()) && main <= min(c.last[i], c.last[j]) && !sameRows(a, b) {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// rulesOf are the rules that may hold when member i's log begins.
+func (c *comparison) rulesOf(i int) []apply.Rules {
+	v, err := semver.NewVersion(c.firstVersion(i))
+	switch {
+	case len(c.views[i].authWrites) == 0: // nobody is asked for permissions
+		return []apply.Rules{apply.Rules3510}
+	case err != nil:
+		return []apply.Rules{apply.Rules3510, apply.Rules33, apply.Rules32}
+	case v.Minor <= 2:
+		return []apply.Rules{apply.Rules32}
+	case v.Minor <= 3:
+		return []apply.Rules{apply.Rules33}
+	case v.Minor <= 5:
+		return []apply.Rules{apply.Rules3510, apply.Rules33}
+	}
+	return []apply.Rules{apply.Rules3510}
+}
+
+// firstVersion is the first cluster version that member i's log sets, empty if it sets none.
+func (c *comparison) firstVersion(i int) string {
+	es := c.views[i].entries
+	for k := range es {
+		r := es[k].Request()
+		if v := r.Internal.GetClusterVersionSet(); v != nil {
+			return v.Ver
+		}
+		if r.V2 != nil && r.V2.Path == "/0/version" && r.V2.Method == "PUT" {
+			return r.V2.Val
+		}
+	}
+	return ""
+}
+
+// choose takes of each member's readings one that needs the fewest faults besides those of others: the same fault on several members is
+// one cause.
+func choose(all []*explained) {
+	known := slices.DeleteFunc(slices.Clone(all), func(x *explained) bool { return x == nil })
+	for _, x := range known {
+		x.chosen = x.readings[0]
+	}
+	for range 2 {
+		for i, x := range known {
+			shared := func(r *faults.Reading) (n int) {
+				for _, f := range r.Faults {
+					for j, o := range known {
+						if j != i && slices.ContainsFunc(o.readings, func(q faults.Reading) bool {
+							return slices.ContainsFunc(q.Faults, func(g faults.Fault) bool { return sameFault(f, g) })
+						}) {
+							n++
+							break
+						}
+					}
+				}
+				return n
+			}
+			x.chosen = slices.MinFunc(x.readings, func(a, b faults.Reading) int {
+				return cmp.Or(cmp.Compare(a.Cost, b.Cost), cmp.Compare(shared(&b), shared(&a)))
+			})
+		}
+	}
+}
+
+// sameFault tells whether a fault of one member and one of another are one cause.
+func sameFault(f, g faults.Fault) bool {
+	switch {
+	case f.Kind != g.Kind:
+		return false
+	case f.Kind == faults.Rules:
+		return f.To == g.To
+	case f.Kind == faults.Refused:
+		return f.User == g.User
+	}
+	return f.First == g.First && f.Last == g.Last && f.Table == g.Table
+}
