@@ -130,7 +130,7 @@ func (c *comparison) unrun() (why []string) {
 			if told[x] = true; len(told) > maxUndecoded {
 				continue
 			}
-			why = append(why, fmt.Sprintf("entry %d cannot be decoded: what it did is not known", x))
+			why = append(why, fmt.Sprintf("entry %d cannot be decoded or run: what it did is not known", x))
 		}
 	}
 	if n := len(told) - maxUndecoded; n > 0 {

@@ -129,8 +129,9 @@ func txnAsks(t *pb.TxnRequest, kv *mvcc.KeyValue, tombstone bool, depth int) boo
 	})
 }
 
+// putOf tells whether a put asks for what a row holds. One that keeps the value or the lease does not say what that was.
 func putOf(p *pb.PutRequest, kv *mvcc.KeyValue) bool {
-	return bytes.Equal(p.Key, kv.Key) && (p.IgnoreValue || bytes.Equal(p.Value, kv.Value)) && (p.IgnoreLease || p.Lease == kv.Lease)
+	return bytes.Equal(p.Key, kv.Key) && !p.IgnoreValue && bytes.Equal(p.Value, kv.Value) && !p.IgnoreLease && p.Lease == kv.Lease
 }
 
 // deletes tells whether a range holds a key, as etcd reads ranges (server/storage/mvcc/kv.go): "\x00" as its end means all keys

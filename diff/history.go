@@ -57,10 +57,9 @@ func (h *history) visit(e *effect.Entry, r *raftlog.Request) {
 	}
 	in := r.Internal
 	switch {
+	case r.Unrunnable():
+		h.undecoded = append(h.undecoded, e.Index)
 	case in == nil:
-		if r.Type == "Unknown" {
-			h.undecoded = append(h.undecoded, e.Index)
-		}
 	case in.LeaseGrant != nil:
 		h.lease(in.LeaseGrant.ID, leaseEvent{e.Index, true, h.refuses(in)})
 	case in.LeaseRevoke != nil:
@@ -139,14 +138,14 @@ func (h *history) whole() bool {
 	return n > 0 && h.entries[0].Index == 1 && h.entries[n-1].Index == uint64(n)
 }
 
-// missingBetween tells whether entries between two are in no log.
-func (h *history) missingBetween(first, last uint64) bool {
-	at := func(index uint64) int {
-		n, _ := slices.BinarySearchFunc(h.entries, index, func(e effect.Entry, x uint64) int { return cmp.Compare(e.Index, x) })
-		return min(n, len(h.entries)-1)
+// knows tells whether all entries from one up to another are in a log, and can be run.
+func (h *history) knows(first, last uint64) bool {
+	at := func(index uint64) (n int, found bool) {
+		return slices.BinarySearchFunc(h.entries, index, func(e effect.Entry, x uint64) int { return cmp.Compare(e.Index, x) })
 	}
-	n, m := at(first), at(last)
-	return n < m && h.entries[m].Index-h.entries[n].Index != uint64(m-n)
+	n, from := at(first)
+	m, to := at(last)
+	return from && to && last-first == uint64(m-n) && !slices.ContainsFunc(h.undecoded, func(x uint64) bool { return first <= x && x <= last })
 }
 
 // refusedBy tells whether an alarm refuses a request: CORRUPT every one, NOSPACE those that put something or grant a lease

@@ -64,7 +64,7 @@ func (c *comparison) owedLeases(i int) (all []Divergence) {
 				later = later || last != nil && evs[k].grant != last.grant
 			}
 		}
-		if last == nil || id == 0 || later && (!t.HasTerm || c.behind(i)) || h.missingBetween(last.index, index) || !settled {
+		if last == nil || id == 0 || later && (!t.HasTerm || c.behind(i)) || !h.knows(last.index, index) || !settled {
 			continue
 		}
 		held := slices.ContainsFunc(t.Leases, func(r schema.LeaseRecord) bool { return r.ID == id })
@@ -127,7 +127,7 @@ func (c *comparison) owedAlarms(i int) (all []Divergence) {
 	for _, id := range order {
 		s := states[id]
 		held := slices.Contains(t.Alarms, schema.AlarmMember{Member: id.member, Type: id.typ.String()})
-		if s.last == 0 || s.later || held == s.on || id.typ == pb.AlarmType_NONE || h.missingBetween(s.last, t.ConsistentIndex) {
+		if s.last == 0 || s.later || held == s.on || id.typ == pb.AlarmType_NONE || !h.knows(s.last, t.ConsistentIndex) {
 			continue
 		}
 		what := fmt.Sprintf("the alarm that entry %d turns on is not there, though no entry up to %d turns it off", s.last, t.ConsistentIndex)

@@ -181,7 +181,7 @@ func (c *comparison) applicable(use []int) (logs []*apply.Log, low int64) {
 	for _, l := range logs {
 		if n := slices.IndexFunc(l.Entries, func(e apply.Entry) bool { return e.Opaque }); n >= 0 {
 			for _, i := range use {
-				c.mute[i] = fmt.Sprintf("entry %d cannot be decoded", l.Entries[n].Index)
+				c.mute[i] = fmt.Sprintf("entry %d cannot be decoded or run", l.Entries[n].Index)
 			}
 			return nil, 0
 		}

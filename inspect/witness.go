@@ -142,7 +142,7 @@ func (e *Evidence) Known(r *mvcc.Row) bool {
 		return false
 	}
 	l := e.m.DB.Bolt.Leaf(r.Page)
-	return l.Len() > 0 && l.Size() == int(e.m.DB.Bolt.Meta().PageSize)
+	return l.Len() > 0 && l.Overflow() == 0
 }
 
 // Search looks in all pages of the db for rows of another moment than that of its tree: such as the tree should hold and does not, in

@@ -44,7 +44,7 @@ func NewValue(b []byte) Value { return Value{Sum: maphash.Bytes(seed, b), Bytes:
 type Entry struct {
 	Index uint64
 	Kind  Kind
-	// Opaque is true if the entry does not decode or nests too deeply: what it does is not known.
+	// Opaque is true if the entry does not decode, cannot be run or nests too deeply: what it does is not known.
 	Opaque bool
 
 	op    op    // of Put, Delete
@@ -212,8 +212,7 @@ func (l *Log) compile(index uint64, r *raftlog.Request, authorized bool) Entry {
 		e.request = r
 	}
 	in := r.Internal
-	if in == nil {
-		e.Opaque = r.Type == "Unknown"
+	if e.Opaque = r.Unrunnable(); e.Opaque || in == nil {
 		return e
 	}
 	switch {

@@ -59,29 +59,33 @@ func zeroPage(t *testing.T, dir string, page uint64) {
 	}
 }
 
-// common is a revision of which all members hold the same row, with a value that no other entry of the log asks for, on one page.
-func (c *Case) common(pages map[mvcc.Revision]uint64) (rev mvcc.Revision) {
+// disputed is a revision of which all members hold the same row, on one page, and a value that another entry of the log asks for at its
+// key. There is none if the value is nil.
+func (c *Case) disputed(pages map[mvcc.Revision]uint64) (rev mvcc.Revision, value []byte) {
 	for _, r := range c.Members[1].hist.dump["key"] {
 		var kv mvcc.KeyValue
 		at, tombstone, _ := mvcc.ParseRevision(r.Key)
 		lacks := func(x *Member) bool {
 			return !slices.ContainsFunc(x.hist.dump["key"], func(o Row) bool { return bytes.Equal(o.Key, r.Key) })
 		}
-		if pages[at] == 0 || tombstone || kv.Decode(r.Value) != nil || len(kv.Value) < 2 || slices.ContainsFunc(c.Members, lacks) {
-			continue
-		}
 		keeps := func(e Entry) bool { // it may ask for any value
 			text := e.Request.String()
 			return strings.Contains(text, "ignore_") && strings.Contains(text, fmt.Sprintf("key:%q", kv.Key))
 		}
-		if !slices.ContainsFunc(c.Members[1].log, keeps) {
-			rev = at
+		if pages[at] == 0 || tombstone || kv.Decode(r.Value) != nil || len(kv.Value) < 2 || slices.ContainsFunc(c.Members, lacks) || slices.ContainsFunc(c.Members[1].log, keeps) {
+			continue
+		}
+		for _, e := range c.Members[1].log {
+			if p := e.Request.GetPut(); p != nil && !p.IgnoreValue && !p.IgnoreLease && bytes.Equal(p.Key, kv.Key) && p.Lease == kv.Lease && len(p.Value) > 0 && !bytes.Equal(p.Value, kv.Value) {
+				rev, value = at, p.Value
+			}
 		}
 	}
-	return rev
+	return rev, value
 }
 
-// TestContradiction: what the damage of a copy may have made of its rows is no divergence.
+// TestContradiction: rows of a damaged copy that can be read are held against those of others. What they contradict is a divergence if one of
+// the two members is whole, or if the log asks for both; what is not there is none.
 func TestContradiction(t *testing.T) {
 	t.Parallel()
 	for _, c := range healthy(t, 2, func(c *Case) bool {
@@ -89,11 +93,11 @@ func TestContradiction(t *testing.T) {
 			return false
 		}
 		pages := pagesOf(t, c.Dirs[1])
-		rev := c.common(pages)
-		return rev.Main > 0 && another(pages, rev) > 0 && another(pagesOf(t, c.Dirs[0]), rev) > 0
+		rev, value := c.disputed(pages)
+		return value != nil && another(pages, rev) > 0 && another(pagesOf(t, c.Dirs[0]), rev) > 0
 	}) {
 		a, b := c.Dirs[0], c.Dirs[1]
-		rev := c.common(pagesOf(t, b))
+		rev, asked := c.disputed(pagesOf(t, b))
 		write := func(how func(value []byte) []byte) {
 			editDB(t, b, func(tx *bbolt.Tx) error {
 				var kv mvcc.KeyValue
@@ -119,11 +123,14 @@ func TestContradiction(t *testing.T) {
 			name string
 			do   func()
 			n    int // members that are compared
+			want diff.Verdict
 		}{
-			{"its own page is lost", func() { write(flip); zeroPage(t, b, pagesOf(t, b)[rev]) }, 3},
-			{"nothing but a page is lost", func() { lose(b) }, 3},
-			{"zeros in its place", func() { write(func(v []byte) []byte { clear(v[1:]); return v }); lose(b) }, 3},
-			{"both are damaged, and no entry asks for it", func() { write(flip); lose(a); lose(b) }, 2},
+			{"another page is lost", func() { write(flip); lose(b) }, 3, diff.Diverged},
+			{"its own page is lost", func() { write(flip); zeroPage(t, b, pagesOf(t, b)[rev]) }, 3, diff.Indeterminate},
+			{"nothing but a page is lost", func() { lose(b) }, 3, diff.Indeterminate},
+			{"zeros in its place", func() { write(func(v []byte) []byte { clear(v[1:]); return v }); lose(b) }, 3, diff.Indeterminate},
+			{"both are damaged, and no entry asks for it", func() { write(flip); lose(a); lose(b) }, 2, diff.Indeterminate},
+			{"both are damaged, and an entry asks for each", func() { write(func([]byte) []byte { return asked }); lose(a); lose(b) }, 2, diff.Diverged},
 		} {
 			for i, f := range files {
 				if err := os.WriteFile(filepath.Join(c.Dirs[i], "member", "snap", "db"), f, 0o600); err != nil {
@@ -132,8 +139,10 @@ func TestContradiction(t *testing.T) {
 			}
 			x.do()
 			d := diffOf(t, c.args()[:x.n]...)
-			if d.Verdict != diff.Indeterminate {
+			if d.Verdict != x.want {
 				t.Errorf("seed %d, revision %v, %s: %s %q %s", c.Seed, rev, x.name, d.Verdict, d.Reasons, tellAll(d))
+			} else if x.want == diff.Diverged && d.Divergences[0].Revision != rev.Main {
+				t.Errorf("seed %d, %s: revision %d, want %d", c.Seed, x.name, d.Divergences[0].Revision, rev.Main)
 			}
 		}
 	}

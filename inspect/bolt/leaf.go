@@ -22,6 +22,9 @@ func (l *Leaf) Page() uint64 { return l.p.id }
 // Size returns the bytes that a page that was shown takes, with its overflow pages.
 func (l *Leaf) Size() int { return len(l.p.buf) }
 
+// Overflow is how many pages behind its own the page claims.
+func (l *Leaf) Overflow() uint32 { return le.Uint32(l.p.buf[12:]) }
+
 // Inline tells that the rows are those of an inline bucket, which [DB.Leaf] does not return.
 func (l *Leaf) Inline() bool { return l.inline }
 

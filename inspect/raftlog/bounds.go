@@ -3,6 +3,7 @@ package raftlog
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -37,6 +38,18 @@ func tooDeep(txn []byte) bool {
 		}
 	}
 	return false
+}
+
+// Unrunnable tells whether nobody knows what applying the request does: it does not decode, is of a kind that etcd 3.7 does not know, or asks for
+// nothing, or an operation of its transaction does (server/etcdserver/txn/txn.go, executeTxn, panics).
+func (r *Request) Unrunnable() bool {
+	return r.Type == "Unknown" || r.Internal.GetTxn() != nil && hollow(r.Internal.Txn)
+}
+
+func hollow(t *pb.TxnRequest) bool {
+	return slices.ContainsFunc(slices.Concat(t.Success, t.Failure), func(op *pb.RequestOp) bool {
+		return op.GetRequest() == nil || op.GetRequestTxn() != nil && hollow(op.GetRequestTxn())
+	})
 }
 
 var errNothing = errors.New("it asks for nothing")
