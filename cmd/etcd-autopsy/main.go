@@ -21,10 +21,11 @@ import (
 
 // Exit statuses, the same for every command.
 const (
-	exitOK       = 0 // consistent, or nothing found
-	exitDiverged = 1 // diverged, or problems found
-	exitFailed   = 2 // could not run: wrong usage, nothing to read
-	exitPartial  = 3 // nothing found in what could be read or compared, but that was not everything
+	exitOK       = 0   // consistent, or nothing found
+	exitDiverged = 1   // diverged, or problems found
+	exitFailed   = 2   // could not run: wrong usage, nothing to read
+	exitPartial  = 3   // nothing found in what could be read or compared, but that was not everything
+	exitStopped  = 130 // by Ctrl-C, or a signal that asks it to end
 )
 
 func main() {
@@ -72,6 +73,9 @@ func (e engine) run(ctx context.Context, args []string, stdin io.Reader, stdout,
 			l.Line("hint: ", h)
 		}
 		_ = l.Flush()
+		if ctx.Err() != nil {
+			return exitStopped
+		}
 		return exitFailed
 	}
 	return a.status
@@ -92,6 +96,7 @@ Exit status:
   1  diverged, or problems found
   2  could not run: wrong usage, or nothing that can be read
   3  nothing found in what could be read or compared, but that was not everything
+  130  stopped by Ctrl-C
 What that means is told by the help of each command.`,
 		Example: `  etcd-autopsy diff node1/ node2/ node3/
   etcd-autopsy check incident.tar.zst`,

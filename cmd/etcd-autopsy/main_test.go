@@ -243,8 +243,8 @@ func TestInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	var out, errs bytes.Buffer
-	if got := run(ctx, []string{"diff", filepath.Join(scenarios, "healthy-3.6")}, nil, &out, &errs); got != exitFailed || out.Len() > 0 {
-		t.Errorf("status %d, output %q, want %d and none", got, out.String(), exitFailed)
+	if got := run(ctx, []string{"diff", filepath.Join(scenarios, "healthy-3.6")}, nil, &out, &errs); got != exitStopped || out.Len() > 0 {
+		t.Errorf("status %d, output %q, want %d and none", got, out.String(), exitStopped)
 	}
 	if strings.Count(errs.String(), "\n") != 1 {
 		t.Errorf("not one line: %q", errs.String())

@@ -212,8 +212,8 @@ func TestInterruptedLeavesNothing(t *testing.T) {
 			t.Error(err)
 		}
 		_ = cmd.Wait() // the exit status is what counts
-		if got := cmd.ProcessState.ExitCode(); got != exitFailed || out.Len() > 0 || strings.Count(errs.String(), "\n") != 1 {
-			t.Errorf("%v: exit status %d, want %d; output %q, errors %q", sig, got, exitFailed, out.String(), errs.String())
+		if got := cmd.ProcessState.ExitCode(); got != exitStopped || out.Len() > 0 || strings.Count(errs.String(), "\n") != 1 {
+			t.Errorf("%v: exit status %d, want %d; output %q, errors %q", sig, got, exitStopped, out.String(), errs.String())
 		}
 		if left, err := os.ReadDir(scratch); err != nil || len(left) > 0 {
 			t.Errorf("%v: left in the temporary directory: %v, %v", sig, left, err)
@@ -248,7 +248,7 @@ func TestInterruptedReplayLeavesNothing(t *testing.T) {
 		t.Error(err)
 	}
 	_ = cmd.Wait() // the exit status is what counts
-	if got := cmd.ProcessState.ExitCode(); !copied || got != exitFailed || out.Len() > 0 || errs.String() != "Error: interrupted\n" {
+	if got := cmd.ProcessState.ExitCode(); !copied || got != exitStopped || out.Len() > 0 || errs.String() != "Error: interrupted\n" {
 		t.Errorf("copied %v, exit status %d, output %q, errors %q", copied, got, out.String(), errs.String())
 	}
 	if left, err := os.ReadDir(scratch); err != nil || len(left) > 0 {

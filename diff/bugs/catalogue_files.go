@@ -95,7 +95,7 @@ var indexBugs = []*Bug{
 		ID: "wal-torn-or-bitrot", Name: "wal-torn-or-bitrot", Title: "The log is torn at its end, or damaged in the middle",
 		Source: Environment, Severity: High, Visible: Strong, Affected: "any", Fixed: "not a bug of etcd",
 		Seen: "at the end a record that is not whole; elsewhere a checksum that does not fit, with sound records behind it", Against: "all checksums fit", Proof: "the checksums",
-		Remedy: "at the end, let etcd repair it; elsewhere rebuild the member; test the disk and its cache", Refs: refs("11488 14093 14098"), Look: damagedLog,
+		Remedy: "copy the file again (stopped, or a file system snapshot): the member may be healthy; only if its own file is the same, at the end let etcd repair it, elsewhere rebuild the member, and test the disk and its cache", Refs: refs("11488 14093 14098"), Look: damagedLog,
 	},
 	{
 		ID: "unsafe-no-fsync", Name: "unsafe-no-fsync", Title: "A crash while syncing was switched off",
@@ -148,12 +148,12 @@ var fileBugs = []*Bug{
 		ID: "bbolt-structural", Name: "bbolt-structural", Title: "The db file is damaged",
 		Source: Environment, Severity: High, Visible: Strong, Affected: "any", Fixed: "not a bug of etcd; newer versions of bbolt notice more of it",
 		Seen: "pages that are not what refers to them, are used twice, or lie beyond the end", Against: "both trees are sound", Proof: "walking all pages; if the older meta page leads to a sound tree, only the last commit is lost",
-		Remedy: "rebuild the member; from a last copy, use the older meta page and apply the log; test disk, file system and memory", Refs: refs("10722 11949 bbolt#562 bbolt#701 bbolt#778"), Look: damagedDB,
+		Remedy: "copy the file again (stopped, or a file system snapshot): the member may be healthy; only if its own file is the same, rebuild the member (from a last copy, use the older meta page and apply the log), and test disk, file system and memory", Refs: refs("10722 11949 bbolt#562 bbolt#701 bbolt#778"), Look: damagedDB,
 	},
 	{
 		ID: "etcd-13406", Name: "bbolt-hwm-beyond-file-13406", Title: "The db file is shorter than it says",
 		Source: Environment, Severity: High, Visible: Strong, Affected: "any", Fixed: "not a bug of etcd", Seen: "pages in use lie beyond the end of the file", Against: "they do not", Proof: "arithmetic",
-		Remedy: "copy the file again if there is a source; else the older meta page, or rebuild the member", Refs: refs("13406"), Look: looks(Confirmed, "db-truncated"),
+		Remedy: "copy the file again (stopped, or a file system snapshot): the member may be healthy; only if its own file is the same, use the older meta page, or rebuild the member", Refs: refs("13406"), Look: looks(Confirmed, "db-truncated"),
 	},
 	{
 		ID: "etcd-16596", Name: "bbolt-init-torn-16596", Title: "Power failed while a new db was made",

@@ -380,6 +380,9 @@ func bases(l *apply.Log, own *Evidence, auth *authz.State, limit int) (all []int
 			foreign = append(foreign, x.revision)
 		}
 	}
+	if len(spans) == 0 {
+		return nil // revisions that no log can have made
+	}
 	if s := spans[0]; s.low == s.high && s.votes > minVotes && 3*s.votes > 2*len(m.signs) && (len(foreign) == 0 || foreign[0] <= s.low) {
 		return []int64{s.low} // nearly all say so
 	}

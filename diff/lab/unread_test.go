@@ -65,8 +65,8 @@ func TestUnreadEntry(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, e := range []struct {
-		name   string
-		data   []byte
+		name string
+		data []byte
 	}{
 		{"cut off", []byte{0x1a, 0x7f}},
 		{"no request", []byte{0xff, 0xff, 0xff}},

@@ -20,8 +20,10 @@ type markup string
 
 // unsafe tells whether a character must not be written as it is. Only what is seen is safe: letters, marks, digits, punctuation,
 // symbols and spaces. Controls are not, nor what changes the direction or the joining of others, nor line separators, nor what
-// this version of Unicode does not know.
-func unsafe(r rune) bool { return r < ' ' || r == 0x7f || r >= 0x80 && !unicode.IsGraphic(r) }
+// this version of Unicode does not know, nor U+FFFD, which stands for what was no UTF-8 when a JSON text was read.
+func unsafe(r rune) bool {
+	return r < ' ' || r == 0x7f || r >= 0x80 && !unicode.IsGraphic(r) || r == utf8.RuneError
+}
 
 // Safe tells whether a text is valid UTF-8 without unsafe characters, so that Visible does not change it.
 func Safe(s string) bool {
