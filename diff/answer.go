@@ -138,6 +138,7 @@ func (c *comparison) unrun() (why []string) {
 	}
 	for _, r := range c.doc.Reexecutions {
 		switch {
+		case r.bounded: // no news about the member
 		case r.At != nil && r.Error != "":
 			text := r.Error
 			if e := c.entry(slices.IndexFunc(c.ms, func(m *inspect.Member) bool { return m.Label == r.Member }), r.stopped); e != nil {

@@ -50,6 +50,7 @@ type Reexecution struct {
 	Notes []string `json:"notes"`
 
 	stopped uint64 // the entry at which etcd's code failed, 0 if at none
+	bounded bool   // it was stopped there because it takes too long
 }
 
 // Position is a place in the log, with the main revision there.
@@ -152,7 +153,9 @@ func (c *comparison) reexecuteMember(ctx context.Context, i int, opts Options) *
 	}
 	tr, err := replay.Follow(ctx, st, replay.Between(c.views[i].entries, st.Index+1, through), own, replay.Today(), ropts)
 	if x, ok := errors.AsType[*replay.EntryError](err); ok {
-		r.stopped = x.Index
+		if r.stopped, r.bounded = x.Index, x.Bounded; r.bounded {
+			c.limit(fmt.Sprintf("%s: %v", m.Label, err))
+		}
 	}
 	if tr == nil {
 		r.Error = err.Error()

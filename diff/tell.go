@@ -76,10 +76,9 @@ func (c *comparison) tell() {
 	c.parts, c.doc.Counts.RevisionsDiffering = c.partings()
 	for i, x := range c.told {
 		if x != nil {
-			c.doc.Search.Limits = append(c.doc.Search.Limits, prefixed(c.ms[i].Label, x.limits)...)
+			c.limit(prefixed(c.ms[i].Label, x.limits)...)
 		}
 	}
-	c.doc.Search.Bounded = len(c.doc.Search.Limits) > 0
 	c.doc.Explained = !slices.Contains(c.told, nil)
 	c.place()
 	c.logCauses()
@@ -125,6 +124,12 @@ func (c *comparison) followForksTold() {
 			}
 		}
 	}
+}
+
+// limit notes what was not searched to the end.
+func (c *comparison) limit(what ...string) {
+	c.doc.Search.Limits = append(c.doc.Search.Limits, what...)
+	c.doc.Search.Bounded = len(c.doc.Search.Limits) > 0
 }
 
 func prefixed(label string, texts []string) (all []string) {

@@ -2,6 +2,7 @@ package replay
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"math"
 	"path/filepath"
@@ -49,6 +50,26 @@ type engine struct {
 	version *clusterVersion
 	rules   []*Rule
 	x       *Exec
+	keys    int   // that the store holds at most
+	looked  int64 // at how many keys compares of ranges have looked at most
+}
+
+// maxLooked bounds at how many keys compares of ranges look in one run: etcd reads all of them for each compare, at up to a microsecond a key.
+const maxLooked = 1 << 22
+
+// ranges is how many ranges of keys the compares of a transaction look at.
+func ranges(t *pb.TxnRequest) (n int) {
+	for _, c := range t.Compare {
+		if len(c.RangeEnd) > 0 {
+			n++
+		}
+	}
+	for _, op := range slices.Concat(t.Success, t.Failure) {
+		if x := op.GetRequestTxn(); x != nil {
+			n += ranges(x)
+		}
+	}
+	return n
 }
 
 // open opens the copy that write made. It panics where etcd does.
@@ -67,6 +88,13 @@ func open(dir string, st *State, rules Rules) *engine {
 	})
 	g.lessor = lease.NewLessor(lg, g.be, g.version, lease.LessorConfig{})
 	g.kv = &store{KV: etcdmvcc.NewStore(lg, g.be, g.lessor, etcdmvcc.StoreConfig{}), compact: st.Compact}
+	read := g.kv.KV.Read(etcdmvcc.ConcurrentReadTxMode, traceutil.TODO())
+	all, err := read.Range(context.Background(), []byte{0}, []byte{}, etcdmvcc.RangeOptions{CountOnly: true})
+	read.End()
+	if err != nil {
+		panic(err)
+	}
+	g.keys = all.Count
 	g.lessor.SetRangeDeleter(func() lease.TxnDelete { return g.kv.Write(traceutil.TODO()) })
 	tokens, err := auth.NewTokenProvider(lg, "", nil, 0)
 	if err != nil {
@@ -131,6 +159,11 @@ func (g *engine) apply(e *effect.Entry) (*Effect, error) {
 	if in.Txn != nil && emptyOp(in.Txn) {
 		return nil, &EntryError{Index: e.Index, What: "an operation of its transaction asks for nothing, which etcd refuses to propose, and at which a server that applied it would stop"}
 	}
+	if in.Txn != nil {
+		if g.looked += int64(ranges(in.Txn)) * int64(g.keys); g.looked > maxLooked {
+			return nil, &EntryError{Index: e.Index, What: fmt.Sprintf("compares of ranges would have looked at more than %d keys by then", maxLooked), Bounded: true}
+		}
+	}
 	*g.x = Exec{Index: e.Index, Type: typ, User: in.GetHeader().GetUsername(), Request: in, store: g.auth}
 	for _, r := range g.rules {
 		if r.Request != nil && !r.Request(g.x) {
@@ -166,6 +199,7 @@ func (g *engine) apply(e *effect.Entry) (*Effect, error) {
 	}
 	fx.Err = res.Err
 	fx.Revision, fx.Changes = g.kv.rev, g.kv.made
+	g.keys += len(fx.Changes)
 	for _, r := range g.rules {
 		if r.After != nil {
 			r.After(g.x, res.Err, g.auth.Revision() != before)

@@ -83,6 +83,8 @@ type Options struct {
 type EntryError struct {
 	Index uint64
 	What  string
+	// Bounded is true if nothing failed: it would have taken too long.
+	Bounded bool
 }
 
 func (e *EntryError) Error() string {
