@@ -103,6 +103,7 @@ func (c *comparison) doubts() (why []string) {
 				m.Label, m.DB.CompactRevision()))
 		}
 	default:
+		why = append(why, c.unaccounted()...)
 		for _, m := range c.ms {
 			if m.DB.Rows.Len() == 0 && m.DB.Tables.ConsistentIndex == 0 && slices.Max(c.last) > 1 {
 				why = append(why, fmt.Sprintf("%s: its db is empty, that of a member that has applied nothing yet: nothing of it was compared", m.Label))
@@ -110,6 +111,21 @@ func (c *comparison) doubts() (why []string) {
 			if len(m.Log.Entries) == 0 {
 				c.remarks = append(c.remarks, m.Label+": no log, so that its own history cannot be checked")
 			}
+		}
+	}
+	return why
+}
+
+// unaccounted are members whose log goes back to the beginning and yet does not make what they hold, and those of which it is not known which
+// revision they had where others stopped: that no row contradicts another does not make them consistent.
+func (c *comparison) unaccounted() (why []string) {
+	for i, m := range c.ms {
+		switch {
+		case c.told[i] != nil, len(c.views[i].entries) == 0: // backups without logs are compared by what they hold
+		case c.runs(i) && c.views[c.source(i)].whole():
+			why = append(why, fmt.Sprintf("%s: %s, though that is whole", m.Label, c.mute[i]))
+		case c.at[i] < 0:
+			why = append(why, fmt.Sprintf("%s: which revision it had at entry %d is not known, so that its keys were not compared", m.Label, c.doc.Common.Index))
 		}
 	}
 	return why

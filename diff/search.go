@@ -267,6 +267,10 @@ func (c *comparison) searchLater(log *apply.Log, use []int, evidence []*faults.E
 		if c.partedBy(use, x.Begins()) {
 			return make([]*explained, len(use))
 		}
+		// What one copy alone shows of what was before may itself be of another moment than what it shows of the log's effects.
+		if len(use) == 1 && len(x.Readings[0].Faults) > 0 && !c.ms[use[n]].Evidence().EndCounts() {
+			return out
+		}
 		out[n] = &explained{member: x.Member, readings: x.Readings, also: x.Also, limits: x.Limits}
 	}
 	return out

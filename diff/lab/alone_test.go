@@ -23,7 +23,6 @@ var aloneRegressions = []uint64{
 	41562,  // a transaction that took the branch that may, where the other asks to keep a value that is not there
 	44153,  // the oracle did not look at alarms
 	44415,  // the oracle knew one replay only, where a later one leaves the same
-	319,    // a row that a later entry wrote alike, taken for the refused one's
 	620256, // a lost row, which the row before it might be, applied twice
 	621537, // a value flipped after a put that keeps it had met it
 	43178,  // a lost revision: what it held was missing in what came next
