@@ -122,7 +122,7 @@ func (c *comparison) unaccounted() (why []string) {
 	for i, m := range c.ms {
 		switch {
 		case c.told[i] != nil, len(c.views[i].entries) == 0: // backups without logs are compared by what they hold
-		case c.runs(i) && c.views[c.source(i)].whole():
+		case c.runs(i) && c.whole(c.source(i)): // a restored cluster may hold what no log tells
 			why = append(why, fmt.Sprintf("%s: %s, though that is whole", m.Label, c.mute[i]))
 		case c.at[i] < 0:
 			why = append(why, fmt.Sprintf("%s: which revision it had at entry %d is not known, so that its keys were not compared", m.Label, c.doc.Common.Index))

@@ -125,10 +125,29 @@ func (c *comparison) place() {
 	}
 	c.doc.Common.Index, c.doc.Common.Revision = common, math.MaxInt64
 	for i := range c.ms {
-		if c.at[i] = c.revisionAt(i, common); c.at[i] >= 0 {
+		c.at[i] = c.revisionAt(i, common)
+	}
+	for i := range c.ms {
+		if c.at[i] < 0 {
+			c.at[i] = c.heldAt(i, common)
+		}
+		if c.at[i] >= 0 {
 			c.doc.Common.Revision = min(c.doc.Common.Revision, c.at[i])
 		}
 	}
+}
+
+// heldAt is the revision that member i had at an entry to which others have come, as these show: it holds all that they do, and what is known
+// of the entries around does not contradict that. It is -1 if they show none.
+func (c *comparison) heldAt(i int, index uint64) int64 {
+	low, high := c.traces[i].around(index)
+	for j, m := range c.ms {
+		at := c.last[j]
+		if j != i && m.DB.Tables.ConsistentIndex == index && c.logs.history[j] == c.logs.history[i] && c.agreed(i, j) == at && low <= at && at < high && (high < math.MaxInt64 || m.Evidence().EndCounts()) {
+			return at
+		}
+	}
+	return -1
 }
 
 // reach is the last entry whose effects member i's db is known to hold. Up to 3.4 the consistent index is saved with a change of a key
@@ -184,14 +203,27 @@ func (c *comparison) revisionAt(i int, index uint64) int64 {
 // between is the revision at an entry of which it is known what those around it made, if these are revisions one behind the other, or it
 // is one of those itself; -1 otherwise.
 func (t *trace) between(index uint64) int64 {
-	n, found := slices.BinarySearchFunc(t.all, index, func(s effect.Step, x uint64) int { return cmp.Compare(s.Index, x) })
-	switch {
-	case found:
-		return t.all[n].Revision
-	case n > 0 && n < len(t.all) && t.all[n].Revision == t.all[n-1].Revision+1:
-		return t.all[n-1].Revision
+	if low, high := t.around(index); low > 0 && high == low+1 {
+		return low
 	}
 	return -1
+}
+
+// around are the revisions between which that at an entry lies: it is not below low, and below high, as far as it is known what some entries
+// made.
+func (t *trace) around(index uint64) (low, high int64) {
+	n, found := slices.BinarySearchFunc(t.all, index, func(s effect.Step, x uint64) int { return cmp.Compare(s.Index, x) })
+	if found {
+		return t.all[n].Revision, t.all[n].Revision + 1
+	}
+	high = math.MaxInt64
+	if n > 0 {
+		low = t.all[n-1].Revision
+	}
+	if n < len(t.all) {
+		high = t.all[n].Revision
+	}
+	return low, high
 }
 
 // agreed is the last main revision up to which members i and j hold the same rows, above the revision that one of them is

@@ -211,12 +211,17 @@ func (b *Base) leasesBefore(l *apply.Log, all []*Evidence) {
 }
 
 // askLeases notes which entries ask first for leases of which it is not known whether they existed: a client may well revoke one that does
-// not, or attach a key to it. What some row carries has existed.
+// not, or attach a key to it. What a key carries, or a row of later, has existed.
 func (b *Base) askLeases(l *apply.Log, all []*Evidence) {
 	known := make([]bool, len(l.Leases)) // granted by the log, asked for, or carried
+	for k := range b.records {
+		known[b.records[k].Lease] = true
+	}
 	for _, e := range all {
 		for i := range e.rows {
-			known[e.rows[i].Lease] = true
+			if e.rows[i].main > b.Revision {
+				known[e.rows[i].Lease] = true
+			}
 		}
 	}
 	for i := range l.Entries {
