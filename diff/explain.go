@@ -78,9 +78,9 @@ func (c *comparison) evidence(ctx context.Context) *bugs.Case {
 			if t.kind == faults.Rules || t.kind == faults.Refused {
 				x.Rule = t.kind.String() // no entry by itself went wrong
 			}
-			x.Fault, x.Onset, x.Times = true, map[int]uint64{}, t.fault().Times
+			x.Fault, x.Onset, x.Times = true, map[int]uint64{}, map[int]int{}
 			for _, i := range t.members {
-				x.Onset[i] = t.onset[i].First
+				x.Onset[i], x.Times[i] = t.onset[i].First, c.told[i].chosen.Faults[t.slots[i]].Times
 			}
 		}
 		if k.outcome == effect.Permitted && k.tale == nil {

@@ -59,11 +59,12 @@ func (c *comparison) search() (all []*explained) {
 		db := c.ms[i].DB
 		evidence[n] = faults.NewEvidenceSince(logs[n], db.Rows, db.Tables, c.last[i], db.CompactRevision(), low)
 	})
-	found := make([]*explained, len(use))
+	found, limits := make([]*explained, len(use)), make([][]string, len(use))
 	if len(whole) > 0 {
 		c.eachOf(use, func(n, i int) {
 			m := faults.NewMember(logs[n], evidence[n], apply.New(logs[n]), min(c.views[c.source(i)].last(), committed(c.ms[i])), c.rulesOf(i)...)
-			if res := m.Search(); len(res.Readings) > 0 {
+			res := m.Search()
+			if limits[n] = res.Limits; len(res.Readings) > 0 {
 				found[n] = &explained{member: m, readings: res.Readings, limits: res.Limits}
 			}
 		})
@@ -92,6 +93,7 @@ func (c *comparison) search() (all []*explained) {
 	for n, i := range use {
 		if all[i] = found[n]; found[n] == nil {
 			c.mute[i] = "nothing that was tried makes what it holds of its log"
+			c.limit(prefixed(c.ms[i].Label, limits[n])...)
 		}
 	}
 	choose(all)

@@ -315,11 +315,8 @@ func (c *comparison) causeOfTale(t *tale) *cause {
 		}
 	case faults.Again:
 		k.again, k.outcome = true, effect.Applied
-		if k.entries = c.affected(who, f); f.Times > 1 {
-			k.what = fmt.Sprintf("%s applied more than once again on %s, %d times", entriesText(f), where, f.Times)
-		} else {
-			k.what = fmt.Sprintf("%s applied again on %s", entriesText(f), where)
-		}
+		k.entries = c.affected(who, f)
+		k.what = fmt.Sprintf("%s applied again on %s", entriesText(f), c.howOften(t))
 	case faults.Refused:
 		k.entries = c.affected(who, f)
 		k.what = fmt.Sprintf("no request of user %q had an effect on %s from here on", f.User, where)
@@ -353,6 +350,24 @@ func (c *comparison) causeOfTale(t *tale) *cause {
 	}
 	c.groupsOfTale(k, t)
 	return k
+}
+
+// howOften lists the members on which entries were applied again, with how often that was.
+func (c *comparison) howOften(t *tale) string {
+	byTimes := map[int][]int{}
+	for _, i := range t.members {
+		n := c.told[i].chosen.Faults[t.slots[i]].Times
+		byTimes[n] = append(byTimes[n], i)
+	}
+	var parts []string
+	for _, n := range slices.Sorted(maps.Keys(byTimes)) {
+		where := strings.Join(c.labels(byTimes[n]), ", ")
+		if n > 1 {
+			where = fmt.Sprintf("%s, %d times", where, n)
+		}
+		parts = append(parts, where)
+	}
+	return strings.Join(parts, " and on ")
 }
 
 // layerOf is that of the table which an entry changes.

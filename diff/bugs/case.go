@@ -79,10 +79,10 @@ type Cause struct {
 	// Of is the cause that this one is a consequence of.
 	Of *Cause
 	// Fault is true if the cause is one fault by which, with those of Case.Besides, the members' own logs make what they hold. Onset is
-	// the first entry that it touched on each of its members then, and Times how often entries were applied again.
+	// the first entry that it touched on each of its members then, and Times how often entries were applied again on it.
 	Fault bool
 	Onset map[int]uint64
-	Times int
+	Times map[int]int
 }
 
 func (k *Cause) all() []uint64 {

@@ -188,6 +188,32 @@ func TestAuthReplayed(t *testing.T) {
 	expect(t, plant(0), "etcd-11651", Refuted)
 }
 
+// TestAuthReplayedUnequally restarts one member once and another one twice behind the same entries. What is told of them must hold for each.
+func TestAuthReplayedUnequally(t *testing.T) {
+	plant := func(told map[int]int) *Case {
+		s := newSim(t)
+		rev := s.auth(map[string]string{"app": "/k/"})
+		s.fill("a", 0, "app", rev, 3)
+		s.fill("b", 0, "app", rev, 1)
+		s.fill("c", 0, "app", rev, 1)
+		first := s.add("a", 0, "root", rev, s.grant("r-app", "/more/"))
+		last := s.add("a", 0, "root", rev+1, s.grant("r-app", "/less/"))
+		s.fill("a", 0, "app", rev+2, 3)
+		s.fill("b", 1, "app", rev+4, 2)
+		s.fill("c", 1, "app", rev+6, 2)
+		again := func(times int) []*replay.Rule { return rules(replay.Repeat(first, last, times)) }
+		c := s.run(spec{label: "a", tables: old}, spec{label: "b", rules: again(1), tables: old}, spec{label: "c", rules: again(2), tables: old})
+		c.Besides = func(int, *Cause) []*replay.Rule { return nil }
+		c.Causes = []*Cause{{
+			Layer: "auth", Index: first, Entries: []uint64{first, last}, Again: true, Odd: []int{1, 2}, Groups: [][]int{{0}, {1}, {2}},
+			Fault: true, Onset: map[int]uint64{1: first, 2: first}, Times: told,
+		}}
+		return c
+	}
+	expect(t, plant(map[int]int{1: 1, 2: 2}), "etcd-11651", Confirmed)
+	expect(t, plant(map[int]int{1: 2, 2: 1}), "etcd-11651", Consistent)
+}
+
 func TestRepeatedGrants(t *testing.T) {
 	plant := func(prefix string) *Case {
 		s := newSim(t)
