@@ -76,9 +76,12 @@ func (l *Log) Writers(rows []mvcc.Row) (indexes []uint64) {
 		}
 		return indexes
 	}
+	deletes := !slices.ContainsFunc(rows, func(r mvcc.Row) bool { return !r.Tombstone })
 	for n := range l.entries {
 		e := &l.entries[n]
-		if !slices.ContainsFunc(rows, func(r mvcc.Row) bool { return !touches(e.Request().Internal, r.Key()) }) {
+		in := e.Request().Internal
+		// The keys of a lease are not named where it is revoked.
+		if deletes && in.GetLeaseRevoke() != nil || !slices.ContainsFunc(rows, func(r mvcc.Row) bool { return !touches(in, r.Key()) }) {
 			indexes = append(indexes, e.Index)
 		}
 	}
