@@ -88,6 +88,20 @@ func TestStrangeKeys(t *testing.T) {
 	}
 }
 
+// TestCutShort says that a search ended before all was tried, where a member is not explained.
+func TestCutShort(t *testing.T) {
+	t.Parallel()
+	for _, explained := range []bool{false, true} {
+		d := &diff.Document{
+			Verdict: diff.Diverged, Members: members("a", "b"), Explained: explained, Search: diff.Search{Bounded: true, Limits: []string{"a: it ended after 7 steps"}},
+			Divergences: []diff.Divergence{{Layer: diff.LayerApply, Groups: [][]string{{"a"}, {"b"}}}},
+		}
+		if got := strings.Contains(render(t, d, Table), "it ended after 7 steps"); got == explained {
+			t.Errorf("explained %v: said %v", explained, got)
+		}
+	}
+}
+
 // TestFields asserts that every scalar of the JSON document is a line, and none is lost.
 func TestFields(t *testing.T) {
 	t.Parallel()
