@@ -269,8 +269,9 @@ func (c *comparison) searchLater(log *apply.Log, use []int, evidence []*faults.E
 		if c.partedBy(use, x.Begins()) {
 			return make([]*explained, len(use))
 		}
-		// What one copy alone shows of what was before may itself be of another moment than what it shows of the log's effects.
-		if len(use) == 1 && len(x.Readings[0].Faults) > 0 && !c.ms[use[n]].Evidence().EndCounts() {
+		// What one copy alone shows of what was before may itself be of another moment than what it shows of the log's effects; and
+		// rather than that several faults befell it, it began otherwise.
+		if k := len(x.Readings[0].Faults); len(use) == 1 && (k > 1 || k > 0 && !c.ms[use[n]].Evidence().EndCounts()) {
 			return out
 		}
 		out[n] = &explained{member: x.Member, readings: x.Readings, also: x.Also, limits: x.Limits}
