@@ -284,6 +284,9 @@ func (c *comparison) searchLater(log *apply.Log, use []int, evidence []*faults.E
 func (c *comparison) searchApart(log *apply.Log, use []int, evidence []*faults.Evidence, low int64) []*explained {
 	out := make([]*explained, len(use))
 	for n := range use {
+		if !c.ms[use[n]].Evidence().EndCounts() { // pages of several moments look so, too
+			return make([]*explained, len(use))
+		}
 		if out[n] = c.searchLater(log, use[n:n+1], evidence[n:n+1], low)[0]; out[n] == nil {
 			return make([]*explained, len(use))
 		}
