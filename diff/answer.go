@@ -122,13 +122,20 @@ func (c *comparison) unaccounted() (why []string) {
 	for i, m := range c.ms {
 		switch {
 		case c.told[i] != nil, len(c.views[i].entries) == 0: // backups without logs are compared by what they hold
-		case c.runs(i) && c.whole(c.source(i)): // a restored cluster may hold what no log tells
+		case c.unmade(i):
 			why = append(why, fmt.Sprintf("%s: %s, though that is whole", m.Label, c.mute[i]))
 		case c.at[i] < 0:
 			why = append(why, fmt.Sprintf("%s: which revision it had at entry %d is not known, so that its keys were not compared", m.Label, c.doc.Common.Index))
 		}
 	}
 	return why
+}
+
+// unmade tells whether nothing that was tried makes what member i holds of its log, though that begins with the cluster and all of it can be run. A
+// cluster that was restored may hold what no log tells.
+func (c *comparison) unmade(i int) bool {
+	from := c.source(i)
+	return c.told[i] == nil && c.whole(from) && c.views[from].knows(1, c.ms[i].DB.Tables.ConsistentIndex)
 }
 
 // unrun are entries of which nobody knows what they ask for, and those at which running a log again ended.

@@ -32,6 +32,9 @@ func CheckMember(m *inspect.Member) *check.Result {
 		r.Findings = append(r.Findings, finding.New("file-shrank", finding.Error, m.DB.File.Name, "%s", c.faults[0]).Lost())
 		return r
 	}
+	if c.unmade(0) {
+		r.Findings = append(r.Findings, finding.New("log-search-bounded", finding.Info, m.DB.File.Name, "%s", c.mute[0]).Lost())
+	}
 	for _, k := range c.causes {
 		if f, ok := c.finding(k); ok {
 			r.Findings = append(r.Findings, f)

@@ -35,6 +35,7 @@ type account struct {
 	made  []booking       // by revision
 	reach uint64          // the last entry whose effect the db holds
 	auth  *authz.Timeline // nil if nothing explains what the member did
+	keys  effect.Input    // what its entries met
 	last  int64           // revision
 	bound uint64          // first entry whose effect is known, 0 if none is
 	views []effect.Entry
@@ -59,23 +60,46 @@ func NewLedger(ms []*inspect.Member) *Ledger {
 			c.ms = append(c.ms, m)
 		}
 	}
+	var keys []*mvcc.Index
 	if len(c.ms) > 0 {
 		c.guard("the evidence", func() {
 			c.readRows(func() {})
 			c.told = c.search()
 			c.trace()
-			budget := mvcc.NewBudget(whySteps)
-			for _, t := range c.traces {
-				t.input.Index.Metered(budget)
-			}
+			budget, index := mvcc.NewBudget(whySteps), c.indexer()
+			keys = make([]*mvcc.Index, len(c.ms))
+			c.each(func(i int) { keys[i] = index(i).Metered(budget) })
 		})
 	}
 	l.Faults = c.faults
 	for i, m := range ms {
 		l.accounts[i] = newAccount(c, m)
+		if a := &l.accounts[i]; a.i >= 0 && keys != nil {
+			a.keys.Index = keys[a.i]
+		}
 	}
 	slices.Sort(l.Faults)
 	return l
+}
+
+// indexer returns what makes the index of a member, called for each member once. That of a member whose rows are mostly
+// those of the first one waits for its, and is made of that.
+func (c *comparison) indexer() func(i int) *mvcc.Index {
+	var first *mvcc.Index
+	ready := make(chan struct{})
+	return func(i int) *mvcc.Index {
+		t, h := c.ms[i].DB.Rows, c.views[i]
+		if i == 0 {
+			defer close(ready)
+			first = h.touched.Index(t, nil)
+			return first
+		}
+		if h == c.views[0] && t.SharesWith(c.ms[0].DB.Rows) {
+			<-ready
+			return h.touched.Index(t, first)
+		}
+		return h.touched.Index(t, nil)
+	}
 }
 
 func newAccount(c *comparison, m *inspect.Member) account {
@@ -172,8 +196,6 @@ func (l *Ledger) Effect(member int, index uint64) EntryEffect {
 		switch first.step.Outcome {
 		case effect.Lost:
 			out.State = Gone
-		case effect.Unread:
-			out.Why = "its rows could not be read"
 		}
 		if out.Odd {
 			out.Why = note(first.step, make([]*effect.Step, len(out.Revisions)))
@@ -189,6 +211,9 @@ func (l *Ledger) Effect(member int, index uint64) EntryEffect {
 	case e == nil:
 		return EntryEffect{State: Unknown, Why: "no log holds the entry"}
 	case first == nil:
+		if a.bound == 0 { // some entries are known by their rows alone
+			return EntryEffect{State: Unknown, Why: cmp.Or(a.c.mute[a.i], "nothing explains what the member did")}
+		}
 		return EntryEffect{State: Unknown, Why: "it is older than what the db still tells"}
 	case r.Type == "Unknown":
 		return EntryEffect{State: Unknown, Why: "the request is of a kind that etcd 3.7 does not know, or does not decode"}
@@ -231,14 +256,14 @@ func (a *account) unchanged(e *effect.Entry, r *raftlog.Request, before int64) (
 			why = "it changes nothing; why was not looked up, since entries before it took too many steps"
 		}
 	}()
-	in := &a.c.traces[a.i].input
+	in := &a.keys
 	if why := in.Why(e, before); why != "" {
 		return why
 	}
 	for _, id := range leasesNeeded(r.Internal, in.Predict(e, before)) {
 		return fmt.Sprintf("lease %s does not exist", ID(uint64(id)))
 	}
-	return "it changes nothing that is left"
+	return "what it met is compacted away"
 }
 
 // leasesNeeded lists the leases that must exist for a request to do what it wants.

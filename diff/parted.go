@@ -73,7 +73,7 @@ func (c *comparison) around(groups [][]int, revision int64) *Interval {
 	for _, i := range slices.Concat(groups...) {
 		c.traces[i].steps(func(s *effect.Step) {
 			switch {
-			case s.Revision == 0 || s.Index == 0:
+			case s.Revision == 0 || s.Index == 0 || s.Again: // one that was applied again says nothing of the order
 			case s.Revision == revision:
 				in.First, in.Last = max(in.First, s.Index), min(in.Last, s.Index)
 			case s.Revision < revision:
@@ -91,10 +91,16 @@ func (c *comparison) around(groups [][]int, revision int64) *Interval {
 
 // apartBefore makes causes of what members held otherwise before the first entry of their log.
 func (c *comparison) apartBefore() {
-	n := len(c.causes)
+	n, begins := len(c.causes), int64(0)
+	for _, t := range c.traces {
+		begins = max(begins, t.begins)
+	}
 	c.compareOld()
 	c.rowCauses()
 	for _, k := range c.causes[n:] {
+		if k.revision > begins {
+			continue // something else
+		}
 		k.what, k.interval = "the members held different rows before the first entry of the log", nil
 	}
 }
@@ -177,7 +183,7 @@ func (c *comparison) bounds(groups [][]int, first, last int64) *Interval {
 		reach = max(reach, c.reach(i))
 		c.traces[i].steps(func(s *effect.Step) {
 			switch {
-			case s.Revision == 0 || s.Index == 0:
+			case s.Revision == 0 || s.Index == 0 || s.Again: // one that was applied again says nothing of the order
 			case s.Revision < first:
 				before = max(before, s.Index)
 			case s.Revision >= last:

@@ -262,12 +262,13 @@ func (c *comparison) searchLater(log *apply.Log, use []int, evidence []*faults.E
 	for n, i := range use {
 		ms = append(ms, faults.Beginner{Evidence: evidence[n], Auth: auth, Committed: min(c.views[c.source(i)].last(), committed(c.ms[i])), Rules: c.rulesOf(i)})
 	}
-	for n, x := range faults.SearchLater(log, ms, low) {
+	all := faults.SearchLater(log, ms, low)
+	if n := slices.IndexFunc(all, func(x faults.Later) bool { return x.Member != nil }); n < 0 || c.partedBy(use, all[n].Begins()) {
+		return out // they all began at one revision
+	}
+	for n, x := range all {
 		if x.Member == nil {
 			continue
-		}
-		if c.partedBy(use, x.Begins()) {
-			return make([]*explained, len(use))
 		}
 		// What one copy alone shows of what was before may itself be of another moment than what it shows of the log's effects; and
 		// rather than that several faults befell it, it began otherwise.

@@ -33,7 +33,12 @@ func (c *comparison) comparable(name string, list func(h *history) []uint64) []i
 	return in
 }
 
+// notCompared notes a table that was not compared. There is one reason for each: the first, and what is added.
 func (c *comparison) notCompared(name, why string) {
+	if n := slices.Index(c.doc.NotCompared, name); n >= 0 {
+		c.doc.NotComparedWhy[n] += "; " + why
+		return
+	}
 	c.doc.NotCompared = append(c.doc.NotCompared, name)
 	c.doc.NotComparedWhy = append(c.doc.NotComparedWhy, name+": "+why)
 }
@@ -169,15 +174,6 @@ func (c *comparison) leaseCause(id int64, groups [][]int, tables []map[int64]sch
 	case grant > 0:
 		what = "the lease was granted, or is left, on some members only"
 	}
-	for _, k := range c.causes {
-		if k.layer == LayerLease && slices.EqualFunc(k.groups, groups, slices.Equal[[]int]) && (k.index == 0) == (index == 0) {
-			k.leases = append(k.leases, id)
-			if k.index > 0 && index < k.index {
-				k.index, k.what = index, what
-			}
-			return
-		}
-	}
 	k := &cause{layer: LayerLease, index: index, groups: groups, leases: []int64{id}, what: what}
 	for _, g := range groups {
 		note := "the lease is not there"
@@ -185,6 +181,18 @@ func (c *comparison) leaseCause(id int64, groups [][]int, tables []map[int64]sch
 			note = "the lease is there"
 		}
 		k.effects = append(k.effects, Effect{Members: c.labels(g), Note: note})
+	}
+	for _, x := range c.causes { // the same befell other leases
+		if x.layer == LayerLease && x.what == what && slices.EqualFunc(x.groups, groups, slices.Equal[[]int]) && slices.EqualFunc(x.effects, k.effects, func(a, b Effect) bool { return a.Note == b.Note }) {
+			x.leases, x.entries = append(x.leases, id), append(x.entries, index)
+			if index < x.index {
+				x.index = index
+			}
+			return
+		}
+	}
+	if index > 0 {
+		k.entries = []uint64{index}
 	}
 	c.causes = append(c.causes, k)
 }

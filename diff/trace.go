@@ -8,7 +8,6 @@ import (
 
 	"etcd-autopsy/diff/effect"
 	"etcd-autopsy/diff/faults"
-	"etcd-autopsy/inspect/mvcc"
 )
 
 // trace is what the entries of a member's log did on it.
@@ -20,7 +19,6 @@ type trace struct {
 	first   uint64
 	begins  int64  // main revision before first
 	through uint64 // the last entry whose effects the db holds
-	input   effect.Input
 }
 
 // steps calls f for every step in order.
@@ -33,10 +31,8 @@ func (t *trace) steps(f func(s *effect.Step)) {
 // trace notes what each entry did on each member.
 func (c *comparison) trace() {
 	c.traces = make([]*trace, len(c.ms))
-	index := c.indexer()
 	c.each(func(i int) {
 		m := c.ms[i]
-		in := effect.Input{Log: c.views[i].log, Table: m.DB.Rows, Index: index(i)}
 		if x := c.told[i]; x != nil {
 			c.traces[i] = c.traceOf(i, x)
 		} else {
@@ -45,7 +41,6 @@ func (c *comparison) trace() {
 				through: m.DB.Tables.ConsistentIndex,
 			}
 		}
-		c.traces[i].input = in
 	})
 }
 
@@ -94,26 +89,6 @@ func (c *comparison) stepsAt(i int, index uint64) (found []*effect.Step) {
 		}
 	})
 	return found
-}
-
-// indexer returns what makes the index of a member, called for each member once. That of a member whose rows are mostly
-// those of the first one waits for its, and is made of that.
-func (c *comparison) indexer() func(i int) *mvcc.Index {
-	var first *mvcc.Index
-	ready := make(chan struct{})
-	return func(i int) *mvcc.Index {
-		t, h := c.ms[i].DB.Rows, c.views[i]
-		if i == 0 {
-			defer close(ready)
-			first = h.touched.Index(t, nil)
-			return first
-		}
-		if h == c.views[0] && t.SharesWith(c.ms[0].DB.Rows) {
-			<-ready
-			return h.touched.Index(t, first)
-		}
-		return h.touched.Index(t, nil)
-	}
 }
 
 // place finds the last entry that all members have reached, and each member's revision there.

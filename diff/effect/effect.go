@@ -56,11 +56,9 @@ const (
 	Lost
 	// Extra is a revision without an entry; its step has no index.
 	Extra
-	// Unread made a revision that could not be read because of damage.
-	Unread
 )
 
-var outcomes = [...]string{"applied", "no effect", "refused", "permitted", "other branch", "partial", "altered", "lost", "extra", "unread"}
+var outcomes = [...]string{"applied", "no effect", "refused", "permitted", "other branch", "partial", "altered", "lost", "extra"}
 
 func (o Outcome) String() string { return outcomes[o] }
 
@@ -83,7 +81,7 @@ type Step struct {
 
 // Anomalous tells whether the step is not what etcd's rules predict.
 func (s *Step) Anomalous() bool {
-	return s.Again && s.Revision > 0 || (s.Outcome != Applied && s.Outcome != NoEffect && s.Outcome != Unread)
+	return s.Again && s.Revision > 0 || (s.Outcome != Applied && s.Outcome != NoEffect)
 }
 
 func (s *Step) String() string {
@@ -92,8 +90,6 @@ func (s *Step) String() string {
 
 // Input is what predictions of a member's entries are made from.
 type Input struct {
-	Log   *Log
-	Table *mvcc.Table
 	// Index covers every key that the entries touch.
 	Index *mvcc.Index
 }

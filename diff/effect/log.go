@@ -1,6 +1,8 @@
 package effect
 
 import (
+	"sync"
+
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
 	"etcd-autopsy/inspect/raftlog"
@@ -8,45 +10,36 @@ import (
 
 // Log is a log with what its entries can write: of several members, if they follow the same one.
 type Log struct {
-	// entries in ascending order of index.
-	entries   []Entry
-	byContent map[signature][]int32 // positions of entries by what they could write
-	// unsure are the keys that some entry writes with a content that depends on the state, as a put that keeps the value
-	// does: such an entry may have made a revision that looks like another entry's.
-	unsure map[string]struct{}
-	// compactions are the entries that ask for a compaction, by its revision.
-	compactions map[int64][]uint64
+	entries []Entry // in ascending order of index
+	written sync.Once
+	// byContent are the positions of entries by what they could write, and unsure the keys that some entry writes with a content that depends
+	// on the state, as a put that keeps the value does: such an entry may have made a revision that looks like another entry's. Both are
+	// there once write was called: where every member is explained nobody asks.
+	byContent map[signature][]int32
+	unsure    map[string]struct{}
 }
 
-// NewLog prepares entries, which must be in ascending order of index, which may have gaps. It decodes each of them once
-// and shows it to visit.
+// NewLog prepares entries in ascending order of index, which may have gaps. It decodes each of them once and shows it to visit.
 func NewLog(entries []Entry, visit func(e *Entry, r *raftlog.Request)) *Log {
-	l := &Log{entries: entries, byContent: make(map[signature][]int32, len(entries)), unsure: map[string]struct{}{}, compactions: map[int64][]uint64{}}
-	h := newHasher()
 	for i := range entries {
-		e := &entries[i]
-		r := e.Request()
-		l.doubt(h, r.Internal)
-		if x := r.Internal.GetCompaction(); x != nil {
-			l.compactions[x.Revision] = append(l.compactions[x.Revision], e.Index)
-		}
-		for _, s := range h.ofRequest(r.Internal) {
-			l.byContent[s] = append(l.byContent[s], int32(i))
-		}
-		visit(e, r)
+		visit(&entries[i], entries[i].Request())
 	}
-	return l
+	return &Log{entries: entries}
 }
 
-// Compactions are the entries that ask for a compaction at a revision.
-func (l *Log) Compactions(revision int64) []uint64 { return l.compactions[revision] }
-
-// Compaction is the last of them, 0 if there is none.
-func (l *Log) Compaction(revision int64) uint64 {
-	if all := l.compactions[revision]; len(all) > 0 {
-		return all[len(all)-1]
-	}
-	return 0
+// write finds out what the entries could write.
+func (l *Log) write() {
+	l.written.Do(func() {
+		l.byContent, l.unsure = make(map[signature][]int32, len(l.entries)), map[string]struct{}{}
+		h := newHasher()
+		for i := range l.entries {
+			in := l.entries[i].Request().Internal
+			l.doubt(h, in)
+			for _, s := range h.ofRequest(in) {
+				l.byContent[s] = append(l.byContent[s], int32(i))
+			}
+		}
+	})
 }
 
 // doubt notes the keys of a request whose content is not fixed.

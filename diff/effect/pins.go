@@ -13,6 +13,7 @@ const unpinned = 8
 // Pins are the entries up to an index of which just one main revision above a compact revision holds what they write, and no other entry
 // writes that: the longest chain of them that ascends in entries and revisions.
 func (l *Log) Pins(t *mvcc.Table, compact int64, index uint64) []Step {
+	l.write()
 	h := newHasher()
 	type seen struct {
 		revision int64
@@ -35,7 +36,8 @@ func (l *Log) Pins(t *mvcc.Table, compact int64, index uint64) []Step {
 		}
 		of[s], order = seen{revision: rows[0].Rev.Main}, append(order, s)
 	}
-	for at := t.Cursor(t.Lower(compact+1), t.Len()); at.Next(); {
+	from := max(compact, t.Last()-2*int64(len(l.entries))-unpinned) // what is older was hardly written by these entries
+	for at := t.Cursor(t.Lower(from+1), t.Len()); at.Next(); {
 		if len(rows) > 0 && rows[0].Rev.Main != at.Row.Rev.Main {
 			add()
 			rows = rows[:0]
@@ -70,6 +72,7 @@ func (l *Log) Writers(rows []mvcc.Row) (indexes []uint64) {
 	if len(rows) == 0 {
 		return nil
 	}
+	l.write()
 	if l.certain(rows) {
 		for _, n := range l.byContent[newHasher().ofRows(rows)] {
 			indexes = append(indexes, l.entries[n].Index)

@@ -124,9 +124,6 @@ func (t *Touched) Carried(lease int64) bool {
 	return ok && lease != 0
 }
 
-// AnyLease tells whether what carries some lease is touched.
-func (t *Touched) AnyLease() bool { return len(t.leases) > 0 }
-
 // keysOnly tells whether what is touched in a table are the named keys and no others.
 func (t *Touched) keysOnly(table *mvcc.Table) bool {
 	return len(t.ranges) == 0 && (len(t.leases) == 0 || !table.HasLeases())

@@ -24,17 +24,7 @@ func (c *Case) explained(d *diff.Document) (r *Result) {
 	for i := range d.Divergences {
 		c.planted(r, &d.Divergences[i])
 	}
-	if len(c.Faults) == 1 && d.Verdict == diff.Diverged {
-		for _, p := range c.Truth.Partings {
-			if p.Required && p.Named && !slices.ContainsFunc(d.Divergences, func(v diff.Divergence) bool { return p.explainedBy(&v) }) {
-				r.fail("wrong entry", "want %s entry %d (%d to %d), got %s", p.Fault, p.Index, p.Lo, p.Hi, tellAll(d))
-			}
-		}
-	}
-	if !c.lags(d) {
-		c.keys(r, d)
-		c.leases(r, d)
-	}
+	c.told(r, d)
 	return r
 }
 
@@ -78,4 +68,19 @@ func (p *Parting) explainedBy(v *diff.Divergence) bool {
 	return slices.ContainsFunc(v.Readings, func(fs []diff.FaultReading) bool {
 		return slices.ContainsFunc(fs, func(f diff.FaultReading) bool { return f.First <= p.Hi && p.Lo <= f.Last })
 	})
+}
+
+// told checks that a single fault whose entry can be named is, and which keys and leases differ.
+func (c *Case) told(r *Result, d *diff.Document) {
+	if len(c.Faults) == 1 && d.Verdict == diff.Diverged {
+		for _, p := range c.Truth.Partings {
+			if p.Required && p.Named && !slices.ContainsFunc(d.Divergences, func(v diff.Divergence) bool { return p.explainedBy(&v) }) {
+				r.fail("wrong entry", "want %s entry %d (%d to %d), got %s", p.Fault, p.Index, p.Lo, p.Hi, tellAll(d))
+			}
+		}
+	}
+	if !c.lags(d) {
+		c.keys(r, d)
+		c.leases(r, d)
+	}
 }

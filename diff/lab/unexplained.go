@@ -43,17 +43,7 @@ func (c *Case) unexplained(d *diff.Document) (r *Result) {
 			}
 		}
 	}
-	if len(c.Faults) == 1 && d.Verdict == diff.Diverged {
-		for _, p := range t.Partings {
-			if p.Required && p.Named && !slices.ContainsFunc(d.Divergences, func(v diff.Divergence) bool { return p.explainedBy(&v) }) {
-				r.fail("wrong entry", "want %s entry %d (%d to %d), got %s", p.Fault, p.Index, p.Lo, p.Hi, tellAll(d))
-			}
-		}
-	}
-	if !c.lags(d) {
-		c.keys(r, d)
-		c.leases(r, d)
-	}
+	c.told(r, d)
 	return r
 }
 

@@ -156,7 +156,7 @@ func (g *engine) apply(e *effect.Entry) (*Effect, error) {
 		fx.Ignored = true
 		return fx, nil
 	}
-	if in.Txn != nil && emptyOp(in.Txn) {
+	if in.Txn != nil && raftlog.AsksNothing(in.Txn) {
 		return nil, &EntryError{Index: e.Index, What: "an operation of its transaction asks for nothing, which etcd refuses to propose, and at which a server that applied it would stop"}
 	}
 	if in.Txn != nil {
@@ -226,14 +226,6 @@ func request(e *effect.Entry) (typ string, in *pb.InternalRaftRequest) {
 		return "", nil
 	}
 	return r.Type, in
-}
-
-// emptyOp tells whether some operation of a transaction asks for nothing (server/etcdserver/api/v3rpc/key.go of 3.7, checkRequestOp,
-// refuses it; server/etcdserver/txn/txn.go, executeTxn, panics).
-func emptyOp(t *pb.TxnRequest) bool {
-	return slices.ContainsFunc(slices.Concat(t.Success, t.Failure), func(op *pb.RequestOp) bool {
-		return op.GetRequest() == nil || op.GetRequestTxn() != nil && emptyOp(op.GetRequestTxn())
-	})
 }
 
 // changesState leaves out reads, logins and what is about members.

@@ -24,7 +24,6 @@ import (
 	"slices"
 
 	"etcd-autopsy/diff/effect"
-	"etcd-autopsy/inspect/mvcc"
 	"etcd-autopsy/inspect/schema"
 )
 
@@ -172,10 +171,6 @@ func inCopy(ctx context.Context, st *State, keys *effect.Touched, rules Rules, t
 				at := uint64(0)
 				if g != nil {
 					at = g.x.Index
-				}
-				if err, ok := p.(error); ok && errors.Is(err, mvcc.ErrOverBudget) {
-					done <- err
-					return
 				}
 				what := fmt.Sprint(p)
 				if _, ok := p.(runtime.Error); ok {

@@ -43,12 +43,13 @@ func tooDeep(txn []byte) bool {
 // Unrunnable tells whether nobody knows what applying the request does: it does not decode, is of a kind that etcd 3.7 does not know, or asks for
 // nothing, or an operation of its transaction does (server/etcdserver/txn/txn.go, executeTxn, panics).
 func (r *Request) Unrunnable() bool {
-	return r.Type == "Unknown" || r.Internal.GetTxn() != nil && hollow(r.Internal.Txn)
+	return r.Type == "Unknown" || r.Internal.GetTxn() != nil && AsksNothing(r.Internal.Txn)
 }
 
-func hollow(t *pb.TxnRequest) bool {
+// AsksNothing tells whether some operation of a transaction does (server/etcdserver/api/v3rpc/key.go of 3.7, checkRequestOp, refuses it).
+func AsksNothing(t *pb.TxnRequest) bool {
 	return slices.ContainsFunc(slices.Concat(t.Success, t.Failure), func(op *pb.RequestOp) bool {
-		return op.GetRequest() == nil || op.GetRequestTxn() != nil && hollow(op.GetRequestTxn())
+		return op.GetRequest() == nil || op.GetRequestTxn() != nil && AsksNothing(op.GetRequestTxn())
 	})
 }
 
