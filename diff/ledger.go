@@ -212,7 +212,7 @@ func (l *Ledger) Effect(member int, index uint64) EntryEffect {
 		return EntryEffect{State: Unknown, Why: "no log holds the entry"}
 	case first == nil:
 		if a.bound == 0 { // some entries are known by their rows alone
-			return EntryEffect{State: Unknown, Why: cmp.Or(a.c.mute[a.i], "nothing explains what the member did")}
+			return EntryEffect{State: Unknown, Why: "nothing explains what the member did"}
 		}
 		return EntryEffect{State: Unknown, Why: "it is older than what the db still tells"}
 	case r.Type == "Unknown":
