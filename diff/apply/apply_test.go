@@ -235,7 +235,7 @@ func FuzzApply(f *testing.F) {
 					t.Fatalf("entry %d: result %d, revision %d after %d", i+1, res, s.Revision, before)
 				}
 				e.Puts(func(key int32, _ *Value) { _ = l.Keys[key] })
-				_, _, _ = e.Touches(), e.Uses(), e.Keeps()
+				_, _ = e.Touches(), e.Uses()
 				for n := range l.Leases {
 					s.Lose(int32(n))
 				}

@@ -377,14 +377,22 @@ func (t *txn) uses(leases []int32) []int32 {
 	return leases
 }
 
-// Puts calls f for every put that the entry may make with a value that does not depend on the state, and Deletes for every range of
-// keys [lo, hi) that it may delete from.
+// Puts calls f for every put that the entry may make, and Deletes for every range of keys [lo, hi) that it may delete from. Without a
+// value it puts the one that the key has.
 func (e *Entry) Puts(f func(key int32, v *Value)) {
 	switch e.Kind {
 	case Put:
-		f(e.op.lo, &e.op.value)
+		e.op.puts(f)
 	case Txn:
 		e.txn.puts(f)
+	}
+}
+
+func (o *op) puts(f func(key int32, v *Value)) {
+	if o.ignoreValue {
+		f(o.lo, nil)
+	} else {
+		f(o.lo, &o.value)
 	}
 }
 
@@ -393,28 +401,12 @@ func (t *txn) puts(f func(key int32, v *Value)) {
 		for i := range ops {
 			switch o := &ops[i]; o.kind {
 			case opPut:
-				f(o.lo, &o.value)
+				o.puts(f)
 			case opTxn:
 				o.txn.puts(f)
 			}
 		}
 	}
-}
-
-// Keeps tells whether the entry may put a value that the state holds.
-func (e *Entry) Keeps() bool {
-	return e.Kind == Put && e.op.ignoreValue || e.Kind == Txn && e.txn.keeps()
-}
-
-func (t *txn) keeps() bool {
-	for _, ops := range t.branches {
-		for i := range ops {
-			if ops[i].ignoreValue || ops[i].kind == opTxn && ops[i].txn.keeps() {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // Hint is what an entry that is meant to have an effect takes for granted of a key.

@@ -207,7 +207,7 @@ func skippedAfterCrash(c *Case) Outcome {
 		return c.reproduced(s, "every entry", entries(es)+" left out")
 	}
 	o := c.reproduced(s, "every entry", entries(es)+" left out")
-	var seen []restart
+	var seen []raftlog.Restart
 	for _, e := range es {
 		switch r, known := m.restarted(e); {
 		case r != nil && !slices.Contains(seen, *r):
@@ -542,9 +542,9 @@ func permissionCache(c *Case, afterSnapshot bool) Outcome {
 	case got > 0:
 		return Outcome{} // the snapshot is the likelier reason
 	default:
-		var last *restart
-		for _, x := range m.proposer().restarts {
-			if x.after < c.Cause.Index {
+		var last *raftlog.Restart
+		for _, x := range m.proposals().Restarts {
+			if x.After < c.Cause.Index {
 				last = &x
 			}
 		}

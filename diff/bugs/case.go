@@ -259,59 +259,21 @@ type digest struct {
 	leases []*effect.Entry
 	// nested and loose are transactions of users: with a nested one, with a put that returns what was there or has a lease.
 	nested, loose []uint64
-	by            map[uint16]*proposer
+	processes     raftlog.Processes
 }
-
-// proposer is what the log tells about the processes of one member.
-type proposer struct {
-	first, last uint64
-	start       uint64
-	restarts    []restart
-}
-
-// restart says that a member's process changed between two entries: the last one that the old process proposed, and the
-// first one of the new.
-type restart struct{ after, before uint64 }
-
-func (r *restart) String() string {
-	return fmt.Sprintf("its process changed between entries %d and %d, as the request ids tell", r.after, r.before)
-}
-
-// sameProcess is how far the start in request ids may move on within one process: it counts up one for every 256 ids.
-const sameProcess = 500
-
-// sameStart is sameProcess of two times that one process publishes its attributes: it may try again.
-const sameStart = 5
 
 // digested reads the log once.
 func (m *Member) digested() *digest {
 	if m.digest != nil {
 		return m.digest
 	}
-	d := &digest{by: map[uint16]*proposer{}}
+	d := &digest{processes: raftlog.Processes{}}
 	m.digest = d
 	for i := range m.Log {
 		e := &m.Log[i]
 		r := e.Request()
 		d.visit(e, r)
-		if r.ID == 0 || r.ConfChange != nil {
-			continue
-		}
-		p := raftlog.Proposer(r.ID)
-		x := d.by[p.Prefix]
-		if x == nil {
-			x = &proposer{first: e.Index, start: p.Start}
-			d.by[p.Prefix] = x
-		}
-		if p.Start+sameProcess < x.start {
-			continue // proposed by the process before, and committed late
-		}
-		// A server publishes its attributes when it starts: a restart shows in smaller steps there.
-		id, _ := publishes(r)
-		if p.Start > x.start+sameProcess || uint16(id) == p.Prefix && id != 0 && p.Start > x.start+sameStart {
-			x.restarts = append(x.restarts, restart{x.last, e.Index})
-		}
-		x.last, x.start = e.Index, p.Start
+		d.processes.Note(e.Index, r)
 	}
 	return d
 }
@@ -366,18 +328,13 @@ func (m *Member) rare() iter.Seq2[*effect.Entry, *raftlog.Request] {
 	}
 }
 
-// proposer is what the log tells about a member's own proposals.
-func (m *Member) proposer() *proposer {
-	if p := m.digested().by[uint16(m.nodeID())]; p != nil && m.nodeID() != 0 {
-		return p
-	}
-	return &proposer{}
-}
+// proposals are the member's own.
+func (m *Member) proposals() *raftlog.Proposals { return m.digested().processes.Of(m.nodeID()) }
 
 // publishedBy is the last entry with which this member published its attributes in the manner of 3.5, and of 3.6.
 func (m *Member) publishedBy() (v2, v3 uint64) {
 	for e, r := range m.rare() {
-		id, old := publishes(r)
+		id, old := r.Publishes()
 		switch {
 		case id == 0 || id != m.nodeID():
 		case old:
@@ -389,20 +346,6 @@ func (m *Member) publishedBy() (v2, v3 uint64) {
 	return v2, v3
 }
 
-// publishes returns the member whose attributes a request sets, and whether it does so with the v2 API.
-func publishes(r *raftlog.Request) (id uint64, v2 bool) {
-	if r.Internal != nil && r.Internal.ClusterMemberAttrSet != nil {
-		return r.Internal.ClusterMemberAttrSet.Member_ID, false
-	}
-	if r.V2 != nil && r.V2.Method == "PUT" && strings.HasPrefix(r.V2.Path, "/0/members/") && strings.HasSuffix(r.V2.Path, "/attributes") {
-		hex := strings.TrimSuffix(strings.TrimPrefix(r.V2.Path, "/0/members/"), "/attributes")
-		if _, err := fmt.Sscanf(hex, "%x", &id); err == nil {
-			return id, true
-		}
-	}
-	return 0, false
-}
-
 // batch is how many entries may be applied and still be lost, or applied again, with a crash: as many as a backend commits at once
 // (defaultBatchLimit of server/storage/backend).
 const batch = 10_000
@@ -410,18 +353,18 @@ const batch = 10_000
 // restarted returns the restart before which entry index was one of the last applied, or may have been: what a process had proposed, and
 // what it had applied and not committed to its db, may lie behind the entry. It is nil if the log rules that out; known is false where it
 // cannot tell.
-func (m *Member) restarted(index uint64) (r *restart, known bool) {
-	p := m.proposer()
-	for i := range p.restarts {
-		if x := &p.restarts[i]; index < x.before {
-			if x.after > index+batch {
+func (m *Member) restarted(index uint64) (r *raftlog.Restart, known bool) {
+	p := m.proposals()
+	for i := range p.Restarts {
+		if x := &p.Restarts[i]; index < x.Before {
+			if x.After > index+batch {
 				return nil, true
 			}
 			return x, true
 		}
 	}
 	// If one process proposed on both sides of the entry, and no other one followed, there was none.
-	return nil, p.first > 0 && p.first <= index && p.last > index
+	return nil, p.First > 0 && p.First <= index && p.Last > index
 }
 
 // received lists the indexes of the snapshots that the member got from a leader: the entries up to them are not in its

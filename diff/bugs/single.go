@@ -465,12 +465,12 @@ func stuckLearner(_ *Case, m *Member) Outcome {
 					}
 				}
 			}
-			if p, _ := publishes(r); p == id {
+			if p, _ := r.Publishes(); p == id {
 				published = e.Index
 			}
 		}
-		if p := m.digested().by[uint16(id)]; p != nil {
-			proposed = p.last
+		if p := m.digested().processes[uint16(id)]; p != nil {
+			proposed = p.Last
 		}
 		if published == 0 || !m.DB.Tables.AuthEnabled {
 			continue // it never started, or nobody would have been refused
@@ -530,7 +530,7 @@ func unstarted(m *Member, promoted bool) Outcome {
 			}
 			continue
 		}
-		id, _ := publishes(r)
+		id, _ := r.Publishes()
 		if s := all[id]; s != nil && s.seen == 0 {
 			s.seen = e.Index
 		}
@@ -538,8 +538,8 @@ func unstarted(m *Member, promoted bool) Outcome {
 	var o Outcome
 	for _, id := range order {
 		s := all[id]
-		if p := m.digested().by[uint16(id)]; p != nil && (s.seen == 0 || p.first < s.seen) {
-			s.seen = p.first
+		if p := m.digested().processes[uint16(id)]; p != nil && (s.seen == 0 || p.First < s.seen) {
+			s.seen = p.First
 		}
 		switch {
 		case promoted && s.promoted > 0 && s.added > 0 && (s.seen == 0 || s.seen > s.promoted):
@@ -715,7 +715,7 @@ func authStatus(c *Case, m *Member) Outcome {
 				by = o.Label
 			}
 		}
-		if last := m.proposer().last; last > e.Index {
+		if last := m.proposals().Last; last > e.Index {
 			return refuted(fmt.Sprintf("%s proposed entry %d, behind entry %d, and so survived that", m.Label, last, e.Index))
 		}
 		return confirmed(

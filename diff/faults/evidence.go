@@ -211,14 +211,14 @@ func (m *Member) writers(main int64, lo, hi int) (places []int32, ok bool) {
 			tombstone = r
 		case !ok:
 			places, ok = cut(m.putters[put{r.key, r.Value.Sum}], lo, hi), true
-			if len(m.keeping) > 0 {
-				places = append(slices.Clone(places), cut(m.keeping, lo, hi)...)
+			if keepers := cut(m.keepers[r.key], lo, hi); len(keepers) > 0 {
+				places = append(slices.Clone(places), keepers...)
 				slices.Sort(places)
 				places = slices.Compact(places)
 			}
 		case len(places) > 1:
 			places = slices.DeleteFunc(slices.Clone(places), func(p int32) bool {
-				return !in(m.putters[put{r.key, r.Value.Sum}], p) && !in(m.keeping, p)
+				return !in(m.putters[put{r.key, r.Value.Sum}], p) && !in(m.keepers[r.key], p)
 			})
 		}
 	}

@@ -22,7 +22,7 @@ type Member struct {
 	base      *Base // where the log does not begin with the cluster
 	rules     []apply.Rules
 	putters   map[put][]int32 // places of entries that may put this
-	keeping   []int32         // places of entries that may put a value that was there before
+	keepers   [][]int32       // of each key, places of entries that may put the value again that it had
 	touchers  [][]int32       // of each key, places of entries that may put it
 	// Before each place, how many revisions the entries up to there make at least and at most, whatever the state, if nothing refuses them.
 	least, most []int32
@@ -61,7 +61,12 @@ func (m *Member) indexPuts() {
 	if m.putters != nil {
 		return
 	}
-	m.putters, m.touchers = map[put][]int32{}, make([][]int32, len(m.Log.Keys))
+	m.putters, m.touchers, m.keepers = map[put][]int32{}, make([][]int32, len(m.Log.Keys)), make([][]int32, len(m.Log.Keys))
+	note := func(places *[]int32, i int) {
+		if n := len(*places); n == 0 || (*places)[n-1] != int32(i) {
+			*places = append(*places, int32(i))
+		}
+	}
 	for _, sums := range []*[]int32{&m.least, &m.most, &m.refusing, &m.turning} {
 		*sums = make([]int32, 1, len(m.Log.Entries)+1)
 	}
@@ -73,21 +78,20 @@ func (m *Member) indexPuts() {
 		m.refusing = append(m.refusing, m.refusing[i]+refusing)
 		m.turning = append(m.turning, m.turning[i]+max(refusing, int32(flag(e.Kind == apply.Revoke))))
 		e.Puts(func(key int32, v *apply.Value) {
+			note(&m.touchers[key], i)
+			if v == nil {
+				note(&m.keepers[key], i)
+				return
+			}
 			p := put{key, v.Sum}
-			if at := m.putters[p]; len(at) == 0 || at[len(at)-1] != int32(i) {
-				m.putters[p] = append(at, int32(i))
-			}
-			if at := m.touchers[key]; len(at) == 0 || at[len(at)-1] != int32(i) {
-				m.touchers[key] = append(at, int32(i))
-			}
+			at := m.putters[p]
+			note(&at, i)
+			m.putters[p] = at
 		})
-		if e.Keeps() {
-			m.keeping = append(m.keeping, int32(i))
-		}
 	}
 	m.signed, m.settled = make([]int64, len(m.Log.Entries)), map[int][]int32{}
 	for key, n := range m.Evidence.last {
-		if n >= 0 && len(m.keeping) == 0 {
+		if n >= 0 && len(m.keepers[key]) == 0 {
 			r := &m.Evidence.rows[n]
 			if r.main <= m.start.Base {
 				continue
@@ -109,7 +113,7 @@ func (m *Member) indexPuts() {
 		if ok {
 			m.clues = append(m.clues, clue{main, at})
 		}
-		if ok && len(at) == 1 && !in(m.keeping, at[0]) {
+		if ok && len(at) == 1 {
 			m.signs = append(m.signs, sign{main, int(at[0])})
 			m.signed[at[0]] = main
 		}

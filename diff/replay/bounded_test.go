@@ -33,7 +33,7 @@ func TestBounded(t *testing.T) {
 	for range compares {
 		txn.Compare = append(txn.Compare, all)
 	}
-	for range 10 {
+	for range 120 {
 		add(&pb.InternalRaftRequest{Txn: txn})
 	}
 	last := uint64(0)
@@ -42,7 +42,11 @@ func TestBounded(t *testing.T) {
 	if !ok || !x.Bounded || x.Index != last+1 {
 		t.Errorf("it ran up to entry %d: %v", last, err)
 	}
-	if want := uint64(keys + maxLooked/(keys*compares)); last+1 < want || last > want {
-		t.Errorf("it ran up to entry %d, want %d or so", last, want)
+	want := uint64(keys) // each transaction is counted as one more key
+	for looked := 0; looked+compares*int(want) <= maxPassed; want++ {
+		looked += compares * int(want)
+	}
+	if last != want {
+		t.Errorf("it ran up to entry %d, want %d", last, want)
 	}
 }

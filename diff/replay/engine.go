@@ -54,8 +54,12 @@ type engine struct {
 	looked  int64 // at how many keys compares of ranges have looked at most
 }
 
-// maxLooked bounds at how many keys compares of ranges look in one run: etcd reads all of them for each compare, at up to a microsecond a key.
-const maxLooked = 1 << 22
+// At how many keys compares of ranges may look in one run: etcd reads all of them for each compare, at up to a microsecond a key, and at a
+// few nanoseconds where they are kept.
+const (
+	maxLooked = 1 << 22
+	maxPassed = 1 << 26
+)
 
 // ranges is how many ranges of keys the compares of a transaction look at.
 func ranges(t *pb.TxnRequest) (n int) {
@@ -160,8 +164,13 @@ func (g *engine) apply(e *effect.Entry) (*Effect, error) {
 		return nil, &EntryError{Index: e.Index, What: "an operation of its transaction asks for nothing, which etcd refuses to propose, and at which a server that applied it would stop"}
 	}
 	if in.Txn != nil {
-		if g.looked += int64(ranges(in.Txn)) * int64(g.keys); g.looked > maxLooked {
-			return nil, &EntryError{Index: e.Index, What: fmt.Sprintf("compares of ranges would have looked at more than %d keys by then", maxLooked), Bounded: true}
+		g.looked += int64(ranges(in.Txn)) * int64(g.keys)
+		most := int64(maxLooked)
+		if g.kv.keep = g.be.Size() <= maxLive; g.kv.keep {
+			most = maxPassed
+		}
+		if g.looked > most {
+			return nil, &EntryError{Index: e.Index, What: fmt.Sprintf("compares of ranges would have looked at more than %d keys by then", most), Bounded: true}
 		}
 	}
 	*g.x = Exec{Index: e.Index, Type: typ, User: in.GetHeader().GetUsername(), Request: in, store: g.auth}
@@ -286,6 +295,8 @@ type store struct {
 	compact int64
 	made    []effect.Change
 	rev     int64
+	keep    bool  // the keys that exist are kept once a range of them is asked for
+	live    *live // these, nil until then
 }
 
 func (s *store) Write(t *traceutil.Trace) etcdmvcc.TxnWrite { return &writeTxn{s.KV.Write(t), s} }
@@ -301,6 +312,21 @@ type readTxn struct {
 
 func (r *readTxn) FirstRev() int64 { return r.s.compact }
 
+// Range answers from the keys that are kept where what exists now is asked for, and all of it.
+func (r *readTxn) Range(ctx context.Context, key, end []byte, opts etcdmvcc.RangeOptions) (*etcdmvcc.RangeResult, error) {
+	if !r.s.keep || end == nil || opts != (etcdmvcc.RangeOptions{}) {
+		return r.TxnRead.Range(ctx, key, end, opts)
+	}
+	if r.s.live == nil {
+		var err error
+		if r.s.live, err = newLive(r.TxnRead); err != nil {
+			return nil, err
+		}
+	}
+	kvs := r.s.live.between(key, end)
+	return &etcdmvcc.RangeResult{KVs: kvs, Rev: r.Rev(), Count: len(kvs)}, nil
+}
+
 type writeTxn struct {
 	etcdmvcc.TxnWrite
 	s *store
@@ -309,6 +335,9 @@ type writeTxn struct {
 func (w *writeTxn) End() {
 	cs := w.Changes()
 	if len(cs) > 0 {
+		if w.s.live != nil {
+			w.s.live.apply(cs)
+		}
 		w.s.rev = w.Rev()
 		for _, kv := range cs {
 			w.s.made = append(w.s.made, change(kv))
@@ -330,6 +359,7 @@ func change(kv *mvccpb.KeyValue) effect.Change {
 // adopt replaces what the last entry made, if anything, by the rows of another member's main revision rev. Without rows
 // the number counts as used if it is above the one before.
 func (g *engine) adopt(fx *Effect, rev int64, rows []mvcc.Row, lease int64, has bool) error {
+	g.kv.live = nil
 	tx := g.be.BatchTx()
 	tx.LockOutsideApply()
 	if fx != nil && fx.Revision > 0 {

@@ -1,0 +1,75 @@
+package raftlog
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Processes tells, by the low 16 bits of a member's id, what the requests that it proposed say of its processes.
+type Processes map[uint16]*Proposals
+
+// Proposals are the requests of one member in a log. They are read in the order of the log.
+type Proposals struct {
+	First, Last uint64 // entries
+	Restarts    []Restart
+
+	start uint64 // of the process that proposed the last of them
+}
+
+// Restart says that a member's process changed between two entries: the last one that the old process proposed, and the first one of
+// the new. The old one had applied no entry from Before on.
+type Restart struct{ After, Before uint64 }
+
+func (r *Restart) String() string {
+	return fmt.Sprintf("its process changed between entries %d and %d, as the request ids tell", r.After, r.Before)
+}
+
+// sameProcess is how far the start in request ids may move on within one process: it counts up one for every 256 ids.
+const sameProcess = 500
+
+// sameStart is sameProcess of two times that one process publishes its attributes: it may try again.
+const sameStart = 5
+
+// Note takes the request of the next entry into account.
+func (ps Processes) Note(index uint64, r *Request) {
+	if r.ID == 0 || r.ConfChange != nil {
+		return
+	}
+	p := Proposer(r.ID)
+	x := ps[p.Prefix]
+	if x == nil {
+		x = &Proposals{First: index, start: p.Start}
+		ps[p.Prefix] = x
+	}
+	if p.Start+sameProcess < x.start {
+		return // proposed by the process before, and committed late
+	}
+	// A server publishes its attributes when it starts: a restart shows in smaller steps there.
+	id, _ := r.Publishes()
+	if p.Start > x.start+sameProcess || uint16(id) == p.Prefix && id != 0 && p.Start > x.start+sameStart {
+		x.Restarts = append(x.Restarts, Restart{x.Last, index})
+	}
+	x.Last, x.start = index, p.Start
+}
+
+// Of are the requests of a member, none if its id is not known.
+func (ps Processes) Of(member uint64) *Proposals {
+	if p := ps[uint16(member)]; p != nil && member != 0 {
+		return p
+	}
+	return &Proposals{}
+}
+
+// Publishes returns the member whose attributes a request sets, 0 if it sets none, and whether it does so with the v2 API, as up to 3.5.
+func (r *Request) Publishes() (id uint64, v2 bool) {
+	if r.Internal != nil && r.Internal.ClusterMemberAttrSet != nil {
+		return r.Internal.ClusterMemberAttrSet.Member_ID, false
+	}
+	if r.V2 != nil && r.V2.Method == "PUT" && strings.HasPrefix(r.V2.Path, "/0/members/") && strings.HasSuffix(r.V2.Path, "/attributes") {
+		hex := strings.TrimSuffix(strings.TrimPrefix(r.V2.Path, "/0/members/"), "/attributes")
+		if _, err := fmt.Sscanf(hex, "%x", &id); err == nil {
+			return id, true
+		}
+	}
+	return 0, false
+}
