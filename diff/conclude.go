@@ -1,10 +1,12 @@
 package diff
 
 import (
+	"cmp"
 	"maps"
 	"math"
 	"slices"
 
+	"etcd-autopsy/diff/faults"
 	"etcd-autopsy/diff/verdict"
 	"etcd-autopsy/inspect/finding"
 )
@@ -138,6 +140,12 @@ func (c *comparison) write(k *cause) Divergence {
 			v.Candidates = c.candidates(k)
 		}
 	}
+	effects := k.effects
+	if k.open() {
+		// What the entries did is known of those alone that explain what the members hold.
+		v.CandidateCount, v.Effects, v.Entries, v.Revision = len(k.tale.begins), nil, nil, 0
+		v.RevisionInterval, effects = c.revisionsOf(k), nil
+	}
 	for _, g := range k.groups {
 		v.Groups = append(v.Groups, c.labels(g))
 	}
@@ -146,10 +154,13 @@ func (c *comparison) write(k *cause) Divergence {
 	for _, key := range k.keys {
 		keys[key] = struct{}{}
 	}
-	for _, e := range k.effects {
+	for _, e := range effects {
 		for _, ch := range e.Changes {
 			keys[string(ch.Key)] = struct{}{}
 		}
+	}
+	if k.open() {
+		c.touchedBy(k, keys)
 	}
 	for _, key := range slices.Sorted(maps.Keys(keys)) {
 		if text, b64 := Key(key).named(); b64 != "" {
@@ -183,10 +194,59 @@ func (c *comparison) write(k *cause) Divergence {
 // maxCandidates bounds how many of the entries that could be meant are listed.
 const maxCandidates = 10
 
-// candidates are the entries in a cause's interval that are of the same kind.
+// open tells whether several entries come into question, each of which explains what the members hold.
+func (k *cause) open() bool {
+	return k.tale != nil && k.index > 0 && k.interval != nil && len(k.tale.begins) > 1
+}
+
+// revisionsOf are those between which a cause that may be several entries lies: each had its effect, if any, on the sound members.
+func (c *comparison) revisionsOf(k *cause) *RevisionInterval {
+	for i, x := range c.told {
+		if x == nil || slices.Contains(k.odd, i) {
+			continue
+		}
+		in := &RevisionInterval{}
+		x.member.Run(&x.chosen, x.reach, func(st *faults.Step) {
+			if _, is := slices.BinarySearch(k.tale.begins, st.Index); is && st.Revision > 0 {
+				in.First, in.Last = cmp.Or(in.First, st.Revision), st.Revision
+			}
+		}, nil)
+		if in.First > 0 {
+			return in
+		}
+	}
+	return nil
+}
+
+// touchedBy adds the keys that all entries may change which a cause may be, if these are few.
+func (c *comparison) touchedBy(k *cause, keys map[string]struct{}) {
+	const few = 16
+	log := c.told[k.witness()].member.Log
+	all := map[string]struct{}{}
+	for _, index := range k.tale.begins {
+		for _, key := range log.Entries[index-log.Entries[0].Index].Touches() {
+			all[log.Keys[key]] = struct{}{}
+		}
+		if len(all) > few {
+			return
+		}
+	}
+	maps.Copy(keys, all)
+}
+
+// candidates are the entries that a cause may be: those that explain what the members hold, or those in its interval that are of the same
+// kind.
 func (c *comparison) candidates(k *cause) []Entry {
 	var out []Entry
 	i := k.witness()
+	if k.open() {
+		for _, index := range k.tale.begins[:min(len(k.tale.begins), maxCandidates)] {
+			if e := c.entry(i, index); e != nil {
+				out = append(out, *e)
+			}
+		}
+		return out
+	}
 	want := c.entry(i, k.index)
 	for x := k.interval.First; x <= k.interval.Last && len(out) < maxCandidates; x++ {
 		if e := c.entry(i, x); e != nil && want != nil && (e.Type == want.Type || x == k.index) {

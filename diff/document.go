@@ -253,8 +253,10 @@ type Divergence struct {
 	What string `json:"what"`
 	// Entries are all entries that show this cause, if there are more than one.
 	Entries []uint64 `json:"entries,omitempty"`
-	// Candidates are the entries of EntryInterval that write the same, or that may have led to this, at most 10 of them.
-	Candidates []Entry `json:"candidates,omitempty"`
+	// Candidates are the entries of EntryInterval that write the same, or that may have led to this, at most 10 of them. CandidateCount is
+	// how many they are if every one of them, and no other, explains what the members hold: Effects are not given then.
+	Candidates     []Entry `json:"candidates,omitempty"`
+	CandidateCount int     `json:"candidate_count,omitempty"`
 	// GroupsNow are the groups at the last entry that all members have reached.
 	GroupsNow [][]string `json:"groups_now,omitempty"`
 	// Faulty are the members whose own logs do not lead to what they hold without this.

@@ -2,6 +2,7 @@ package diff
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"slices"
 
@@ -79,6 +80,12 @@ func (c *comparison) evidence(ctx context.Context) *bugs.Case {
 				x.Rule = t.kind.String() // no entry by itself went wrong
 			}
 			x.Fault, x.Onset, x.Times = true, map[int]uint64{}, map[int]int{}
+			if t.kind == faults.Skipped || t.kind == faults.Again {
+				x.First = t.fault().First
+				for _, last := range t.until {
+					x.Last = max(x.Last, last)
+				}
+			}
 			for _, i := range t.members {
 				x.Onset[i], x.Times[i] = t.onset[i].First, c.told[i].chosen.Faults[t.slots[i]].Times
 			}
@@ -166,8 +173,12 @@ func (c *comparison) explain(b *bugs.Case) {
 			continue
 		}
 		for _, v := range b.Explain(of[k]) {
+			evidence := slices.Clone(v.Evidence)
+			if k.open() && v.Status != bugs.Refuted {
+				evidence = slices.Insert(evidence, 0, fmt.Sprintf("tried with entry %d, one of the %d that come into question", k.index, len(k.tale.begins)))
+			}
 			c.doc.Divergences[n].Explanations = append(c.doc.Divergences[n].Explanations, Explanation{
-				ID: v.Bug.ID, Title: v.Bug.Title, Status: Status(v.Status), Evidence: slices.Clone(v.Evidence), Refs: v.Bug.Refs,
+				ID: v.Bug.ID, Title: v.Bug.Title, Status: Status(v.Status), Evidence: evidence, Refs: v.Bug.Refs,
 			})
 		}
 	}

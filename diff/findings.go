@@ -72,7 +72,10 @@ func (c *comparison) finding(k *cause) (finding.Finding, bool) {
 			what += fmt.Sprintf(", and %d more up to entry %d", n-1, k.entries[n-1])
 		}
 	}
-	f := finding.New(code, finding.Error, m.DB.File.Name, "%s: %s", what, c.write(k).What)
+	if what += ": " + c.write(k).What; k.open() {
+		what = fmt.Sprintf("beginning with one of %d entries from %d to %d: %s", len(k.tale.begins), k.interval.First, k.interval.Last, k.what)
+	}
+	f := finding.New(code, finding.Error, m.DB.File.Name, "%s", what)
 	if page, ok := onePage(m.DB.Rows.Group(k.revision)); ok && k.outcome == effect.Altered {
 		f = f.OnPage(page, int64(page)*int64(m.DB.Bolt.Meta().PageSize))
 	}

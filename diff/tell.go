@@ -45,6 +45,7 @@ type tale struct {
 	kind    faults.Kind
 	members []int
 	onset   map[int]Interval // of each member, the first entry that it touched
+	begins  []uint64         // in order, all entries that this may be
 	until   map[int]uint64   // and the last one, 0 if it goes on to the end
 	first   uint64           // the first entry that did something else because of it
 	sets    [][]faults.Fault
@@ -187,7 +188,9 @@ func (c *comparison) tales() (tales []*tale) {
 			t := tales[at]
 			t.members = append(t.members, i)
 			t.slots[i] = n
-			t.onset[i] = c.onsetOf(x, n)
+			begins := c.beginsOf(x, n)
+			t.onset[i] = Interval{begins[0], begins[len(begins)-1]}
+			t.begins = append(t.begins, begins...)
 			if f.Kind == faults.Skipped || f.Kind == faults.Again {
 				t.until[i] = f.Last
 			}
@@ -198,6 +201,10 @@ func (c *comparison) tales() (tales []*tale) {
 				t.sets = append(t.sets, []faults.Fault{r})
 			}
 		}
+	}
+	for _, t := range tales {
+		slices.Sort(t.begins)
+		t.begins = slices.Compact(t.begins)
 	}
 	slices.SortStableFunc(tales, func(a, b *tale) int { return cmp.Compare(a.order(), b.order()) })
 	return tales
@@ -233,14 +240,14 @@ func (x *explained) like(n int) []faults.Fault {
 	return all
 }
 
-// onsetOf is the first entry that the n-th fault of a member's chosen reading touched, or that any fault which may stand in its place did.
-func (c *comparison) onsetOf(x *explained, n int) Interval {
-	in := Interval{First: math.MaxUint64}
+// beginsOf are, in order, the first entries that the n-th fault of a member's chosen reading touched, or that a fault which may stand in
+// its place did.
+func (c *comparison) beginsOf(x *explained, n int) (begins []uint64) {
 	for _, f := range x.like(n) {
-		at := c.touched(x, f)
-		in.First, in.Last = min(in.First, at), max(in.Last, at)
+		begins = append(begins, c.touched(x, f))
 	}
-	return in
+	slices.Sort(begins)
+	return slices.Compact(begins)
 }
 
 // touched is the entry that a fault is known by: of entries that were applied again the first that had an effect again.
@@ -310,13 +317,21 @@ func (c *comparison) causeOfTale(t *tale) *cause {
 	where := strings.Join(c.labels(t.members), ", ")
 	switch f.Kind {
 	case faults.Skipped:
-		if k.entries = c.affected(who, f); len(k.entries) > 1 {
+		k.entries = c.affected(who, f)
+		switch {
+		case k.open():
+			k.what = fmt.Sprintf("%s had no effect on %s", t.runs(), where)
+		case len(k.entries) > 1:
 			k.what = fmt.Sprintf("%d entries in a row had no effect on %s", len(k.entries), where)
 		}
 	case faults.Again:
 		k.again, k.outcome = true, effect.Applied
 		k.entries = c.affected(who, f)
-		k.what = fmt.Sprintf("%s applied again on %s", entriesText(f), c.howOften(t))
+		verb := "were"
+		if f.First == f.Last && len(t.begins) == 1 {
+			verb = "was"
+		}
+		k.what = fmt.Sprintf("%s %s applied again on %s", t.runs(), verb, c.howOften(t))
 	case faults.Refused:
 		k.entries = c.affected(who, f)
 		k.what = fmt.Sprintf("no request of user %q had an effect on %s from here on", f.User, where)
@@ -410,11 +425,40 @@ func (c *comparison) rulesText(k *cause, t *tale, f faults.Fault) string {
 	return fmt.Sprintf("by the rules of etcd %v %d %s had no effect that the rules before let have one: %s", f.To, len(k.entries), kind, strings.Join(parts, ", "))
 }
 
-func entriesText(f faults.Fault) string {
-	if f.First == f.Last {
-		return fmt.Sprintf("entry %d was", f.First)
+// runs are the entries that a tale is of: some of the runs that these may be, or between which bounds they begin and end. A verb follows
+// in the past tense.
+func (t *tale) runs() string {
+	const few = 3
+	var all []string
+	one := true
+	first, last := Interval{First: math.MaxUint64}, Interval{First: math.MaxUint64}
+	for _, set := range t.sets {
+		f := set[0]
+		one = one && f.First == f.Last
+		first.First, first.Last = min(first.First, f.First), max(first.Last, f.First)
+		last.First, last.Last = min(last.First, f.Last), max(last.Last, f.Last)
+		text := fmt.Sprintf("entry %d", f.First)
+		if f.First < f.Last {
+			text = fmt.Sprintf("entries %d to %d", f.First, f.Last)
+		}
+		if !slices.Contains(all, text) {
+			all = append(all, text)
+		}
 	}
-	return fmt.Sprintf("entries %d to %d were", f.First, f.Last)
+	from, to := fmt.Sprint(first.First), fmt.Sprint(last.Last)
+	switch {
+	case len(all) <= few:
+		return strings.Join(all, ", or ")
+	case one:
+		return fmt.Sprintf("one of %d entries from %d to %d", len(all), first.First, last.Last)
+	}
+	if first.First < first.Last {
+		from = fmt.Sprintf("one from %d to %d", first.First, first.Last)
+	}
+	if last.First < last.Last {
+		to = fmt.Sprintf("one from %d to %d", last.First, last.Last)
+	}
+	return fmt.Sprintf("the entries from %s up to %s", from, to)
 }
 
 // affected are the entries that did something else because of a fault of a member: those that had no effect, or had it again.

@@ -166,6 +166,7 @@ func diverged(p *page, d *diff.Document) {
 	if v.Entry != nil && v.Layer != diff.LayerLog {
 		p.line("entry", "%s", entry(v.Entry, withAuth))
 	}
+	candidates(p, v, withAuth)
 	if f := v.FirstEffect; f != nil {
 		p.line("first shows", "in keys at entry %d %s", f.Entry, f.Summary)
 	}
@@ -202,6 +203,21 @@ func diverged(p *page, d *diff.Document) {
 	plan(p, d)
 	reasons(p, d)
 	remarks(p, d)
+}
+
+// candidates lists the entries of which one is meant, where the files do not tell which.
+func candidates(p *page, v *diff.Divergence, withAuth bool) {
+	if v.CandidateCount == 0 {
+		return
+	}
+	p.line("entry", "one of %d: with each of them the log makes what %s", v.CandidateCount, list(v.Faulty)+verb(len(v.Faulty), " holds", " hold"))
+	for i := range v.Candidates {
+		if i == changesShown && v.CandidateCount > changesShown+1 {
+			p.line("", "and %d more: see -w json", v.CandidateCount-i)
+			break
+		}
+		p.line("", "- %s", entry(&v.Candidates[i], withAuth))
+	}
 }
 
 // tie says what can be said where there is no majority.
@@ -274,6 +290,8 @@ func place(v *diff.Divergence) string {
 		return fmt.Sprintf("%s raft entry %d%s", from, v.Entry.Index, on)
 	case v.Entry != nil:
 		return fmt.Sprintf("%s raft entry %d (term %d)", from, v.Entry.Index, v.Entry.Term)
+	case v.CandidateCount > 0:
+		return fmt.Sprintf("%s one of %d raft entries from %d to %d%s", from, v.CandidateCount, v.EntryInterval.First, v.EntryInterval.Last, on)
 	case v.EntryInterval != nil:
 		return fmt.Sprintf("%s a raft entry from %d to %d%s", from, v.EntryInterval.First, v.EntryInterval.Last, on)
 	case v.RevisionInterval != nil:

@@ -36,8 +36,7 @@ type expect struct {
 	Minority   []string       `json:"minority"`
 	EntryIndex uint64         `json:"entry_index"`
 	Keys       []string       `json:"keys"`
-	// Bug is not checked yet: explanations are a later feature.
-	Bug string `json:"bug"`
+	Bug        string         `json:"bug"`
 }
 
 // live is what a running member answered.
@@ -159,6 +158,9 @@ func checkDiff(t *testing.T, want *expect, got *diff.Document) {
 		}
 		if want.EntryIndex > 0 && !contains(&v, want.EntryIndex) {
 			t.Errorf("parted at entry %+v, want %d", v.Entry, want.EntryIndex)
+		}
+		if want.Bug != "" && !slices.ContainsFunc(v.Explanations, func(x diff.Explanation) bool { return x.ID == want.Bug && x.Status != diff.Refuted }) {
+			t.Errorf("explained by %+v, want %s", v.Explanations, want.Bug)
 		}
 	} else if len(got.Divergences) > 0 || got.Keys.Len() > 0 {
 		t.Errorf("verdict %s, yet %d divergences and %d keys that differ", got.Verdict, len(got.Divergences), got.Keys.Len())

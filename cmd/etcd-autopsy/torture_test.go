@@ -32,7 +32,7 @@ import (
 )
 
 var (
-	tortureN       = flag.Int("torture.n", 100, "how many mutated members")
+	tortureN       = flag.Int("torture.n", 300, "how many mutated members")
 	tortureFrom    = flag.Uint64("torture.from", 1, "seed of the first one")
 	tortureSeed    = flag.Uint64("torture.seed", 0, "this one alone, by all commands")
 	tortureKeep    = flag.String("torture.keep", "", "where to leave the member of -torture.seed")

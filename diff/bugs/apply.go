@@ -199,7 +199,11 @@ func skippedAfterCrash(c *Case) Outcome {
 		return refuted("the transaction reads at a revision, and the member that lacks it proposed it: another explanation")
 	}
 	es := c.Cause.all()
-	s := c.split(rules(), rules(replay.Omit(es...)))
+	omit := replay.Omit(es...)
+	if c.Cause.Last > 0 {
+		omit = replay.OmitRange(c.Cause.First, c.Cause.Last)
+	}
+	s := c.split(rules(), rules(omit))
 	if !s.possible() {
 		return consistent(fmt.Sprintf("%s lacks the effects of %s", m.Label, entries(es)), s.err())
 	}

@@ -83,6 +83,9 @@ type Cause struct {
 	Fault bool
 	Onset map[int]uint64
 	Times map[int]int
+	// First and Last are all entries of such a fault that were skipped or applied again, 0 if it is another one: some of them may have had
+	// no effect.
+	First, Last uint64
 }
 
 func (k *Cause) all() []uint64 {
@@ -96,6 +99,9 @@ func (k *Cause) all() []uint64 {
 }
 
 func (k *Cause) span() (first, last uint64) {
+	if k.Last > 0 {
+		return k.First, k.Last
+	}
 	es := k.all()
 	if len(es) == 0 {
 		return 0, 0
@@ -354,17 +360,11 @@ const batch = 10_000
 // what it had applied and not committed to its db, may lie behind the entry. It is nil if the log rules that out; known is false where it
 // cannot tell.
 func (m *Member) restarted(index uint64) (r *raftlog.Restart, known bool) {
-	p := m.proposals()
-	for i := range p.Restarts {
-		if x := &p.Restarts[i]; index < x.Before {
-			if x.After > index+batch {
-				return nil, true
-			}
-			return x, true
-		}
+	r, known = m.proposals().Ended(index)
+	if r != nil && r.After > index+batch {
+		return nil, true
 	}
-	// If one process proposed on both sides of the entry, and no other one followed, there was none.
-	return nil, p.First > 0 && p.First <= index && p.Last > index
+	return r, known
 }
 
 // received lists the indexes of the snapshots that the member got from a leader: the entries up to them are not in its

@@ -60,6 +60,18 @@ func (ps Processes) Of(member uint64) *Proposals {
 	return &Proposals{}
 }
 
+// Ended returns the restart before which the entry was one of the last that the old process had applied, or could have been: what that
+// had proposed may lie behind. It is nil if the log rules that out, since one process proposed requests on both sides of the entry and no other
+// followed; known is false where it cannot tell.
+func (p *Proposals) Ended(index uint64) (r *Restart, known bool) {
+	for i := range p.Restarts {
+		if r := &p.Restarts[i]; index < r.Before {
+			return r, true
+		}
+	}
+	return nil, p.First > 0 && p.First <= index && p.Last > index
+}
+
 // Publishes returns the member whose attributes a request sets, 0 if it sets none, and whether it does so with the v2 API, as up to 3.5.
 func (r *Request) Publishes() (id uint64, v2 bool) {
 	if r.Internal != nil && r.Internal.ClusterMemberAttrSet != nil {
