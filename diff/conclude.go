@@ -11,24 +11,23 @@ import (
 	"etcd-autopsy/inspect/finding"
 )
 
-// lag lists what members have not applied yet.
+// lag lists what members have not applied yet, though another member of the same side of every fork has.
 func (c *comparison) lag() {
-	var high uint64
-	var highest int
 	for i, m := range c.ms {
-		if ci := m.DB.Tables.ConsistentIndex; ci > high {
-			high, highest = ci, i
-		}
-	}
-	for _, m := range c.ms {
 		ci := m.DB.Tables.ConsistentIndex
-		if ci >= high {
+		high, furthest := ci, -1
+		for j, o := range c.ms {
+			if other := o.DB.Tables.ConsistentIndex; other > high && !c.logs.apart(i, j) {
+				high, furthest = other, j
+			}
+		}
+		if furthest < 0 {
 			continue
 		}
 		l := Lag{Member: m.Label, First: ci + 1, Last: high}
 		// An entry makes one revision at most: where there are more, the copy holds rows of a later moment.
-		if at := c.revisionAt(highest, ci); at >= 0 && c.last[highest]-at <= int64(high-ci) {
-			l.Revisions = c.last[highest] - at
+		if at := c.revisionAt(furthest, ci); at >= 0 && c.last[furthest]-at <= int64(high-ci) {
+			l.Revisions = c.last[furthest] - at
 		}
 		c.doc.Lag = append(c.doc.Lag, l)
 	}

@@ -130,14 +130,19 @@ type Document struct {
 	// Reexecutions are the logs of members, each run again by itself where that was asked for or nothing else can tell.
 	Reexecutions []Reexecution `json:"reexecutions"`
 	// Plan says what to do now; nil where nothing is to be done.
-	Plan   *Plan  `json:"plan"`
-	Lag    []Lag  `json:"lag"`
-	Logs   Logs   `json:"logs"`
-	Counts Counts `json:"counts"`
+	Plan *Plan `json:"plan"`
+	// BestCopy is the copy to restore from, nil if that cannot be said.
+	BestCopy *BestCopy `json:"best_copy"`
+	Lag      []Lag     `json:"lag"`
+	Logs     Logs      `json:"logs"`
+	Counts   Counts    `json:"counts"`
 	// Explained is true if each member's own log, with the faults that are told, makes just what it holds.
 	Explained bool `json:"explained"`
 	// Search says what was not searched any further.
 	Search Search `json:"search"`
+	// Timeline is what happened, in the order of the log; TimelineLeftOut is how many events there are besides.
+	Timeline        []Event `json:"timeline"`
+	TimelineLeftOut int     `json:"timeline_left_out,omitempty"`
 	// Curves are for pictures.
 	Curves []Curve `json:"-"`
 }
@@ -182,6 +187,8 @@ type Member struct {
 	CopyOf string `json:"copy_of"`
 	// Removed is true if another member's files say that this one left the cluster.
 	Removed bool `json:"removed"`
+	// BehavesAs says by the rules of which versions of etcd the member judged entries, empty if that is not known or makes no difference.
+	BehavesAs string `json:"behaves_as,omitempty"`
 }
 
 // Finding is something about a member's files that matters to who has to act on it.
@@ -477,6 +484,7 @@ func (d *Document) filled() *Document {
 	notNil(&d.Lag)
 	notNil(&d.Consequences)
 	notNil(&d.KnownBugs)
+	notNil(&d.Timeline)
 	notNil(&d.Reexecutions)
 	notNil(&d.Search.Limits)
 	if p := d.Plan; p != nil {

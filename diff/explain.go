@@ -29,6 +29,10 @@ func Investigate(ctx context.Context, ms []*inspect.Member, opts Options) *Docum
 	c.guard("the evidence", func() {
 		if c.logs != nil {
 			c.curves()
+			c.doc.Timeline = c.timeline()
+			for i, rules := range c.behavesAs() {
+				c.doc.Members[slices.Index(c.all, c.ms[i])].BehavesAs = rules
+			}
 		}
 		b := c.evidence(ctx)
 		b.Progress = opts.Progress
@@ -40,6 +44,7 @@ func Investigate(ctx context.Context, ms []*inspect.Member, opts Options) *Docum
 		if c.doc.Verdict == Diverged {
 			c.plan(b) // a copy that could not be read says nothing about its member
 		}
+		c.doc.BestCopy = c.bestCopy()
 	})
 	if ctx.Err() != nil {
 		c.reason("the search for explanations was cut short: %v", context.Cause(ctx))

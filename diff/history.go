@@ -24,6 +24,10 @@ type history struct {
 	alarmed             map[alarmID]bool // those that are on as far as the log is read
 	refusing            []turn           // when alarms that refuse writes came on and went off
 	checked             []authz.Check    // auth revisions that requests were checked at, each higher than all before
+	processes           raftlog.Processes
+	milestones          []milestone
+	term                uint64           // of the last entry that was read
+	compactions         map[int64]uint64 // the entry that asked for a compaction at a revision
 }
 
 // turn is a change of the alarms: behind the entry some are on, or none.
@@ -34,13 +38,49 @@ type turn struct {
 }
 
 func newHistory(entries []effect.Entry) *history {
-	h := &history{entries: entries, leases: map[int64][]leaseEvent{}, alarmed: map[alarmID]bool{}}
+	h := &history{entries: entries, leases: map[int64][]leaseEvent{}, alarmed: map[alarmID]bool{}, processes: raftlog.Processes{}, compactions: map[int64]uint64{}}
 	h.log = effect.NewLog(entries, h.visit)
 	h.touched.Merge()
 	return h
 }
 
+// milestone is an entry that belongs into a timeline.
+type milestone struct {
+	index   uint64
+	kind    EventKind
+	version string // of the cluster, if that is what it sets
+}
+
+// note notes an entry if it is a milestone.
+func (h *history) note(e *effect.Entry, r *raftlog.Request) {
+	mark := func(kind EventKind) { h.milestones = append(h.milestones, milestone{index: e.Index, kind: kind}) }
+	if e.Term != h.term {
+		if h.term > 0 {
+			mark(EventLeader)
+		}
+		h.term = e.Term
+	}
+	switch {
+	case r.Internal.GetClusterVersionSet() != nil:
+		h.milestones = append(h.milestones, milestone{e.Index, EventVersion, r.Internal.ClusterVersionSet.Ver})
+	case r.V2 != nil && r.V2.Path == "/0/version" && r.V2.Method == "PUT":
+		h.milestones = append(h.milestones, milestone{e.Index, EventVersion, r.V2.Val})
+	case r.Internal.GetAuthEnable() != nil, r.Internal.GetAuthDisable() != nil:
+		mark(EventAuth)
+	case r.Internal.GetAlarm() != nil && r.Internal.Alarm.Action != pb.AlarmRequest_GET:
+		mark(EventAlarm)
+	case r.ConfChange != nil && e.Term > 1: // a cluster begins with those of term 1
+		mark(EventMembership)
+	case r.Internal.GetCompaction() != nil:
+		if _, known := h.compactions[r.Internal.Compaction.Revision]; !known {
+			h.compactions[r.Internal.Compaction.Revision] = e.Index
+		}
+	}
+}
+
 func (h *history) visit(e *effect.Entry, r *raftlog.Request) {
+	h.processes.Note(e.Index, r)
+	h.note(e, r)
 	switch {
 	case r.Type == "ConfChange" || r.Type == "ConfChangeV2":
 		h.confChanges = append(h.confChanges, e.Index)

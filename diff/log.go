@@ -45,6 +45,11 @@ type logs struct {
 	limits []uint64
 }
 
+// apart tells whether two members are on different sides of a fork.
+func (l *logs) apart(i, j int) bool {
+	return slices.ContainsFunc(l.forks, func(f fork) bool { return separates(f.sides, [][]int{{i}, {j}}) })
+}
+
 // compareLogs finds forks. Entries above a member's commit are no promise and are not compared.
 func compareLogs(ms []*inspect.Member) *logs {
 	l := &logs{history: make([]int, len(ms)), limits: limits(ms)}

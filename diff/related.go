@@ -214,7 +214,11 @@ func (r *relations) twins(ms []*inspect.Member, shares map[[2]int]bool) {
 	}
 }
 
+// listOf joins labels: "a", "a and b", "a, b and c".
 func listOf(labels []string) string {
+	if len(labels) < 2 {
+		return strings.Join(labels, "")
+	}
 	return strings.Join(labels[:len(labels)-1], ", ") + " and " + labels[len(labels)-1]
 }
 

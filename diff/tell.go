@@ -299,7 +299,6 @@ func (x *explained) effects(n int) []uint64 {
 
 // causeOfTale is a tale as causes are written.
 func (c *comparison) causeOfTale(t *tale) *cause {
-	f := t.fault()
 	at := Interval{First: math.MaxUint64}
 	var who int
 	for _, i := range t.members {
@@ -307,6 +306,7 @@ func (c *comparison) causeOfTale(t *tale) *cause {
 			at, who = o, i
 		}
 	}
+	f := c.told[who].chosen.Faults[t.slots[who]]
 	k := &cause{layer: LayerApply, index: at.First, odd: t.members, outcome: effect.Refused, tale: t}
 	if at.Last > at.First {
 		k.interval = &Interval{First: at.First, Last: at.Last}
@@ -333,10 +333,10 @@ func (c *comparison) causeOfTale(t *tale) *cause {
 		}
 		k.what = fmt.Sprintf("%s %s applied again on %s", t.runs(), verb, c.howOften(t))
 	case faults.Refused:
-		k.entries = c.affected(who, f)
+		k.entries = c.affectedOnAll(t)
 		k.what = fmt.Sprintf("no request of user %q had an effect on %s from here on", f.User, where)
 	case faults.Rules:
-		k.entries = c.affected(who, f)
+		k.entries = c.affectedOnAll(t)
 		k.what = c.rulesText(k, t, f)
 	case faults.LetPass:
 		k.outcome = effect.Permitted
@@ -459,6 +459,15 @@ func (t *tale) runs() string {
 		to = fmt.Sprintf("one from %d to %d", last.First, last.Last)
 	}
 	return fmt.Sprintf("the entries from %s up to %s", from, to)
+}
+
+// affectedOnAll are those of all members of a tale.
+func (c *comparison) affectedOnAll(t *tale) (entries []uint64) {
+	for _, i := range t.members {
+		entries = append(entries, c.affected(i, c.told[i].chosen.Faults[t.slots[i]])...)
+	}
+	slices.Sort(entries)
+	return slices.Compact(entries)
 }
 
 // affected are the entries that did something else because of a fault of a member: those that had no effect, or had it again.

@@ -22,13 +22,18 @@ const (
 	reasonsShown = 8
 )
 
-// Diff writes the result of a comparison.
-func Diff(w io.Writer, doc *diff.Document, format Format, hints ...string) error {
+// Diff writes the result of a comparison: for people on one screen, or in full.
+func Diff(w io.Writer, doc *diff.Document, format Format, full bool, hints ...string) error {
 	if format == JSON {
 		b := bufio.NewWriterSize(w, 64<<10)
 		return cmp.Or(StreamJSON(b, doc, "  "), b.Flush())
 	}
-	return encode(w, format, doc, func() *page { return diffPage(doc, hints) }, func() [][]string { return diffLines(doc) })
+	return encode(w, format, doc, func() *page {
+		if full {
+			return diffPage(doc, hints)
+		}
+		return screenPage(doc, hints)
+	}, func() [][]string { return diffLines(doc) })
 }
 
 // sumLegend says what stands for a value, keyedLegend what does in a report, where hashes are keyed.
@@ -162,21 +167,7 @@ func diverged(p *page, d *diff.Document) {
 	}
 	v := &d.Divergences[0]
 	p.title = headline(v)
-	withAuth := slices.ContainsFunc(d.Members, func(m diff.Member) bool { return m.AuthEnabled })
-	if v.Entry != nil && v.Layer != diff.LayerLog {
-		p.line("entry", "%s", entry(v.Entry, withAuth))
-	}
-	candidates(p, v, withAuth)
-	if f := v.FirstEffect; f != nil {
-		p.line("first shows", "in keys at entry %d %s", f.Entry, f.Summary)
-	}
-	for _, e := range v.Effects {
-		name := strings.Join(e.Members, ", ")
-		for _, l := range effect(v, &e, withAuth) {
-			p.line(name, "%s", l)
-			name = ""
-		}
-	}
+	whatHappened(p, d, v)
 	if v.What != "" && (len(v.Effects) == 0 || !slices.ContainsFunc(v.Effects, func(e diff.Effect) bool { return e.Note == v.What })) &&
 		!strings.Contains(p.title, v.What) {
 		p.line("what", "%s", v.What)
@@ -184,10 +175,7 @@ func diverged(p *page, d *diff.Document) {
 	if len(v.Entries) > 1 {
 		p.line("entries", "%s", indexes(v.Entries))
 	}
-	if v.Layer == diff.LayerLog && alike(v.Effects) {
-		p.line("", "the entries read alike, but their bytes differ")
-	}
-	why(p, v)
+	why(p, v, evidenceShown)
 	if len(v.Minority) == 0 && len(v.Groups) > 1 {
 		p.line("who", "%s", tie(d))
 	}
@@ -203,6 +191,28 @@ func diverged(p *page, d *diff.Document) {
 	plan(p, d)
 	reasons(p, d)
 	remarks(p, d)
+}
+
+// whatHappened is the entry of a divergence, and what it did on whom.
+func whatHappened(p *page, d *diff.Document, v *diff.Divergence) {
+	withAuth := slices.ContainsFunc(d.Members, func(m diff.Member) bool { return m.AuthEnabled })
+	if v.Entry != nil && v.Layer != diff.LayerLog {
+		p.line("entry", "%s", entry(v.Entry, withAuth))
+	}
+	candidates(p, v, withAuth)
+	if f := v.FirstEffect; f != nil {
+		p.line("first shows", "in keys at entry %d %s", f.Entry, f.Summary)
+	}
+	for _, e := range v.Effects {
+		name := strings.Join(e.Members, ", ")
+		for _, l := range effect(v, &e, withAuth) {
+			p.line(name, "%s", l)
+			name = ""
+		}
+	}
+	if v.Layer == diff.LayerLog && alike(v.Effects) {
+		p.line("", "the entries read alike, but their bytes differ")
+	}
 }
 
 // candidates lists the entries of which one is meant, where the files do not tell which.
@@ -588,6 +598,10 @@ func logs(p *page, d *diff.Document) {
 func lag(p *page, d *diff.Document) {
 	labels := labelsOf(d)
 	if len(labels) < 2 || d.Common.Index == 0 {
+		return
+	}
+	if len(d.Lag) == 0 && !d.Logs.Identical && d.Logs.Compared > 0 {
+		p.line("lag", "none between members that hold the same log; what lies behind a fork is no lag")
 		return
 	}
 	if len(d.Lag) == 0 {

@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 
@@ -9,12 +10,13 @@ import (
 )
 
 const (
-	evidenceShown = 2 // lines of evidence for an explanation
-	bugsShown     = 6
+	evidenceShown   = 8 // lines of evidence for an explanation
+	bugsShown       = 6
+	departuresShown = 2 // of a re-execution
 )
 
 // why names what explains the first cause, the surest first, and only counts what was ruled out.
-func why(p *page, v *diff.Divergence) {
+func why(p *page, v *diff.Divergence, shown int) {
 	refuted := []string{}
 	for _, x := range v.Explanations {
 		if x.Status == diff.Refuted {
@@ -23,8 +25,8 @@ func why(p *page, v *diff.Divergence) {
 		}
 		p.line("why", "%s: %s (%s)", x.Status.Text(), x.Title, x.ID)
 		for i, e := range x.Evidence {
-			if i == evidenceShown {
-				p.line("", "and more evidence: see -w json")
+			if i == shown {
+				p.line("", "and more evidence: see %s", moreEvidence(shown))
 				break
 			}
 			p.line("", "- %s", e)
@@ -36,6 +38,14 @@ func why(p *page, v *diff.Divergence) {
 	if len(refuted) > 0 {
 		p.line("", "ruled out: %s", strings.Join(refuted, ", "))
 	}
+}
+
+// moreEvidence is where the evidence is that is left out.
+func moreEvidence(shown int) string {
+	if shown < evidenceShown {
+		return "--full"
+	}
+	return "-w json"
 }
 
 // consequences names departures that follow from a cause by themselves.
@@ -78,8 +88,19 @@ func knownBugs(p *page, d *diff.Document) {
 	}
 }
 
-// plan says which copy to go on with.
+// plan says which copy to go on with, and how.
 func plan(p *page, d *diff.Document) {
+	if d.Plan == nil {
+		return
+	}
+	whatNow(p, d, math.MaxInt)
+	if len(d.Plan.Commands) > 0 {
+		p.code = append([]string{"# to be read and adapted; nothing of this was run"}, d.Plan.Commands...)
+	}
+}
+
+// whatNow says which copy to go on with, with so many reasons and as many doubts.
+func whatNow(p *page, d *diff.Document, shown int) {
 	if d.Plan == nil {
 		return
 	}
@@ -93,14 +114,11 @@ func plan(p *page, d *diff.Document) {
 		}
 		p.line("what now", "%s", s)
 	}
-	for _, w := range d.Plan.Why {
+	for _, w := range d.Plan.Why[:min(len(d.Plan.Why), shown)] {
 		p.line("", "- %s", w)
 	}
-	for _, w := range d.Plan.Doubts {
+	for _, w := range d.Plan.Doubts[:min(len(d.Plan.Doubts), shown)] {
 		p.line("", "- but: %s", w)
-	}
-	if len(d.Plan.Commands) > 0 {
-		p.code = append([]string{"# to be read and adapted; nothing of this was run"}, d.Plan.Commands...)
 	}
 }
 
@@ -149,7 +167,7 @@ func reexecutions(p *page, d *diff.Document) {
 			p.line(name, "%s, from %s, by the rules of %s: %d entries make what it holds", r.Member, from, r.Rules, r.Entries)
 		}
 		for n, x := range r.Departures {
-			if n == evidenceShown {
+			if n == departuresShown {
 				p.line("", "- and %d more: see -w json", r.DepartureCount-n)
 				break
 			}

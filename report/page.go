@@ -46,6 +46,7 @@ type table struct {
 	rows   [][]string
 	notes  []string
 	keys   bool // the first column holds keys, which a terminal may have no room for
+	plain  bool // without lines
 }
 
 func (p *page) line(name, format string, args ...any) {
@@ -185,8 +186,12 @@ func (t *table) text(w *escape.Lines) error {
 	}
 	v := t.visible()
 	var b bytes.Buffer
+	look := tw.Rendition{Symbols: tw.NewSymbols(tw.StyleASCII)}
+	if t.plain {
+		look = tw.Rendition{Borders: tw.BorderNone, Symbols: tw.NewSymbols(tw.StyleNone), Settings: tw.Settings{Separators: tw.SeparatorsNone, Lines: tw.LinesNone}}
+	}
 	grid := tablewriter.NewTable(&b,
-		tablewriter.WithRenderer(renderer.NewBlueprint(tw.Rendition{Symbols: tw.NewSymbols(tw.StyleASCII)})),
+		tablewriter.WithRenderer(renderer.NewBlueprint(look)),
 		tablewriter.WithHeaderAutoFormat(tw.Off), tablewriter.WithHeaderAutoWrap(tw.WrapNone), tablewriter.WithRowAutoWrap(tw.WrapNone),
 		tablewriter.WithHeaderAlignment(tw.AlignLeft), tablewriter.WithRowAlignment(tw.AlignLeft), tablewriter.WithTrimSpace(tw.Off))
 	grid.Header(v.header)
@@ -197,7 +202,10 @@ func (t *table) text(w *escape.Lines) error {
 		return err
 	}
 	for l := range strings.Lines(b.String()) {
-		w.Line(strings.TrimSuffix(l, "\n"))
+		if l = strings.TrimSuffix(l, "\n"); t.plain {
+			l = strings.TrimRight(strings.TrimPrefix(l, " "), " ")
+		}
+		w.Line(l)
 	}
 	for _, n := range t.notes {
 		indent(w, 0, "", n)

@@ -14,7 +14,7 @@ import (
 func render(t *testing.T, d *diff.Document, f Format) string {
 	t.Helper()
 	var b bytes.Buffer
-	if err := Diff(&b, d, f); err != nil {
+	if err := Diff(&b, d, f, true); err != nil {
 		t.Fatal(err)
 	}
 	return b.String()

@@ -14,6 +14,7 @@ import (
 func (a *app) diff() *cobra.Command {
 	var bases []string
 	var opts diff.Options
+	var full bool
 	cmd := a.inputOptions(&cobra.Command{
 		Use:   "diff MEMBER...",
 		Short: "Say whether members diverged, at which raft entry, and what differs now",
@@ -75,11 +76,12 @@ Exit status:
 				default:
 					a.status = exitPartial
 				}
-				return report.Diff(cmd.OutOrStdout(), doc, format, hints...)
+				return report.Diff(cmd.OutOrStdout(), doc, format, full, hints...)
 			})
 		},
 	})
 	cmd.Flags().StringArrayVar(&bases, "base", nil, "an earlier state to re-execute the log from; may be repeated")
+	cmd.Flags().BoolVar(&full, "full", false, "all tables, all evidence and the commands, not one screen")
 	cmd.Flags().BoolVar(&opts.Replay, "replay", false, "re-execute the log of every member by itself")
 	return cmd
 }

@@ -374,7 +374,8 @@ func TestHostileEntries(t *testing.T) {
 			}
 			b.Reset()
 		}
-		print("diff", report.Diff(&b, doc, format, "see "+hostile[ofLines]))
+		print("diff", report.Diff(&b, doc, format, false, "see "+hostile[ofLines]))
+		print("diff --full", report.Diff(&b, doc, format, true, "see "+hostile[ofLines]))
 		print("check", report.Checks(&b, checkup, format))
 		print("stats", report.Stats(&b, statistics, format))
 		print("hash", report.Hash(&b, hashes, format))

@@ -19,7 +19,6 @@ import (
 	"strings"
 	"testing"
 
-	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/klauspost/compress/zstd"
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -257,29 +256,36 @@ func TestGolden(t *testing.T) {
 	for _, scenario := range []string{"lease-revoke-auth", "healthy-3.6", "truncated-db"} {
 		for _, command := range []string{"check", "diff", "inspect", "stats"} {
 			for _, format := range report.Formats() {
-				t.Run(scenario+"/"+command+"/"+format, func(t *testing.T) {
-					t.Parallel()
-					got, errs, _ := autopsy(t, command, filepath.Join(scenarios, scenario), "-w", format)
-					if errs != "" {
-						t.Fatal(errs)
-					}
-					file := filepath.Join("testdata", "golden", scenario+"."+command+"."+format)
-					if *update {
-						if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, []byte(got), 0o644)); err != nil {
-							t.Fatal(err)
-						}
-					}
-					want, err := os.ReadFile(file)
-					if err != nil {
-						t.Fatal(err)
-					}
-					if d := gocmp.Diff(string(want), got); d != "" {
-						t.Errorf("not as %s says (-want +got); go test -update rewrites it:\n%s", file, d)
-					}
-				})
+				goldenRun(t, scenario+"."+command+"."+format, command, filepath.Join(scenarios, scenario), "-w", format)
 			}
 		}
+		goldenRun(t, scenario+".diff-full.table", "diff", "--full", filepath.Join(scenarios, scenario))
+		goldenRun(t, scenario+".diff-full.markdown", "diff", "--full", filepath.Join(scenarios, scenario), "-w", "markdown")
 	}
+}
+
+// TestScreens compares what a person sees first of an incident with the files in testdata/golden.
+func TestScreens(t *testing.T) {
+	t.Parallel()
+	for _, scenario := range []string{
+		"auth-permcache-snapshot", "auth-revision", "crash-inconsistency", "defrag-reapply", "defrag-reapply-compacted", "hot-copy-three-torn",
+		"log-fork", "tampered-delrev", "tampered-value", "zombie-members", "learner-promoted-not-persisted", "mixed-clusters",
+	} {
+		goldenRun(t, "screen."+scenario, "diff", filepath.Join(scenarios, scenario))
+	}
+}
+
+// goldenRun compares what a command line prints with a file.
+func goldenRun(t *testing.T, name string, args ...string) {
+	t.Helper()
+	t.Run(name, func(t *testing.T) {
+		t.Parallel()
+		got, errs, _ := autopsy(t, args...)
+		if errs != "" {
+			t.Fatal(errs)
+		}
+		golden(t, name, []byte(got))
+	})
 }
 
 func scenarioNames(t *testing.T) []string {

@@ -208,6 +208,7 @@ type search struct {
 	budget   int
 	limits   []string
 	bound    int          // what readings by other rules cost
+	deep     bool         // faults are looked for also before what rows confirm: one may have made up for another
 	thorough bool         // how often keys were put rules nothing out, not even at first
 	solved   []link       // they lead to what the db holds
 	marks    []apply.Mark // before each entry of the node that is expanded
@@ -257,8 +258,13 @@ func (m *Member) Search() *Result {
 		}
 		// What is not likely is left out at first, and all of it is tried with the other half of the steps if nothing was found.
 		x.solved, x.thorough, x.budget = nil, false, steps/2
-		if x.from(n); len(x.solved) == 0 && len(res.Readings) == 0 && m.base == nil {
-			x.limits, x.thorough, x.budget = nil, true, steps
+		if x.from(n); x.best() > costFault+costUser {
+			x.deep, x.budget = true, x.s.Steps+steps/8
+			x.from(n)
+			x.deep = false
+		}
+		if len(x.solved) == 0 && len(res.Readings) == 0 && m.base == nil {
+			x.limits, x.thorough, x.budget = nil, true, x.s.Steps+steps/2
 			x.from(n)
 		}
 		res.Readings = append(res.Readings, x.readings()...)
@@ -465,6 +471,17 @@ func (e *expansion) fits(from, to int, revisions int64) bool {
 	return revisions <= most && (!e.surely(from, to) || least <= revisions)
 }
 
+// fitsAgain tells whether the entries of a run make so many revisions up to one of them, the last time that they are applied again.
+func (e *expansion) fitsAgain(first, place, last int, revisions int64) bool {
+	least, most := int64(e.least[last+1]-e.least[first]), int64(e.most[last+1]-e.most[first])
+	for times := range int64(maxTimes) { // before
+		if low, high := int64(e.least[place+1]-e.least[first])+times*least, int64(e.most[place+1]-e.most[first])+times*most; revisions <= high && (!e.surely(first, last) || low <= revisions) {
+			return true
+		}
+	}
+	return false
+}
+
 // surely tells whether neither permissions nor alarms refuse any entry from one place to another.
 func (e *expansion) surely(from, to int) bool {
 	return e.sure && !e.s.Auth.Enabled && !e.s.Alarmed() && e.refusing[to+1] == e.refusing[from]
@@ -499,7 +516,7 @@ func (e *expansion) mayRepeat(first, last int) bool {
 	case s.place < first:
 		return false
 	case s.place <= last:
-		return e.fits(first, s.place, s.revision-e.s.Revision)
+		return e.fitsAgain(first, s.place, last, s.revision-e.s.Revision)
 	}
 	revisions := s.revision - e.s.Revision
 	least, most := int64(e.least[last+1]-e.least[first]), int64(e.most[last+1]-e.most[first])
@@ -538,7 +555,9 @@ func (x *search) expand(n *node) (begun []*node) {
 	e.auth = x.s.Auth.Revision
 	e.why = e.depends()
 	e.sure = true
-	e.floor = e.confirmed()
+	if !x.deep {
+		e.floor = e.confirmed()
+	}
 	if e.base != nil {
 		var far bool
 		if begun, far = e.otherwise(); far {
@@ -1114,7 +1133,7 @@ func (e *expansion) repeat(r *run, k, i int) {
 	if e.Log.Entries[k].Kind == apply.None || e.spent() {
 		return
 	}
-	if !e.mayRepeat(k, i) || e.missed && i >= e.stop && !e.loose && !e.fits(k, e.stop, e.signed[e.stop]-e.s.Revision) {
+	if !e.mayRepeat(k, i) || e.missed && i >= e.stop && !e.loose && !e.fitsAgain(k, e.stop, i, e.signed[e.stop]-e.s.Revision) {
 		return
 	}
 	if e.strict && !e.promising(k, i) {

@@ -3,6 +3,7 @@ package raftlog
 import (
 	"fmt"
 	"strings"
+	"time"
 )
 
 // Processes tells, by the low 16 bits of a member's id, what the requests that it proposed say of its processes.
@@ -10,15 +11,19 @@ type Processes map[uint16]*Proposals
 
 // Proposals are the requests of one member in a log. They are read in the order of the log.
 type Proposals struct {
-	First, Last uint64 // entries
+	First, Last uint64    // entries
+	Began       time.Time // when the process that proposed the first one started, or before that
 	Restarts    []Restart
 
 	start uint64 // of the process that proposed the last of them
 }
 
 // Restart says that a member's process changed between two entries: the last one that the old process proposed, and the first one of
-// the new. The old one had applied no entry from Before on.
-type Restart struct{ After, Before uint64 }
+// the new. The old one had applied no entry from Before on. Of the new one is known when it started, to some milliseconds.
+type Restart struct {
+	After, Before uint64
+	At            time.Time
+}
 
 func (r *Restart) String() string {
 	return fmt.Sprintf("its process changed between entries %d and %d, as the request ids tell", r.After, r.Before)
@@ -30,27 +35,35 @@ const sameProcess = 500
 // sameStart is sameProcess of two times that one process publishes its attributes: it may try again.
 const sameStart = 5
 
-// Note takes the request of the next entry into account.
-func (ps Processes) Note(index uint64, r *Request) {
-	if r.ID == 0 || r.ConfChange != nil {
-		return
+// Note takes the request of the next entry into account. It tells whether that is the first one of a process.
+func (ps Processes) Note(index uint64, r *Request) (started bool) {
+	if r.ID == 0 || r.ConfChange != nil { // ids of membership changes are made in another way by some versions
+		return false
 	}
 	p := Proposer(r.ID)
 	x := ps[p.Prefix]
 	if x == nil {
-		x = &Proposals{First: index, start: p.Start}
-		ps[p.Prefix] = x
+		x = &Proposals{First: index, Began: p.Started(), start: p.Start}
+		ps[p.Prefix], started = x, true
 	}
 	if p.Start+sameProcess < x.start {
-		return // proposed by the process before, and committed late
+		return false // proposed by the process before, and committed late
 	}
 	// A server publishes its attributes when it starts: a restart shows in smaller steps there.
 	id, _ := r.Publishes()
 	if p.Start > x.start+sameProcess || uint16(id) == p.Prefix && id != 0 && p.Start > x.start+sameStart {
-		x.Restarts = append(x.Restarts, Restart{x.Last, index})
+		x.Restarts = append(x.Restarts, Restart{x.Last, index, p.Started()})
+		started = true
 	}
 	x.Last, x.start = index, p.Start
+	return started
 }
+
+// epochEnd is when the 40 bits of a time in ids that is not before 2004, as etcd is, repeat: in 2039.
+var epochEnd = time.UnixMilli(1<<41 - 1)
+
+// Started is when the process of a proposal started, in UTC.
+func (p Proposal) Started() time.Time { return p.StartTime(epochEnd) }
 
 // Of are the requests of a member, none if its id is not known.
 func (ps Processes) Of(member uint64) *Proposals {

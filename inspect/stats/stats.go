@@ -277,15 +277,9 @@ func (s *Stats) file(m *inspect.Member) {
 // writes are the types of requests that can change a key.
 var writes = map[string]bool{"Put": true, "DeleteRange": true, "Txn": true, "LeaseRevoke": true}
 
-// Request ids hold the low 40 bits of a time in milliseconds: these repeat in 2039, etcd began after they did in 2004.
-var epochEnd = time.UnixMilli(1<<41 - 1)
-
-// restart is how far the time in ids of one member jumps when it starts again. It grows by one for 256 requests.
-const restart = 2 * time.Second
-
 func ofLog(l *raftlog.Log) Log {
 	out := Log{First: l.First(), Last: l.Last(), Entries: len(l.Entries), ByType: map[string]int{}}
-	latest := map[uint16]uint64{}
+	processes := raftlog.Processes{}
 	for i := range l.Entries {
 		e := &l.Entries[i]
 		typ := "Unknown"
@@ -305,22 +299,19 @@ func ofLog(l *raftlog.Log) Log {
 			w.Writes++
 			out.Writes++
 		}
-		if err != nil || r.ID == 0 || r.Internal == nil {
-			continue // ids of membership changes are made in another way by some versions
+		if err != nil {
+			continue
 		}
-		p := raftlog.Proposer(r.ID)
-		before, seen := latest[p.Prefix]
-		if !seen || p.Start > before+uint64(restart.Milliseconds()) {
-			out.start(p, e.Index, seen || out.First == 1)
+		if fresh := out.First == 1 || processes[raftlog.Proposer(r.ID).Prefix] != nil; processes.Note(e.Index, r) {
+			out.start(raftlog.Proposer(r.ID), e.Index, fresh)
 		}
-		latest[p.Prefix] = max(before, p.Start)
 	}
 	return out
 }
 
 // start notes a process that was not seen before.
 func (l *Log) start(p raftlog.Proposal, index uint64, fresh bool) {
-	s := Start{Prefix: p.Prefix, At: p.StartTime(epochEnd), First: index, Fresh: fresh}
+	s := Start{Prefix: p.Prefix, At: p.Started(), First: index, Fresh: fresh}
 	for i := len(l.Starts) - 1; fresh && i >= 0; i-- {
 		before := &l.Starts[i]
 		if !before.Fresh {
