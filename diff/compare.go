@@ -139,6 +139,7 @@ func (c *comparison) readLogs() {
 		h := byLog[c.logs.history[i]]
 		if h == nil {
 			h = newHistory(c.logs.view(c.ms, i))
+			h.pend(c.logs.pending(c.ms, i, h.last()))
 			byLog[c.logs.history[i]] = h
 		}
 		c.views = append(c.views, h)

@@ -17,6 +17,14 @@ func (c *comparison) labels(members []int) []string {
 	return ls
 }
 
+// find is an entry of a log, nil if it is not there.
+func (h *history) find(index uint64) *effect.Entry {
+	if e := find(h.entries, index); e != nil {
+		return e
+	}
+	return find(h.pending, index)
+}
+
 // find returns the entry with an index, or nil.
 func find(v []effect.Entry, index uint64) *effect.Entry {
 	for lo, hi := 0, len(v); lo < hi; {
@@ -35,7 +43,7 @@ func find(v []effect.Entry, index uint64) *effect.Entry {
 
 // entry describes the entry that member i has at index, nil if it is in no log.
 func (c *comparison) entry(i int, index uint64) *Entry {
-	e := find(c.views[i].entries, index)
+	e := c.views[i].find(index)
 	if e == nil {
 		return nil
 	}
@@ -112,7 +120,7 @@ func note(odd *effect.Step, steps []*effect.Step) string {
 
 // request is the entry as member i applied it, nil if nobody has it.
 func (c *comparison) request(i int, index uint64) *raftlog.Request {
-	if e := find(c.views[i].entries, index); e != nil {
+	if e := c.views[i].find(index); e != nil {
 		return e.Request()
 	}
 	return nil

@@ -14,6 +14,8 @@ import (
 // history is one log as several members followed it, and what there is to know of it without looking at any db.
 type history struct {
 	entries []effect.Entry
+	// pending are the entries behind those that nothing says to be committed. They may have been applied all the same.
+	pending []effect.Entry
 	log     *effect.Log
 	touched effect.Touched
 	leases  map[int64][]leaseEvent // in order
@@ -42,6 +44,25 @@ func newHistory(entries []effect.Entry) *history {
 	h.log = effect.NewLog(entries, h.visit)
 	h.touched.Merge()
 	return h
+}
+
+// pend adds entries that may have been applied: what they would do to small tables is known.
+func (h *history) pend(entries []effect.Entry) {
+	h.pending = entries
+	for i := range entries {
+		e, r := &entries[i], entries[i].Request()
+		switch in := r.Internal; {
+		case r.ConfChange != nil:
+			h.confChanges = append(h.confChanges, e.Index)
+		case in == nil:
+		case in.LeaseGrant != nil:
+			h.lease(in.LeaseGrant.ID, leaseEvent{e.Index, true, h.refuses(in)})
+		case in.LeaseRevoke != nil:
+			h.lease(in.LeaseRevoke.ID, leaseEvent{e.Index, false, h.refuses(in)})
+		case in.Alarm != nil:
+			h.alarm(e.Index, in.Alarm)
+		}
+	}
 }
 
 // milestone is an entry that belongs into a timeline.

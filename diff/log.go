@@ -361,6 +361,32 @@ func (l *logs) view(ms []*inspect.Member, i int) []effect.Entry {
 	return all
 }
 
+// pending are the entries behind those of member i's view that nothing says to be committed, as far as all members that followed the same log hold
+// the same and they can be run.
+func (l *logs) pending(ms []*inspect.Member, i int, last uint64) (tail []effect.Entry) {
+	for index := last + 1; ; index++ {
+		var e *raftlog.Entry
+		for j, m := range ms {
+			x := m.Log.Entry(index)
+			switch {
+			case x == nil || l.history[j] != l.history[i]:
+			case e == nil:
+				e = x
+			case !sameEntry(e, x):
+				return tail
+			}
+		}
+		if e == nil {
+			return tail
+		}
+		x := effect.Entry{Index: e.Index, Term: e.Term, Raw: e}
+		if x.Request().Unrunnable() {
+			return tail
+		}
+		tail = append(tail, x)
+	}
+}
+
 func others(n, i int) []int {
 	var js []int
 	for j := range n {

@@ -62,7 +62,7 @@ func (c *comparison) search() (all []*explained) {
 	found, limits := make([]*explained, len(use)), make([][]string, len(use))
 	if len(whole) > 0 {
 		c.eachOf(use, func(n, i int) {
-			m := faults.NewMember(logs[n], evidence[n], apply.New(logs[n]), min(c.views[c.source(i)].last(), committed(c.ms[i])), c.rulesOf(i)...)
+			m := faults.NewMember(logs[n], evidence[n], apply.New(logs[n]), c.mayHaveApplied(i), c.rulesOf(i)...)
 			res := m.Search()
 			if limits[n] = res.Limits; len(res.Readings) > 0 {
 				found[n] = &explained{member: m, readings: res.Readings, limits: res.Limits}
@@ -156,6 +156,13 @@ func unexplainedOf(all []*explained) (n int) {
 	return n
 }
 
+// mayHaveApplied is the last entry that member i may have applied. Up to the end of its own log that can be any: an entry is applied while the
+// commit index that covers it is still on its way to the log's file, and is lost there if the process is killed (raft.go of
+// server/etcdserver saves it with the next entries).
+func (c *comparison) mayHaveApplied(i int) uint64 {
+	return max(min(c.views[c.source(i)].last(), committed(c.ms[i])), c.ms[i].Log.Last())
+}
+
 // foreign tells whether there is something that no entry of the log wrote.
 func (x *explained) foreign() bool {
 	return slices.ContainsFunc(x.readings[0].Faults, func(f faults.Fault) bool { return f.Kind == faults.Extra || f.Kind == faults.Rows })
@@ -232,8 +239,9 @@ func (c *comparison) newLogs(use []int, low int64) []*apply.Log {
 		byHistory := map[int]*apply.Log{}
 		for n, i := range use {
 			from := c.source(i)
-			h, es := c.logs.history[from], c.views[from].entries
+			h := c.logs.history[from]
 			if byHistory[h] == nil {
+				es := slices.Concat(c.views[from].entries, c.views[from].pending)
 				byHistory[h] = apply.NewLog(len(es), func(k int) uint64 { return es[k].Index }, func(k int) *raftlog.Request { return es[k].Request() }, named.Keys, named.Leases)
 			}
 			logs[n] = byHistory[h]
@@ -260,7 +268,7 @@ func (c *comparison) searchLater(log *apply.Log, use []int, evidence []*faults.E
 	}
 	var ms []faults.Beginner
 	for n, i := range use {
-		ms = append(ms, faults.Beginner{Evidence: evidence[n], Auth: auth, Committed: min(c.views[c.source(i)].last(), committed(c.ms[i])), Rules: c.rulesOf(i)})
+		ms = append(ms, faults.Beginner{Evidence: evidence[n], Auth: auth, Committed: c.mayHaveApplied(i), Rules: c.rulesOf(i)})
 	}
 	all := faults.SearchLater(log, ms, low)
 	if n := slices.IndexFunc(all, func(x faults.Later) bool { return x.Member != nil }); n < 0 || c.partedBy(use, all[n].Begins()) {
