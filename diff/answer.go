@@ -125,7 +125,11 @@ func (c *comparison) unaccounted() (why []string) {
 		case c.unmade(i):
 			why = append(why, fmt.Sprintf("%s: %s, though that is whole", m.Label, c.mute[i]))
 		case c.at[i] < 0:
-			why = append(why, fmt.Sprintf("%s: which revision it had at entry %d is not known, so that its keys were not compared", m.Label, c.doc.Common.Index))
+			unknown := fmt.Sprintf("%s: which revision it had at entry %d is not known", m.Label, c.doc.Common.Index)
+			if len(c.keysAt) == 0 || !c.showsKeys(i) {
+				unknown += ", so that its keys were not compared"
+			}
+			why = append(why, unknown)
 		}
 	}
 	return why

@@ -89,6 +89,8 @@ type comparison struct {
 	begunApart bool
 	traces     []*trace
 	at         []int64 // revision of each member at the common index, -1 if not known
+	keysAt     []int64 // revision at which the keys of each member are compared, as it was at entry keysIndex, -1 if not known
+	keysIndex  uint64
 	causes     []*cause
 	keys       differingKeys
 	linked     chan struct{} // closed once the rows of a key can be found

@@ -210,12 +210,13 @@ func (c *comparison) plan(b *bugs.Case) {
 	}
 	var d bugs.Differences
 	d.Keys = make([]bugs.Key, len(c.keys.keys))
-	present := make([]bool, len(c.keys.keys)*len(b.Members))
+	present, dark := make([]bool, len(c.keys.keys)*len(b.Members)), make([]bool, len(c.keys.keys)*len(b.Members))
 	for k, key := range c.keys.keys {
 		n := len(b.Members)
-		x := bugs.Key{Name: Key(key).String(), Present: present[k*n : (k+1)*n : (k+1)*n]}
+		x := bugs.Key{Name: Key(key).String(), Present: present[k*n : (k+1)*n : (k+1)*n], Unknown: dark[k*n : (k+1)*n : (k+1)*n]}
 		for i := range c.ms { // b.Members begin with these
-			x.Present[i] = c.keys.rows[k*len(c.ms)+i] >= 0
+			row := c.keys.rows[k*len(c.ms)+i]
+			x.Present[i], x.Unknown[i] = row >= 0, row == unknown
 		}
 		d.Keys[k] = x
 	}

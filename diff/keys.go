@@ -60,10 +60,11 @@ const (
 func (c *comparison) compareKeys() {
 	var members []int
 	low, high := int64(math.MaxInt64), int64(0)
+	c.placeKeys()
 	for i := range c.ms {
 		if c.showsKeys(i) {
 			members = append(members, i)
-			low, high = min(low, c.at[i]), max(high, c.at[i])
+			low, high = min(low, c.keysAt[i]), max(high, c.keysAt[i])
 		}
 	}
 	if len(members) < 2 {
@@ -82,7 +83,7 @@ func (c *comparison) compareKeys() {
 		}
 		for _, i := range members {
 			t := c.ms[i].DB.Rows
-			n := t.RowAt(k, c.at[i])
+			n := t.RowAt(k, c.keysAt[i])
 			var kv mvcc.KeyValue
 			if n >= 0 {
 				if r := t.Row(n); r.Tombstone || kv.Decode(r.Value) != nil {
@@ -103,10 +104,48 @@ func (c *comparison) compareKeys() {
 	c.doc.Keys = KeyDiffs{len(d.keys), c.keyDiff}
 }
 
-// showsKeys tells whether member i's keys at the common index are known.
-func (c *comparison) showsKeys(i int) bool {
-	return c.at[i] >= 0 && c.at[i] >= c.ms[i].DB.CompactRevision()
+// placeKeys finds the entry at which keys are compared: the common index, unless it is not known there of all members what they held, and a later one
+// to which as many or more have come shows the keys of one of those.
+func (c *comparison) placeKeys() {
+	c.keysAt, c.keysIndex = c.at, c.doc.Common.Index
+	shown := func(at []int64) (n int) {
+		for i := range at {
+			if c.shows(i, at[i]) {
+				n++
+			}
+		}
+		return n
+	}
+	best := shown(c.at)
+	if best == len(c.ms) {
+		return
+	}
+	for i := range c.ms {
+		index := c.reach(i)
+		if index <= c.doc.Common.Index || c.shows(i, c.at[i]) {
+			continue
+		}
+		at := make([]int64, len(c.ms))
+		for j := range c.ms {
+			switch reach := c.reach(j); {
+			case reach < index:
+				at[j] = -1
+			case reach == index:
+				at[j] = c.last[j]
+			default:
+				at[j] = c.revisionAt(j, index)
+			}
+		}
+		if n := shown(at); n >= 2 && n >= best {
+			best, c.keysAt, c.keysIndex = n, at, index
+		}
+	}
 }
+
+func (c *comparison) shows(i int, at int64) bool { return at >= 0 && at >= c.ms[i].DB.CompactRevision() }
+
+// showsKeys tells whether member i's keys are known at the entry at which keys are compared.
+func (c *comparison) showsKeys(i int) bool { return c.shows(i, c.keysAt[i]) }
 
 // keysLeftOut notes the members whose keys at the common index are not known.
 func (c *comparison) keysLeftOut() {
@@ -114,10 +153,12 @@ func (c *comparison) keysLeftOut() {
 	for i, m := range c.ms {
 		switch {
 		case c.showsKeys(i):
-		case c.at[i] < 0:
-			why = append(why, fmt.Sprintf("no log that is left tells which revision %s had at entry %d", m.Label, c.doc.Common.Index))
+		case c.reach(i) < c.keysIndex:
+			why = append(why, fmt.Sprintf("they are compared as they are at entry %d, to which %s has not come: what the others held before is not known", c.keysIndex, m.Label))
+		case c.keysAt[i] < 0:
+			why = append(why, fmt.Sprintf("no log that is left tells which revision %s had at entry %d", m.Label, c.keysIndex))
 		default:
-			why = append(why, fmt.Sprintf("%s has compacted revision %d, which it had at entry %d", m.Label, c.at[i], c.doc.Common.Index))
+			why = append(why, fmt.Sprintf("%s has compacted revision %d, which it had at entry %d", m.Label, c.keysAt[i], c.keysIndex))
 		}
 	}
 	if len(why) > 0 && len(c.ms) > 1 {

@@ -16,9 +16,11 @@ import (
 // Key is a key on which members differ.
 type Key struct {
 	Name string
-	// Present tells for each member of the case whether it holds the key.
-	Present []bool
+	// Present tells for each member of the case whether it holds the key, Unknown where that is not known; nil if it is known of all.
+	Present, Unknown []bool
 }
+
+func (k *Key) unknown(i int) bool { return len(k.Unknown) > 0 && k.Unknown[i] }
 
 // Lease is a lease that some members hold and others do not.
 type Lease struct {
@@ -130,9 +132,14 @@ func (c *Case) copyOf(i int, m *Member, made []map[uint64]int, d Differences) Co
 	slices.Sort(k.Twice)
 	k.Loses, k.Adds, k.BehindRevisions = sortedKeys(lost), sortedKeys(added), len(behind)
 	for _, key := range d.Keys {
-		others := slices.Contains(without(key.Present, i), true)
-		all := !slices.Contains(without(key.Present, i), false)
+		others, all := false, true
+		for j, present := range key.Present {
+			if j != i && !key.unknown(j) {
+				others, all = others || present, all && present
+			}
+		}
 		switch {
+		case key.unknown(i):
 		case !key.Present[i] && others:
 			k.LostKeys = append(k.LostKeys, key.Name)
 		case key.Present[i] && !all:
