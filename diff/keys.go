@@ -142,7 +142,9 @@ func (c *comparison) placeKeys() {
 	}
 }
 
-func (c *comparison) shows(i int, at int64) bool { return at >= 0 && at >= c.ms[i].DB.CompactRevision() }
+func (c *comparison) shows(i int, at int64) bool {
+	return at >= 0 && at >= c.ms[i].DB.CompactRevision()
+}
 
 // showsKeys tells whether member i's keys are known at the entry at which keys are compared.
 func (c *comparison) showsKeys(i int) bool { return c.shows(i, c.keysAt[i]) }

@@ -12,7 +12,6 @@ import (
 	"etcd-autopsy/diff"
 	"etcd-autopsy/inspect"
 	"etcd-autopsy/inspect/finding"
-	"etcd-autopsy/report/escape"
 )
 
 const (
@@ -36,27 +35,8 @@ func Diff(w io.Writer, doc *diff.Document, format Format, full bool, hints ...st
 	}, func() [][]string { return diffLines(doc) })
 }
 
-// sumLegend says what stands for a value, keyedLegend what does in a report, where hashes are keyed.
-const (
-	sumLegend   = "the begin of the sha256 of the value"
-	keyedLegend = "the begin of a keyed hash of the value"
-)
-
-// AnswerMarkdown is the result of a comparison as Markdown, for a report, whose hashes are keyed and which says where the
-// rest of a list is.
-func AnswerMarkdown(m *escape.Markdown, doc *diff.Document, rest string) {
-	p := diffPage(doc, nil)
-	p.hints = nil
-	for i := range p.lines {
-		p.lines[i].text = strings.ReplaceAll(p.lines[i].text, "-w json", rest)
-	}
-	for i := range p.tables {
-		for k, n := range p.tables[i].notes {
-			p.tables[i].notes[k] = strings.NewReplacer("-w json", rest, sumLegend, keyedLegend).Replace(n)
-		}
-	}
-	p.markdown(m)
-}
+// sumLegend says what stands for a value.
+const sumLegend = "the begin of the sha256 of the value"
 
 // diffPage is the answer first, then what stands behind it.
 func diffPage(d *diff.Document, hints []string) *page {

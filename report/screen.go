@@ -57,7 +57,7 @@ func screenPage(d *diff.Document, hints []string) *page {
 		}
 	}
 	if d.Verdict == diff.Diverged {
-		p.sections = append(p.sections, &page{tables: notEmpty(timelineTable(d, storyOf(d)))})
+		p.sections = append(p.sections, &page{tables: notEmpty(timelineTable(d, storyOf(d), maxWidth))})
 	}
 	p.sections = append(p.sections, &page{tables: notEmpty(whoTable(d))})
 	p.sections = slices.DeleteFunc(p.sections, func(s *page) bool { return len(s.tables) == 0 })
@@ -189,8 +189,8 @@ func storyOf(d *diff.Document) []diff.Event {
 	return out
 }
 
-// timelineTable is events with their time, as far as it is known.
-func timelineTable(d *diff.Document, events []diff.Event) table {
+// timelineTable is events with their time, as far as it is known, broken so that they fit.
+func timelineTable(d *diff.Document, events []diff.Event, width int) table {
 	t := table{plain: true, header: []string{"UTC", "entry", "what happened"}}
 	more := len(events) - storyShown
 	if more > 1 {
@@ -228,7 +228,7 @@ func timelineTable(d *diff.Document, events []diff.Event) table {
 		if day != "" {
 			used += max(len(t.header[0]), len(layout)) + 2
 		}
-		for i, l := range wrap(e.What, maxWidth-used) {
+		for i, l := range wrap(e.What, width-used) {
 			if i > 0 {
 				at, entry = "", ""
 			}

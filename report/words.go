@@ -1,6 +1,7 @@
 package report
 
 import (
+	"math"
 	"strings"
 
 	"etcd-autopsy/diff"
@@ -61,13 +62,82 @@ func Facts(d *diff.Document) []Line {
 		bare.Divergences, bare.Reasons, bare.Notes = nil, nil, nil
 		compared(&p, &bare)
 	}
-	var out []Line
+	return linesOf(&p)
+}
+
+// Elsewhere rewrites a text for a report, in which hashes are keyed, and which says where the rest of a list is.
+func Elsewhere(text, rest string) string {
+	return strings.NewReplacer("-w json", rest, "--full", rest, sumLegend, "the begin of a keyed hash of the value").Replace(text)
+}
+
+// Story says what happened at the first entry that members differ in, and why: the begin of the answer, line by line.
+func Story(d *diff.Document) []Line {
+	var p page
+	if d.Verdict != diff.Diverged || len(d.Divergences) == 0 {
+		return nil
+	}
+	v := &d.Divergences[0]
+	whatHappened(&p, d, v)
+	why(&p, v, evidenceBrief)
+	if len(v.Minority) == 0 && len(v.Groups) > 1 {
+		p.line("who", "%s", tie(d))
+	}
+	return linesOf(&p)
+}
+
+// Rest is what the story leaves out: further differences, other bugs, and what limits the answer.
+func Rest(d *diff.Document) []Line {
+	var p page
+	further(&p, d)
+	consequences(&p, d)
+	reexecutions(&p, d)
+	knownBugs(&p, d)
+	reasons(&p, d)
+	remarks(&p, d)
+	return linesOf(&p)
+}
+
+// Recommended says which copy to go on with.
+func Recommended(d *diff.Document) []Line {
+	var p page
+	whatNow(&p, d, math.MaxInt)
+	if d.Headline != "" && d.Verdict == diff.Indeterminate {
+		copyAgain(&p, d)
+	}
+	return linesOf(&p)
+}
+
+func linesOf(p *page) (out []Line) {
 	for _, l := range p.lines {
 		if l != (line{}) {
 			out = append(out, Line{l.name, strings.TrimSpace(l.text)})
 		}
 	}
 	return out
+}
+
+// WhoGrid says of each member how it behaved, how far it has come, and what it holds otherwise than others.
+func WhoGrid(d *diff.Document) Grid {
+	t := whoTable(d)
+	return t.grid()
+}
+
+// StoryGrid is when that happened which tells the story.
+func StoryGrid(d *diff.Document) Grid {
+	t := timelineTable(d, storyOf(d), math.MaxInt)
+	return t.grid()
+}
+
+// KeysGrid and LeasesGrid are the first of those that differ.
+func KeysGrid(d *diff.Document) Grid {
+	t := keysTable(d)
+	return t.grid()
+}
+
+// LeasesGrid is as KeysGrid.
+func LeasesGrid(d *diff.Document) Grid {
+	t := leasesTable(d)
+	return t.grid()
 }
 
 // MembersGrid has a column for each member. The name of a row whose cells differ ends in a star.

@@ -419,6 +419,9 @@ func TestReports(t *testing.T) {
 			if n := len(utf16.Encode([]rune(string(md)))); n > attach.MaxMarkdown || len(md) > attach.MaxMarkdown {
 				t.Errorf("report.md has %d bytes, %d UTF-16 units", len(md), n)
 			}
+			if n := unfolded(string(md)); n > 150 {
+				t.Errorf("report.md has %d lines that are not folded away", n)
+			}
 			got, err := jsonschema.UnmarshalJSON(bytes.NewReader(fs[attach.JSONName]))
 			if err != nil {
 				t.Fatal(err)
@@ -472,6 +475,19 @@ func (d *blame) String() string {
 }
 
 // golden compares with a file below testdata/golden, or writes it with -update.
+// unfolded counts the lines of a text that are seen without a click.
+func unfolded(md string) (n int) {
+	depth := 0
+	for l := range strings.Lines(md) {
+		depth += strings.Count(l, "<details>")
+		if depth == 0 {
+			n++
+		}
+		depth -= strings.Count(l, "</details>")
+	}
+	return n
+}
+
 func golden(t *testing.T, name string, got []byte) {
 	t.Helper()
 	file := filepath.Join("testdata", "golden", name)

@@ -50,7 +50,6 @@ func New(ms []*inspect.Member, doc *diff.Document, opts Options) *Report {
 	}
 	r.Witness = witness(ms, doc)
 	r.Verify = verification(ms, doc)
-	r.Timeline = timeline(doc)
 	if opts.ShowValues {
 		r.Values = values(ms, doc)
 	}
@@ -344,72 +343,6 @@ func verification(ms []*inspect.Member, doc *diff.Document) []Verification {
 		}
 	}
 	return vs
-}
-
-// maxEvents bounds each kind of event.
-const maxEvents = 12
-
-func timeline(doc *diff.Document) []Event {
-	es := []Event{}
-	if doc.Verdict == diff.NotComparable {
-		return es // several logs have no order
-	}
-	for _, m := range doc.Members {
-		if m.Log.FirstIndex > 0 {
-			es = append(es, Event{Index: m.Log.FirstIndex, Members: []string{m.Label}, What: "the log begins", Kind: "start"})
-		}
-		if m.Readable {
-			es = append(es, Event{Index: m.ConsistentIndex, Members: []string{m.Label}, What: fmt.Sprintf("the db ends, revision %d", m.Revision), Kind: "end"})
-		}
-	}
-	add := func(ds []diff.Divergence, kind string) {
-		for i := range ds {
-			if i == maxEvents {
-				break
-			}
-			d := &ds[i]
-			e := Event{Members: d.Minority, What: d.What, Kind: kind}
-			switch {
-			case d.Entry != nil:
-				e.Index = d.Entry.Index
-				if e.What == "" {
-					e.What = d.Entry.Type + " has different effects"
-				}
-			case d.EntryInterval != nil:
-				e.Index = d.EntryInterval.First
-			}
-			if e.What == "" {
-				e.What = string(d.Layer) + " differs"
-			}
-			if e.Members == nil {
-				e.Members = []string{}
-			}
-			es = append(es, e)
-		}
-	}
-	add(doc.Divergences, "cause")
-	add(doc.Consequences, "consequence")
-	es = mergeEvents(es)
-	slices.SortStableFunc(es, func(a, b Event) int { return cmp.Compare(a.Index, b.Index) })
-	return es
-}
-
-// mergeEvents makes one event of those that happened to several members alike.
-func mergeEvents(es []Event) []Event {
-	var out []Event
-	for _, e := range es {
-		i := slices.IndexFunc(out, func(o Event) bool { return o.Index == e.Index && o.What == e.What && o.Kind == e.Kind })
-		if i < 0 {
-			out = append(out, e)
-			continue
-		}
-		for _, m := range e.Members {
-			if !slices.Contains(out[i].Members, m) {
-				out[i].Members = append(slices.Clip(out[i].Members), m)
-			}
-		}
-	}
-	return out
 }
 
 func values(ms []*inspect.Member, doc *diff.Document) []Value {

@@ -482,13 +482,13 @@ func (v *view) tables() error {
 		return row
 	}, "A dash: the lease is not there."))
 	v.Entries = table(v.entries())
-	v.Events = table(newRows("events", "What happened, in the order of the log", []column{{"entry", "num"}, {"kind", ""}, {"members", ""}, {"what", "key"}}, len(v.Timeline), func(i int) []string {
-		e := &v.Timeline[i]
-		at := "?"
-		if e.Index > 0 {
-			at = strconv.FormatUint(e.Index, 10)
+	v.Events = table(newRows("events", "What happened, in the order of the log", []column{{"UTC", ""}, {"entry", "num"}, {"kind", ""}, {"members", ""}, {"what", "key"}}, len(v.Report.Diff.Timeline), func(i int) []string {
+		e := &v.Report.Diff.Timeline[i]
+		at := ""
+		if e.Time != nil {
+			at = e.Time.Format("2006-01-02 15:04:05.000")
 		}
-		return []string{at, e.Kind, strings.Join(e.Members, ", "), e.What}
+		return []string{at, strconv.FormatUint(e.Entry, 10), string(e.Kind), strings.Join(e.Members, ", "), e.What}
 	}))
 	v.Prefixes = table(groupRows("prefixes", "By prefix", "prefix", v.Report.Prefixes))
 	v.Resources = table(groupRows("resources", "By Kubernetes resource", "resource", v.Report.Resources))

@@ -3,6 +3,7 @@ package attach
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -17,8 +18,7 @@ import (
 const MaxMarkdown = 60_000
 
 const (
-	maxNodes = 50  // of a mermaid diagram
-	maxCell  = 300 // bytes of a text in a list or a table cell
+	maxCell = 300 // bytes of a text in a list or a table cell
 )
 
 // Markdown writes report.md. Whatever the number of differences, it is at most MaxMarkdown bytes long: lists are cut.
@@ -63,41 +63,221 @@ func short(s string) string {
 	return s[:n] + "…"
 }
 
+// markdown is in the order of the form for a bug report of etcd: each of its boxes can be pasted alone. What is long is folded away.
 func markdown(r *Report, rows int) *writer {
 	w := &writer{rows: rows}
+	d := brief(r.Diff, rows)
 	if r.ShowsValues {
 		w.Printf("> **Private: this report holds values. Do not attach it to a public issue.**\n\n")
 	}
-	report.AnswerMarkdown(&w.Markdown, brief(r.Diff, rows), JSONName)
-	if len(r.Witness) > 0 {
-		w.Printf("\n### Witness\n\nWhy the parting is real:\n\n")
-		for i, s := range r.Witness {
-			if i == rows {
-				break
-			}
-			w.Printf("%d. %s\n", i+1, short(s))
+	verdict, sentence := report.Answer(d)
+	w.Printf("### What happened?\n\n**%s** %s\n\n", verdict, short(sentence))
+	w.facts(report.Story(d))
+	w.grid(report.WhoGrid(d), min(rows, 25))
+	w.grid(report.StoryGrid(d), 25)
+	w.proof(r.Witness)
+
+	w.Printf("\n### What did you expect to happen?\n\n")
+	w.expected(d)
+	w.Printf("\n### How can we reproduce it (as minimally and precisely as possible)?\n\n<!-- to be filled in: what was running, what was changed or upgraded, and when -->\n")
+
+	w.Printf("\n### Anything else we need to know?\n\n")
+	w.facts(report.Facts(d))
+	w.facts(report.Rest(d))
+	w.facts(report.Recommended(d))
+	if keys(r.Resources) < keys(r.Prefixes) {
+		w.groups("Differing keys by prefix", "prefix", r.Prefixes)
+	}
+	w.groups("Differing keys by Kubernetes resource", "resource", r.Resources)
+
+	w.Printf("\n### Etcd version\n\n")
+	w.versions(d)
+	w.Printf("\n### Etcd configuration (command line flags or environment variables)\n\n<!-- to be filled in: data directories do not hold it -->\n")
+	w.Printf("\n### Etcd debug information\n\nFrom the data directories, not from running servers.\n")
+	w.members(r)
+	w.status(r)
+	w.folded(r, d)
+	w.Printf("\n### Relevant log output\n\n<!-- to be filled in: the lines of the servers' logs around the times above -->\n\n")
+	if r.Redacted {
+		w.Printf("Keys and names were replaced by tokens; equal parts have equal tokens.\n")
+	} else {
+		w.Printf("<!-- shows names of %d keys at most, of %d members and their urls; --redact-keys replaces them by tokens -->\n", min(d.Keys.Len(), keysListed), len(d.Members))
+	}
+	w.Printf("\nMade by %s %s (etcd's code: %s): ", r.Tool.Name, r.Tool.Version, r.Tool.Etcd)
+	w.Code(short(r.Tool.Command))
+	w.Printf("\n")
+	return w
+}
+
+// keysListed is how many keys report.md names in lists, more or less.
+const keysListed = 60
+
+// facts writes lines with names.
+func (w *writer) facts(lines []report.Line) {
+	for i, l := range lines {
+		text := short(report.Elsewhere(l.Text, JSONName))
+		switch {
+		case i > 0 && l.Name == "":
+			w.Printf("  - %s\n", strings.TrimPrefix(text, "- "))
+		default:
+			w.Printf("- **%s** %s\n", l.Name, text)
 		}
 	}
-	if keys(r.Resources) < keys(r.Prefixes) {
-		w.groups("What differs, by prefix", "prefix", r.Prefixes)
+}
+
+// grid writes a table, cut to so many rows.
+func (w *writer) grid(g report.Grid, limit int) {
+	if len(g.Rows) == 0 {
+		return
 	}
-	w.groups("What differs, by Kubernetes resource", "resource", r.Resources)
-	w.timeline(r.Timeline)
+	if g.Title != "" {
+		w.Printf("\n**%s**\n", g.Title)
+	}
+	w.Printf("\n")
+	w.Head(g.Header[:min(len(g.Header), maxColumns)]...)
+	for i, r := range g.Rows {
+		if i == limit {
+			w.Printf("\n%d more, see report.json\n", len(g.Rows)-i)
+			break
+		}
+		cells := make([]string, min(len(r), maxColumns))
+		for k := range cells {
+			cells[k] = short(r[k])
+		}
+		w.Row(cells...)
+	}
+	for _, n := range g.Notes {
+		w.Printf("\n%s\n", report.Elsewhere(n, JSONName))
+	}
+}
+
+// maxColumns is how many columns of a table are shown: more members than that are in report.json.
+const maxColumns = 16
+
+// proof argues for the first divergence.
+func (w *writer) proof(steps []string) {
+	if len(steps) == 0 {
+		return
+	}
+	w.Printf("\n**Why this is real**\n\n")
+	for i, s := range steps {
+		if i == w.rows {
+			break
+		}
+		w.Printf("%d. %s\n", i+1, short(s))
+	}
+}
+
+// expected says what members hold that did what their logs ask for.
+func (w *writer) expected(d *diff.Document) {
+	switch {
+	case d.Verdict == diff.Diverged && d.Common.Index > 0:
+		w.Printf("The same keys, revisions and hashKV on all members at entry %d, the last one that all of them have come to.\n", d.Common.Index)
+	case d.Verdict == diff.Diverged:
+		w.Printf("The same keys, revisions and hashKV on all members.\n")
+	default:
+		w.Printf("<!-- to be filled in -->\n")
+	}
+}
+
+// versions says what the files tell of versions.
+func (w *writer) versions(d *diff.Document) {
+	w.Printf("A data directory does not hold the version of the server that wrote it. <!-- to be filled in: etcd --version -->\n\n")
+	var cluster []string
+	for i := range d.Members {
+		if v := d.Members[i].ClusterVersion; v != "" && !slices.Contains(cluster, v) {
+			cluster = append(cluster, v)
+		}
+	}
+	if len(cluster) > 0 {
+		w.Printf("- cluster version %s\n", strings.Join(cluster, ", "))
+	}
+	for i := range d.Members {
+		if m := &d.Members[i]; m.BehavesAs != "" && i < w.rows {
+			w.Printf("- %s judges entries by the rules of %s\n", m.Label, m.BehavesAs)
+		}
+	}
+}
+
+// members is the list of members as the first one that tells has it.
+func (w *writer) members(r *Report) {
+	for i := range r.Inspection.Members {
+		list := r.Inspection.Members[i].MembersBucket.Members
+		if len(list) == 0 {
+			continue
+		}
+		g := report.Grid{Title: "Member list, as " + r.Inspection.Members[i].Label + " has it", Header: []string{"ID", "name", "peer URLs", "client URLs", "learner"}}
+		for k := range list {
+			m := &list[k]
+			g.Rows = append(g.Rows, []string{m.ID.String(), m.Called(), strings.Join(m.PeerURLs, " "), strings.Join(m.ClientURLs, " "), strconv.FormatBool(m.Learner)})
+		}
+		w.grid(g, min(w.rows, 15))
+		return
+	}
+}
+
+// status is what a table of endpoints would say.
+func (w *writer) status(r *Report) {
+	g := report.Grid{Title: "Endpoint status", Header: []string{"member", "ID", "db size", "in use", "term", "applied entry", "log commit", "revision", "compacted", "keys", "hashKV"}}
+	for i := range r.Inspection.Members {
+		m := &r.Inspection.Members[i]
+		id := "?"
+		if m.MemberID != nil {
+			id = m.MemberID.String()
+		}
+		size, used := "?", "?"
+		if m.DB != nil {
+			size, used = strconv.FormatInt(m.DB.Size, 10), strconv.FormatInt(m.DB.Size-int64(m.DB.Pages.Free)*int64(m.DB.PageSize), 10)
+		}
+		row := []string{m.Label, id, size, used}
+		if m.Readable {
+			row = append(row, strconv.FormatUint(m.Term, 10), strconv.FormatUint(m.ConsistentIndex, 10), strconv.FormatUint(m.Log.Commit, 10), strconv.FormatInt(m.Revision, 10),
+				strconv.FormatInt(m.CompactRevision, 10), strconv.Itoa(m.Keys), strconv.FormatUint(uint64(m.HashKV), 10))
+		} else {
+			row = append(row, "?", "?", "?", "?", "?", "?", "?")
+		}
+		g.Rows = append(g.Rows, row)
+	}
+	w.grid(g, min(w.rows, 15))
+}
+
+// folded are the long tables, each of which opens at a click.
+func (w *writer) folded(r *Report, d *diff.Document) {
+	if d.Plan != nil && len(d.Plan.Copies) > 1 {
+		w.Details("What restoring from each copy would mean", func() { w.grid(report.CopiesGrid(d.Plan), w.rows) })
+	}
+	if d.Plan != nil && len(d.Plan.Commands) > 0 {
+		w.Details("Commands, to be read and adapted: nothing of this was run", func() {
+			lines := report.Fit(d.Plan.Commands[:min(len(d.Plan.Commands), w.rows)])
+			w.Fence("sh", lines...)
+		})
+	}
+	if n := d.Keys.Len(); n > 0 {
+		w.Details(fmt.Sprintf("Keys that differ (%d)", n), func() { w.grid(untitled(report.KeysGrid(d)), w.rows) })
+	}
+	if n := len(d.Leases); n > 0 {
+		w.Details(fmt.Sprintf("Leases that differ (%d)", n), func() { w.grid(untitled(report.LeasesGrid(d)), w.rows) })
+	}
+	if n := len(d.Timeline); n > 0 {
+		w.Details(fmt.Sprintf("Timeline (%d events)", n), func() {
+			bullets(w, d.Timeline, w.rows, eventText)
+		})
+	}
 	if n := findings(r); n > 0 {
 		w.Details(fmt.Sprintf("What check says about the files (%d)", n), func() {
 			for _, m := range r.Checkup.Members {
-				bullets(w, m.Findings, rows, func(f report.FindingRecord) string { return m.Label + ": " + f.Severity + ": " + f.String() })
+				bullets(w, m.Findings, w.rows, func(f report.FindingRecord) string { return m.Label + ": " + f.Severity + ": " + f.String() })
 			}
 		})
 	}
 	w.Details("How to check this by hand", func() {
 		for i, v := range r.Verify {
-			if i > rows {
+			if i > w.rows {
 				break
 			}
 			w.Printf("%s:\n\n", short(v.Claim))
-			lines := report.Fit(v.Commands[:min(len(v.Commands), rows)])
-			if n := len(v.Commands) - rows; n > 0 {
+			lines := report.Fit(v.Commands[:min(len(v.Commands), w.rows)])
+			if n := len(v.Commands) - w.rows; n > 0 {
 				lines = append(lines, fmt.Sprintf("# and %d more", n))
 			}
 			w.Fence("sh", lines...)
@@ -107,7 +287,7 @@ func markdown(r *Report, rows int) *writer {
 	w.Details(fmt.Sprintf("Files that were read (%d)", len(r.Files)), func() {
 		var lines []string
 		for i, f := range r.Files {
-			if i == rows {
+			if i == w.rows {
 				lines = append(lines, fmt.Sprintf("# and %d more, see manifest.txt", len(r.Files)-i))
 				break
 			}
@@ -115,13 +295,20 @@ func markdown(r *Report, rows int) *writer {
 		}
 		w.Fence("", lines...)
 	})
-	if r.Redacted {
-		w.Printf("\nKeys and names were replaced by tokens; equal parts have equal tokens.\n")
+}
+
+func untitled(g report.Grid) report.Grid {
+	g.Title = ""
+	return g
+}
+
+// eventText is an event in one line.
+func eventText(e diff.Event) string {
+	text := fmt.Sprintf("entry %d: %s", e.Entry, e.What)
+	if e.Time != nil {
+		text = e.Time.Format("2006-01-02 15:04:05.000") + " UTC, " + text
 	}
-	w.Printf("\nMade by %s %s (etcd's code: %s): ", r.Tool.Name, r.Tool.Version, r.Tool.Etcd)
-	w.Code(short(r.Tool.Command))
-	w.Printf("\n")
-	return w
+	return text
 }
 
 func keys(gs []Group) (n int) {
@@ -149,38 +336,13 @@ func (w *writer) groups(title, name string, gs []Group) {
 	if len(gs) == 0 {
 		return
 	}
-	w.Printf("\n### %s\n\n", title)
+	w.Printf("\n**%s**\n\n", title)
 	w.Head(name, "keys", "on some members only", "value", "lease", "for example")
 	for i, g := range gs {
-		if i == min(w.rows, 25) {
+		if i == min(w.rows, 12) {
 			w.Printf("\n%d more, see report.json\n", len(gs)-i)
 			break
 		}
 		w.Row(short(g.Name.String()), strconv.Itoa(g.Keys), strconv.Itoa(g.Missing), strconv.Itoa(g.Value), strconv.Itoa(g.Lease), short(g.Example.String()))
 	}
-}
-
-// timeline draws events as a diagram that GitHub renders.
-func (w *writer) timeline(es []Event) {
-	if len(es) == 0 {
-		return
-	}
-	w.Printf("\n### Timeline\n\n")
-	limit := min(len(es), maxNodes-1, max(w.rows, 8))
-	var nodes []string
-	for i := range limit {
-		e := &es[i]
-		text := e.What
-		if len(e.Members) > 0 {
-			text = strings.Join(e.Members, ", ") + ": " + text
-		}
-		if e.Index > 0 {
-			text = fmt.Sprintf("entry %d: %s", e.Index, text)
-		}
-		nodes = append(nodes, short(text))
-	}
-	if n := len(es) - limit; n > 0 {
-		nodes = append(nodes, fmt.Sprintf("%d more, see report.json", n))
-	}
-	w.Diagram(nodes, func(i int) bool { return i < limit && es[i].Kind == "cause" })
 }

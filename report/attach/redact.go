@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"etcd-autopsy/diff"
+	"etcd-autopsy/inspect/kube"
 	"etcd-autopsy/inspect/schema"
 )
 
@@ -95,11 +96,15 @@ func (r *Redactor) token(s string) string {
 	return t
 }
 
-// Key replaces each segment of a key, and keeps its slashes.
+// Key replaces each segment of a key, and keeps its slashes. That it is one of Kubernetes, and of which resource, stays readable for
+// Kubernetes' own groups: the group of a custom resource can name a company.
 func (r *Redactor) Key(key string) string {
+	if kube.IsResource(key) {
+		return key
+	}
 	parts := strings.Split(key, "/")
-	for i, p := range parts {
-		parts[i] = r.token(p)
+	for i := kube.Stored(parts); i < len(parts); i++ {
+		parts[i] = r.token(parts[i])
 	}
 	return strings.Join(parts, "/")
 }
@@ -239,7 +244,11 @@ func (r *Redactor) Text(s string) string {
 		for i > 0 && p[i-1] == '.' {
 			i--
 		}
-		return p[:i] + r.Key(p[i:])
+		dot := len(strings.TrimRight(p, ".")) // of the end of a sentence
+		if dot <= i {
+			dot = len(p)
+		}
+		return p[:i] + r.Key(p[i:dot]) + p[dot:]
 	})
 	out = ipText.ReplaceAllStringFunc(out, func(a string) string {
 		if strings.Trim(a, ":[]") == "" {

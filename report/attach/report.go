@@ -34,8 +34,6 @@ type Report struct {
 	Composition []Composition `json:"composition"`
 	// Curves are the main revision over the log index of each member, thinned out.
 	Curves []Curve `json:"curves"`
-	// Timeline is what happened, in the order of the log.
-	Timeline []Event `json:"timeline"`
 	// Values are those of keys that differ, only if they were asked for.
 	Values []Value `json:"values,omitempty"`
 }
@@ -89,15 +87,6 @@ type Composition struct {
 type Curve struct {
 	Member string          `json:"member"`
 	Points []diff.Position `json:"points"` // ascending
-}
-
-// Event is something that happened at an entry. Index 0 is not known.
-type Event struct {
-	Index   uint64   `json:"index"`
-	Members []string `json:"members"`
-	What    string   `json:"what"`
-	// Kind is start, cause, consequence, bug or end.
-	Kind string `json:"kind"`
 }
 
 // Value is what members hold under a key.

@@ -132,40 +132,6 @@ func (m *Markdown) Details(summary string, body func()) {
 	m.Printf("\n</details>\n")
 }
 
-// Diagram writes a flowchart: the texts of its nodes, one below the other, and the numbers of those that stand out.
-func (m *Markdown) Diagram(nodes []string, marked func(i int) bool) {
-	m.b.WriteString("```mermaid\nflowchart TD\n")
-	m.fence = "```"
-	m.end()
-	for i, text := range nodes {
-		fmt.Fprintf(&m.b, "  n%d[\"%s\"]\n", i, mermaid(text))
-		if i > 0 {
-			fmt.Fprintf(&m.b, "  n%d --> n%d\n", i-1, i)
-		}
-		if marked(i) {
-			fmt.Fprintf(&m.b, "  style n%d fill:#c0392b,color:#ffffff\n", i)
-		}
-		m.end()
-	}
-	m.fence = ""
-	m.b.WriteString("```\n")
-	m.end()
-}
-
-// mermaid makes a text safe between quotes of a diagram: what might mean something there is its number.
-func mermaid(s string) string {
-	var b strings.Builder
-	for _, r := range Visible(s) {
-		switch {
-		case r == ' ' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= utf8.RuneSelf || strings.ContainsRune(".,:/()-_=+'", r):
-			b.WriteRune(r)
-		default:
-			fmt.Fprintf(&b, "#%d;", r)
-		}
-	}
-	return b.String()
-}
-
 // end notes that the text may end here.
 func (m *Markdown) end() {
 	n := m.b.Len()
