@@ -422,7 +422,7 @@ func (c *comparison) rulesText(k *cause, t *tale, f faults.Fault) string {
 	for _, i := range t.members {
 		parts = append(parts, fmt.Sprintf("%s from entry %d on", c.ms[i].Label, t.onset[i].First))
 	}
-	return fmt.Sprintf("by the rules of etcd %v %d %s had no effect that the rules before let have one: %s", f.To, len(k.entries), kind, strings.Join(parts, ", "))
+	return fmt.Sprintf("%d %s had no effect where a member goes by the rules of etcd %v: %s", len(k.entries), kind, f.To, strings.Join(parts, ", "))
 }
 
 // runs are the entries that a tale is of: some of the runs that these may be, or between which bounds they begin and end. A verb follows

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -234,6 +235,9 @@ func headline(v *diff.Divergence) string {
 		rest = v.Groups[0]
 	}
 	where := place(v)
+	if s := manyWays(v); s != "" {
+		return s
+	}
 	if len(odd) == 0 && len(v.Groups) > 1 {
 		var sides []string
 		for _, g := range v.Groups {
@@ -263,6 +267,31 @@ func headline(v *diff.Divergence) string {
 	default:
 		return fmt.Sprintf("%s %s from %s: %s", list(odd), verb(len(odd), "differs", "differ"), list(rest), subject(v))
 	}
+}
+
+// manyWays is the headline where one thing befell several members from different entries on, so that there are more than two sides by now.
+func manyWays(v *diff.Divergence) string {
+	if len(v.GroupsNow) < 3 || len(v.Onset) < 2 || v.Layer == diff.LayerLog {
+		return ""
+	}
+	var sides, onsets []string
+	for _, g := range v.GroupsNow {
+		sides = append(sides, list(g))
+	}
+	members := slices.SortedFunc(maps.Keys(v.Onset), func(a, b string) int {
+		return cmp.Or(cmp.Compare(v.Onset[a].Entry, v.Onset[b].Entry), strings.Compare(a, b))
+	})
+	for i, m := range members {
+		if v.Onset[m].Entry == 0 {
+			return "" // not known exactly
+		}
+		raft := ""
+		if i == 0 {
+			raft = "raft "
+		}
+		onsets = append(onsets, fmt.Sprintf("%s from %sentry %d on", m, raft, v.Onset[m].Entry))
+	}
+	return fmt.Sprintf("%d ways, %s: %s", len(sides), strings.Join(sides, " | "), list(onsets))
 }
 
 // place is where members part, as exactly as it is known.

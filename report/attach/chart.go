@@ -61,7 +61,7 @@ type legend struct {
 // pictures draws all for which there is something to draw.
 func pictures(r *Report) ([]picture, error) {
 	var out []picture
-	for _, f := range []func(*Report) (*picture, error){curvePicture, gapPicture, zoomPicture, prefixPicture, compositionPicture} {
+	for _, f := range []func(*Report) (*picture, error){gapPicture, zoomPicture, prefixPicture, compositionPicture} {
 		p, err := f(r)
 		if err != nil {
 			return nil, fmt.Errorf("cannot draw: %w", err)
@@ -100,19 +100,6 @@ func drawable(r *Report) []Curve {
 		out = append(out, x)
 	}
 	return out
-}
-
-func curvePicture(r *Report) (*picture, error) {
-	at := parting(r)
-	p := &picture{Title: "Revision of each member over the log", Alt: "The main revision of each member over the index of the log. "}
-	p.Note = "Lines that lie on each other are members at the same revision."
-	if at > 0 {
-		p.Note += fmt.Sprintf(" The dashed line is entry %d, where they part.", at)
-		if r.Diff.Divergences[0].Layer != diff.LayerApply {
-			p.Note += " Behind it, the same revision need not mean the same data."
-		}
-	}
-	return curveChart(p, drawable(r), at, false)
 }
 
 // gapPicture shows how far each member's revision is behind the highest: what is a hair's breadth in a long log fills it.

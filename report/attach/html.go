@@ -137,6 +137,7 @@ type view struct {
 	Checked  []checkedMember
 	Advice   []advice
 	Again    []again
+	Lanes    *picture // the first one
 	Pictures []picture
 
 	Keys, Leases, Entries, Events, Prefixes, Resources, Files, Values *rows
@@ -275,6 +276,9 @@ func newView(r *Report) (*view, error) {
 	}
 	v.checkup()
 	var err error
+	if v.Lanes, err = lanesPicture(r); err != nil {
+		return nil, fmt.Errorf("cannot draw: %w", err)
+	}
 	if v.Pictures, err = pictures(r); err != nil {
 		return nil, err
 	}

@@ -163,10 +163,10 @@ func TestHTMLContent(t *testing.T) {
 	for scenario, want := range map[string][]string{
 		"lease-revoke-auth": {
 			"DIVERGED", "etcd-b parts from etcd-a and etcd-c at raft entry 1576", "etcd-11689", "go on with etcd-a, rebuild etcd-b", "etcdctl member remove",
-			"Revisions around entry 1576", "Revisions behind the highest", "etcd-b is 49 behind at entry", "Keys that differ (87)", "Leases that differ (49)", "its revision 1244 is entry 1616",
+			"What happened to each member along the log", "etcd-b otherwise", "08:23:25", "Revisions around entry 1576", "Revisions behind the highest", "etcd-b is 49 behind at entry", "Keys that differ (87)", "Leases that differ (49)", "its revision 1244 is entry 1616",
 		},
-		"healthy-3.6":  {"CONSISTENT", "nothing has to be done", "Revision of each member over the log"},
-		"log-fork":     {"Where the logs part", "The entries read alike, but their bytes differ", "lost-acked-log", "need not mean the same data"},
+		"healthy-3.6":  {"CONSISTENT", "nothing has to be done", "What happened to each member along the log"},
+		"log-fork":     {"Where the logs part", "The entries read alike, but their bytes differ", "lost-acked-log", "entry 361", "c otherwise"},
 		"truncated-db": {"CANNOT TELL", "Because", "db-truncated", "What that means and what to do"},
 	} {
 		page := render(t, sample(t, scenario))
@@ -240,12 +240,26 @@ func TestPictures(t *testing.T) {
 		{Curves: []Curve{{"a", []diff.Position{{Index: 5, Revision: 5}}}}, Diff: at(5)},
 		{Curves: []Curve{{"a", []diff.Position{{Index: 1, Revision: 1}, {Index: huge, Revision: math.MaxInt64}}}}, Diff: at(huge)},
 		{Curves: []Curve{{"a", []diff.Position{{Index: maxExact - 2, Revision: -4}, {Index: maxExact - 1, Revision: maxExact - 1}}}}, Diff: at(maxExact - 1)},
+		{Diff: &diff.Document{Members: []diff.Member{
+			{Label: strings.Repeat("<b>", 200), Readable: true, ConsistentIndex: 7, Log: diff.LogSummary{FirstIndex: 3, LastIndex: 9}}, {Label: "b", ConsistentIndex: huge - 1}, {Label: "c", Readable: true, ConsistentIndex: 900},
+		}, Timeline: []diff.Event{{Entry: 5, Kind: diff.EventOnset, Members: []string{"c"}}, {Entry: huge, Kind: diff.EventStart, Members: []string{"c"}}}}},
+		{Diff: &diff.Document{Members: []diff.Member{
+			{Label: strings.Repeat("<b>", 200), Readable: true, ConsistentIndex: 7, Log: diff.LogSummary{FirstIndex: 3, LastIndex: 9}}, {Label: "c", Readable: true, ConsistentIndex: 900},
+		}, Divergences: []diff.Divergence{{Entry: &diff.Entry{Index: 500}, Faulty: []string{"c"}, Minority: []string{"c"}, Groups: [][]string{{"a"}, {"c"}}, Entries: []uint64{1, huge}, Onset: map[string]diff.Onset{"c": {Entry: 500}}}},
+			Timeline: []diff.Event{{Entry: 5, Kind: diff.EventOnset, Members: []string{"c"}}, {Entry: huge, Kind: diff.EventStart, Members: []string{"c"}}}}},
 		{Composition: []Composition{{Member: strings.Repeat("x", 500), Live: -1, Total: math.MaxInt64}, {Live: math.MaxInt64}}},
 		{Prefixes: []Group{{}, {Keys: 5, Missing: 5}}},
 	} {
 		ps, err := pictures(r)
 		if err != nil {
 			t.Errorf("%d: %v", i, err)
+		}
+		p, err := lanesPicture(r)
+		if err != nil {
+			t.Errorf("%d: %v", i, err)
+		}
+		if p != nil {
+			ps = append(ps, *p)
 		}
 		for _, p := range ps {
 			for _, d := range p.SVG {

@@ -1,0 +1,302 @@
+package attach
+
+import (
+	"bytes"
+	"fmt"
+	"html/template"
+	"slices"
+	"strconv"
+	"strings"
+
+	"etcd-autopsy/diff"
+	"etcd-autopsy/report/escape"
+)
+
+// lanes is the first picture: a lane for each member along the index of the log, grey while it did what the others did, in the color of its
+// side from where that begins to differ, with what befell it.
+type lanes struct {
+	Alt           string
+	Width, Height float64
+	Lanes         []lane
+	Marks         []mark // of the axis
+	Axis          float64
+	At            float64 // of the entry at which members parted, 0 if none is known
+	AtText        string
+	AtAnchor      string
+}
+
+// lane is a member. Everything is in pixels.
+type lane struct {
+	Label  string
+	Y      float64
+	Bars   []bars
+	Ticks  []float64 // entries without the effect that they had on others, or applied again
+	Starts []start
+}
+
+// bars is a part of a lane. Color is a number of the page's colors, -1 for grey, -2 for what is not in the member's log.
+type bars struct {
+	X, W  float64
+	Color int
+}
+
+type start struct {
+	X    float64
+	Text string
+}
+
+type mark struct {
+	X    float64
+	Text string
+}
+
+const (
+	laneHeight = 34.0
+	laneBar    = 12.0
+	laneTop    = 34.0
+	maxLanes   = 30
+	begins     = 20 // entries: processes that propose one of the first are those that the cluster began with
+	maxTicks   = 400
+)
+
+// Fill is how a part is drawn.
+func (b bars) Fill() template.CSS {
+	switch b.Color {
+	case -1:
+		return "fill:var(--c7)"
+	case -2:
+		return "fill:url(#absent)"
+	}
+	return template.CSS("fill:var(--c" + strconv.Itoa(b.Color%(lineColor-1)) + ")") //nolint:gosec // a number
+}
+
+// lanesPicture is nil where members have no log, or nothing befell them.
+func lanesPicture(r *Report) (*picture, error) {
+	d := r.Diff
+	if d == nil || len(d.Members) == 0 || len(d.Members) > maxLanes {
+		return nil, nil
+	}
+	low, high := uint64(maxExact), uint64(0)
+	for i := range d.Members {
+		m := &d.Members[i]
+		if m.Log.FirstIndex > 0 {
+			low = min(low, m.Log.FirstIndex)
+		}
+		high = max(high, m.ConsistentIndex, m.Log.LastIndex)
+	}
+	if high >= maxExact || low >= high {
+		return nil, nil
+	}
+	alike := func(a, b diff.Member) bool {
+		return a.ConsistentIndex == b.ConsistentIndex && a.Log.FirstIndex == b.Log.FirstIndex
+	}
+	befell := func(e diff.Event) bool {
+		return e.Kind == diff.EventOnset || e.Kind == diff.EventStart && e.Entry > low+begins
+	}
+	if len(slices.CompactFunc(slices.Clone(d.Members), alike)) < 2 && !slices.ContainsFunc(d.Timeline, befell) {
+		return nil, nil // bars of one length and nothing else
+	}
+	p := &picture{Title: "What happened to each member along the log", Alt: "A lane for each member along the index of the log. "}
+	if at := parting(r); at > 0 {
+		p.Alt += fmt.Sprintf("Members part at entry %d. ", at)
+	}
+	used := map[int]bool{}
+	for _, w := range widths {
+		x := layOut(d, low, high, w.width, w.chars, parting(r), used)
+		x.Alt = p.Alt
+		var b bytes.Buffer
+		if err := lanesTemplate.Execute(&b, x); err != nil {
+			return nil, err
+		}
+		p.SVG = append(p.SVG, drawing{w.class, template.HTML(b.String())}) //nolint:gosec // by a template that escapes
+	}
+	p.Legend = append(p.Legend, legend{lineColor - 1, "as the others"})
+	for _, side := range camps(d) {
+		if used[side.color] {
+			p.Legend = append(p.Legend, legend{side.color, strings.Join(side.members, ", ") + " otherwise"})
+		}
+	}
+	p.Note = "A bar ends at the last entry that the copy has applied. A diamond is a restart, with its time in UTC; a tick below a bar an entry that had another effect than its log asks for. Hatched: the entry is not in the member's log."
+	return p, nil
+}
+
+type camp struct {
+	members []string
+	color   int
+}
+
+// campColors are the colors of those that went otherwise: none that looks like good news.
+var campColors = []int{1, 3, 5, 4, 0}
+
+// camps are the groups of members that departed from the others, with the color of each.
+func camps(d *diff.Document) (out []camp) {
+	if len(d.Divergences) == 0 {
+		return nil
+	}
+	v := &d.Divergences[0]
+	groups := v.GroupsNow
+	if len(groups) < 2 {
+		groups = v.Groups
+	}
+	var faulty []string
+	for i := range d.Divergences {
+		faulty = append(faulty, d.Divergences[i].Faulty...)
+		faulty = append(faulty, d.Divergences[i].Minority...)
+	}
+	for n, g := range groups {
+		odd := slices.ContainsFunc(g, func(l string) bool { return slices.Contains(faulty, l) })
+		if odd || len(faulty) == 0 && n > 0 {
+			out = append(out, camp{g, campColors[len(out)%len(campColors)]})
+		}
+	}
+	return out
+}
+
+// departs is the first entry from which a member went otherwise, 0 if it did not.
+func departs(d *diff.Document, label string) (at uint64) {
+	for i := range d.Divergences {
+		v := &d.Divergences[i]
+		first := uint64(0)
+		if o, ok := v.Onset[label]; ok {
+			if first = o.Entry; o.EntryInterval != nil {
+				first = o.EntryInterval.First
+			}
+		} else if slices.Contains(v.Minority, label) || len(v.Minority) == 0 && len(v.Groups) > 1 && !slices.Contains(v.Groups[0], label) && slices.ContainsFunc(v.Groups, func(g []string) bool { return slices.Contains(g, label) }) {
+			switch {
+			case v.Entry != nil:
+				first = v.Entry.Index
+			case v.EntryInterval != nil:
+				first = v.EntryInterval.First
+			}
+		}
+		if first > 0 && (at == 0 || first < at) {
+			at = first
+		}
+	}
+	return at
+}
+
+func layOut(d *diff.Document, low, high uint64, width float64, chars int, at uint64, used map[int]bool) *lanes {
+	const right = 14.0
+	left := 0.0
+	for i := range d.Members {
+		left = max(left, float64(len([]rune(shorten(escape.Visible(d.Members[i].Label), chars/3))))*7.4)
+	}
+	left += 12
+	x := func(index uint64) float64 {
+		index = min(max(index, low), high)
+		return left + (width-left-right)*float64(index-low)/float64(high-low)
+	}
+	p := &lanes{Width: width, Height: laneTop + laneHeight*float64(len(d.Members)) + 26}
+	p.Axis = laneTop + laneHeight*float64(len(d.Members)) - 4
+	coloring := camps(d)
+	timed := 0
+	for _, e := range d.Timeline {
+		if e.Kind == diff.EventStart && e.Entry > low+begins {
+			timed++
+		}
+	}
+	for i := range d.Members {
+		m := &d.Members[i]
+		l := lane{Label: shorten(escape.Visible(m.Label), chars/3), Y: laneTop + laneHeight*float64(i)}
+		end := m.ConsistentIndex
+		color := -1
+		from := departs(d, m.Label)
+		for _, s := range coloring {
+			if slices.Contains(s.members, m.Label) && from > 0 {
+				color = s.color
+			}
+		}
+		if m.Readable {
+			if from > 0 && from <= end && color >= 0 {
+				used[color] = true
+				l.Bars = append(l.Bars, bars{x(low), x(from) - x(low), -1}, bars{x(from), max(x(end)-x(from), 2), color})
+			} else {
+				l.Bars = append(l.Bars, bars{x(low), max(x(end)-x(low), 2), -1})
+			}
+			if m.Log.FirstIndex == 0 {
+				l.Bars = append(l.Bars, bars{x(low), x(end) - x(low), -2})
+			} else if m.Log.FirstIndex > low {
+				l.Bars = append(l.Bars, bars{x(low), x(m.Log.FirstIndex) - x(low), -2})
+			}
+		}
+		for n := range d.Divergences {
+			v := &d.Divergences[n]
+			if !slices.Contains(v.Faulty, m.Label) {
+				continue
+			}
+			entries := v.Entries
+			if v.Entry != nil && len(entries) == 0 {
+				entries = []uint64{v.Entry.Index}
+			}
+			for _, e := range entries {
+				if o := v.Onset[m.Label]; e >= max(o.Entry, low) && e <= end && len(l.Ticks) < maxTicks {
+					l.Ticks = append(l.Ticks, x(e))
+				}
+			}
+		}
+		for _, e := range d.Timeline {
+			if e.Kind != diff.EventStart || e.Entry <= low+begins || !slices.Contains(e.Members, m.Label) {
+				continue
+			}
+			s := start{X: x(e.Entry)}
+			if e.Time != nil && (timed <= 4 || chars > 60 && timed <= 8) {
+				s.Text = e.Time.Format("15:04:05")
+			}
+			if n := len(l.Starts); n > 0 && s.X-l.Starts[n-1].X < 56 {
+				s.Text = ""
+			}
+			l.Starts = append(l.Starts, s)
+		}
+		p.Lanes = append(p.Lanes, l)
+	}
+	for _, t := range (ticks(chars / 14)).Ticks(float64(low), float64(high)) {
+		if t.Label != "" {
+			p.Marks = append(p.Marks, mark{x(uint64(t.Value)), t.Label})
+		}
+	}
+	if at >= low && at <= high && at > 0 {
+		p.At, p.AtText, p.AtAnchor = x(at), fmt.Sprintf("entry %d", at), "middle"
+		switch {
+		case p.At < left+40:
+			p.AtAnchor = "start"
+		case p.At > width-50:
+			p.AtAnchor = "end"
+		}
+		if v := &d.Divergences[0]; v.CandidateCount > 0 {
+			p.AtText = fmt.Sprintf("one of %d from entry %d on", v.CandidateCount, at)
+		}
+	}
+	return p
+}
+
+// lanesTemplate writes the picture as an element of a page.
+var lanesTemplate = template.Must(template.New("lanes").Funcs(template.FuncMap{
+	"add": func(a, b float64) float64 { return a + b },
+	"px":  func(f float64) string { return strconv.FormatFloat(f, 'f', 1, 64) },
+}).Parse(`<svg viewBox="0 0 {{px .Width}} {{px .Height}}" role="img" aria-label="{{.Alt}}" font-size="12">
+<defs><pattern id="absent" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><line x1="0" y1="0" x2="0" y2="6" style="stroke:var(--bg);stroke-width:3.4"/></pattern></defs>
+{{- range .Lanes}}
+<text x="0" y="{{px (add .Y 10)}}" style="fill:var(--fg)">{{.Label}}</text>
+{{- $y := .Y}}
+{{- range .Bars}}
+<rect x="{{px .X}}" y="{{px $y}}" width="{{px .W}}" height="12" rx="2" style="{{.Fill}}"/>
+{{- end}}
+{{- range .Ticks}}
+<line x1="{{px .}}" x2="{{px .}}" y1="{{px (add $y 13)}}" y2="{{px (add $y 18)}}" style="stroke:var(--fg);stroke-width:1"/>
+{{- end}}
+{{- range .Starts}}
+<rect x="-5" y="-5" width="10" height="10" transform="translate({{px .X}} {{px (add $y 6)}}) rotate(45)" style="fill:var(--bg);stroke:var(--fg);stroke-width:1.5"/>
+{{- if .Text}}<text x="{{px .X}}" y="{{px (add $y 28)}}" text-anchor="middle" font-size="10" style="fill:var(--muted)">{{.Text}}</text>{{end}}
+{{- end}}
+{{- end}}
+{{- if .At}}
+<line x1="{{px .At}}" x2="{{px .At}}" y1="20" y2="{{px .Axis}}" style="stroke:var(--bad);stroke-width:1.5;stroke-dasharray:4 3"/>
+<text x="{{px .At}}" y="14" text-anchor="{{.AtAnchor}}" style="fill:var(--bad);font-weight:600">{{.AtText}}</text>
+{{- end}}
+{{- $axis := .Axis}}
+{{- range .Marks}}
+<line x1="{{px .X}}" x2="{{px .X}}" y1="{{px $axis}}" y2="{{px (add $axis 5)}}" style="stroke:var(--muted)"/>
+<text x="{{px .X}}" y="{{px (add $axis 18)}}" text-anchor="middle" style="fill:var(--muted)">{{.Text}}</text>
+{{- end}}
+</svg>`))
