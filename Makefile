@@ -3,22 +3,28 @@ GO          ?= go
 GOFUMPT      = $(GO) run mvdan.cc/gofumpt@v0.12.0
 STATICCHECK  = $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOLANGCI     = $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+CYCLONEDX    = $(GO) run github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.9.0
 PLATFORMS    = linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 FUZZTIME    ?= 10s
 N           ?= 10000
 BIN          = etcd-autopsy
 
-.PHONY: build build-all test race lint lint-all demo bench microbench fuzz lab torture torn golden man clean
+.PHONY: build dist test race lint lint-all demo bench microbench fuzz lab torture torn golden man clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN) ./cmd/etcd-autopsy
 
-build-all:
+# What a release holds. The list of modules is a CycloneDX document.
+dist: man
 	@for p in $(PLATFORMS); do \
 		os=$${p%/*}; arch=$${p#*/}; ext=; [ $$os = windows ] && ext=.exe; \
 		echo dist/$(BIN)-$$os-$$arch$$ext; \
-		CGO_ENABLED=0 GOOS=$$os GOARCH=$$arch $(GO) build -trimpath -o dist/$(BIN)-$$os-$$arch$$ext ./cmd/etcd-autopsy || exit 1; \
+		CGO_ENABLED=0 GOOS=$$os GOARCH=$$arch $(GO) build -trimpath -ldflags '-s -w' -o dist/$(BIN)-$$os-$$arch$$ext ./cmd/etcd-autopsy || exit 1; \
 	done
+	@mkdir -p dist/completions
+	@for sh in bash zsh fish powershell; do $(GO) run ./cmd/etcd-autopsy completion $$sh > dist/completions/$(BIN).$$sh || exit 1; done
+	$(CYCLONEDX) app -licenses -json -main cmd/etcd-autopsy -output dist/$(BIN).cdx.json .
+	cd dist && find . -type f ! -name SHA256SUMS | sort | xargs sha256sum > SHA256SUMS
 
 test:
 	$(GO) test ./...
