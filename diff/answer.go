@@ -3,6 +3,7 @@ package diff
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"etcd-autopsy/diff/verdict"
 	"etcd-autopsy/inspect"
@@ -84,6 +85,14 @@ func (c *comparison) doubts() (why []string) {
 	}
 	why = append(why, c.behindIndex()...)
 	why = append(why, c.unrun()...)
+	if len(c.parts) > 0 && len(c.doc.Divergences) == 0 {
+		p := c.parts[0]
+		var sides []string
+		for _, g := range p.groups {
+			sides = append(sides, listOf(c.labels(g)))
+		}
+		why = append(why, fmt.Sprintf("%s hold different rows at revision %d, and nothing that was found makes them differ", strings.Join(sides, " | "), p.revision))
+	}
 	for i, m := range c.ms {
 		if first := m.Log.First(); c.ownLog(i) && first > m.DB.Tables.ConsistentIndex+1 {
 			why = append(why, fmt.Sprintf("%s: its db has come to entry %d and its log begins at entry %d: they are of different moments, and what the member held in between is not known",

@@ -1,6 +1,7 @@
 package diff
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"hash/maphash"
@@ -13,6 +14,7 @@ import (
 	"etcd-autopsy/diff/authz"
 	"etcd-autopsy/diff/effect"
 	"etcd-autopsy/diff/faults"
+	"etcd-autopsy/inspect/mvcc"
 )
 
 var digests = maphash.MakeSeed()
@@ -179,7 +181,8 @@ func (c *comparison) tales() (tales []*tale) {
 			}
 			at := slices.IndexFunc(tales, func(t *tale) bool {
 				return !slices.Contains(t.members, i) && slices.ContainsFunc(t.members, func(j int) bool {
-					return sameFault(f, c.told[j].chosen.Faults[t.slots[j]]) || shorter(x, f, c.told[j], c.told[j].chosen.Faults[t.slots[j]])
+					g := c.told[j].chosen.Faults[t.slots[j]]
+					return sameFault(f, g) && (f.Kind != faults.Rows || c.sameRows(i, j, f.First)) || shorter(x, f, c.told[j], g)
 				})
 			})
 			if at < 0 {
@@ -208,6 +211,25 @@ func (c *comparison) tales() (tales []*tale) {
 	}
 	slices.SortStableFunc(tales, func(a, b *tale) int { return cmp.Compare(a.order(), b.order()) })
 	return tales
+}
+
+// sameRows tells whether two members hold the same rows of the revision that an entry made.
+func (c *comparison) sameRows(i, j int, index uint64) bool {
+	a, b := c.ms[i].DB.Rows.Group(c.revisionOf(i, index)), c.ms[j].DB.Rows.Group(c.revisionOf(j, index))
+	return slices.EqualFunc(a, b, func(x, y mvcc.Row) bool {
+		return x.Rev == y.Rev && x.Tombstone == y.Tombstone && bytes.Equal(x.Value, y.Value)
+	})
+}
+
+// revisionOf is the revision that an entry made on a member that is explained, 0 if it made none.
+func (c *comparison) revisionOf(i int, index uint64) (revision int64) {
+	x := c.told[i]
+	x.member.Run(&x.chosen, max(index, x.reach), func(st *faults.Step) {
+		if st.Index == index && revision == 0 {
+			revision = st.Revision
+		}
+	}, nil)
+	return revision
 }
 
 func (t *tale) order() uint64 {

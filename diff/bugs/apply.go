@@ -1,6 +1,7 @@
 package bugs
 
 import (
+	"bytes"
 	"fmt"
 	"math"
 	"slices"
@@ -872,6 +873,33 @@ func indexRestore(c *Case) Outcome {
 	return consistent(fmt.Sprintf("on %s versions and create revisions begin again although the keys were there", m.Label))
 }
 
+// forgotten tells of entries that a member itself proposed, which others hold and its own log does not, though that goes on: it has lost them.
+func (c *Case) forgotten(m *Member) (says []string) {
+	last := m.Member.Log.Last()
+	for _, g := range c.Cause.Groups {
+		o := c.Members[g[0]]
+		if slices.Contains(c.pick(g), m) || o.entry(c.Cause.Index) == nil {
+			continue
+		}
+		first, n := uint64(0), 0
+		for i := range o.Log {
+			e := &o.Log[i]
+			if e.Index < c.Cause.Index || e.Index > last || !m.proposed(e.Request()) {
+				continue
+			}
+			if own := m.Member.Log.Entry(e.Index); own == nil || own.Term != e.Term || !bytes.Equal(own.Data, e.Raw.Data) {
+				if n++; first == 0 {
+					first = e.Index
+				}
+			}
+		}
+		if n > 0 {
+			says = append(says, fmt.Sprintf("%s has forgotten what it proposed itself: %s, the first of them entry %d, that %s: it was put back, or began anew", m.Label, count(n, "request", "requests"), first, holders(c.pick(g))))
+		}
+	}
+	return says
+}
+
 // wentBack is a log whose committed entries were lost: no bug of etcd does that.
 func wentBack(c *Case) Outcome {
 	if c.Cause.Layer != "log" {
@@ -886,6 +914,7 @@ func wentBack(c *Case) Outcome {
 	}
 	for _, m := range c.Members {
 		o = o.and(details(m.has("wal-committed-overwritten", "wal-state-backwards"))...)
+		o = o.and(c.forgotten(m)...)
 	}
 	return o.and("a disk or data directory was put back to an older state, or acknowledged writes did not reach the disk, on more than one member or on one that voted again")
 }
