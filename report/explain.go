@@ -58,7 +58,7 @@ func consequences(p *page, d *diff.Document) {
 		}
 		name := ""
 		if i == 0 {
-			name = "in turn"
+			name = "follows"
 		}
 		p.line(name, "%s", s)
 		if i+1 == othersShown && len(d.Consequences) > othersShown {
@@ -74,7 +74,7 @@ func knownBugs(p *page, d *diff.Document) {
 		name := ""
 		if i == 0 {
 			p.blank()
-			name = "besides"
+			name = "other bugs"
 		}
 		if i == bugsShown {
 			p.line("", "and %d more: see -w json", len(d.KnownBugs)-bugsShown)
