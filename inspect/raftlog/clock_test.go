@@ -1,0 +1,53 @@
+package raftlog
+
+import (
+	"slices"
+	"testing"
+	"time"
+)
+
+// TestClock asks for the entries around times at which processes were started.
+func TestClock(t *testing.T) {
+	t.Parallel()
+	begin := time.Date(2026, 11, 21, 8, 0, 0, 0, time.UTC)
+	id := func(prefix uint64, after time.Duration) *Request {
+		return &Request{ID: prefix<<48 | uint64(begin.Add(after).UnixMilli())&(1<<40-1)<<8}
+	}
+	for _, test := range []struct {
+		first uint64
+		since map[time.Duration]uint64
+	}{
+		{1, map[time.Duration]uint64{-time.Hour: 0, 0: 1, time.Minute: 2, time.Hour: 101, 2 * time.Hour: 101}},
+		// Nothing tells how long the first processes had been running.
+		{500, map[time.Duration]uint64{0: 0, time.Minute: 0, time.Hour: 600}},
+	} {
+		var c Clock
+		c.Note(test.first, id(1, 0))
+		c.Note(test.first+1, id(2, time.Second))
+		c.Note(test.first+100, id(1, time.Hour))
+		if !slices.ContainsFunc(c.Starts, func(s Start) bool { return s.First == test.first+100 && s.Fresh && s.At.Equal(begin.Add(time.Hour)) }) {
+			t.Errorf("%+v", c.Starts)
+		}
+		for after, want := range test.since {
+			if got := c.Since(begin.Add(after)); got != want {
+				t.Errorf("log from %d: since %v: %d, want %d", test.first, after, got, want)
+			}
+		}
+		if got, ok := c.Until(begin.Add(time.Minute)); !ok || got != test.first+100 {
+			t.Errorf("log from %d: until: %d, %v", test.first, got, ok)
+		}
+		if _, ok := c.Until(begin.Add(time.Hour)); ok {
+			t.Errorf("log from %d: an entry after the last start", test.first)
+		}
+	}
+}
+
+func TestTypes(t *testing.T) {
+	t.Parallel()
+	types := Types()
+	for _, typ := range []string{"Put", "Txn", "DeleteRange", "LeaseRevoke", "AuthUserAdd", "ConfChange", "ConfChangeV2", "V2Request", "Empty", "Unknown", "ClusterVersionSet"} {
+		if !slices.Contains(types, typ) {
+			t.Errorf("no %s in %q", typ, types)
+		}
+	}
+}
