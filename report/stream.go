@@ -36,7 +36,7 @@ type held struct {
 
 const (
 	rowsHeld  = 2000
-	widestFit = 44 // columns up to which a column grows with its cells
+	widestFit = 64 // columns up to which a column grows with its cells
 )
 
 // column of a table. The last one of a row is never padded.
