@@ -4,7 +4,6 @@ package stats
 import (
 	"bytes"
 	"cmp"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -78,7 +77,7 @@ type Log struct {
 	Windows []Window
 	// Starts are the processes that proposed entries, in the order of their first.
 	Starts []Start
-	// Who asked for what: by the low 16 bits of the proposers' ids in hex, by user, empty where a request names none, and by what the
+	// Who asked for what: by proposer, by user, empty where a request names none, and by what the
 	// keys that a request can write are of in Kubernetes. The most writes come first.
 	Proposers, Users, Resources, Namespaces []Tally
 }
@@ -86,6 +85,7 @@ type Log struct {
 // Tally counts the entries of somebody. One that writes to several resources counts for each.
 type Tally struct {
 	Name            string
+	Prefix          uint16 // of proposers, which have no name: the low 16 bits of the member's id
 	Entries, Writes int
 	Bytes           int64
 }
@@ -266,7 +266,7 @@ var writes = map[string]bool{"Put": true, "DeleteRange": true, "Txn": true, "Lea
 func OfLog(l *raftlog.Log, after uint64) Log {
 	out := Log{ByType: map[string]int{}}
 	var clock raftlog.Clock
-	proposers, users, resources, namespaces := map[string]*Tally{}, map[string]*Tally{}, map[string]*Tally{}, map[string]*Tally{}
+	proposers, users, resources, namespaces := map[uint16]*Tally{}, map[string]*Tally{}, map[string]*Tally{}, map[string]*Tally{}
 	for i := range l.Entries {
 		e := &l.Entries[i]
 		typ := "Unknown"
@@ -301,17 +301,18 @@ func OfLog(l *raftlog.Log, after uint64) Log {
 			out.start(clock.Starts[len(clock.Starts)-1])
 		}
 		if r.ID != 0 && r.ConfChange == nil {
-			tally(proposers, fmt.Sprintf("%04x", raftlog.Proposer(r.ID).Prefix), typ, e)
+			prefix := raftlog.Proposer(r.ID).Prefix
+			tally(proposers, prefix, Tally{Prefix: prefix}, typ, e)
 		}
 		if r.Internal != nil {
-			tally(users, r.User, typ, e)
+			tally(users, r.User, Tally{Name: r.User}, typ, e)
 		}
 		for _, n := range written(r) {
 			if n.Resource != "" {
-				tally(resources, n.Resource, typ, e)
+				tally(resources, n.Resource, Tally{Name: n.Resource}, typ, e)
 			}
 			if n.Namespace != "" {
-				tally(namespaces, n.Namespace, typ, e)
+				tally(namespaces, n.Namespace, Tally{Name: n.Namespace}, typ, e)
 			}
 		}
 	}
@@ -338,11 +339,11 @@ func written(r *raftlog.Request) []kube.Name {
 	return names
 }
 
-func tally(all map[string]*Tally, name, typ string, e *raftlog.Entry) {
-	t := all[name]
+func tally[K comparable](all map[K]*Tally, key K, begin Tally, typ string, e *raftlog.Entry) {
+	t := all[key]
 	if t == nil {
-		t = &Tally{Name: name}
-		all[name] = t
+		t = &begin
+		all[key] = t
 	}
 	t.Entries++
 	t.Bytes += int64(len(e.Data))
@@ -351,13 +352,13 @@ func tally(all map[string]*Tally, name, typ string, e *raftlog.Entry) {
 	}
 }
 
-func tallies(all map[string]*Tally) []Tally {
+func tallies[K comparable](all map[K]*Tally) []Tally {
 	var out []Tally
 	for _, t := range all {
 		out = append(out, *t)
 	}
 	slices.SortFunc(out, func(a, b Tally) int {
-		return cmp.Or(cmp.Compare(b.Writes, a.Writes), cmp.Compare(b.Entries, a.Entries), strings.Compare(a.Name, b.Name))
+		return cmp.Or(cmp.Compare(b.Writes, a.Writes), cmp.Compare(b.Entries, a.Entries), strings.Compare(a.Name, b.Name), cmp.Compare(a.Prefix, b.Prefix))
 	})
 	return out
 }

@@ -162,7 +162,7 @@ func TestTallies(t *testing.T) {
 	add(2, "", &pb.InternalRaftRequest{LeaseGrant: &pb.LeaseGrantRequest{ID: 1}})
 	plain := func(all []Tally) (out []string) {
 		for _, x := range all {
-			out = append(out, fmt.Sprintf("%s %d %d", x.Name, x.Entries, x.Writes))
+			out = append(out, fmt.Sprintf("%s%.0d %d %d", x.Name, x.Prefix, x.Entries, x.Writes))
 		}
 		return out
 	}
@@ -171,7 +171,7 @@ func TestTallies(t *testing.T) {
 		got  []Tally
 		want []string
 	}{
-		{got.Proposers, []string{"0002 2 1", "0001 1 1"}},
+		{got.Proposers, []string{"2 2 1", "1 1 1"}},
 		{got.Users, []string{" 2 1", "root 1 1"}},
 		{got.Resources, []string{"pods 2 2", "leases 1 1"}},
 		{got.Namespaces, []string{"ci 2 2", "dev 1 1"}},
