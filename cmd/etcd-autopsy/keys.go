@@ -40,6 +40,19 @@ func (f *keyFlag) Set(s string) error {
 
 func (*keyFlag) Type() string { return "key|0xHEX" }
 
+// keysFlag is any number of keys, or prefixes.
+type keysFlag struct{ keys []diff.Key }
+
+func (f *keysFlag) String() string { return "" }
+
+func (f *keysFlag) Set(s string) error {
+	k, err := parseKey(s)
+	f.keys = append(f.keys, diff.Key(k))
+	return err
+}
+
+func (*keysFlag) Type() string { return "key|0xHEX" }
+
 // idFlag is an id in hex that may not be given.
 type idFlag struct{ id *diff.ID }
 
