@@ -17,12 +17,38 @@ import (
 )
 
 const (
-	maxWidth  = 80 // columns of running text
+	maxWidth  = 80 // columns of running text where nothing is known of the screen
 	minMargin = 11 // columns of the names of lines, with the space behind them
 	maxMargin = 26
 	maxTable  = 100 // columns of a table, if shorter keys make it fit
 	minKey    = 24
+
+	narrowest = 40  // columns that are made use of, however few a screen has
+	widest    = 100 // of running text, however many it has: longer lines are hard to read
 )
+
+// proseWidth is how many columns running text takes on a screen.
+func proseWidth(s escape.Screen) int {
+	if s.Width <= 0 {
+		return maxWidth
+	}
+	return min(max(s.Width, narrowest), widest)
+}
+
+// tableWidth is how many columns a table should not exceed.
+func tableWidth(s escape.Screen) int {
+	if s.Width <= 0 {
+		return maxTable
+	}
+	return max(s.Width, narrowest)
+}
+
+// styles are those of the words that stand for an answer.
+var styles = map[string]escape.Style{
+	"DIVERGED": escape.Bad, "DIFFERS": escape.Bad, "DIFFERENT": escape.Bad, "PROBLEMS": escape.Bad, "ERROR": escape.Bad,
+	"CONSISTENT": escape.Good, "CONSISTENT,": escape.Good, "SAME": escape.Good, "EQUAL": escape.Good, "NOTHING FOUND": escape.Good,
+	"INDETERMINATE": escape.Doubt, "CANNOT TELL": escape.Doubt, "NOT COMPARABLE": escape.Doubt, "INCOMPLETE": escape.Doubt, "UNKNOWN": escape.Doubt, "WARNING": escape.Doubt,
+}
 
 // page is a document for people, before it is known how it is written.
 type page struct {
@@ -145,18 +171,26 @@ func (p *page) body(w *escape.Lines) error {
 	return nil
 }
 
-// indent writes text beside a name, broken at spaces so that it fits and stays right of the name.
+// indent writes text beside a name, broken at spaces so that it fits and stays right of the name. A name that is an answer stands out.
 func indent(w *escape.Lines, width int, name, text string) {
+	style := styles[name]
 	name, text = escape.Visible(name), escape.Visible(text)
-	first := strings.Repeat(" ", width)
+	margin := strings.Repeat(" ", width)
+	first := margin
 	if n := runewidth.StringWidth(name); n > 0 && n < width {
-		first = name + first[n:]
+		first = margin[n:]
 	} else if n > 0 {
-		w.Line(name)
+		w.Spans(escape.Span{Style: style, Text: name})
+		name = ""
 	}
-	for _, l := range wrap(text, maxWidth-width) {
-		w.Line(strings.TrimRight(first+l, " "))
-		first = strings.Repeat(" ", width)
+	for _, l := range wrap(text, proseWidth(w.Screen())-width) {
+		rest := strings.TrimRight(first+l, " ")
+		if name != "" {
+			w.Spans(escape.Span{Style: style, Text: name}, escape.Span{Text: rest})
+		} else {
+			w.Line(rest)
+		}
+		name, first = "", margin
 	}
 }
 
@@ -195,22 +229,62 @@ func (t *table) text(w *escape.Lines) error {
 		tablewriter.WithHeaderAutoFormat(tw.Off), tablewriter.WithHeaderAutoWrap(tw.WrapNone), tablewriter.WithRowAutoWrap(tw.WrapNone),
 		tablewriter.WithHeaderAlignment(tw.AlignLeft), tablewriter.WithRowAlignment(tw.AlignLeft), tablewriter.WithTrimSpace(tw.Off))
 	grid.Header(v.header)
-	if err := grid.Bulk(v.fitted()); err != nil {
+	room := tableWidth(w.Screen())
+	if t.plain && w.Screen().Width > 0 {
+		v.wrapLast(room)
+	}
+	if err := grid.Bulk(v.fitted(room)); err != nil {
 		return err
 	}
 	if err := grid.Render(); err != nil {
 		return err
 	}
+	row := -3 // behind the header and the lines around it
+	if t.plain {
+		row = -1
+	}
 	for l := range strings.Lines(b.String()) {
 		if l = strings.TrimSuffix(l, "\n"); t.plain {
 			l = strings.TrimRight(strings.TrimPrefix(l, " "), " ")
 		}
-		w.Line(l)
+		style := escape.Plain
+		if row >= 0 && row < len(v.rows) && differing(v.rows[row]) {
+			style = escape.Bad
+		}
+		w.Spans(escape.Span{Style: style, Text: l})
+		row++
 	}
 	for _, n := range t.notes {
 		indent(w, 0, "", n)
 	}
 	return nil
+}
+
+// differing tells whether a row is marked as one whose cells differ.
+func differing(row []string) bool { return len(row) > 0 && strings.HasSuffix(row[0], " *") }
+
+// wrapLast breaks the cells of the last column so that the table fits a screen.
+func (t *table) wrapLast(room int) {
+	last, used := len(t.header)-1, 0
+	for i := range last {
+		wide := runewidth.StringWidth(t.header[i])
+		for _, r := range t.rows {
+			wide = max(wide, runewidth.StringWidth(r[i]))
+		}
+		used += wide + 2
+	}
+	var rows [][]string
+	for _, r := range t.rows {
+		for i, l := range wrap(r[last], max(room-used, narrowest/2)) {
+			row := make([]string, len(r))
+			if i == 0 {
+				copy(row, r)
+			}
+			row[last] = l
+			rows = append(rows, row)
+		}
+	}
+	t.rows = rows
 }
 
 // visible is the table with cells as they are seen, each in one line.
@@ -230,8 +304,8 @@ func (t *table) visible() table {
 	return v
 }
 
-// fitted returns the rows with keys so short that the table fits.
-func (t *table) fitted() [][]string {
+// fitted returns the rows with keys so short that the table fits a width.
+func (t *table) fitted(width int) [][]string {
 	if !t.keys {
 		return t.rows
 	}
@@ -245,7 +319,7 @@ func (t *table) fitted() [][]string {
 			first = wide
 		}
 	}
-	room := max(minKey, first-max(0, total-maxTable))
+	room := max(minKey, first-max(0, total-width))
 	var rows [][]string
 	for _, r := range t.rows {
 		rows = append(rows, append([]string{middle(r[0], room)}, r[1:]...))

@@ -87,9 +87,10 @@ func (s *stream) release() {
 	}
 	for _, h := range s.held {
 		if h.cells != nil {
-			h.line = s.padded(h.cells)
+			s.cells(h.cells)
+		} else {
+			s.put(h.line)
 		}
-		s.put(h.line)
 	}
 	s.held = s.held[:0]
 }
@@ -148,7 +149,7 @@ func (s *stream) row(doc any, cells []string) {
 		if s.open {
 			s.hold(held{cells: slices.Clone(cells)})
 		} else {
-			s.put(s.padded(cells))
+			s.cells(cells)
 		}
 	}
 	s.n++
@@ -222,6 +223,20 @@ func (s *stream) padded(cells []string) string {
 	}
 	return strings.TrimRight(strings.Join(all, "  "), " ")
 }
+
+// cells writes a row of a table. One that begins with ! is of something that differs.
+func (s *stream) cells(cells []string) {
+	style := escape.Plain
+	if len(cells) > 0 && cells[0] == differs {
+		style = escape.Bad
+	}
+	s.wrote = true
+	s.w.Spans(escape.Span{Style: style, Text: s.padded(cells)})
+	s.check(s.w.Err())
+}
+
+// differs marks a row of a table.
+const differs = "!"
 
 func (s *stream) put(line string) {
 	s.wrote = true

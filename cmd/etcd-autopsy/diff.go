@@ -33,8 +33,8 @@ cluster to start from, such as a snapshot that was saved before the incident; it
 members were compacted since. --replay runs the log of every member again by itself in any case.
 Private copies are used, which are removed afterwards.
 
---prefix and --ignore choose which of the keys that differ are listed; how many were left out is said.
-The verdict, the counts, the causes and what to do are about all keys in any case.
+--prefix and --ignore choose which of the keys that differ are listed; how many were left out is
+said. The verdict, the counts, the causes and what to do are about all keys in any case.
 ` + keysHelp + `
 
 Exit status:

@@ -122,7 +122,6 @@ or unreadable. Values are shown with --show-values only, passwords and their has
 	f.Uint64Var(&o.First, "start-index", 0, "only entries from this index on")
 	f.Uint64Var(&o.Last, "end-index", 0, "only entries up to this index")
 	f.StringSliceVar(&o.Types, "type", nil, "only these types: Put, Txn, LeaseRevoke, AuthEnable, ConfChange, ...")
-	_ = cmd.RegisterFlagCompletionFunc("type", cobra.FixedCompletions(report.LogTypes(false), cobra.ShellCompDirectiveNoFileComp))
 	f.Var(&key, "key", "only entries that could change this key, or did")
 	f.Var(&prefix, "prefix", "only entries that could change a key that begins with this, or did")
 	f.StringVar(&namespace, "namespace", "", "only entries about keys of this Kubernetes namespace")
@@ -138,6 +137,8 @@ or unreadable. Values are shown with --show-values only, passwords and their has
 	f.IntVar(&o.Tail, "tail", 0, "only the last so many of them")
 	f.BoolVar(&o.Values, "show-values", false, "show values, which may be secrets")
 	f.BoolVar(&raw, "raw", false, "list the records of the files: file, offset, length, type and checksum")
+	_ = cmd.RegisterFlagCompletionFunc("proposer", a.completeLabels)
+	_ = cmd.RegisterFlagCompletionFunc("type", cobra.FixedCompletions(report.LogTypes(false), cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 
