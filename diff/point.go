@@ -2,6 +2,7 @@ package diff
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"etcd-autopsy/inspect/raftlog"
@@ -76,8 +77,8 @@ func (l *Ledger) clock() *raftlog.Clock {
 	return c
 }
 
-// ProposerNamed is how Proposer calls a member that a person names: by its label, its name, or its id. known are the labels of all if
-// there is none.
+// ProposerNamed is how Proposer calls a member that a person names: by its label, its name, or its id. known are the labels and names
+// of all if there is none.
 func (l *Ledger) ProposerNamed(name string) (label string, known []string) {
 	for _, m := range l.Members {
 		if m.Label == name {
@@ -91,6 +92,9 @@ func (l *Ledger) ProposerNamed(name string) (label string, known []string) {
 		}
 		for _, x := range m.DB.Tables.Members {
 			if x.Name != name && ID(x.ID).String() != name {
+				if k := Key(x.Name).String(); x.Name != "" && !slices.Contains(known, k) {
+					known = append(known, k)
+				}
 				continue
 			}
 			if label := l.Proposer(i, &raftlog.Request{ID: x.ID << 48}); label != "" {

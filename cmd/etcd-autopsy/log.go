@@ -53,7 +53,7 @@ or unreadable. Values are shown with --show-values only, passwords and their has
 		Example: `  etcd-autopsy log node1/ node2/ node3/ --differ
   etcd-autopsy log node1/ --start-index 1570 --end-index 1580
   etcd-autopsy log node1/ --type LeaseRevoke,Txn --no-effect
-  etcd-autopsy log node1/ --namespace kube-system --proposer node2 --tail 20
+  etcd-autopsy log node1/ node2/ --namespace kube-system --proposer node2 --tail 20
   etcd-autopsy log node1/ --since 2026-11-21T08:20:00Z --until rev:1244 --min-size 1k
   etcd-autopsy log node1/ --raw --start-index 1576 --end-index 1576
   etcd-autopsy log incident.tar.zst -w json | jq -c 'select(.kind == "entry") | [.index, .summary]'`,
