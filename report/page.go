@@ -230,10 +230,15 @@ func (t *table) text(w *escape.Lines) error {
 		tablewriter.WithHeaderAlignment(tw.AlignLeft), tablewriter.WithRowAlignment(tw.AlignLeft), tablewriter.WithTrimSpace(tw.Off))
 	grid.Header(v.header)
 	room := tableWidth(w.Screen())
-	if t.plain && w.Screen().Width > 0 {
-		v.wrapLast(room)
+	v.rows = v.fitted(room)
+	marked := make([]bool, len(v.rows))
+	for i, r := range v.rows {
+		marked[i] = differing(r)
 	}
-	if err := grid.Bulk(v.fitted(room)); err != nil {
+	if w.Screen().Width > 0 {
+		v.rows, marked = v.wrapped(room)
+	}
+	if err := grid.Bulk(v.rows); err != nil {
 		return err
 	}
 	if err := grid.Render(); err != nil {
@@ -248,7 +253,7 @@ func (t *table) text(w *escape.Lines) error {
 			l = strings.TrimRight(strings.TrimPrefix(l, " "), " ")
 		}
 		style := escape.Plain
-		if row >= 0 && row < len(v.rows) && differing(v.rows[row]) {
+		if row >= 0 && row < len(marked) && marked[row] {
 			style = escape.Bad
 		}
 		w.Spans(escape.Span{Style: style, Text: l})
@@ -263,33 +268,71 @@ func (t *table) text(w *escape.Lines) error {
 // differing tells whether a row is marked as one whose cells differ.
 func differing(row []string) bool { return len(row) > 0 && strings.HasSuffix(row[0], " *") }
 
-// wrapLast breaks the cells of the last column so that the table fits a screen.
-func (t *table) wrapLast(room int) {
-	last, used := len(t.header)-1, 0
-	for i := range last {
-		wide := runewidth.StringWidth(t.header[i])
-		for _, r := range t.rows {
-			wide = max(wide, runewidth.StringWidth(r[i]))
-		}
-		used += wide + 2
+// columnGap is what a column takes besides its cells: a space on both sides, and a line or none.
+func (t *table) columnGap() int {
+	if t.plain {
+		return 2
 	}
-	var rows [][]string
-	for _, r := range t.rows {
-		for i, l := range wrap(r[last], max(room-used, narrowest/2)) {
-			row := make([]string, len(r))
-			if i == 0 {
-				copy(row, r)
+	return 3
+}
+
+// wrapped breaks cells of words so that the table fits a screen, the widest columns first. A row that takes several lines is as many
+// rows. It tells for each row whether it is of one that is marked.
+func (t *table) wrapped(room int) (rows [][]string, marked []bool) {
+	widths, words := make([]int, len(t.header)), make([]int, len(t.header))
+	total := 1
+	for i := range t.header {
+		for _, s := range append([]string{t.header[i]}, cellsOf(t.rows, i)...) {
+			widths[i] = max(widths[i], runewidth.StringWidth(s))
+			for w := range strings.FieldsSeq(s) {
+				words[i] = max(words[i], runewidth.StringWidth(w)+2) // what goes on is indented
 			}
-			row[last] = l
-			rows = append(rows, row)
+		}
+		words[i] = max(words[i], runewidth.StringWidth(t.header[i]))
+		total += widths[i] + t.columnGap()
+	}
+	for total > room {
+		widest := -1
+		for i := range widths {
+			if widths[i] > words[i] && (widest < 0 || widths[i] > widths[widest]) {
+				widest = i
+			}
+		}
+		if widest < 0 {
+			break
+		}
+		widths[widest]--
+		total--
+	}
+	for _, r := range t.rows {
+		lines, high := make([][]string, len(r)), 1
+		for i := range r {
+			lines[i] = wrap(r[i], widths[i])
+			high = max(high, len(lines[i]))
+		}
+		for n := range high {
+			row := make([]string, len(r))
+			for i := range r {
+				if n < len(lines[i]) {
+					row[i] = lines[i][n]
+				}
+			}
+			rows, marked = append(rows, row), append(marked, differing(r))
 		}
 	}
-	t.rows = rows
+	return rows, marked
+}
+
+func cellsOf(rows [][]string, i int) (cells []string) {
+	for _, r := range rows {
+		cells = append(cells, r[i])
+	}
+	return cells
 }
 
 // visible is the table with cells as they are seen, each in one line.
 func (t *table) visible() table {
-	v := table{keys: t.keys}
+	v := table{keys: t.keys, plain: t.plain}
 	cells := func(row []string) []string {
 		out := make([]string, len(row))
 		for i := range row {
