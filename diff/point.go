@@ -27,7 +27,7 @@ func (l *Ledger) Since(p Point) (first uint64, why string, err error) {
 		return l.around(p.Revision, func(best, index uint64) bool { return index < best })
 	case !p.Time.IsZero():
 		if first = l.clock().Since(p.Time); first == 0 {
-			return 0, "no process is known to have started before " + p.Time.UTC().Format(pointTime) + ": from the first entry on", nil
+			return 0, "no entry is known to be from before " + p.Time.UTC().Format(pointTime) + ", as far as request ids tell", nil
 		}
 		return first, fmt.Sprintf("entries before %d were proposed before %s, as request ids tell", first, p.Time.UTC().Format(pointTime)), nil
 	}
@@ -44,7 +44,7 @@ func (l *Ledger) Until(p Point) (last uint64, why string, err error) {
 		next, ok := l.clock().Until(p.Time)
 		switch {
 		case !ok:
-			return 0, "no process is known to have started after " + at + ": up to the last entry", nil
+			return 0, "no entry is known to be from after " + at + ", as far as request ids tell", nil
 		case next <= 1:
 			return 0, "", fmt.Errorf("every entry was proposed after %s, as request ids tell", at)
 		}

@@ -112,6 +112,9 @@ incident, and says whether the members diverged, at which raft entry, and what i
 It runs offline and never writes to what it reads: nothing is locked, repaired, renamed or created
 beside the evidence.
 
+Tables and text are as wide as the terminal, or as the environment variable COLUMNS says. Colour is
+used on a terminal only, and not if NO_COLOR is set; --color says otherwise.
+
 Exit status:
   0  consistent, or nothing found
   1  diverged, or problems found

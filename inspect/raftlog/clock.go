@@ -16,6 +16,7 @@ type Start struct {
 	Prefix uint16 // the low 16 bits of the member's id
 	At     time.Time
 	First  uint64 // its first entry in the log
+	After  uint64 // the last entry of the member's process before it, 0 if there is none in the log
 	// Fresh is true if the process began in the time of this log: its first entry, which publishes the member's attributes, came
 	// soon after its start.
 	Fresh bool
@@ -31,16 +32,23 @@ func (c *Clock) Note(index uint64, r *Request) (started bool) {
 	if !c.processes.Note(index, r) {
 		return false
 	}
-	c.Starts = append(c.Starts, Start{p.Prefix, p.Started(), index, fresh})
+	s := Start{Prefix: p.Prefix, At: p.Started(), First: index, Fresh: fresh}
+	for _, r := range c.processes[p.Prefix].Restarts {
+		if r.Before == index {
+			s.After = r.After
+		}
+	}
+	c.Starts = append(c.Starts, s)
 	return true
 }
 
-// Since is the first entry that may have been proposed at a time or later. Those before it were proposed earlier.
+// Since is the first entry that may have been proposed at a time or later, 0 if that may be any. Those before it were proposed earlier: what
+// a process proposed last was, before the member's next one started.
 func (c *Clock) Since(t time.Time) uint64 {
 	first := uint64(0)
 	for _, s := range c.Starts {
-		if s.Fresh && !s.At.After(t) {
-			first = max(first, s.First)
+		if s.After > 0 && !s.At.After(t) {
+			first = max(first, s.After+1)
 		}
 	}
 	return first

@@ -15,18 +15,25 @@ func TestClock(t *testing.T) {
 	}
 	for _, test := range []struct {
 		first uint64
+		fresh bool
 		since map[time.Duration]uint64
 	}{
-		{1, map[time.Duration]uint64{-time.Hour: 0, 0: 1, time.Minute: 2, time.Hour: 101, 2 * time.Hour: 101}},
+		{1, true, map[time.Duration]uint64{-time.Hour: 0, 0: 0, time.Minute: 0, time.Hour: 52, 2 * time.Hour: 52}},
 		// Nothing tells how long the first processes had been running.
-		{500, map[time.Duration]uint64{0: 0, time.Minute: 0, time.Hour: 600}},
+		{500, false, map[time.Duration]uint64{0: 0, time.Minute: 0, time.Hour: 551, 2 * time.Hour: 551}},
 	} {
 		var c Clock
 		c.Note(test.first, id(1, 0))
 		c.Note(test.first+1, id(2, time.Second))
+		c.Note(test.first+50, id(1, 100*time.Millisecond))
 		c.Note(test.first+100, id(1, time.Hour))
-		if !slices.ContainsFunc(c.Starts, func(s Start) bool { return s.First == test.first+100 && s.Fresh && s.At.Equal(begin.Add(time.Hour)) }) {
-			t.Errorf("%+v", c.Starts)
+		want := []Start{
+			{Prefix: 1, At: begin, First: test.first, Fresh: test.fresh},
+			{Prefix: 2, At: begin.Add(time.Second), First: test.first + 1, Fresh: test.fresh},
+			{Prefix: 1, At: begin.Add(time.Hour), First: test.first + 100, After: test.first + 50, Fresh: true},
+		}
+		if !slices.Equal(c.Starts, want) {
+			t.Errorf("%+v, want %+v", c.Starts, want)
 		}
 		for after, want := range test.since {
 			if got := c.Since(begin.Add(after)); got != want {
