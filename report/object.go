@@ -49,7 +49,13 @@ func Object(w io.Writer, d *values.Document, format Format) error {
 		if err != nil {
 			return err
 		}
-		for s := range strings.SplitSeq(strings.TrimSuffix(string(b), "\n"), "\n") {
+		lines := strings.Split(strings.TrimSuffix(string(b), "\n"), "\n")
+		if slices.ContainsFunc(lines, func(s string) bool { return !escape.Safe(s) }) {
+			// What cannot be written as it is would be another text. JSON, which is YAML, too, has escapes for it everywhere.
+			l.JSON(o)
+			continue
+		}
+		for _, s := range lines {
 			l.Line(s)
 		}
 	}

@@ -59,13 +59,14 @@ func TestGetObject(t *testing.T) {
 	object := func(kind, data string) string {
 		return `{"apiVersion":"v1","kind":"` + kind + `","metadata":{"name":"x","namespace":"ci","uid":"u1","resourceVersion":"9"},"data":` + data + `,"status":{"a":1}}`
 	}
-	const key, secret, long, plain = "/registry/configmaps/ci/x", "/registry/secrets/ci/x", "/registry/configmaps/ci/long", "plain"
+	const key, secret, long, plain, odd = "/registry/configmaps/ci/x", "/registry/secrets/ci/x", "/registry/configmaps/ci/long", "plain", "/registry/configmaps/ci/odd"
 	var many []string
 	for i := range 1000 {
 		many = append(many, fmt.Sprintf(`"k%d":"v"`, i))
 	}
 	a := dbOf(t, "a.db", key, object("ConfigMap", `{"k":"one"}`), secret, object("Secret", `{"password":"aHVudGVyMg=="}`),
-		long, object("ConfigMap", `{"big":"`+strings.Repeat("x", 5000)+`",`+strings.Join(many, ",")+`}`), plain, strings.Repeat("p", 9000))
+		long, object("ConfigMap", `{"big":"`+strings.Repeat("x", 5000)+`",`+strings.Join(many, ",")+`}`), plain, strings.Repeat("p", 9000),
+		odd, object("ConfigMap", `{"k":"one\u200btwo\ttabs"}`))
 	b := dbOf(t, "b.db", key, object("ConfigMap", `{"k":"two"}`))
 	for _, c := range []struct {
 		args   []string
@@ -79,6 +80,7 @@ func TestGetObject(t *testing.T) {
 		{[]string{key, a, b, "-w", "yaml"}, exitDiverged, []string{" on a\n", "\n---\n", " on b\n", "k: two"}, nil},
 		{[]string{key, a, b, "--object", "-w", "json"}, exitFailed, []string{"hint: name one MEMBER"}, nil},
 		{[]string{key, a, "--object", "-w", "simple"}, exitFailed, []string{"yaml or json"}, nil},
+		{[]string{odd, a, "-w", "yaml"}, exitOK, []string{`{"k":"one\u200btwo\ttabs"}`}, []string{"\u200b"}},
 		{[]string{plain, a, "-w", "yaml"}, exitFailed, []string{"no member has a Kubernetes object there"}, nil},
 		{[]string{secret, a, "-w", "yaml"}, exitOK, []string{"cannot be applied", "hidden)"}, []string{"aHVudGVyMg"}},
 		{[]string{secret, a, "-w", "yaml", "--show-values"}, exitOK, []string{"password: aHVudGVyMg=="}, []string{"hidden"}},
