@@ -598,7 +598,7 @@ func asks(r *raftlog.Request, key string) string {
 		s := "put"
 		switch {
 		case w.Delete && len(w.End) > 0:
-			s = "delete a range"
+			s = "delete " + w.Range()
 		case w.Delete:
 			s = "delete"
 		case w.Lease != 0:

@@ -124,7 +124,9 @@ type Document struct {
 	// because its auth revision had departed before.
 	Consequences []Divergence `json:"consequences"`
 	Keys         KeyDiffs     `json:"keys"`
-	Leases       []LeaseDiff  `json:"leases"`
+	// LeftOut says which of them were not asked for; nil if all were.
+	LeftOut *LeftOut    `json:"left_out,omitempty"`
+	Leases  []LeaseDiff `json:"leases"`
 	// KnownBugs are those of etcd that show in the members' files, whether or not they made them diverge.
 	KnownBugs []KnownBug `json:"known_bugs"`
 	// Reexecutions are the logs of members, each run again by itself where that was asked for or nothing else can tell.

@@ -51,6 +51,9 @@ func checkPage(d *Checkup, hints []string) *page {
 	}
 	p.sections = append(p.sections, coveragePage(d))
 	p.hints = append(p.hints, hints...)
+	if len(d.Members) > 1 {
+		p.hint("members were not compared with each other: etcd-autopsy diff does")
+	}
 	return p
 }
 

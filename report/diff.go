@@ -494,6 +494,7 @@ func differences(p *page, d *diff.Document) {
 	if len(more) > 0 {
 		p.line("", "%s", strings.Join(more, "; "))
 	}
+	notListed(p, d)
 	if c.EntriesSince > 0 {
 		since := count(c.EntriesSince, "entry")
 		if c.Consequences > 0 {
@@ -501,6 +502,28 @@ func differences(p *page, d *diff.Document) {
 		}
 		p.line("since then", "%s", since)
 	}
+}
+
+// notListed says which of the keys that differ are not listed because that was asked for.
+func notListed(p *page, d *diff.Document) {
+	x := d.LeftOut
+	if x == nil || x.Keys == 0 {
+		return
+	}
+	var where []string
+	for _, b := range x.Ignored {
+		if b.Keys > 0 {
+			where = append(where, fmt.Sprintf("%d below %s", b.Keys, b.Prefix.Called()))
+		}
+	}
+	if x.Outside > 0 {
+		where = append(where, fmt.Sprintf("%d outside of --prefix", x.Outside))
+	}
+	which := fmt.Sprintf("%d of the keys that differ are", x.Keys)
+	if d.Keys.Len() == 0 {
+		which = "all keys that differ are"
+	}
+	p.line("not listed", "%s left out as asked for: %s", which, strings.Join(where, ", "))
 }
 
 // compared says what a verdict without a difference rests on.
@@ -794,7 +817,7 @@ func moreOf(n int, noun string) string { return fmt.Sprintf("%s: -w json", count
 
 func keysTable(d *diff.Document) table {
 	labels := labelsOf(d)
-	t := table{title: fmt.Sprintf("Keys that differ (%d)", d.Keys.Len()), header: append([]string{"key", "differs in"}, labels...), keys: true}
+	t := table{title: keysTitle(d), header: append([]string{"key", "differs in"}, labels...), keys: true}
 	more := ""
 	if n := d.Keys.Len() - keysShown; n > 0 {
 		more = moreOf(n, "key")
@@ -830,6 +853,13 @@ func keysTable(d *diff.Document) table {
 	}
 	t.notes = notes(more, legend)
 	return t
+}
+
+func keysTitle(d *diff.Document) string {
+	if x := d.LeftOut; x != nil && x.Keys > 0 {
+		return fmt.Sprintf("Keys that differ (%d of %d)", d.Keys.Len(), d.Keys.Len()+x.Keys)
+	}
+	return fmt.Sprintf("Keys that differ (%d)", d.Keys.Len())
 }
 
 // notes are those that are not empty.
@@ -899,6 +929,9 @@ func diffLines(d *diff.Document) [][]string {
 	}
 	for k := range d.Keys.Brief() {
 		ls = append(ls, []string{"key", k.Difference, k.Key.String()})
+	}
+	if x := d.LeftOut; x != nil {
+		ls = append(ls, []string{"keys left out", strconv.Itoa(x.Keys)})
 	}
 	for _, l := range d.Leases {
 		ls = append(ls, []string{"lease", l.ID.String()})

@@ -36,6 +36,40 @@ type DumpOptions struct {
 	Values bool
 	// Revision, if not 0, asks for the keys that were alive then instead of the rows.
 	Revision int64
+	// Lease and HasLease keep the rows that carry this lease, or any, and leases themselves. Buckets that are about neither are left out.
+	Lease    *diff.ID
+	HasLease bool
+	Sort     DumpOrder
+}
+
+// DumpOrder is the order of rows of the keyspace.
+type DumpOrder string
+
+const (
+	// Stored is by revision, but by key where the keys at a revision are asked for.
+	Stored DumpOrder = ""
+	// BySize is by the size of the value, the biggest first.
+	BySize DumpOrder = "size"
+	// ByRevision is by the revision that wrote the row.
+	ByRevision DumpOrder = "rev"
+)
+
+// DumpOrders lists the orders that can be asked for.
+func DumpOrders() []string { return []string{string(BySize), string(ByRevision)} }
+
+// keyed tells whether rows are asked for by their lease, which only keys and leases have.
+func (o *DumpOptions) keyed() bool { return o.Lease != nil || o.HasLease }
+
+// wants tells whether a row of the keyspace is asked for.
+func (o *DumpOptions) wants(key []byte, value func() []byte) bool {
+	if !strings.HasPrefix(string(key), o.Prefix) {
+		return false
+	}
+	if !o.keyed() {
+		return true
+	}
+	var kv mvcc.KeyValue
+	return kv.Decode(value()) == nil && kv.Lease != 0 && (o.Lease == nil || diff.ID(uint64(kv.Lease)) == *o.Lease)
 }
 
 // KeyRow is a row of the keyspace, or a key that is alive at a revision.
@@ -117,9 +151,10 @@ func Dump(ctx context.Context, w io.Writer, m *inspect.Member, o DumpOptions, fo
 		names = []string{o.Bucket}
 	}
 	for _, name := range names {
-		if name == schema.Key {
+		switch {
+		case name == schema.Key:
 			d.keys()
-		} else {
+		case !o.keyed() || name == schema.Lease:
 			d.bucket(m.DB.Bolt.Bucket(name))
 		}
 	}
@@ -170,15 +205,51 @@ func (d *dumper) keyHead(title string) {
 func (d *dumper) keys() {
 	d.keyHead("key")
 	t, n := d.m.DB.Rows, 0
-	for _, r := range t.All() {
+	var sizes sizes
+	for i, r := range t.All() {
 		if d.full(n) {
 			return
 		}
-		if strings.HasPrefix(string(r.Key()), d.o.Prefix) {
-			d.key(&r)
-			n++
+		if !d.o.wants(r.Key(), func() []byte { return r.Value }) {
+			continue
 		}
+		if d.o.Sort == BySize {
+			sizes.add(i, &r)
+			continue
+		}
+		d.key(&r)
+		n++
 	}
+	for _, i := range sizes.sorted() {
+		if d.full(n) {
+			return
+		}
+		r := t.Row(i)
+		d.key(&r)
+		n++
+	}
+}
+
+// sizes are rows with the sizes of their values.
+type sizes []struct{ row, size int }
+
+func (s *sizes) add(i int, r *mvcc.Row) {
+	var kv mvcc.KeyValue
+	n := -1 // what does not decode, or is a tombstone, comes last
+	if !r.Tombstone && kv.Decode(r.Value) == nil {
+		n = len(kv.Value)
+	}
+	*s = append(*s, struct{ row, size int }{i, n})
+}
+
+// sorted are the rows, the biggest first, and of the same size in the order they came.
+func (s sizes) sorted() []int {
+	slices.SortStableFunc(s, func(a, b struct{ row, size int }) int { return b.size - a.size })
+	out := make([]int, len(s))
+	for i := range s {
+		out[i] = s[i].row
+	}
+	return out
 }
 
 // alive writes the keys that exist at the end of a revision.
@@ -186,12 +257,36 @@ func (d *dumper) alive() {
 	d.keyHead(fmt.Sprintf("keys alive at revision %d", d.o.Revision))
 	ix := d.m.DB.Rows.Index(func(key []byte) bool { return strings.HasPrefix(string(key), d.o.Prefix) })
 	n := 0
-	ix.Live(d.o.Revision, func(_ string, _ mvcc.KeyValue, row mvcc.Row) {
+	write := func(row *mvcc.Row) {
 		if !d.full(n) {
-			d.key(&row)
+			d.key(row)
 			n++
 		}
+	}
+	var all []mvcc.Row
+	ix.Live(d.o.Revision, func(_ string, _ mvcc.KeyValue, row mvcc.Row) {
+		switch {
+		case !d.o.wants(row.Key(), func() []byte { return row.Value }):
+		case d.o.Sort == Stored:
+			write(&row)
+		default:
+			all = append(all, row)
+		}
 	})
+	var by sizes
+	for i := range all {
+		by.add(i, &all[i])
+	}
+	if d.o.Sort == ByRevision {
+		slices.SortFunc(all, func(a, b mvcc.Row) int { return a.Rev.Compare(b.Rev) })
+		by = nil
+		for i := range all {
+			write(&all[i])
+		}
+	}
+	for _, i := range by.sorted() {
+		write(&all[i])
+	}
 }
 
 func (d *dumper) key(r *mvcc.Row) {
@@ -250,10 +345,13 @@ func (d *dumper) bucket(b *bolt.Bucket) {
 	d.s.head(name, cols...)
 	n := 0
 	for r := b.Rows(); r.Next() && !d.full(n); {
-		if r.IsBucket() || !bytes.HasPrefix(r.Key(), []byte(d.o.Prefix)) {
+		if r.IsBucket() || !bytes.HasPrefix(r.Key(), []byte(d.o.Prefix)) && !d.o.keyed() {
 			continue
 		}
 		doc := d.decode(b.Name(), r.Key(), r.Value())
+		if d.o.Lease != nil && (doc.Lease == nil || doc.Lease.ID != *d.o.Lease) {
+			continue
+		}
 		doc.Page = r.Page()
 		k, v := doc.cells()
 		cells := []string{k, v}

@@ -21,6 +21,7 @@ import (
 const (
 	cellShown   = 34 // columns of a field's value in a table
 	binaryShown = 64 // bytes of a value that is not text
+	textShown   = 4000
 )
 
 // Get writes what a key holds on each member.
@@ -248,7 +249,10 @@ func valueOf(m *values.Member) shownValue {
 	case m.Note != "":
 		what = append(what, m.Note)
 	case m.Text != nil:
-		v.text = *m.Text
+		if v.text = *m.Text; len(v.text) > textShown {
+			v.text = cutText(v.text, textShown)
+			what = append(what, fmt.Sprintf("the first %d here, all in -w json", textShown))
+		}
 	case m.Base64 != nil:
 		b, _ := base64.StdEncoding.DecodeString(*m.Base64) // made by the document
 		v.text = fmt.Sprintf("0x%x", b[:min(len(b), binaryShown)])
@@ -271,14 +275,14 @@ func yamlText(object map[string]any) string {
 		delete(meta, "managedFields")
 		shown["metadata"], note = meta, "# metadata.managedFields: see -w json\n"
 	}
-	b, err := json.Marshal(shown)
+	b, err := json.Marshal(shortened(shown))
 	if err == nil {
 		b, err = yaml.JSONToYAML(b)
 	}
 	if err != nil {
 		return "# cannot be written as YAML: see -w json\n"
 	}
-	return string(b) + note
+	return cutLines(string(b)) + note
 }
 
 func (v *shownValue) markdown(m *escape.Markdown) {

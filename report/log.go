@@ -11,14 +11,22 @@ import (
 
 	"etcd-autopsy/diff"
 	"etcd-autopsy/inspect"
+	"etcd-autopsy/inspect/kube"
 	"etcd-autopsy/inspect/raftlog"
 )
 
 // LogOptions choose entries. Zero values choose all of them.
 type LogOptions struct {
 	First, Last uint64
-	Types       []string // as in the contract, in any case
-	Key, Prefix *string
+	// Since and Until are further bounds, both included.
+	Since, Until diff.Point
+	Types        []string // of LogTypes, in any case
+	Key, Prefix  *string
+	Namespace    *string // of Kubernetes
+	Proposer     string  // label, name or id of a member
+	MinSize      int     // bytes of the entry's data
+	// Limit and Tail keep the first, or the last, of those that the other options choose.
+	Limit, Tail int
 	Lease       *diff.ID
 	User        *string // "" for requests without a user
 	Revision    int64   // made by the entry, on any member
@@ -30,6 +38,7 @@ type LogOptions struct {
 
 // LogEntry is one entry of the log, in JSON one line. Two of the same index are different entries of different members.
 type LogEntry struct {
+	Kind         string         `json:"kind"` // "entry"
 	Index        uint64         `json:"index"`
 	Term         uint64         `json:"term"`
 	Type         string         `json:"type"`
@@ -63,6 +72,7 @@ type LogEffect struct {
 
 // LogMember is what the log of a member says as a whole.
 type LogMember struct {
+	Kind       string        `json:"kind"` // "member"
 	Member     string        `json:"member"`
 	MemberID   *diff.ID      `json:"member_id"`
 	ClusterID  *diff.ID      `json:"cluster_id"`
@@ -77,43 +87,78 @@ type LogMember struct {
 	Snapshots  []LogSnapshot `json:"snapshots"`
 }
 
+// LogTypes are what entries can be of, with raw also what records can be of.
+func LogTypes(raw bool) []string {
+	types := raftlog.Types()
+	if raw {
+		types = append(types, "metadata", "entry", "state", "crc", "snapshot", "zeros", "damaged")
+	}
+	return types
+}
+
 // Entries writes the entries of members' logs, merged by index.
 func Entries(ctx context.Context, w io.Writer, l *diff.Ledger, o LogOptions, format Format) error {
 	g := logger{s: newStream(w, format), l: l, o: o}
+	notes, err := g.bounds()
+	if err != nil {
+		return err
+	}
 	for _, m := range l.Members {
 		g.member(m)
 	}
 	g.s.blank()
-	g.s.head("", column{" ", 1, false}, column{"INDEX", 8, true}, column{"TERM", 4, true}, column{"EFFECT", 14, false}, column{"USER", 10, false}, column{"REQUEST", 0, false})
-	shown, differ, all := 0, 0, 0
-	for line := range l.Lines(o.First, o.Last) {
+	g.s.head("", column{" ", 1, false}, column{"INDEX", 8, true}, column{"TERM", 4, true}, column{"EFFECT", 14, false}, column{"FROM", 6, false}, column{"USER", 10, false}, column{"REQUEST", 0, false})
+	all, found, more := 0, 0, false
+	for line := range l.Lines(g.o.First, g.o.Last) {
 		if all++; all%4096 == 0 && ctx.Err() != nil || g.s.err != nil {
 			break
 		}
-		differs, found := 0, 0
+		var es []*LogEntry
 		for i := range line.Variants {
 			if e := g.entry(line, &line.Variants[i]); e != nil {
-				found = 1
-				if e.Differs != "" {
-					differs = 1
-				}
-				g.write(e)
+				es = append(es, e)
 			}
 		}
-		shown, differ = shown+found, differ+differs
+		if len(es) == 0 {
+			continue
+		}
+		if o.Limit > 0 && found == o.Limit {
+			more = true
+			break
+		}
+		if found++; o.Tail > 0 {
+			g.keep(es)
+		} else {
+			g.show(es)
+		}
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
+	for i := range g.last {
+		g.show(g.last[(g.next+i)%len(g.last)])
+	}
 	g.s.blank()
 	text := count(all, "entry")
-	if shown < all {
-		text = fmt.Sprintf("%d of %s", shown, text)
+	if found < all {
+		text = fmt.Sprintf("%d of %s", found, text)
 	}
-	if len(l.Members) > 1 {
-		text += fmt.Sprintf("; members differ at %d (!)", differ)
+	switch {
+	case more:
+		text = fmt.Sprintf("the first %s of those asked for; there are more", count(found, "entry"))
+	case g.shown < found:
+		text = fmt.Sprintf("the last %d of %s", g.shown, text)
+	}
+	switch {
+	case len(l.Members) > 1 && g.differ > 0:
+		text += fmt.Sprintf("; members differ at %d (!)", g.differ)
+	case len(l.Members) > 1:
+		text += "; members differ at none of them"
 	}
 	g.s.remark(text)
+	for _, n := range notes {
+		g.s.remark(n)
+	}
 	for _, f := range l.Faults {
 		g.s.lacks("the effects", []string{f})
 	}
@@ -129,6 +174,70 @@ type logger struct {
 	s *stream
 	l *diff.Ledger
 	o LogOptions
+
+	shown, differ int           // indexes
+	last          [][]*LogEntry // of Tail, the oldest at next
+	next          int
+}
+
+// bounds turns since and until into indexes, and says how.
+func (g *logger) bounds() (notes []string, err error) {
+	o := &g.o
+	note := func(name, why string) {
+		if why != "" {
+			notes = append(notes, name+": "+why)
+		}
+	}
+	if o.Since.Set() {
+		first, why, err := g.l.Since(o.Since)
+		if err != nil {
+			return nil, fmt.Errorf("--since: %w", err)
+		}
+		o.First = max(o.First, first)
+		note("since", why)
+	}
+	if o.Until.Set() {
+		last, why, err := g.l.Until(o.Until)
+		if err != nil {
+			return nil, fmt.Errorf("--until: %w", err)
+		}
+		if o.Last == 0 || last > 0 && last < o.Last {
+			o.Last = last
+		}
+		note("until", why)
+	}
+	if o.Last > 0 && o.Last < o.First {
+		return nil, fmt.Errorf("the end, entry %d, lies before the beginning, entry %d", o.Last, o.First)
+	}
+	if o.Proposer != "" {
+		label, known := g.l.ProposerNamed(o.Proposer)
+		if label == "" {
+			return nil, fmt.Errorf("--proposer: no member %s: there are %s", diff.Key(o.Proposer), strings.Join(known, ", "))
+		}
+		o.Proposer = label
+	}
+	return notes, nil
+}
+
+// keep keeps the entries of an index if they turn out to be among the last.
+func (g *logger) keep(es []*LogEntry) {
+	if len(g.last) < g.o.Tail {
+		g.last = append(g.last, es)
+		return
+	}
+	g.last[g.next] = es
+	g.next = (g.next + 1) % len(g.last)
+}
+
+// show writes the entries of an index.
+func (g *logger) show(es []*LogEntry) {
+	g.shown++
+	if slices.ContainsFunc(es, func(e *LogEntry) bool { return e.Differs != "" }) {
+		g.differ++
+	}
+	for _, e := range es {
+		g.write(e)
+	}
 }
 
 func (g *logger) labels(members []int) []string {
@@ -142,7 +251,7 @@ func (g *logger) labels(members []int) []string {
 // member says whose log it is, and what it covers.
 func (g *logger) member(m *inspect.Member) {
 	doc := LogMember{
-		Member: m.Label, FirstIndex: m.Log.First(), LastIndex: m.Log.Last(), Entries: len(m.Log.Entries), Replaced: len(m.Log.Superseded),
+		Kind: "member", Member: m.Label, FirstIndex: m.Log.First(), LastIndex: m.Log.Last(), Entries: len(m.Log.Entries), Replaced: len(m.Log.Superseded),
 		Term: m.Log.HardState.Term, Vote: diff.ID(m.Log.HardState.Vote), Commit: m.Log.HardState.Commit, Snapshots: []LogSnapshot{},
 	}
 	if m.Log.HasMetadata {
@@ -181,13 +290,15 @@ func (g *logger) entry(line *diff.Line, v *diff.Variant) *LogEntry {
 	if r == nil {
 		r = &raftlog.Request{Type: "Unknown"}
 	}
-	if len(o.Types) > 0 && !slices.ContainsFunc(o.Types, func(t string) bool { return strings.EqualFold(t, r.Type) }) || o.User != nil && *o.User != r.User {
+	if len(o.Types) > 0 && !slices.ContainsFunc(o.Types, func(t string) bool { return strings.EqualFold(t, r.Type) }) || o.User != nil && *o.User != r.User || len(v.Entry.Data) < o.MinSize {
 		return nil
 	}
-	outcomes, differ := g.l.Outcomes(v)
 	e := &LogEntry{
-		Index: line.Index, Term: v.Entry.Term, Type: r.Type, Summary: r.Summary(), User: r.User, AuthRevision: r.AuthRevision,
+		Kind: "entry", Index: line.Index, Term: v.Entry.Term, Type: r.Type, Summary: r.Summary(), User: r.User, AuthRevision: r.AuthRevision,
 		Proposer: g.l.Proposer(v.Members[0], r), Size: len(v.Entry.Data), Request: requestFields(r, o.Values), Members: g.labels(v.Members),
+	}
+	if o.Proposer != "" && e.Proposer != o.Proposer {
+		return nil
 	}
 	if r.ID != 0 {
 		id := diff.ID(r.ID)
@@ -196,6 +307,7 @@ func (g *logger) entry(line *diff.Line, v *diff.Variant) *LogEntry {
 	if err != nil {
 		e.Error = err.Error()
 	}
+	outcomes, differ := g.l.Outcomes(v)
 	switch {
 	case len(line.Variants) > 1:
 		e.Differs = "entry"
@@ -233,6 +345,10 @@ func touches(e *LogEntry, r *raftlog.Request, o *LogOptions) bool {
 		!changed(func(c *diff.Change) bool { return strings.HasPrefix(string(c.Key), *p) }) {
 		return false
 	}
+	if ns := o.Namespace; ns != nil && !slices.ContainsFunc(r.Keys(), func(w raftlog.Write) bool { return reaches(&w, *ns) }) &&
+		!changed(func(c *diff.Change) bool { return inNamespace(string(c.Key), *ns) }) {
+		return false
+	}
 	if o.Lease != nil && !slices.Contains(leasesOf(r), int64(*o.Lease)) && !changed(func(c *diff.Change) bool { return c.Lease == *o.Lease && c.Lease != 0 }) {
 		return false
 	}
@@ -257,6 +373,24 @@ func meets(w *raftlog.Write, prefix string) bool {
 		return true
 	}
 	return len(w.End) > 0 && first < prefix && (string(w.End) == "\x00" || prefix < string(w.End))
+}
+
+// reaches tells whether a write could change a key in a namespace of Kubernetes.
+func reaches(w *raftlog.Write, namespace string) bool {
+	n, ok := kube.NameOf(w.Key)
+	switch {
+	case ok && n.Namespace == namespace:
+		return true
+	case !ok || len(w.End) == 0 || n.Namespace != "":
+		return false
+	}
+	// A range of a resource: the begin of the namespace's own keys lies in it, or not.
+	return meets(w, string(w.Key[:len(w.Key)-len(n.Name)])+namespace+"/")
+}
+
+func inNamespace(key, namespace string) bool {
+	n, ok := kube.NameOf([]byte(key))
+	return ok && n.Namespace == namespace
 }
 
 // leasesOf are the leases that a request names.
@@ -346,7 +480,7 @@ func (g *logger) write(e *LogEntry) {
 	if g.s.format == Markdown && len(notes) > 0 {
 		effect += ": " + strings.Join(notes, " / ")
 	}
-	g.s.row(e, []string{mark, strconv.FormatUint(e.Index, 10), strconv.FormatUint(e.Term, 10), effect, orNone(diff.Key(e.User).String()), summary})
+	g.s.row(e, []string{mark, strconv.FormatUint(e.Index, 10), strconv.FormatUint(e.Term, 10), effect, orNone(e.Proposer), orNone(diff.Key(e.User).String()), summary})
 	for _, n := range notes {
 		g.s.note(20, n)
 	}
@@ -403,6 +537,7 @@ func sortedNames(m map[string]any) []string {
 
 // RawRecord is one record of a log as it lies on the disk, in JSON one line.
 type RawRecord struct {
+	Kind   string `json:"kind"` // "record"
 	Member string `json:"member"`
 	File   string `json:"file"`
 	Offset int64  `json:"offset"`
@@ -494,7 +629,7 @@ func (o *LogOptions) wants(r *RawRecord) bool {
 }
 
 func rawRecord(label string, r *raftlog.RawRecord) *RawRecord {
-	doc := &RawRecord{Member: label, File: r.File, Offset: r.Offset, Length: r.Size, Type: r.Type.String(), CRC: fmt.Sprintf("%08x", r.CRC), CRCState: "ok"}
+	doc := &RawRecord{Kind: "record", Member: label, File: r.File, Offset: r.Offset, Length: r.Size, Type: r.Type.String(), CRC: fmt.Sprintf("%08x", r.CRC), CRCState: "ok"}
 	if r.Err != nil {
 		doc.Error = r.Err.What
 	}

@@ -17,12 +17,38 @@ import (
 )
 
 const (
-	maxWidth  = 80 // columns of running text
+	maxWidth  = 80 // columns of running text where nothing is known of the screen
 	minMargin = 11 // columns of the names of lines, with the space behind them
 	maxMargin = 26
 	maxTable  = 100 // columns of a table, if shorter keys make it fit
 	minKey    = 24
+
+	narrowest = 40  // columns that are made use of, however few a screen has
+	widest    = 100 // of running text, however many it has: longer lines are hard to read
 )
+
+// proseWidth is how many columns running text takes on a screen.
+func proseWidth(s escape.Screen) int {
+	if s.Width <= 0 {
+		return maxWidth
+	}
+	return min(max(s.Width, narrowest), widest)
+}
+
+// tableWidth is how many columns a table should not exceed.
+func tableWidth(s escape.Screen) int {
+	if s.Width <= 0 {
+		return maxTable
+	}
+	return max(s.Width, narrowest)
+}
+
+// styles are those of the words that stand for an answer.
+var styles = map[string]escape.Style{
+	"DIVERGED": escape.Bad, "DIFFERS": escape.Bad, "DIFFERENT": escape.Bad, "PROBLEMS": escape.Bad, "ERROR": escape.Bad,
+	"CONSISTENT": escape.Good, "CONSISTENT,": escape.Good, "SAME": escape.Good, "EQUAL": escape.Good, "NOTHING FOUND": escape.Good,
+	"INDETERMINATE": escape.Doubt, "CANNOT TELL": escape.Doubt, "NOT COMPARABLE": escape.Doubt, "INCOMPLETE": escape.Doubt, "UNKNOWN": escape.Doubt, "WARNING": escape.Doubt,
+}
 
 // page is a document for people, before it is known how it is written.
 type page struct {
@@ -145,18 +171,26 @@ func (p *page) body(w *escape.Lines) error {
 	return nil
 }
 
-// indent writes text beside a name, broken at spaces so that it fits and stays right of the name.
+// indent writes text beside a name, broken at spaces so that it fits and stays right of the name. A name that is an answer stands out.
 func indent(w *escape.Lines, width int, name, text string) {
+	style := styles[name]
 	name, text = escape.Visible(name), escape.Visible(text)
-	first := strings.Repeat(" ", width)
+	margin := strings.Repeat(" ", width)
+	first := margin
 	if n := runewidth.StringWidth(name); n > 0 && n < width {
-		first = name + first[n:]
+		first = margin[n:]
 	} else if n > 0 {
-		w.Line(name)
+		w.Spans(escape.Span{Style: style, Text: name})
+		name = ""
 	}
-	for _, l := range wrap(text, maxWidth-width) {
-		w.Line(strings.TrimRight(first+l, " "))
-		first = strings.Repeat(" ", width)
+	for _, l := range wrap(text, proseWidth(w.Screen())-width) {
+		rest := strings.TrimRight(first+l, " ")
+		if name != "" {
+			w.Spans(escape.Span{Style: style, Text: name}, escape.Span{Text: rest})
+		} else {
+			w.Line(rest)
+		}
+		name, first = "", margin
 	}
 }
 
@@ -195,17 +229,35 @@ func (t *table) text(w *escape.Lines) error {
 		tablewriter.WithHeaderAutoFormat(tw.Off), tablewriter.WithHeaderAutoWrap(tw.WrapNone), tablewriter.WithRowAutoWrap(tw.WrapNone),
 		tablewriter.WithHeaderAlignment(tw.AlignLeft), tablewriter.WithRowAlignment(tw.AlignLeft), tablewriter.WithTrimSpace(tw.Off))
 	grid.Header(v.header)
-	if err := grid.Bulk(v.fitted()); err != nil {
+	room := tableWidth(w.Screen())
+	v.rows = v.fitted(room)
+	marked := make([]bool, len(v.rows))
+	for i, r := range v.rows {
+		marked[i] = differing(r)
+	}
+	if w.Screen().Width > 0 {
+		v.rows, marked = v.wrapped(room)
+	}
+	if err := grid.Bulk(v.rows); err != nil {
 		return err
 	}
 	if err := grid.Render(); err != nil {
 		return err
 	}
+	row := -3 // behind the header and the lines around it
+	if t.plain {
+		row = -1
+	}
 	for l := range strings.Lines(b.String()) {
 		if l = strings.TrimSuffix(l, "\n"); t.plain {
 			l = strings.TrimRight(strings.TrimPrefix(l, " "), " ")
 		}
-		w.Line(l)
+		style := escape.Plain
+		if row >= 0 && row < len(marked) && marked[row] {
+			style = escape.Bad
+		}
+		w.Spans(escape.Span{Style: style, Text: l})
+		row++
 	}
 	for _, n := range t.notes {
 		indent(w, 0, "", n)
@@ -213,9 +265,74 @@ func (t *table) text(w *escape.Lines) error {
 	return nil
 }
 
+// differing tells whether a row is marked as one whose cells differ.
+func differing(row []string) bool { return len(row) > 0 && strings.HasSuffix(row[0], " *") }
+
+// columnGap is what a column takes besides its cells: a space on both sides, and a line or none.
+func (t *table) columnGap() int {
+	if t.plain {
+		return 2
+	}
+	return 3
+}
+
+// wrapped breaks cells of words so that the table fits a screen, the widest columns first. A row that takes several lines is as many
+// rows. It tells for each row whether it is of one that is marked.
+func (t *table) wrapped(room int) (rows [][]string, marked []bool) {
+	widths, words := make([]int, len(t.header)), make([]int, len(t.header))
+	total := 1
+	for i := range t.header {
+		for _, s := range append([]string{t.header[i]}, cellsOf(t.rows, i)...) {
+			widths[i] = max(widths[i], runewidth.StringWidth(s))
+			for w := range strings.FieldsSeq(s) {
+				words[i] = max(words[i], runewidth.StringWidth(w)+2) // what goes on is indented
+			}
+		}
+		words[i] = max(words[i], runewidth.StringWidth(t.header[i]))
+		total += widths[i] + t.columnGap()
+	}
+	for total > room {
+		widest := -1
+		for i := range widths {
+			if widths[i] > words[i] && (widest < 0 || widths[i] > widths[widest]) {
+				widest = i
+			}
+		}
+		if widest < 0 {
+			break
+		}
+		widths[widest]--
+		total--
+	}
+	for _, r := range t.rows {
+		lines, high := make([][]string, len(r)), 1
+		for i := range r {
+			lines[i] = wrap(r[i], widths[i])
+			high = max(high, len(lines[i]))
+		}
+		for n := range high {
+			row := make([]string, len(r))
+			for i := range r {
+				if n < len(lines[i]) {
+					row[i] = lines[i][n]
+				}
+			}
+			rows, marked = append(rows, row), append(marked, differing(r))
+		}
+	}
+	return rows, marked
+}
+
+func cellsOf(rows [][]string, i int) (cells []string) {
+	for _, r := range rows {
+		cells = append(cells, r[i])
+	}
+	return cells
+}
+
 // visible is the table with cells as they are seen, each in one line.
 func (t *table) visible() table {
-	v := table{keys: t.keys}
+	v := table{keys: t.keys, plain: t.plain}
 	cells := func(row []string) []string {
 		out := make([]string, len(row))
 		for i := range row {
@@ -230,8 +347,8 @@ func (t *table) visible() table {
 	return v
 }
 
-// fitted returns the rows with keys so short that the table fits.
-func (t *table) fitted() [][]string {
+// fitted returns the rows with keys so short that the table fits a width.
+func (t *table) fitted(width int) [][]string {
 	if !t.keys {
 		return t.rows
 	}
@@ -245,7 +362,7 @@ func (t *table) fitted() [][]string {
 			first = wide
 		}
 	}
-	room := max(minKey, first-max(0, total-maxTable))
+	room := max(minKey, first-max(0, total-width))
 	var rows [][]string
 	for _, r := range t.rows {
 		rows = append(rows, append([]string{middle(r[0], room)}, r[1:]...))

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/mattn/go-runewidth"
@@ -12,18 +13,31 @@ import (
 	"etcd-autopsy/report/escape"
 )
 
-// stream writes rows one by one, however many there are: JSON as one object a line, tables with columns of fixed width
-// that a long cell may exceed, so that lines can be searched.
+// stream writes rows one by one, however many there are: JSON as one object a line, tables with columns as wide as the first rows
+// need. A longer cell of a later row exceeds its column, so that lines can be searched.
 type stream struct {
 	out    io.Writer
 	w      *escape.Lines
 	m      escape.Markdown
 	format Format
 	cols   []column
-	n      int  // rows
-	wrote  bool // anything
+	held   []held // of a table, until the columns are known
+	open   bool   // rows are held
+	n      int    // rows
+	wrote  bool   // anything
 	err    error
 }
+
+// held is a row of a table or, without cells, a line below it.
+type held struct {
+	cells []string
+	line  string
+}
+
+const (
+	rowsHeld  = 2000
+	widestFit = 64 // columns up to which a column grows with its cells
+)
 
 // column of a table. The last one of a row is never padded.
 type column struct {
@@ -38,6 +52,7 @@ func newStream(w io.Writer, format Format) *stream {
 
 // head begins a table. A title is a line above it.
 func (s *stream) head(title string, cols ...column) {
+	s.release()
 	s.cols = cols
 	if title != "" {
 		s.title(title)
@@ -48,10 +63,42 @@ func (s *stream) head(title string, cols ...column) {
 	}
 	switch s.format {
 	case Table:
-		s.put(s.padded(names))
+		s.wrote, s.open = true, true
+		s.held = append(s.held, held{cells: names})
 	case Markdown:
 		s.part()
 		s.m.Head(names...)
+	}
+}
+
+// release makes the columns as wide as the rows held need, and writes these.
+func (s *stream) release() {
+	if !s.open {
+		return
+	}
+	s.open = false
+	s.cols = slices.Clone(s.cols)
+	for _, h := range s.held {
+		for i := range h.cells[:min(len(h.cells), len(s.cols))] {
+			if n := runewidth.StringWidth(escape.Visible(h.cells[i])); n <= widestFit {
+				s.cols[i].width = max(s.cols[i].width, n)
+			}
+		}
+	}
+	for _, h := range s.held {
+		if h.cells != nil {
+			s.cells(h.cells)
+		} else {
+			s.put(h.line)
+		}
+	}
+	s.held = s.held[:0]
+}
+
+// hold keeps a row or a line until the columns are known.
+func (s *stream) hold(h held) {
+	if s.held = append(s.held, h); len(s.held) >= rowsHeld {
+		s.release()
 	}
 }
 
@@ -67,6 +114,7 @@ func (s *stream) part() {
 func (s *stream) title(text string) {
 	switch s.format {
 	case Table:
+		s.release()
 		s.blank()
 		s.put(text)
 	case Markdown:
@@ -98,15 +146,23 @@ func (s *stream) row(doc any, cells []string) {
 			s.drain()
 		}
 	case Table:
-		s.put(s.padded(cells))
+		if s.open {
+			s.hold(held{cells: slices.Clone(cells)})
+		} else {
+			s.cells(cells)
+		}
 	}
 	s.n++
 }
 
 // note writes a line of text below a row of a table, at a margin.
 func (s *stream) note(margin int, text string) {
-	if s.format == Table {
-		s.put(strings.Repeat(" ", margin) + text)
+	switch line := strings.Repeat(" ", margin) + text; {
+	case s.format != Table:
+	case s.open:
+		s.hold(held{line: line})
+	default:
+		s.put(line)
 	}
 }
 
@@ -114,6 +170,7 @@ func (s *stream) note(margin int, text string) {
 func (s *stream) remark(text string) {
 	switch s.format {
 	case Table:
+		s.release()
 		s.wrote = true
 		indent(s.w, 0, "", text)
 	case Markdown:
@@ -124,7 +181,7 @@ func (s *stream) remark(text string) {
 
 // blank writes an empty line between parts of a table's text.
 func (s *stream) blank() {
-	if s.format == Table && s.wrote {
+	if s.release(); s.format == Table && s.wrote {
 		s.put("")
 	}
 }
@@ -167,6 +224,20 @@ func (s *stream) padded(cells []string) string {
 	return strings.TrimRight(strings.Join(all, "  "), " ")
 }
 
+// cells writes a row of a table. One that begins with ! is of something that differs.
+func (s *stream) cells(cells []string) {
+	style := escape.Plain
+	if len(cells) > 0 && cells[0] == differs {
+		style = escape.Bad
+	}
+	s.wrote = true
+	s.w.Spans(escape.Span{Style: style, Text: s.padded(cells)})
+	s.check(s.w.Err())
+}
+
+// differs marks a row of a table.
+const differs = "!"
+
 func (s *stream) put(line string) {
 	s.wrote = true
 	s.w.Line(line)
@@ -181,6 +252,7 @@ func (s *stream) drain() {
 
 // end writes what is left.
 func (s *stream) end() error {
+	s.release()
 	s.drain()
 	s.check(s.w.Flush())
 	return s.err
@@ -188,6 +260,7 @@ func (s *stream) end() error {
 
 // unreadable is a part of the evidence that a stream of rows lacks.
 type unreadable struct {
+	Kind       string `json:"kind"` // "unreadable"
 	Member     string `json:"member"`
 	Unreadable string `json:"unreadable"`
 }
@@ -199,7 +272,7 @@ func (s *stream) lacks(member string, why []string) {
 	for i, w := range why {
 		switch s.format {
 		case JSON, Fields, Simple:
-			s.row(unreadable{member, w}, []string{"unreadable", member, w})
+			s.row(unreadable{"unreadable", member, w}, []string{"unreadable", member, w})
 		default:
 			if i == 0 {
 				s.blank()

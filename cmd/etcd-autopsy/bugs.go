@@ -42,6 +42,13 @@ Exit status:
   2  could not run: wrong usage, or no such bug`,
 		Example: `  etcd-autopsy bugs show etcd-11689
   etcd-autopsy bugs show 13766 14685 -w json`,
+		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+			var ids []string
+			for _, b := range bugs.All() {
+				ids = append(ids, cobra.CompletionWithDesc(b.ID, b.Title))
+			}
+			return ids, cobra.ShellCompDirectiveNoFileComp
+		},
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			format, err := report.ParseFormat(a.format)
@@ -52,7 +59,11 @@ Exit status:
 			for _, id := range args {
 				b := bugs.Find(id)
 				if b == nil {
-					return fmt.Errorf("no bug %q is known; etcd-autopsy bugs lists them", id)
+					var ids []string
+					for _, b := range bugs.All() {
+						ids = append(ids, b.ID)
+					}
+					return &hinted{fmt.Errorf("no bug %q is known", id), didYouMean(id, ids, "etcd-autopsy bugs lists them")}
 				}
 				found = append(found, b)
 			}

@@ -2,7 +2,28 @@ package main
 
 import (
 	"github.com/spf13/cobra"
+
+	"etcd-autopsy/inspect"
 )
+
+// completeLabels completes what members are called in the output, of those that are named on the command line so far.
+func (a *app) completeLabels(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) == 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	set, closed, err := a.engine.open(cmd.Context(), args, inspect.Options{WALDirs: a.in.wal, TempDir: a.in.temp})
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var labels []string
+	for _, m := range set.Members {
+		labels = append(labels, m.Label)
+	}
+	if closed() != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	return labels, cobra.ShellCompDirectiveNoFileComp
+}
 
 // completion takes the place of cobra's own command of that name, which does not say how it exits.
 func (a *app) completion() *cobra.Command {

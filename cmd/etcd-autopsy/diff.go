@@ -15,6 +15,8 @@ func (a *app) diff() *cobra.Command {
 	var bases []string
 	var opts diff.Options
 	var full bool
+	var prefix keyFlag
+	var ignore keysFlag
 	cmd := a.inputOptions(&cobra.Command{
 		Use:   "diff MEMBER...",
 		Short: "Say whether members diverged, at which raft entry, and what differs now",
@@ -31,6 +33,10 @@ cluster to start from, such as a snapshot that was saved before the incident; it
 members were compacted since. --replay runs the log of every member again by itself in any case.
 Private copies are used, which are removed afterwards.
 
+--prefix and --ignore choose which of the keys that differ are listed; how many were left out is
+said. The verdict, the counts, the causes and what to do are about all keys in any case.
+` + keysHelp + `
+
 Exit status:
   0  consistent
   1  diverged, or consistent but with errors in the files of members
@@ -39,6 +45,7 @@ Exit status:
 		Example: `  etcd-autopsy diff node1/ node2/ node3/
   etcd-autopsy diff a=/copies/10.0.0.1.tar.gz b=/copies/10.0.0.2.tar.gz
   etcd-autopsy diff incident.tar.zst -w json > diff.json
+  etcd-autopsy diff node1/ node2/ --full --ignore /registry/events/ --ignore /registry/leases/
   etcd-autopsy diff node1/ node2/ node3/ --base backup-of-monday.db`,
 		Args: needMembers,
 		RunE: func(cmd *cobra.Command, args []string) (rerr error) {
@@ -76,12 +83,18 @@ Exit status:
 				default:
 					a.status = exitPartial
 				}
-				return report.Diff(cmd.OutOrStdout(), doc, format, full, hints...)
+				filter := diff.KeyFilter{Ignore: ignore.keys}
+				if prefix.key != nil {
+					filter.Prefix = (*diff.Key)(prefix.key)
+				}
+				return report.Diff(cmd.OutOrStdout(), doc.Filtered(filter), format, full, hints...)
 			})
 		},
 	})
 	cmd.Flags().StringArrayVar(&bases, "base", nil, "an earlier state to re-execute the log from; may be repeated")
 	cmd.Flags().BoolVar(&full, "full", false, "all tables, all evidence and the commands, not one screen")
+	cmd.Flags().Var(&prefix, "prefix", "list only keys that differ and begin with this")
+	cmd.Flags().Var(&ignore, "ignore", "list no keys that begin with this; may be repeated")
 	cmd.Flags().BoolVar(&opts.Replay, "replay", false, "re-execute the log of every member by itself")
 	return cmd
 }

@@ -14,12 +14,15 @@ import (
 
 func (a *app) get() *cobra.Command {
 	var o values.Options
+	var object bool
 	cmd := a.inputOptions(&cobra.Command{
 		Use:   "get KEY MEMBER...",
 		Short: "Show the value of a key on each member, decoded, and the fields in which it differs",
 		Long: `get shows what a key holds on each member, at the end of its db or at --rev. What Kubernetes stores,
 in protobuf or JSON, is shown as YAML, and compared field by field. Kinds that Kubernetes' own
-packages do not know are named, with their size; text is shown as it is.
+packages do not know are named, with their size; text is shown as it is. Long values are cut, but
+not in JSON. -w yaml, or --object with -w json, writes the object alone, as it could be applied:
+without its status and what the apiserver sets itself.
 
 What Secrets hold (data, stringData, the last applied configuration) is shown as sizes, unless
 --show-values is given. A KEY with bytes that cannot be printed is given in hex, as 0x00ff.
@@ -33,7 +36,14 @@ Exit status:
   3  no difference found, but not every member could tell`,
 		Example: `  etcd-autopsy get /registry/pods/default/web-0 node1/ node2/ node3/
   etcd-autopsy get /registry/pods/default/web-0 node1/ --rev 4711
+  etcd-autopsy get /registry/deployments/default/web node1/ --rev 4711 -w yaml > web.yaml
   etcd-autopsy get 0x00ff7a backup.db -w json`,
+		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			if len(args) == 0 {
+				return nil, cobra.ShellCompDirectiveNoFileComp // a key is no file
+			}
+			return nil, cobra.ShellCompDirectiveDefault
+		},
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 {
 				return &hinted{errors.New("a key without a member"), "give a KEY and at least one MEMBER: " + cmd.UseLine()}
@@ -41,9 +51,18 @@ Exit status:
 			return needMembers(cmd, args)
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			format, err := report.ParseFormat(a.format)
-			if err != nil {
-				return err
+			format := report.YAML
+			if a.format != string(report.YAML) {
+				var err error
+				if format, err = report.ParseFormat(a.format); err != nil {
+					return err
+				}
+			}
+			switch {
+			case format == report.YAML || object && !cmd.Flags().Changed("write-out"):
+				object, format = true, report.YAML
+			case object && format != report.JSON:
+				return fmt.Errorf("--object is written as yaml or json, not as %s", format)
 			}
 			if o.Revision < 0 || cmd.Flags().Changed("rev") && o.Revision == 0 {
 				return errors.New("--rev must be a revision, and these are positive")
@@ -70,11 +89,19 @@ Exit status:
 				default:
 					a.status = exitPartial
 				}
+				if object {
+					err := report.Object(cmd.OutOrStdout(), doc, format)
+					if errors.Is(err, report.ErrSeveralObjects) {
+						return &hinted{err, "name one MEMBER, or take -w yaml, which has a document for each"}
+					}
+					return err
+				}
 				return report.Get(cmd.OutOrStdout(), doc, format, hints...)
 			})
 		},
 	})
 	cmd.Flags().Int64Var(&o.Revision, "rev", 0, "the value as of this revision, instead of each member's last")
+	cmd.Flags().BoolVar(&object, "object", false, "write the Kubernetes object alone, as it could be applied, as YAML or JSON")
 	cmd.Flags().BoolVar(&o.Secrets, "show-values", false, "show what Secrets hold")
 	return cmd
 }

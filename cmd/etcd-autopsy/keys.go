@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -39,6 +40,19 @@ func (f *keyFlag) Set(s string) error {
 
 func (*keyFlag) Type() string { return "key|0xHEX" }
 
+// keysFlag is any number of keys, or prefixes.
+type keysFlag struct{ keys []diff.Key }
+
+func (f *keysFlag) String() string { return "" }
+
+func (f *keysFlag) Set(s string) error {
+	k, err := parseKey(s)
+	f.keys = append(f.keys, diff.Key(k))
+	return err
+}
+
+func (*keysFlag) Type() string { return "key|0xHEX" }
+
 // idFlag is an id in hex that may not be given.
 type idFlag struct{ id *diff.ID }
 
@@ -55,6 +69,60 @@ func (f *idFlag) Set(s string) error {
 }
 
 func (*idFlag) Type() string { return "hex" }
+
+// pointFlag is a place in the log.
+type pointFlag struct{ diff.Point }
+
+func (f *pointFlag) String() string { return "" }
+
+func (f *pointFlag) Set(s string) error {
+	kind, number, ok := strings.Cut(s, ":")
+	if !ok {
+		kind, number = "entry", s
+	}
+	if n, err := strconv.ParseUint(number, 10, 63); err == nil && n > 0 && (kind == "entry" || kind == "rev") {
+		f.Point = diff.Point{Entry: n}
+		if kind == "rev" {
+			f.Point = diff.Point{Revision: int64(n)}
+		}
+		return nil
+	}
+	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04:05", "2006-01-02 15:04:05", "2006-01-02T15:04", "2006-01-02 15:04", time.DateOnly} {
+		if t, err := time.Parse(layout, strings.TrimSuffix(s, " UTC")); err == nil {
+			f.Point = diff.Point{Time: t}
+			return nil
+		}
+	}
+	return errors.New("neither an entry (1576, entry:1576), nor a revision (rev:1244), nor a time (2026-11-21T08:23:25Z, or without a zone in UTC)")
+}
+
+func (*pointFlag) Type() string { return "place" }
+
+// sizeFlag is a number of bytes.
+type sizeFlag struct{ bytes int }
+
+func (f *sizeFlag) String() string { return "" }
+
+func (f *sizeFlag) Set(s string) error {
+	digits, unit := strings.TrimRight(strings.ToLower(s), "kmib"), 1
+	switch strings.ToLower(s[len(digits):]) {
+	case "":
+	case "k", "kb", "kib":
+		unit = 1 << 10
+	case "m", "mb", "mib":
+		unit = 1 << 20
+	default:
+		digits = ""
+	}
+	n, err := strconv.ParseUint(digits, 10, 31)
+	if err != nil {
+		return errors.New("a number of bytes is such as 512, 64k or 1M")
+	}
+	f.bytes = int(n) * unit
+	return nil
+}
+
+func (*sizeFlag) Type() string { return "bytes" }
 
 // one is the only member that a command for one member was given.
 func one(ms []*inspect.Member) (*inspect.Member, error) {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
 	"runtime"
@@ -14,6 +15,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"etcd-autopsy/report"
 	"etcd-autopsy/report/escape"
@@ -36,6 +38,7 @@ func main() {
 	ballast := make([]byte, 64<<20)
 	defer runtime.KeepAlive(ballast)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once
 	status := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	stop()
 	os.Exit(status)
@@ -44,6 +47,7 @@ func main() {
 // app is what the commands share.
 type app struct {
 	format string
+	colour string
 	in     input
 	engine engine
 	status int
@@ -62,26 +66,43 @@ func (e engine) run(ctx context.Context, args []string, stdin io.Reader, stdout,
 	out, errs := escape.NewFilter(stdout), &guarded{escape.NewFilter(stderr), stderr}
 	root.SetOut(out)
 	root.SetErr(errs)
+	root.PersistentPreRunE = func(*cobra.Command, []string) error {
+		getenv := os.Getenv
+		if _, ok := stdout.(*os.File); !ok { // nothing that the environment is about
+			getenv = func(string) string { return "" }
+		}
+		s, err := screenOf(stdout, a.colour, getenv)
+		out.On(s)
+		return err
+	}
 	cmd, err := root.ExecuteContextC(ctx)
 	err = errors.Join(err, out.Flush())
-	// There is nowhere left to say that writing to standard error failed.
-	defer func() { _ = errs.Flush() }()
-	if err != nil {
-		l := escape.NewLines(errs)
-		l.Line("Error: ", oneLine(err))
-		if h := hintOf(err, cmd); h != "" {
-			l.Line("hint: ", h)
-		}
-		_ = l.Flush()
-		if ctx.Err() != nil {
-			return exitStopped
-		}
-		return exitFailed
+	if err == nil {
+		return a.status
 	}
-	return a.status
+	l := escape.NewLines(errs)
+	switch h := hintOf(err, cmd); {
+	case ctx.Err() != nil:
+		if _, ok := terminal(stderr); ok {
+			l.Line() // behind the ^C that the terminal shows
+		}
+		l.Line("Error: interrupted")
+	case h != "":
+		l.Line("Error: ", oneLine(err))
+		l.Line("hint: ", h)
+	default:
+		l.Line("Error: ", oneLine(err))
+	}
+	// There is nowhere left to say that writing to standard error failed.
+	_ = errors.Join(l.Flush(), errs.Flush())
+	if ctx.Err() != nil {
+		return exitStopped
+	}
+	return exitFailed
 }
 
 func (a *app) root() *cobra.Command {
+	var version bool
 	root := &cobra.Command{
 		Use:   "etcd-autopsy",
 		Short: "Find where the members of an etcd cluster diverged, from copies of their data directories",
@@ -90,6 +111,9 @@ incident, and says whether the members diverged, at which raft entry, and what i
 
 It runs offline and never writes to what it reads: nothing is locked, repaired, renamed or created
 beside the evidence.
+
+Tables and text are as wide as the terminal, or as the environment variable COLUMNS says. Colour is
+used on a terminal only, and not if NO_COLOR is set; --color says otherwise.
 
 Exit status:
   0  consistent, or nothing found
@@ -104,17 +128,62 @@ What that means is told by the help of each command.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if version {
+				return a.showVersion(cmd)
+			}
 			return cmd.Help()
 		},
 	}
+	root.Flags().BoolVar(&version, "version", false, "show the versions of this program and of the etcd code in it")
+	root.PersistentFlags().StringVar(&a.colour, "color", colourAuto, "colour for verdicts and differences: "+strings.Join(colours, ", "))
+	_ = root.RegisterFlagCompletionFunc("color", cobra.FixedCompletions(colours, cobra.ShellCompDirectiveNoFileComp))
 	root.PersistentFlags().StringVarP(&a.format, "write-out", "w", string(report.Table),
 		"output format: "+strings.Join(report.Formats(), ", "))
-	_ = root.RegisterFlagCompletionFunc("write-out", cobra.FixedCompletions(report.Formats(), cobra.ShellCompDirectiveNoFileComp))
+	_ = root.RegisterFlagCompletionFunc("write-out", func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+		formats := report.Formats()
+		if cmd.Flags().Lookup("object") != nil {
+			formats = append(formats, string(report.YAML))
+		}
+		return formats, cobra.ShellCompDirectiveNoFileComp
+	})
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return &hinted{err, "see " + cmd.CommandPath() + " --help"}
+		return &hinted{err, wrongFlag(cmd, err)}
 	})
 	root.AddCommand(a.check(), a.diff(), a.get(), a.inspect(), a.dump(), a.log(), a.history(), a.hash(), a.stats(), a.export(), a.report(), a.bugs(), a.schema(), a.completion(), a.version())
 	return root
+}
+
+// wrongFlag is a hint about a flag that is not known.
+func wrongFlag(cmd *cobra.Command, err error) string {
+	see := "see " + cmd.CommandPath() + " --help"
+	var unknown *pflag.NotExistError
+	if !errors.As(err, &unknown) || unknown.GetSpecifiedShortnames() != "" {
+		return see
+	}
+	var names []string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if !f.Hidden {
+			names = append(names, "--"+f.Name)
+		}
+	})
+	return didYouMean("--"+unknown.GetSpecifiedName(), names, see)
+}
+
+// wrongCommand is a hint about a command that is not known.
+func wrongCommand(cmd *cobra.Command, err error) string {
+	see := "see " + cmd.CommandPath() + " --help"
+	_, rest, ok := strings.Cut(err.Error(), `"`)
+	word, _, _ := strings.Cut(rest, `"`)
+	if !ok {
+		return see
+	}
+	var names []string
+	for _, c := range cmd.Commands() {
+		if c.IsAvailableCommand() {
+			names = append(names, c.Name())
+		}
+	}
+	return didYouMean(word, names, see)
 }
 
 // hinted is an error about which the user can do something.
@@ -134,7 +203,9 @@ func hintOf(err error, cmd *cobra.Command) string {
 	case errors.As(err, &e):
 		return e.Hint()
 	case strings.HasPrefix(err.Error(), "unknown command"):
-		return "see " + cmd.CommandPath() + " --help"
+		return wrongCommand(cmd, err)
+	case errors.Is(err, fs.ErrPermission):
+		return "only their owner can read etcd's data directories (mode 0700): use sudo, or copy them as root"
 	}
 	return ""
 }

@@ -22,14 +22,16 @@ Exit status:
 		Example: `  etcd-autopsy version
   etcd-autopsy version -w json`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			format, err := report.ParseFormat(a.format)
-			if err != nil {
-				return err
-			}
-			return report.Version(cmd.OutOrStdout(), versions(), format)
-		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.showVersion(cmd) },
 	}
+}
+
+func (a *app) showVersion(cmd *cobra.Command) error {
+	format, err := report.ParseFormat(a.format)
+	if err != nil {
+		return err
+	}
+	return report.Version(cmd.OutOrStdout(), versions(), format)
 }
 
 // versions reads what the Go command put into the program.

@@ -214,6 +214,18 @@ func wipe(in *pb.InternalRaftRequest) (found bool) {
 	return found
 }
 
+// Types are the types that requests can have, sorted.
+func Types() []string {
+	types := []string{"ConfChange", "ConfChangeV2", "Empty", "Unknown", "V2Request"}
+	for i := range requestFields.Len() {
+		if fd := requestFields.Get(i); fd.Kind() == protoreflect.MessageKind && fd.Name() != "header" {
+			types = append(types, camel(string(fd.Name())))
+		}
+	}
+	slices.Sort(types)
+	return slices.Compact(types)
+}
+
 // camel turns lease_revoke into LeaseRevoke.
 func camel(s string) string {
 	var b strings.Builder

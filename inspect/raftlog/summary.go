@@ -246,6 +246,21 @@ type Write struct {
 	Lease    int64 // of a put
 }
 
+// Range says which keys a write covers: one, all with a prefix, or all from a key on, up to another one (excluded) if there is one.
+func (w *Write) Range() string {
+	switch n := len(w.Key); {
+	case len(w.End) == 0:
+		return text(w.Key)
+	case bytes.Equal(w.End, []byte{0}) && (n == 0 || bytes.Equal(w.Key, []byte{0})):
+		return "all keys"
+	case bytes.Equal(w.End, []byte{0}):
+		return "all keys from " + text(w.Key) + " on"
+	case n > 0 && n == len(w.End) && w.Key[n-1] < 0xff && bytes.Equal(w.Key[:n-1], w.End[:n-1]) && w.Key[n-1]+1 == w.End[n-1]:
+		return "prefix " + text(w.Key)
+	}
+	return text(w.Key) + ".." + text(w.End)
+}
+
 // Keys lists the keys and ranges that a request can write, in the order of its operations. A LeaseRevoke deletes the
 // keys that are attached to its lease, which the request does not list.
 func (r *Request) Keys() []Write {

@@ -7,9 +7,9 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"etcd-autopsy/inspect"
+	"etcd-autopsy/inspect/kube"
 	"etcd-autopsy/inspect/mvcc"
 	"etcd-autopsy/inspect/raftlog"
 )
@@ -77,6 +77,17 @@ type Log struct {
 	Windows []Window
 	// Starts are the processes that proposed entries, in the order of their first.
 	Starts []Start
+	// Who asked for what: by proposer, by user, empty where a request names none, and by what the
+	// keys that a request can write are of in Kubernetes. The most writes come first.
+	Proposers, Users, Resources, Namespaces []Tally
+}
+
+// Tally counts the entries of somebody. One that writes to several resources counts for each.
+type Tally struct {
+	Name            string
+	Prefix          uint16 // of proposers, which have no name: the low 16 bits of the member's id
+	Entries, Writes int
+	Bytes           int64
 }
 
 // Window is a part of the log, both ends included.
@@ -88,12 +99,7 @@ type Window struct {
 
 // Start is a process that proposed entries, as the ids of its requests tell.
 type Start struct {
-	// Prefix is the low 16 bits of the member's id.
-	Prefix uint16
-	At     time.Time
-	First  uint64 // its first entry in the log
-	// Fresh is true if the process began in the time of this log: its first entry came soon after its start.
-	Fresh bool
+	raftlog.Start
 	// Rate is how many entries a second the log grew by from the fresh start before this one, 0 if that cannot be told.
 	Rate float64
 }
@@ -108,7 +114,7 @@ const window = 1000 // entries
 
 // Of counts one member.
 func Of(m *inspect.Member, o Options) *Stats {
-	s := &Stats{Log: ofLog(m.Log)}
+	s := &Stats{Log: OfLog(m.Log, 0)}
 	if m.DB == nil {
 		return s
 	}
@@ -125,8 +131,8 @@ func (s *Stats) rows(t *mvcc.Table, o Options) {
 	each := func(key []byte, f func(g *Group)) {
 		f(&s.Total)
 		f(group(prefixes, prefix(key, o.Depth)))
-		if r := resource(key); r != "" {
-			f(group(resources, r))
+		if n, ok := kube.NameOf(key); ok {
+			f(group(resources, n.Resource))
 		}
 	}
 	for i, r := range t.All() {
@@ -211,27 +217,6 @@ func prefix(key []byte, depth int) string {
 	return string(key[:end])
 }
 
-// resource is what a key of a Kubernetes apiserver holds: /registry/pods/.., with a group /registry/GROUP/RESOURCE/...
-// OpenShift's begin with /kubernetes.io and /openshift.io.
-func resource(key []byte) string {
-	parts := strings.SplitN(string(key[:min(len(key), 300)]), "/", 6)
-	if len(parts) < 4 || parts[0] != "" || parts[1] != "registry" && parts[1] != "kubernetes.io" && parts[1] != "openshift.io" {
-		return ""
-	}
-	name := parts[2]
-	switch {
-	case strings.Contains(name, ".") && len(parts) > 4:
-		return parts[3] + "." + name
-	case name == "minions":
-		return "nodes"
-	case name == "services" && parts[3] == "endpoints":
-		return "endpoints"
-	case name == "services" && parts[3] == "specs":
-		return "services"
-	}
-	return name
-}
-
 // top keeps the first n keys of an order.
 type top struct {
 	n    int
@@ -277,9 +262,11 @@ func (s *Stats) file(m *inspect.Member) {
 // writes are the types of requests that can change a key.
 var writes = map[string]bool{"Put": true, "DeleteRange": true, "Txn": true, "LeaseRevoke": true}
 
-func ofLog(l *raftlog.Log) Log {
-	out := Log{First: l.First(), Last: l.Last(), Entries: len(l.Entries), ByType: map[string]int{}}
-	processes := raftlog.Processes{}
+// OfLog counts the entries of a log behind an index.
+func OfLog(l *raftlog.Log, after uint64) Log {
+	out := Log{ByType: map[string]int{}}
+	var clock raftlog.Clock
+	proposers, users, resources, namespaces := map[uint16]*Tally{}, map[string]*Tally{}, map[string]*Tally{}, map[string]*Tally{}
 	for i := range l.Entries {
 		e := &l.Entries[i]
 		typ := "Unknown"
@@ -287,6 +274,14 @@ func ofLog(l *raftlog.Log) Log {
 		if err == nil {
 			typ = r.Type
 		}
+		started := err == nil && clock.Note(e.Index, r)
+		if e.Index <= after {
+			continue
+		}
+		if out.Entries++; out.Entries == 1 {
+			out.First = e.Index
+		}
+		out.Last = e.Index
 		out.ByType[typ]++
 		if n := len(out.Windows); n == 0 || out.Windows[n-1].First/window != e.Index/window {
 			out.Windows = append(out.Windows, Window{First: e.Index})
@@ -302,23 +297,82 @@ func ofLog(l *raftlog.Log) Log {
 		if err != nil {
 			continue
 		}
-		if fresh := out.First == 1 || processes[raftlog.Proposer(r.ID).Prefix] != nil; processes.Note(e.Index, r) {
-			out.start(raftlog.Proposer(r.ID), e.Index, fresh)
+		if started {
+			out.start(clock.Starts[len(clock.Starts)-1])
+		}
+		if r.ID != 0 && r.ConfChange == nil {
+			prefix := raftlog.Proposer(r.ID).Prefix
+			tally(proposers, prefix, Tally{Prefix: prefix}, typ, e)
+		}
+		if r.Internal != nil {
+			tally(users, r.User, Tally{Name: r.User}, typ, e)
+		}
+		for _, n := range written(r) {
+			if n.Resource != "" {
+				tally(resources, n.Resource, Tally{Name: n.Resource}, typ, e)
+			}
+			if n.Namespace != "" {
+				tally(namespaces, n.Namespace, Tally{Name: n.Namespace}, typ, e)
+			}
 		}
 	}
+	out.Proposers, out.Users, out.Resources, out.Namespaces = tallies(proposers), tallies(users), tallies(resources), tallies(namespaces)
+	return out
+}
+
+// written lists the resources and the namespaces in which a request can write, each once.
+func written(r *raftlog.Request) []kube.Name {
+	var names []kube.Name
+	for _, w := range r.Keys() {
+		n, ok := kube.NameOf(w.Key)
+		if !ok {
+			continue
+		}
+		if slices.ContainsFunc(names, func(o kube.Name) bool { return o.Resource == n.Resource }) {
+			n.Resource = ""
+		}
+		if slices.ContainsFunc(names, func(o kube.Name) bool { return o.Namespace == n.Namespace }) {
+			n.Namespace = ""
+		}
+		names = append(names, kube.Name{Resource: n.Resource, Namespace: n.Namespace})
+	}
+	return names
+}
+
+func tally[K comparable](all map[K]*Tally, key K, begin Tally, typ string, e *raftlog.Entry) {
+	t := all[key]
+	if t == nil {
+		t = &begin
+		all[key] = t
+	}
+	t.Entries++
+	t.Bytes += int64(len(e.Data))
+	if writes[typ] {
+		t.Writes++
+	}
+}
+
+func tallies[K comparable](all map[K]*Tally) []Tally {
+	var out []Tally
+	for _, t := range all {
+		out = append(out, *t)
+	}
+	slices.SortFunc(out, func(a, b Tally) int {
+		return cmp.Or(cmp.Compare(b.Writes, a.Writes), cmp.Compare(b.Entries, a.Entries), strings.Compare(a.Name, b.Name), cmp.Compare(a.Prefix, b.Prefix))
+	})
 	return out
 }
 
 // start notes a process that was not seen before.
-func (l *Log) start(p raftlog.Proposal, index uint64, fresh bool) {
-	s := Start{Prefix: p.Prefix, At: p.Started(), First: index, Fresh: fresh}
-	for i := len(l.Starts) - 1; fresh && i >= 0; i-- {
+func (l *Log) start(p raftlog.Start) {
+	s := Start{Start: p}
+	for i := len(l.Starts) - 1; p.Fresh && i >= 0; i-- {
 		before := &l.Starts[i]
 		if !before.Fresh {
 			continue
 		}
 		if d := s.At.Sub(before.At).Seconds(); d >= 1 {
-			s.Rate = float64(index-before.First) / d
+			s.Rate = float64(p.First-before.First) / d
 		}
 		break
 	}
@@ -327,3 +381,39 @@ func (l *Log) start(p raftlog.Proposal, index uint64, fresh bool) {
 
 // Types are those of the entries, sorted.
 func (l *Log) Types() []string { return slices.Sorted(maps.Keys(l.ByType)) }
+
+// Growth is how some keys changed between two copies of a member.
+type Growth struct {
+	Name     string
+	Old, New Group
+}
+
+// Bytes is by how much they grew.
+func (g *Growth) Bytes() int64 { return g.New.Bytes - g.Old.Bytes }
+
+// Grown pairs the groups of an older copy with those of a newer one, those that grew most first, and leaves out what is the same.
+func Grown(before, now []Group) []Growth {
+	all := map[string]*Growth{}
+	pair := func(g *Group) *Growth {
+		if all[g.Name] == nil {
+			all[g.Name] = &Growth{Name: g.Name}
+		}
+		return all[g.Name]
+	}
+	for i := range before {
+		pair(&before[i]).Old = before[i]
+	}
+	for i := range now {
+		pair(&now[i]).New = now[i]
+	}
+	var out []Growth
+	for _, g := range all {
+		if g.Old.Name, g.New.Name = g.Name, g.Name; g.Old != g.New {
+			out = append(out, *g)
+		}
+	}
+	slices.SortFunc(out, func(a, b Growth) int {
+		return cmp.Or(cmp.Compare(b.Bytes(), a.Bytes()), strings.Compare(a.Name, b.Name))
+	})
+	return out
+}

@@ -9,6 +9,7 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
+	"etcd-autopsy/inspect/kube"
 	"etcd-autopsy/inspect/mvcc"
 	"etcd-autopsy/inspect/raftlog"
 )
@@ -39,8 +40,8 @@ func TestPrefixes(t *testing.T) {
 		if got := prefix([]byte(test.key), test.depth); got != test.prefix {
 			t.Errorf("prefix of %q: %q, want %q", test.key, got, test.prefix)
 		}
-		if got := resource([]byte(test.key)); got != test.kind {
-			t.Errorf("resource of %q: %q, want %q", test.key, got, test.kind)
+		if got, _ := kube.NameOf([]byte(test.key)); got.Resource != test.kind {
+			t.Errorf("resource of %q: %q, want %q", test.key, got.Resource, test.kind)
 		}
 	}
 }
@@ -121,7 +122,7 @@ func TestLog(t *testing.T) {
 		}
 		add(2, start+50_000, &pb.InternalRaftRequest{LeaseGrant: &pb.LeaseGrantRequest{ID: 1}})
 		add(1, start+100_000, put())
-		got := ofLog(l)
+		got := OfLog(l, 0)
 		if got.Writes != 601 || got.ByType["LeaseGrant"] != 1 || got.Entries != 602 {
 			t.Errorf("%+v", got)
 		}
@@ -138,5 +139,61 @@ func TestLog(t *testing.T) {
 		if rates := [3]float64{s[0].Rate, s[1].Rate, s[2].Rate}; rates != test.rates {
 			t.Errorf("rates %v, want %v", rates, test.rates)
 		}
+	}
+}
+
+// TestTallies counts who wrote what.
+func TestTallies(t *testing.T) {
+	t.Parallel()
+	l := &raftlog.Log{}
+	add := func(prefix uint64, user string, in *pb.InternalRaftRequest) {
+		in.Header = &pb.RequestHeader{ID: prefix<<48 | 1<<20, Username: user}
+		b, err := proto.Marshal(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.Entries = append(l.Entries, raftlog.Entry{Index: uint64(len(l.Entries) + 1), Data: b})
+	}
+	put := func(key string) *pb.RequestOp {
+		return &pb.RequestOp{Request: &pb.RequestOp_RequestPut{RequestPut: &pb.PutRequest{Key: []byte(key)}}}
+	}
+	add(1, "root", &pb.InternalRaftRequest{Put: &pb.PutRequest{Key: []byte("/registry/pods/ci/a")}})
+	add(2, "", &pb.InternalRaftRequest{Txn: &pb.TxnRequest{Success: []*pb.RequestOp{put("/registry/pods/ci/a"), put("/registry/pods/dev/b")}, Failure: []*pb.RequestOp{put("/registry/leases/ci/c")}}})
+	add(2, "", &pb.InternalRaftRequest{LeaseGrant: &pb.LeaseGrantRequest{ID: 1}})
+	plain := func(all []Tally) (out []string) {
+		for _, x := range all {
+			out = append(out, fmt.Sprintf("%s%.0d %d %d", x.Name, x.Prefix, x.Entries, x.Writes))
+		}
+		return out
+	}
+	got := OfLog(l, 0)
+	for _, test := range []struct {
+		got  []Tally
+		want []string
+	}{
+		{got.Proposers, []string{"2 2 1", "1 1 1"}},
+		{got.Users, []string{" 2 1", "root 1 1"}},
+		{got.Resources, []string{"pods 2 2", "leases 1 1"}},
+		{got.Namespaces, []string{"ci 2 2", "dev 1 1"}},
+	} {
+		if p := plain(test.got); !slices.Equal(p, test.want) {
+			t.Errorf("%q, want %q", p, test.want)
+		}
+	}
+	if got := OfLog(l, 2); got.Entries != 1 || got.First != 3 || got.Writes != 0 || len(got.Users) != 1 {
+		t.Errorf("behind entry 2: %+v", got)
+	}
+}
+
+func TestGrown(t *testing.T) {
+	t.Parallel()
+	before := []Group{{Name: "same", Bytes: 5}, {Name: "gone", Keys: 1, Bytes: 7}, {Name: "more", Bytes: 1}}
+	now := []Group{{Name: "new", Bytes: 3}, {Name: "more", Bytes: 9}, {Name: "same", Bytes: 5}}
+	var got []string
+	for _, g := range Grown(before, now) {
+		got = append(got, fmt.Sprint(g.Name, g.Bytes()))
+	}
+	if want := []string{"more8", "new3", "gone-7"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
 	}
 }

@@ -79,8 +79,9 @@ func appendVisible(b *strings.Builder, r rune) {
 // Filter is the last barrier in front of standard output, standard error and a page: whatever is written, unsafe characters
 // other than line breaks and tabs come out as Visible writes them.
 type Filter struct {
-	w    io.Writer
-	rest []byte // of a character whose other bytes are not written yet
+	w      io.Writer
+	rest   []byte // of a character whose other bytes are not written yet
+	screen Screen
 }
 
 // NewFilter writes to w.
@@ -139,13 +140,17 @@ func (f *Filter) write(p []byte) error {
 
 // Lines writes lines for a terminal, or for programs that read lines. The first error is kept.
 type Lines struct {
-	w     *bufio.Writer
-	wrote bool
-	err   error
+	w      *bufio.Writer
+	filter *Filter // nil if there is none
+	wrote  bool
+	err    error
 }
 
-// NewLines writes to w.
-func NewLines(w io.Writer) *Lines { return &Lines{w: bufio.NewWriterSize(w, 64<<10)} }
+// NewLines writes to w. If that is a filter, lines can stand out on its screen.
+func NewLines(w io.Writer) *Lines {
+	f, _ := w.(*Filter)
+	return &Lines{w: bufio.NewWriterSize(w, 64<<10), filter: f}
+}
 
 // Line writes one line, whatever the parts of it hold.
 func (l *Lines) Line(parts ...string) {
