@@ -59,15 +59,15 @@ const (
 	maxTicks   = 400
 )
 
-// Fill is how a part is drawn.
-func (b bars) Fill() template.CSS {
+// Class is what the style sheet calls a part.
+func (b bars) Class() string {
 	switch b.Color {
 	case -1:
-		return "fill:var(--c7)"
+		return "same"
 	case -2:
-		return "fill:url(#absent)"
+		return "absent"
 	}
-	return template.CSS("fill:var(--c" + strconv.Itoa(b.Color%(lineColor-1)) + ")") //nolint:gosec // a number
+	return "side" + strconv.Itoa(b.Color%(lineColor-1))
 }
 
 // lanesPicture is nil where members have no log, or nothing befell them.
@@ -280,7 +280,7 @@ var lanesTemplate = template.Must(template.New("lanes").Funcs(template.FuncMap{
 <text x="0" y="{{px (add .Y 10)}}" style="fill:var(--fg)">{{.Label}}</text>
 {{- $y := .Y}}
 {{- range .Bars}}
-<rect x="{{px .X}}" y="{{px $y}}" width="{{px .W}}" height="12" rx="2" style="{{.Fill}}"/>
+<rect x="{{px .X}}" y="{{px $y}}" width="{{px .W}}" height="12" rx="2" class="{{.Class}}"/>
 {{- end}}
 {{- range .Ticks}}
 <line x1="{{px .}}" x2="{{px .}}" y1="{{px (add $y 13)}}" y2="{{px (add $y 18)}}" style="stroke:var(--fg);stroke-width:1"/>
