@@ -45,7 +45,7 @@ var indexed = sync.OnceValue(func() *index {
 	x := &index{by: map[[4]byte][]*Wording{}}
 	for _, m := range All() {
 		for _, w := range m.Wordings {
-			if l := w.pattern.literals[0]; len(l) >= 4 {
+			if l := w.pattern.Prefix(); len(l) >= 4 {
 				k := [4]byte([]byte(l[:4]))
 				x.by[k] = append(x.by[k], w)
 			} else {
@@ -170,7 +170,7 @@ func (s *scan) whole(r *serverlog.Record, text []byte, level serverlog.Level, de
 
 func (s *scan) try(r *serverlog.Record, wordings []*Wording, text []byte, level serverlog.Level, depth int) {
 	for _, w := range wordings {
-		free, ok := w.pattern.match(text)
+		places, ok := w.pattern.Match(text)
 		if !ok {
 			continue
 		}
@@ -184,8 +184,10 @@ func (s *scan) try(r *serverlog.Record, wordings []*Wording, text []byte, level 
 		}
 		s.add(w, h)
 		if depth < maxDepth {
-			for _, f := range free {
-				s.text(r, f, level, depth+1)
+			for i, p := range places {
+				if w.pattern.Free(i) {
+					s.text(r, p, level, depth+1)
+				}
 			}
 		}
 	}

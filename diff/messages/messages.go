@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"etcd-autopsy/diff/bugs"
+	"etcd-autopsy/inspect/wording"
 )
 
 // Message is something that a server says, in all its wordings.
@@ -38,7 +39,7 @@ type Wording struct {
 	// Sources are each a repository, a file in it, and the releases of it in which the file has the message.
 	Sources []string `json:"sources"`
 
-	pattern pattern
+	pattern wording.Pattern
 	of      *Message
 }
 
@@ -52,7 +53,7 @@ var load = sync.OnceValue(func() []*Message {
 	}
 	for _, m := range all {
 		for _, w := range m.Wordings {
-			w.pattern, w.of = compile(w.Text), m
+			w.pattern, w.of = wording.Compile(w.Text), m
 		}
 	}
 	return all
