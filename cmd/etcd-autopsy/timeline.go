@@ -54,17 +54,9 @@ Exit status:
 				return err
 			}
 			return a.reads(cmd, args, func(ms []*inspect.Member, _ []string) error {
-				files, err := logFiles(cmd, ms, named, none)
+				logs, err := readLogs(cmd, ms, named, none)
 				if err != nil {
 					return err
-				}
-				var logs []story.Log
-				for _, f := range files {
-					l, err := readLog(cmd.Context(), f.path)
-					if err != nil && (l == nil || f.named) {
-						return fmt.Errorf("%s: %w", f.path, err)
-					}
-					logs = append(logs, story.Log{Member: f.member, File: filepath.Base(f.path), Log: l})
 				}
 				if err := anyReadable(ms); err != nil && len(logs) == 0 {
 					return err
@@ -90,6 +82,22 @@ Exit status:
 	cmd.Flags().BoolVar(&none, "no-server-logs", false, "do not look for logs of servers beside members")
 	cmd.Flags().StringVar(&around, "around", "", "only the events next to an entry, or to a time: `ENTRY|TIME`")
 	return cmd
+}
+
+// readLogs reads the logs that were named, and unless there shall be none the others that lie beside members.
+func readLogs(cmd *cobra.Command, ms []*inspect.Member, named []string, none bool) (logs []story.Log, err error) {
+	files, err := logFiles(cmd, ms, named, none)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range files {
+		l, err := readLog(cmd.Context(), f.path)
+		if err != nil && (l == nil || f.named) {
+			return nil, fmt.Errorf("%s: %w", f.path, err)
+		}
+		logs = append(logs, story.Log{Member: f.member, File: filepath.Base(f.path), Log: l})
+	}
+	return logs, nil
 }
 
 // logFile is a server's log of a member.

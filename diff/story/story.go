@@ -91,6 +91,35 @@ type Event struct {
 
 // Tell makes the story of members, from what diff found in their files and from their servers' logs.
 func Tell(d *diff.Document, logs []Log) *Document {
+	s := tell(d, logs)
+	s.sort()
+	s.doc.LeftOut += d.TimelineLeftOut
+	return s.doc
+}
+
+// Enrich returns a document of diff with what servers' logs tell: the times of its events, the versions that started, and in notes what speaks
+// for or against what was found.
+func Enrich(d *diff.Document, logs []Log) *diff.Document {
+	s := tell(d, logs)
+	c := *d
+	d = &c
+	d.Timeline, d.Notes = slices.Clone(d.Timeline), slices.Clone(d.Notes)
+	for i := range s.log {
+		e, o := &d.Timeline[i], &s.log[i]
+		if o.Source != Both {
+			continue
+		}
+		if e.Time = o.Time; e.Kind == diff.EventStart && strings.HasSuffix(e.What, " restarted") {
+			if _, as, ok := strings.Cut(o.What, " started as "); ok {
+				e.What += " as " + as
+			}
+		}
+	}
+	d.Notes = append(d.Notes, s.doc.Notes...)
+	return d
+}
+
+func tell(d *diff.Document, logs []Log) *teller {
 	s := &teller{doc: &Document{SchemaVersion: "1", Events: []Event{}, Notes: []string{}}}
 	var names []string
 	for i := range d.Members {
@@ -107,15 +136,18 @@ func Tell(d *diff.Document, logs []Log) *Document {
 	}
 	s.names = strings.NewReplacer(names...)
 	s.raft(d)
+	logs = slices.Clone(logs)
+	slices.SortStableFunc(logs, func(a, b Log) int {
+		return cmp.Or(cmp.Compare(a.Member, b.Member), a.First.Compare(b.First), cmp.Compare(a.File, b.File))
+	})
 	for i := range logs {
 		s.shift(&logs[i])
 		s.server(&logs[i])
 	}
 	s.join()
+	s.versions(d)
 	s.clocks()
-	s.sort()
-	s.doc.LeftOut += d.TimelineLeftOut
-	return s.doc
+	return s
 }
 
 type teller struct {

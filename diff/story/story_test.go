@@ -9,6 +9,7 @@ import (
 	gocmp "github.com/google/go-cmp/cmp"
 
 	"etcd-autopsy/diff"
+	"etcd-autopsy/diff/apply"
 	"etcd-autopsy/inspect/serverlog"
 )
 
@@ -120,11 +121,32 @@ func TestZone(t *testing.T) {
 		t.Error(l)
 	}
 	want := []string{
-		"b.log: the log of b has local times; by the starts of its processes they are 5h30m0s ahead of UTC, which is taken off",
 		"a.log: the times of the log have no zone, and are taken for UTC",
+		"b.log: the log of b has local times; by the starts of its processes they are 5h30m0s ahead of UTC, which is taken off",
 	}
 	if x := gocmp.Diff(want, d.Notes); x != "" {
 		t.Error(x)
+	}
+}
+
+// TestVersions asserts that the version which a log tells is held against the rules that a member showed, where they were seen at work.
+func TestVersions(t *testing.T) {
+	t.Parallel()
+	run := func(version string) []string {
+		d := cluster()
+		d.Members[0].Behaviour = []diff.Behaviour{{Rules: apply.Rules32}}
+		d.Members[1].Behaviour = []diff.Behaviour{{Rules: apply.Rules32}, {From: 50, Rules: apply.Rules33}}
+		l := serverLog("b", false, 0, serverlog.Event{Kind: serverlog.Start, Time: at(1)}, serverlog.Event{Kind: serverlog.Start, Time: at(20)})
+		l.Processes[0].Version, l.Processes[1].Version, l.Processes[1].Commit = "3.2.30", version, 29
+		return Tell(d, []Log{l}).Notes
+	}
+	if d := gocmp.Diff([]string{"at entry 50 the logs of the servers agree with the rules that were found: b ran 3.3.18"}, run("3.3.18")); d != "" {
+		t.Error(d)
+	}
+	for _, wrong := range []string{"3.2.30", "3.5.10", "3.6.1"} {
+		if n := run(wrong); len(n) != 1 || !strings.HasPrefix(n[0], "contradiction: at entry 50 b behaves by the rules of etcd 3.3 to 3.5.9, and by its server's log it ran "+wrong) {
+			t.Error(n)
+		}
 	}
 }
 
