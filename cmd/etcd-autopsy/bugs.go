@@ -107,7 +107,10 @@ Exit status:
 			defer done()
 			hits, err := messages.Scan(cmd.Context(), serverlog.NewReader(plain))
 			if err != nil {
-				return err
+				if len(hits) == 0 {
+					return fmt.Errorf("%s: %w", args[0], err)
+				}
+				sayNote(cmd, args[0]+" is not whole: "+err.Error())
 			}
 			if len(hits) == 0 {
 				a.status = exitPartial

@@ -92,8 +92,14 @@ func readLogs(cmd *cobra.Command, ms []*inspect.Member, named []string, none boo
 	}
 	for _, f := range files {
 		l, err := readLog(cmd.Context(), f.path)
-		if err != nil && (l == nil || f.named) {
+		switch {
+		case err != nil && (l == nil || l.Lines == 0) && f.named:
 			return nil, fmt.Errorf("%s: %w", f.path, err)
+		case err != nil && (l == nil || l.Lines == 0):
+			sayNote(cmd, f.path+" cannot be read: "+err.Error())
+			continue
+		case err != nil:
+			sayNote(cmd, f.path+" is not whole: "+err.Error())
 		}
 		logs = append(logs, story.Log{Member: f.member, File: filepath.Base(f.path), Log: l})
 	}
@@ -138,9 +144,7 @@ func logFiles(cmd *cobra.Command, ms []*inspect.Member, named []string, none boo
 		}
 		for _, path := range findLogs(m, alone[beside(m)] == 1) {
 			all = append(all, logFile{m.Label, path, false})
-			l := escape.NewLines(cmd.ErrOrStderr())
-			l.Line("note: ", "the server log of "+m.Label+" is read from "+path)
-			_ = l.Flush() // there is nowhere left to say that this failed
+			sayNote(cmd, "the server log of "+m.Label+" is read from "+path)
 		}
 	}
 	return all, nil
@@ -191,4 +195,11 @@ func readLog(ctx context.Context, path string) (l *serverlog.Log, rerr error) {
 	}
 	defer done()
 	return serverlog.Scan(ctx, serverlog.NewReader(plain))
+}
+
+// sayNote says on the standard error what a person should know.
+func sayNote(cmd *cobra.Command, text string) {
+	l := escape.NewLines(cmd.ErrOrStderr())
+	l.Line("note: ", text)
+	_ = l.Flush() // there is nowhere left to say that this failed
 }

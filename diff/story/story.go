@@ -92,6 +92,9 @@ type Event struct {
 // Tell makes the story of members, from what diff found in their files and from their servers' logs.
 func Tell(d *diff.Document, logs []Log) *Document {
 	s := tell(d, logs)
+	if d.Verdict == diff.NotComparable {
+		s.doc.Notes = append(s.doc.Notes, d.Reasons...)
+	}
 	s.sort()
 	s.doc.LeftOut += d.TimelineLeftOut
 	return s.doc
@@ -404,6 +407,17 @@ func (s *teller) sort() {
 			continue
 		}
 		e.after = bound
+	}
+	// A copy is taken after all that is in it.
+	for i := range s.told {
+		if t := s.told[i].after; t.After(bound) {
+			bound = t
+		}
+	}
+	for i := range s.log {
+		if s.log[i].Kind == string(diff.EventEnd) {
+			s.log[i].after = bound.Add(1)
+		}
 	}
 	all := slices.Concat(s.log, s.told)
 	slices.SortStableFunc(all, func(a, b Event) int {

@@ -77,8 +77,8 @@ func TestTell(t *testing.T) {
 		"18s 0 server log [b] its process ended",
 		"20.1s 30 both [b] b started as etcd 3.5.2",
 		"- 50 raft log [b] no effect on b",
-		"- 60 raft log [a,b] the copy of a and b ends",
 		"40s 0 server log [b] stops",
+		"- 60 raft log [a,b] the copy of a and b ends",
 	}
 	if x := gocmp.Diff(want, lines(d)); x != "" {
 		t.Errorf("(-want +got):\n%s", x)
