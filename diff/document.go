@@ -21,6 +21,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"etcd-autopsy/diff/apply"
 	"etcd-autopsy/diff/verdict"
 	"etcd-autopsy/inspect"
 	"etcd-autopsy/inspect/finding"
@@ -47,6 +48,12 @@ func (id ID) String() string { return fmt.Sprintf("%016x", uint64(id)) }
 
 // MarshalJSON writes the id as a string, because common tools round 64-bit numbers.
 func (id ID) MarshalJSON() ([]byte, error) { return json.Marshal(id.String()) }
+
+// Behaviour is by whose rules a member judged entries from one of them on.
+type Behaviour struct {
+	From  uint64 // entry, 0 for the first
+	Rules apply.Rules
+}
 
 // Key is a key of the keyspace.
 type Key string
@@ -191,6 +198,8 @@ type Member struct {
 	Removed bool `json:"removed"`
 	// BehavesAs says by the rules of which versions of etcd the member judged entries, empty if that is not known or makes no difference.
 	BehavesAs string `json:"behaves_as,omitempty"`
+	// Behaviour is the same for programs, in the order of entries.
+	Behaviour []Behaviour `json:"-"`
 }
 
 // Finding is something about a member's files that matters to who has to act on it.

@@ -30,8 +30,10 @@ func Investigate(ctx context.Context, ms []*inspect.Member, opts Options) *Docum
 		if c.logs != nil {
 			c.curves()
 			c.doc.Timeline = c.timeline()
-			for i, rules := range c.behavesAs() {
-				c.doc.Members[slices.Index(c.all, c.ms[i])].BehavesAs = rules
+			rules, behaviour := c.behavesAs()
+			for i := range rules {
+				m := &c.doc.Members[slices.Index(c.all, c.ms[i])]
+				m.BehavesAs, m.Behaviour = rules[i], behaviour[i]
 			}
 		}
 		b := c.evidence(ctx)

@@ -223,8 +223,8 @@ func (c *comparison) ends() (events []Event) {
 
 // behavesAs says of each member by the rules of which versions of etcd it judged entries. It is empty where that makes no difference: no
 // member goes over to other rules, or began with others.
-func (c *comparison) behavesAs() []string {
-	out := make([]string, len(c.ms))
+func (c *comparison) behavesAs() (out []string, of [][]Behaviour) {
+	out, of = make([]string, len(c.ms)), make([][]Behaviour, len(c.ms))
 	differ := false
 	var rules []string
 	for i := range c.ms {
@@ -232,11 +232,12 @@ func (c *comparison) behavesAs() []string {
 		if x == nil || len(c.views[c.source(i)].authWrites) == 0 {
 			continue
 		}
-		out[i] = x.chosen.Rules.String()
+		out[i], of[i] = x.chosen.Rules.String(), []Behaviour{{0, x.chosen.Rules}}
 		rules = append(rules, out[i])
 		for _, f := range x.chosen.Faults {
 			if f.Kind == faults.Rules {
 				out[i] += fmt.Sprintf("; %v from entry %d on", f.To, f.First)
+				of[i] = append(of[i], Behaviour{f.First, f.To})
 				differ = true
 			}
 		}
@@ -244,8 +245,9 @@ func (c *comparison) behavesAs() []string {
 	}
 	if !differ {
 		clear(out)
+		clear(of)
 	}
-	return out
+	return out, of
 }
 
 // BestCopy is the copy to go on with, or to restore from.

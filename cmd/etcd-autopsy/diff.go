@@ -7,12 +7,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"etcd-autopsy/diff"
+	"etcd-autopsy/diff/story"
 	"etcd-autopsy/inspect"
 	"etcd-autopsy/report"
 )
 
 func (a *app) diff() *cobra.Command {
-	var bases []string
+	var bases, serverLogs []string
 	var opts diff.Options
 	var full bool
 	var prefix keyFlag
@@ -37,6 +38,9 @@ Private copies are used, which are removed afterwards.
 said. The verdict, the counts, the causes and what to do are about all keys in any case.
 ` + keysHelp + `
 
+--server-log names logs of servers, from which the versions and times of restarts come; what they
+say against what the files show is told. timeline tells them in full.
+
 Exit status:
   0  consistent
   1  diverged, or consistent but with errors in the files of members
@@ -46,7 +50,8 @@ Exit status:
   etcd-autopsy diff a=/copies/10.0.0.1.tar.gz b=/copies/10.0.0.2.tar.gz
   etcd-autopsy diff incident.tar.zst -w json > diff.json
   etcd-autopsy diff node1/ node2/ --full --ignore /registry/events/ --ignore /registry/leases/
-  etcd-autopsy diff node1/ node2/ node3/ --base backup-of-monday.db`,
+  etcd-autopsy diff node1/ node2/ node3/ --base backup-of-monday.db
+  etcd-autopsy diff node1/ node2/ node3/ --server-log node1=node1.log --server-log node2=node2.log`,
 		Args: needMembers,
 		RunE: func(cmd *cobra.Command, args []string) (rerr error) {
 			format, err := report.ParseFormat(a.format)
@@ -65,6 +70,10 @@ Exit status:
 			defer bar.end()
 			opts.Progress = bar.update
 			return a.reads(cmd, args, func(ms []*inspect.Member, hints []string) error {
+				logs, err := readLogs(cmd, ms, serverLogs, true)
+				if err != nil {
+					return err
+				}
 				doc := a.engine.compare(cmd.Context(), ms, opts)
 				bar.end()
 				if err := anyReadable(ms); err != nil {
@@ -72,6 +81,9 @@ Exit status:
 				}
 				if err := interrupted(cmd); err != nil {
 					return err
+				}
+				if len(logs) > 0 {
+					doc = story.Enrich(doc, logs)
 				}
 				switch doc.Verdict {
 				case diff.Consistent:
@@ -92,6 +104,7 @@ Exit status:
 		},
 	})
 	cmd.Flags().StringArrayVar(&bases, "base", nil, "an earlier state to re-execute the log from; may be repeated")
+	cmd.Flags().StringArrayVar(&serverLogs, "server-log", nil, "a server's log, as `M=FILE`; may be repeated")
 	cmd.Flags().BoolVar(&full, "full", false, "all tables, all evidence and the commands, not one screen")
 	cmd.Flags().Var(&prefix, "prefix", "list only keys that differ and begin with this")
 	cmd.Flags().Var(&ignore, "ignore", "list no keys that begin with this; may be repeated")

@@ -246,18 +246,3 @@ func realPath(path string) (string, error) {
 		rest = filepath.Join(filepath.Base(p), rest)
 	}
 }
-
-func (a *app) schema() *cobra.Command {
-	return &cobra.Command{
-		Use:   "schema",
-		Short: "Print the JSON Schema of report.json",
-		Long: `schema prints the JSON Schema that report.json follows.
-
-Exit status:
-  0  done
-  2  could not run: wrong usage`,
-		Example: `  etcd-autopsy schema > report.schema.json`,
-		Args:    cobra.NoArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return attach.Schema(cmd.OutOrStdout()) },
-	}
-}

@@ -10,6 +10,7 @@ import (
 	"cmp"
 	"slices"
 
+	"github.com/coreos/go-semver/semver"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
 	"etcd-autopsy/diff/authz"
@@ -33,6 +34,20 @@ const (
 var rules = [...]string{"3.5.10 (or 3.4.27) and later", "3.3 to 3.5.9", "3.2"}
 
 func (r Rules) String() string { return rules[r] }
+
+// Covers tells whether a version of etcd has these rules.
+func (r Rules) Covers(v semver.Version) bool {
+	late := v.Minor > 5 || v.Minor == 5 && v.Patch >= 10 || v.Minor == 4 && v.Patch >= 27
+	switch {
+	case v.Major != 3 || v.Minor < 2:
+		return false
+	case v.Minor == 2:
+		return r == Rules32
+	case late:
+		return r == Rules3510
+	}
+	return r == Rules33
+}
 
 // Next are the rules that an upgrade leads to, one minor version at a time; ok is false if there are no later ones.
 func (r Rules) Next() (next Rules, ok bool) {

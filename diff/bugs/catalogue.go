@@ -35,6 +35,9 @@ func refs(short string) []string {
 	return out
 }
 
+// Refs are the addresses of issues and pull requests by their numbers: "11651" of etcd, "bbolt#567", "raft#300".
+func Refs(short string) []string { return refs(short) }
+
 const (
 	rebuildMember = "remove the member that stands alone, empty its data directory and add it again; upgrade"
 )

@@ -1,0 +1,164 @@
+package story
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	gocmp "github.com/google/go-cmp/cmp"
+
+	"etcd-autopsy/diff"
+	"etcd-autopsy/diff/apply"
+	"etcd-autopsy/inspect/serverlog"
+)
+
+var noon = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+
+func at(second float64) time.Time { return noon.Add(time.Duration(second * float64(time.Second))) }
+
+func ptr(t time.Time) *time.Time { return &t }
+
+// cluster is a document of three members: b restarted at 20 s, and parts at entry 50.
+func cluster() *diff.Document {
+	a, b, c := diff.ID(0xa1), diff.ID(0xb2), diff.ID(0xc3c3c3c3c3c3c3)
+	return &diff.Document{
+		Members: []diff.Member{{Label: "a", MemberID: &a}, {Label: "b", MemberID: &b}, {Label: "c", MemberID: &c}},
+		Timeline: []diff.Event{
+			{Entry: 4, Kind: diff.EventLeader, What: "term 2 begins"},
+			{Entry: 8, Kind: diff.EventVersion, What: "the cluster version becomes 3.5.0"},
+			{Entry: 30, Kind: diff.EventStart, Time: ptr(at(20)), Members: []string{"b"}, What: "b restarted"},
+			{Entry: 50, Kind: diff.EventOnset, Members: []string{"b"}, What: "no effect on b"},
+			{Entry: 60, Kind: diff.EventEnd, Members: []string{"a", "b"}, What: "the copy of a and b ends"},
+		},
+	}
+}
+
+func serverLog(member string, local bool, off time.Duration, events ...serverlog.Event) Log {
+	l := &serverlog.Log{Local: local}
+	for i, e := range events {
+		e.Time, e.Line, e.Count = e.Time.Add(off), int64(i+1), 1
+		e.Until = e.Time
+		l.Events = append(l.Events, e)
+		if e.Kind == serverlog.Start {
+			l.Processes = append(l.Processes, serverlog.Process{Version: "3.5.2", Start: e.Time})
+		}
+	}
+	return Log{Member: member, File: member + ".log", Log: l}
+}
+
+func lines(d *Document) (out []string) {
+	for _, e := range d.Events {
+		t := "-"
+		if e.Time != nil {
+			t = fmt.Sprint(e.Time.Sub(noon))
+		}
+		out = append(out, fmt.Sprintf("%s %d %s [%s] %s", t, e.Entry, e.Source, strings.Join(e.Members, ","), e.What))
+	}
+	return out
+}
+
+func leader(second float64, term uint64) serverlog.Event {
+	return serverlog.Event{Kind: serverlog.Leader, Time: at(second), Term: term, Leader: 0xc3c3c3c3c3c3c3, What: fmt.Sprintf("c3c3c3c3c3c3c3 is the leader of term %d", term)}
+}
+
+// TestTell asserts that events which both kinds of logs tell are one, with the time and the entry, and that the rest is in order.
+func TestTell(t *testing.T) {
+	t.Parallel()
+	d := Tell(cluster(), []Log{
+		serverLog("a", false, 0, leader(1, 2), serverlog.Event{Kind: serverlog.ClusterVersion, Time: at(2), What: "the cluster version becomes 3.5"}),
+		serverLog("b", false, 0, leader(1.1, 2), serverlog.Event{Kind: serverlog.Killed, Time: at(18), What: "its process ended"},
+			serverlog.Event{Kind: serverlog.Start, Time: at(20.1), What: "started as etcd 3.5.2"}, serverlog.Event{Kind: serverlog.Stop, Time: at(40), What: "stops"}),
+		serverLog("c", false, 0, leader(0.9, 2)),
+	})
+	want := []string{
+		"900ms 4 both [a,b,c] c is the leader of term 2",
+		"2s 8 both [a] the cluster version becomes 3.5.0",
+		"18s 0 server log [b] its process ended",
+		"20.1s 30 both [b] b started as etcd 3.5.2",
+		"- 50 raft log [b] no effect on b",
+		"40s 0 server log [b] stops",
+		"- 60 raft log [a,b] the copy of a and b ends",
+	}
+	if x := gocmp.Diff(want, lines(d)); x != "" {
+		t.Errorf("(-want +got):\n%s", x)
+	}
+	if len(d.Notes) > 0 {
+		t.Error(d.Notes)
+	}
+	for around, events := range map[string]int{"50": 7, "2026-11-21T12:00:18Z": 7, "12:00:18": 7, "2026-11-21 12:01": 7} {
+		e := *d
+		if err := e.Around(around); err != nil || len(e.Events) != events {
+			t.Errorf("around %s are %d events: %v", around, len(e.Events), err)
+		}
+	}
+	if err := d.Around("yesterday"); err == nil {
+		t.Error("yesterday is a time")
+	}
+}
+
+// TestAround asserts that what is far away is left out, and counted.
+func TestAround(t *testing.T) {
+	t.Parallel()
+	d := &Document{}
+	for i := range 100 {
+		d.Events = append(d.Events, Event{Entry: uint64(10 * (i + 1)), Time: ptr(at(float64(i)))})
+	}
+	for around, first := range map[string]uint64{"500": 500 - 10*Near, "495": 500 - 10*Near, "12:00:49": 500 - 10*Near, "1": 10, "100000": 1010 - 10*Near} {
+		e := *d
+		if err := e.Around(around); err != nil || e.Events[0].Entry != first || len(e.Events)+e.LeftOut != 100 {
+			t.Errorf("around %s it begins at %d and leaves out %d: %v", around, e.Events[0].Entry, e.LeftOut, err)
+		}
+	}
+}
+
+// TestZone asserts that local times are brought to UTC by the starts of processes, and that it is said if nothing tells.
+func TestZone(t *testing.T) {
+	t.Parallel()
+	start := serverlog.Event{Kind: serverlog.Start, Time: at(20.1), What: "started as etcd 3.3.10"}
+	d := Tell(cluster(), []Log{serverLog("b", true, 5*time.Hour+30*time.Minute, start), serverLog("a", true, time.Hour, leader(1, 3))})
+	if l := lines(d); !strings.Contains(strings.Join(l, "\n"), "20.1s 30 both [b] b started as etcd 3.3.10") {
+		t.Error(l)
+	}
+	want := []string{
+		"a.log: the times of the log have no zone, and are taken for UTC",
+		"b.log: the log of b has local times; by the starts of its processes they are 5h30m0s ahead of UTC, which is taken off",
+	}
+	if x := gocmp.Diff(want, d.Notes); x != "" {
+		t.Error(x)
+	}
+}
+
+// TestVersions asserts that the version which a log tells is held against the rules that a member showed, where they were seen at work.
+func TestVersions(t *testing.T) {
+	t.Parallel()
+	run := func(version string) []string {
+		d := cluster()
+		d.Members[0].Behaviour = []diff.Behaviour{{Rules: apply.Rules32}}
+		d.Members[1].Behaviour = []diff.Behaviour{{Rules: apply.Rules32}, {From: 50, Rules: apply.Rules33}}
+		l := serverLog("b", false, 0, serverlog.Event{Kind: serverlog.Start, Time: at(1)}, serverlog.Event{Kind: serverlog.Start, Time: at(20)})
+		l.Processes[0].Version, l.Processes[1].Version, l.Processes[1].Commit = "3.2.30", version, 29
+		return Tell(d, []Log{l}).Notes
+	}
+	if d := gocmp.Diff([]string{"at entry 50 the logs of the servers agree with the rules that were found: b ran 3.3.18"}, run("3.3.18")); d != "" {
+		t.Error(d)
+	}
+	for _, wrong := range []string{"3.2.30", "3.5.10", "3.6.1"} {
+		if n := run(wrong); len(n) != 1 || !strings.HasPrefix(n[0], "contradiction: at entry 50 b behaves by the rules of etcd 3.3 to 3.5.9, and by its server's log it ran "+wrong) {
+			t.Error(n)
+		}
+	}
+}
+
+// TestClocks asserts that a clock that is off is told of, and that slow news of one election are not.
+func TestClocks(t *testing.T) {
+	t.Parallel()
+	d := Tell(cluster(), []Log{
+		serverLog("a", false, 0, leader(1, 2), leader(10, 3), leader(20, 4)),
+		serverLog("b", false, 0, leader(1.2, 2), leader(10, 3), leader(23, 4)),
+		serverLog("c", false, 3*time.Second, leader(1, 2), leader(9.8, 3), leader(20, 4)),
+	})
+	if len(d.Notes) != 1 || !strings.HasPrefix(d.Notes[0], "the clock of c seems to be 2.8s off") {
+		t.Error(d.Notes)
+	}
+}
