@@ -113,7 +113,7 @@ What that means is told by the help of each command.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return &hinted{err, "see " + cmd.CommandPath() + " --help"}
 	})
-	root.AddCommand(a.check(), a.diff(), a.get(), a.inspect(), a.dump(), a.log(), a.history(), a.hash(), a.stats(), a.export(), a.report(), a.recover(), a.bugs(), a.schema(), a.completion(), a.version())
+	root.AddCommand(a.check(), a.diff(), a.get(), a.inspect(), a.dump(), a.log(), a.history(), a.hash(), a.stats(), a.export(), a.report(), a.recover(), a.verify(), a.bugs(), a.schema(), a.completion(), a.version())
 	return root
 }
 
