@@ -8,7 +8,7 @@ FUZZTIME    ?= 10s
 N           ?= 10000
 BIN          = etcd-autopsy
 
-.PHONY: build build-all test race lint lint-all demo bench microbench fuzz lab torture torn golden man clean
+.PHONY: build build-all test race lint lint-all demo bench recover-e2e microbench fuzz lab torture torn golden man clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN) ./cmd/etcd-autopsy
@@ -47,6 +47,14 @@ bench: build
 	@test -d $(BENCH)/$(MIB) || $(GO) run ./testdata/gen big -mib $(MIB) -o $(BENCH)/$(MIB)
 	@cd testdata/bench && $(GO) build -o $(BENCH)/bin/ go.etcd.io/etcd/etcdutl/v3 go.etcd.io/bbolt/cmd/bbolt go.etcd.io/etcd/v3/tools/etcd-dump-db
 	@cd testdata/bench && $(GO) run . -autopsy $(CURDIR)/$(BIN) -tools $(BENCH)/bin -members $(BENCH)/$(MIB)
+
+# What recover writes is restored by etcdutl and run by a server, at AT entries at random of each member and at every EVERY-th of a healthy one.
+AT          ?= 20
+EVERY       ?= 50
+recover-e2e: build
+	@cd testdata/bench && if $(GO) build -o $(BENCH)/bin/ go.etcd.io/etcd/etcdutl/v3 go.etcd.io/etcd/server/v3; then \
+		$(GO) run ./recover -autopsy $(CURDIR)/$(BIN) -tools $(BENCH)/bin -testdata $(CURDIR)/testdata -n $(AT) -every $(EVERY); \
+	else echo "skipped: etcdutl and the etcd server cannot be built here, which takes their modules"; fi
 
 microbench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
