@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -149,7 +150,7 @@ func (a *app) writeRecovered(cmd *cobra.Command, args []string, f *recoverFlags)
 		doc, err := recovery.Recover(cmd.Context(), q, f.out)
 		bar.end()
 		if err != nil {
-			return errors.Join(interrupted(cmd), err)
+			return cmp.Or(interrupted(cmd), err)
 		}
 		if !doc.Whole || !doc.Proven {
 			a.status = exitDiverged

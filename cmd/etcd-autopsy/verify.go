@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
@@ -48,7 +49,7 @@ Exit status:
 			doc := report.NewVerification()
 			for _, p := range paths {
 				if err := a.verifyOne(cmd, p, doc); err != nil {
-					return errors.Join(interrupted(cmd), err)
+					return cmp.Or(interrupted(cmd), err)
 				}
 			}
 			return report.Verified(cmd.OutOrStdout(), doc, format)
