@@ -185,4 +185,3 @@ func notBeside(out string, args []string) error {
 	}
 	return nil
 }
-

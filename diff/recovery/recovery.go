@@ -243,9 +243,11 @@ func newDocument() *Document {
 func (d *Document) lost(format string, args ...any) {
 	d.Lost = append(d.Lost, fmt.Sprintf(format, args...))
 }
+
 func (d *Document) note(format string, args ...any) {
 	d.Notes = append(d.Notes, fmt.Sprintf(format, args...))
 }
+
 func (d *Document) prove(format string, args ...any) {
 	d.Proof = append(d.Proof, fmt.Sprintf(format, args...))
 }
