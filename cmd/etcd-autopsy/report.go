@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"etcd-autopsy/diff"
+	"etcd-autopsy/diff/recovery"
 	"etcd-autopsy/inspect"
 	"etcd-autopsy/report"
 	"etcd-autopsy/report/attach"
@@ -247,17 +249,27 @@ func realPath(path string) (string, error) {
 	}
 }
 
+// schemas are the documents that have a schema, besides report.json.
+var schemas = map[string]any{"recover": &recovery.Document{}, "verify": &report.Verification{}}
+
 func (a *app) schema() *cobra.Command {
 	return &cobra.Command{
-		Use:   "schema",
-		Short: "Print the JSON Schema of report.json",
-		Long: `schema prints the JSON Schema that report.json follows.
+		Use:   "schema [recover | verify]",
+		Short: "Print the JSON Schema of report.json, or of what a command writes",
+		Long: `schema prints the JSON Schema that report.json follows, or that of what a command writes with
+-w json.
 
 Exit status:
   0  done
   2  could not run: wrong usage`,
-		Example: `  etcd-autopsy schema > report.schema.json`,
-		Args:    cobra.NoArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return attach.Schema(cmd.OutOrStdout()) },
+		Example: `  etcd-autopsy schema > report.schema.json
+  etcd-autopsy schema recover`,
+		Args: cobra.MatchAll(cobra.MaximumNArgs(1), cobra.OnlyValidArgs), ValidArgs: slices.Sorted(maps.Keys(schemas)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return attach.Schema(cmd.OutOrStdout())
+			}
+			return attach.SchemaOf(cmd.OutOrStdout(), fmt.Sprintf("etcd-autopsy %s -w json", args[0]), schemas[args[0]])
+		},
 	}
 }

@@ -14,10 +14,13 @@ import (
 )
 
 // Schema writes the JSON Schema of report.json.
-func Schema(w io.Writer) error {
+func Schema(w io.Writer) error { return SchemaOf(w, "report.json of etcd-autopsy", &Report{}) }
+
+// SchemaOf writes the JSON Schema of another document, given by a pointer to one of its type.
+func SchemaOf(w io.Writer, title string, document any) error {
 	r := &jsonschema.Reflector{Anonymous: true, AllowAdditionalProperties: true, Mapper: written, Namer: packaged}
-	s := r.Reflect(&Report{})
-	s.Title = "report.json of etcd-autopsy"
+	s := r.Reflect(document)
+	s.Title = title
 	b, err := json.Marshal(s)
 	if err != nil {
 		return err
