@@ -52,6 +52,7 @@ bench: build
 AT          ?= 20
 EVERY       ?= 50
 recover-e2e: build
+	$(GO) test ./diff/recovery -timeout 0 -recovery.n $(AT)
 	@cd testdata/bench && if $(GO) build -o $(BENCH)/bin/ go.etcd.io/etcd/etcdutl/v3 go.etcd.io/etcd/server/v3; then \
 		$(GO) run ./recover -autopsy $(CURDIR)/$(BIN) -tools $(BENCH)/bin -testdata $(CURDIR)/testdata -n $(AT) -every $(EVERY); \
 	else echo "skipped: etcdutl and the etcd server cannot be built here, which takes their modules"; fi

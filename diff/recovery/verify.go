@@ -66,7 +66,12 @@ func (p *planner) verify(ctx context.Context, x *made, index uint64) (*verdict, 
 			}
 		}
 	}
-	if !seen && x.entries > 0 {
+	switch {
+	case seen:
+	case slices.Contains(p.q.Members, x.of) && x.of != p.m:
+		v.proven = false
+		v.notes = append(v.notes, fmt.Sprintf("not proven: that %s held what %s held then no file tells", p.m.Label, x.of.Label))
+	case x.entries > 0:
 		v.notes = append(v.notes, "no copy holds what was made, to compare it with")
 	}
 	return v, nil
