@@ -9,7 +9,7 @@ FUZZTIME    ?= 10s
 N           ?= 10000
 BIN          = etcd-autopsy
 
-.PHONY: build dist test race lint lint-all demo bench microbench fuzz lab torture torn golden man clean
+.PHONY: build dist test race lint lint-all demo bench recover-e2e microbench fuzz lab torture torn golden man clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN) ./cmd/etcd-autopsy
@@ -53,6 +53,15 @@ bench: build
 	@test -d $(BENCH)/$(MIB) || $(GO) run ./testdata/gen big -mib $(MIB) -o $(BENCH)/$(MIB)
 	@cd testdata/bench && $(GO) build -o $(BENCH)/bin/ go.etcd.io/etcd/etcdutl/v3 go.etcd.io/bbolt/cmd/bbolt go.etcd.io/etcd/v3/tools/etcd-dump-db
 	@cd testdata/bench && $(GO) run . -autopsy $(CURDIR)/$(BIN) -tools $(BENCH)/bin -members $(BENCH)/$(MIB)
+
+# What recover writes is restored by etcdutl and run by a server, at AT entries at random of each member and at every EVERY-th of a healthy one.
+AT          ?= 20
+EVERY       ?= 50
+recover-e2e: build
+	$(GO) test ./diff/recovery -timeout 0 -recovery.n $(AT)
+	@cd testdata/bench && if $(GO) build -o $(BENCH)/bin/ go.etcd.io/etcd/etcdutl/v3 go.etcd.io/etcd/server/v3; then \
+		$(GO) run ./recover -autopsy $(CURDIR)/$(BIN) -tools $(BENCH)/bin -testdata $(CURDIR)/testdata -n $(AT) -every $(EVERY); \
+	else echo "skipped: etcdutl and the etcd server cannot be built here, which takes their modules"; fi
 
 microbench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...

@@ -6,13 +6,14 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"etcd-autopsy/diff/recovery"
 	"etcd-autopsy/diff/story"
 	"etcd-autopsy/report"
 	"etcd-autopsy/report/attach"
 )
 
 // schemas are the documents that have a JSON Schema, by the name of what writes them.
-var schemas = map[string]any{"report": &attach.Report{}, "match": &report.MatchDocument{}, "timeline": &story.Document{}}
+var schemas = map[string]any{"report": &attach.Report{}, "match": &report.MatchDocument{}, "timeline": &story.Document{}, "recover": &recovery.Document{}, "verify": &report.Verification{}}
 
 func (a *app) schema() *cobra.Command {
 	names := slices.Sorted(maps.Keys(schemas))
@@ -20,7 +21,7 @@ func (a *app) schema() *cobra.Command {
 		Use:   "schema [NAME]",
 		Short: "Print the JSON Schema of report.json, or of what a command writes with -w json",
 		Long: `schema prints the JSON Schema that report.json follows, or the one of what a command writes with
--w json, by its name: match is bugs match, and timeline is timeline.
+-w json, by its name; match is bugs match.
 
 Exit status:
   0  done

@@ -13,7 +13,16 @@ func TestSchemas(t *testing.T) {
 	t.Parallel()
 	incident := filepath.Join(scenarios, "lease-revoke-auth")
 	log := filepath.Join("..", "..", "diff", "messages", "testdata", "real.tsv")
+	recovered := filepath.Join(t.TempDir(), "1.db")
+	if _, errs, status := autopsy(t, "recover", filepath.Join(scenarios, "damaged-page", "a.tar.zst"), "-o", recovered); status == exitFailed {
+		t.Fatal(errs)
+	}
 	for name, commands := range map[string][][]string{
+		"recover": {
+			{"recover", filepath.Join(scenarios, "damaged-page", "a.tar.zst"), "-o", filepath.Join(t.TempDir(), "2.db"), "-w", "json"},
+			{"recover", filepath.Join(scenarios, "log-fork"), "--from", "c", "--at-revision", "400", "--without-entries", "380", "-o", filepath.Join(t.TempDir(), "3.db"), "-w", "json"},
+		},
+		"verify":   {{"verify", recovered, filepath.Join(scenarios, "garbage-db", "c.tar.zst"), "-w", "json"}},
 		"timeline": {{"timeline", incident, "-w", "json"}, {"timeline", filepath.Join(scenarios, "truncated-db"), "-w", "json"}},
 		"match":    {{"bugs", "match", log, "-w", "json"}, {"bugs", "match", filepath.Join(incident, "server-etcd-a.log.gz"), "-w", "json"}},
 		"report":   nil,

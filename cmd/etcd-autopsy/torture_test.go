@@ -454,6 +454,10 @@ var tortures = [][]string{
 	{"stats", "M"},
 	{"get", "BareKeyCanary", "M", "S"},
 	{"export", "M", "-o", "O"},
+	{"recover", "M", "-o", "O"},
+	{"recover", "M", "S", "--from", "x", "--at-entry", "200", "-o", "O"},
+	{"recover", "M", "--union-of-acknowledged", "-o", "O"},
+	{"verify", "M"},
 	{"report", "M", "S", "-o", "O"},
 	{"report", "--redact-keys", "M", "S", "-o", "O"},
 }
@@ -489,7 +493,7 @@ func ordeal(ctx context.Context, args []string) (wrong string) {
 			all = append(all, b...)
 		}
 	}
-	for _, bad := range []string{"panic", "runtime error", "internal error", "goroutine "} {
+	for _, bad := range []string{"panic", "runtime error", "internal error", "goroutine ", "please report it"} {
 		if i := bytes.Index(all, []byte(bad)); i >= 0 {
 			return fmt.Sprintf("says %q", all[max(0, i-100):min(len(all), i+200)])
 		}

@@ -245,7 +245,7 @@ func changesState(in *pb.InternalRaftRequest) bool {
 
 // final reads the tables in the end.
 func (g *engine) final() (Final, error) {
-	f := Final{Revision: g.kv.Rev()}
+	f := Final{Revision: g.kv.Rev(), Compact: g.kv.compact}
 	for _, l := range g.lessor.Leases() {
 		f.Leases = append(f.Leases, int64(l.ID))
 	}
@@ -277,6 +277,20 @@ func (g *engine) final() (Final, error) {
 	slices.SortFunc(f.Auth.Users, func(a, b schema.User) int { return cmp.Compare(a.Name, b.Name) })
 	slices.SortFunc(f.Auth.Roles, func(a, b schema.Role) int { return cmp.Compare(a.Name, b.Name) })
 	return f, nil
+}
+
+// tables calls f for the rows of the buckets that are neither keys nor about the cluster.
+func (g *engine) tables(f func(bucket string, key, value []byte) error) error {
+	g.be.ForceCommit()
+	tx := g.be.ReadTx()
+	tx.RLock()
+	defer tx.RUnlock()
+	for _, b := range []backend.Bucket{etcdschema.Lease, etcdschema.Alarm, etcdschema.Auth, etcdschema.AuthUsers, etcdschema.AuthRoles} {
+		if err := tx.UnsafeForEach(b, func(k, v []byte) error { return f(b.String(), k, v) }); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (g *engine) extraAuthRevision() uint64 {

@@ -9,8 +9,8 @@
 //
 // The copy is made from decoded rows, not from the file, so that damaged files do no harm, and it holds only the live
 // keys that the entries can read or write: everything else cannot change what they do. Compactions are noted but not
-// carried out, members and cluster version stay as they are. Passwords are read from the raw entries; nothing that this
-// package returns holds one.
+// carried out, members and cluster version stay as they are. Passwords are read from the raw entries; of what this package
+// returns, only the rows that Options.Tables is given hold their hashes.
 package replay
 
 import (
@@ -64,6 +64,8 @@ type Final struct {
 	Leases   []int64 // sorted as unsigned
 	Alarms   []schema.AlarmMember
 	Auth     Auth
+	// Compact is the revision that was compacted to last, 0 if never; nothing was removed.
+	Compact int64
 	// AuthRevision is that of Auth with what the rules add to it.
 	AuthRevision uint64
 }
@@ -76,6 +78,9 @@ type Options struct {
 	Progress func(done, total int)
 	// Each is called after each entry, in order. The effect may be kept.
 	Each func(fx *Effect)
+	// Tables is called in the end with each row of the buckets lease, alarm, auth, authUsers and authRoles, as etcd has written
+	// them. The slices are valid until it returns. An error ends the run.
+	Tables func(bucket string, key, value []byte) error
 }
 
 // EntryError says that etcd's code failed at an entry: that it does not come so far is no news about the members.
@@ -133,8 +138,10 @@ func Run(ctx context.Context, st *State, entries []effect.Entry, rules Rules, op
 			}
 		}
 		var err error
-		res.Final, err = g.final()
-		return err
+		if res.Final, err = g.final(); err != nil || opts.Tables == nil {
+			return err
+		}
+		return g.tables(opts.Tables)
 	})
 	if err != nil {
 		return nil, err

@@ -84,6 +84,8 @@ type State struct {
 	Version string
 	// Notes say what could not be known for certain.
 	Notes []string
+	// TTLs is how many leases have a TTL that is not known: their grant is in no log.
+	TTLs int
 
 	rows *mvcc.Table // live is over its rows up to Revision
 }
@@ -241,7 +243,7 @@ func (st *State) rewindLeases(b *Base) {
 		st.Leases = append(st.Leases, l)
 	}
 	slices.SortFunc(st.Leases, func(a, b schema.LeaseRecord) int { return cmp.Compare(uint64(a.ID), uint64(b.ID)) })
-	if unknown > 0 {
+	if st.TTLs = unknown; unknown > 0 {
 		st.Notes = append(st.Notes, fmt.Sprintf("%d leases of that moment were granted before the first entry that is left: their TTL is not known", unknown))
 	}
 }
@@ -287,6 +289,9 @@ func (st *State) rewindAlarms(b *Base) {
 		return cmp.Or(cmp.Compare(a.Member, b.Member), cmp.Compare(a.Type, b.Type))
 	})
 }
+
+// VersionAt is the cluster version at an entry, empty if not known.
+func (b *Base) VersionAt(index uint64) string { return versionAt(b, index) }
 
 // versionAt is the cluster version at an entry.
 func versionAt(b *Base, index uint64) string {

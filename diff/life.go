@@ -1,0 +1,81 @@
+package diff
+
+import (
+	"slices"
+
+	"etcd-autopsy/diff/effect"
+	"etcd-autopsy/diff/faults"
+	"etcd-autopsy/inspect"
+)
+
+// AppliedLog is the log as member i of some applied it: its own entries, and where those were purged, are damaged or never arrived, those of
+// members that share its history, in ascending order. Entries that nobody knows to be committed are left out. Unlike what a
+// Ledger tells it needs no db.
+func AppliedLog(ms []*inspect.Member, i int) []effect.Entry {
+	return compareLogs(ms).view(ms, i)
+}
+
+// Log is what a member of the ledger applied, or will apply, in ascending order; nil if there is no db to tell.
+func (l *Ledger) Log(member int) []effect.Entry { return l.accounts[member].views }
+
+// Reach is the last entry whose effects the member's db is known to hold, 0 if nothing is known.
+func (l *Ledger) Reach(member int) uint64 { return l.accounts[member].reach }
+
+// Explained tells whether the member's log makes just what its db holds, be it with faults that were found.
+func (l *Ledger) Explained(member int) bool {
+	a := &l.accounts[member]
+	return a.i >= 0 && a.c.told[a.i] != nil
+}
+
+// BeginsWithCluster tells whether the member's log holds the history of its keyspace from the beginning.
+func (l *Ledger) BeginsWithCluster(member int) bool {
+	a := &l.accounts[member]
+	return a.i >= 0 && a.c.whole(a.i)
+}
+
+// RevisionAt is the main revision that the member had once an entry was applied. ok is false if that is not known.
+func (l *Ledger) RevisionAt(member int, index uint64) (rev int64, ok bool) {
+	a := &l.accounts[member]
+	if a.i < 0 {
+		return 0, false
+	}
+	rev = a.c.revisionAt(a.i, index)
+	return rev, rev > 0
+}
+
+// Departed tells whether the member did something else than etcd's rules demand with an entry up to index: a row that was changed or
+// lost in its file later is none.
+func (l *Ledger) Departed(member int, index uint64) bool {
+	a := &l.accounts[member]
+	if a.i < 0 || a.c.told[a.i] == nil {
+		return false
+	}
+	return slices.ContainsFunc(a.c.told[a.i].chosen.Faults, func(f faults.Fault) bool {
+		return f.Kind != faults.Rows && f.Kind != faults.Index && f.First <= index
+	})
+}
+
+// EntryAt is the entry of a log with an index, nil if it has none.
+func EntryAt(log []effect.Entry, index uint64) *effect.Entry { return find(log, index) }
+
+// LogFork is an index at which members hold different committed entries.
+type LogFork struct {
+	Index  uint64
+	Groups [][]string // labels of members that hold the same there
+}
+
+// LogForks are the first indexes at which the logs of members part.
+func LogForks(ms []*inspect.Member) (forks []LogFork) {
+	for _, f := range compareLogs(ms).forks {
+		x := LogFork{Index: f.index}
+		for _, g := range f.groups {
+			var labels []string
+			for _, i := range g {
+				labels = append(labels, ms[i].Label)
+			}
+			x.Groups = append(x.Groups, labels)
+		}
+		forks = append(forks, x)
+	}
+	return forks
+}
