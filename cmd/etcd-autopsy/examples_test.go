@@ -97,7 +97,14 @@ func TestExamples(t *testing.T) {
 	if err := os.WriteFile(panicked, []byte("panic: page 1234 already freed\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	healthy := filepath.Join(scenarios, "healthy-3.6")
+	backups := t.TempDir()
+	snapshot := filepath.Join(backups, "snapshot.db")
+	if _, errs, status := autopsy(t, "recover", filepath.Join(healthy, "s1.tar.zst"), "-o", snapshot); status == exitFailed {
+		t.Fatal(errs)
+	}
 	stand := map[string]string{
+		"snapshot.db": snapshot, "backups/": backups,
 		"node1/": "node1=" + incident + "/etcd-a.tar.zst", "node2/": "node2=" + incident + "/etcd-b.tar.zst", "node3/": "node3=" + incident + "/etcd-c.tar.zst",
 		"a=/copies/10.0.0.1.tar.gz": "a=" + incident + "/etcd-a.tar.zst", "b=/copies/10.0.0.2.tar.gz": "b=" + incident + "/etcd-b.tar.zst",
 		"incident.tar.zst": incident, "incident.tar.gz": incident, "backup.db": incident + "/etcd-a.tar.zst", "backup-of-monday.db": incident + "/etcd-c.tar.zst",
@@ -117,6 +124,7 @@ func TestExamples(t *testing.T) {
 		"get 0x00ff7a":          {"backup.db": binary},
 		"select(.ttl > 60)":     {"node1/": filepath.Join(scenarios, "healthy-3.6", "s1.tar.zst")},
 		"history 0x00ff7a":      {"node1/": binary},
+		"recover node1/ node2/": {"node1/": "a=" + filepath.Join(healthy, "s1.tar.zst"), "node2/": "b=" + filepath.Join(healthy, "s2.tar.zst"), "node3/": "c=" + filepath.Join(healthy, "s3.tar.zst")},
 		"--since backup-of-mon": {"node1/": filepath.Join(scenarios, "healthy-3.2", "a1.tar.zst"), "backup-of-monday.db": filepath.Join(scenarios, "healthy-3.2", "a3.tar.zst")},
 	}
 	all := examplesOf(t, (&app{}).root())
