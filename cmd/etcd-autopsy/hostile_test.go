@@ -594,7 +594,7 @@ func assertsHTML(t *testing.T, page string) {
 		t.Fatal(err)
 	}
 	elements := strings.Fields("html head body meta link title style script header footer main nav section p h1 h2 h3 h4 dl dt dd div ul ol li details summary table caption thead tbody tr th td " +
-		"span strong label input button br pre a figure figcaption svg g path rect text line circle polyline polygon defs pattern clippath clipPath")
+		"span strong label input button br pre a figure figcaption svg g path rect text line circle polyline polygon defs clippath clipPath")
 	scripts := 0
 	for n := range tree.Descendants() {
 		if n.Type == html.CommentNode {

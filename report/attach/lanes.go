@@ -116,7 +116,7 @@ func lanesPicture(r *Report) (*picture, error) {
 			p.Legend = append(p.Legend, legend{side.color, strings.Join(side.members, ", ") + " otherwise"})
 		}
 	}
-	p.Note = "A bar ends at the last entry that the copy has applied. A diamond is a restart, with its time in UTC; a tick below a bar an entry that had another effect than its log asks for. Hatched: the entry is not in the member's log."
+	p.Note = "A bar ends at the last entry that the copy has applied. A diamond is a restart, with its time in UTC; a tick below a bar an entry that had another effect than its log asks for. Pale: the entry is not in the member's log."
 	return p, nil
 }
 
@@ -250,7 +250,7 @@ func layOut(d *diff.Document, low, high uint64, width float64, chars int, at uin
 		}
 		p.Lanes = append(p.Lanes, l)
 	}
-	for _, t := range (ticks(chars / 14)).Ticks(float64(low), float64(high)) {
+	for _, t := range ticks(chars/14).Ticks(float64(low), float64(high)) {
 		if t.Label != "" {
 			p.Marks = append(p.Marks, mark{x(uint64(t.Value)), t.Label})
 		}
@@ -275,7 +275,6 @@ var lanesTemplate = template.Must(template.New("lanes").Funcs(template.FuncMap{
 	"add": func(a, b float64) float64 { return a + b },
 	"px":  func(f float64) string { return strconv.FormatFloat(f, 'f', 1, 64) },
 }).Parse(`<svg viewBox="0 0 {{px .Width}} {{px .Height}}" role="img" aria-label="{{.Alt}}" font-size="12">
-<defs><pattern id="absent" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><line x1="0" y1="0" x2="0" y2="6" style="stroke:var(--bg);stroke-width:3.4"/></pattern></defs>
 {{- range .Lanes}}
 <text x="0" y="{{px (add .Y 10)}}" style="fill:var(--fg)">{{.Label}}</text>
 {{- $y := .Y}}
