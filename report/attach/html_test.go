@@ -243,10 +243,12 @@ func TestPictures(t *testing.T) {
 		{Diff: &diff.Document{Members: []diff.Member{
 			{Label: strings.Repeat("<b>", 200), Readable: true, ConsistentIndex: 7, Log: diff.LogSummary{FirstIndex: 3, LastIndex: 9}}, {Label: "b", ConsistentIndex: huge - 1}, {Label: "c", Readable: true, ConsistentIndex: 900},
 		}, Timeline: []diff.Event{{Entry: 5, Kind: diff.EventOnset, Members: []string{"c"}}, {Entry: huge, Kind: diff.EventStart, Members: []string{"c"}}}}},
-		{Diff: &diff.Document{Members: []diff.Member{
-			{Label: strings.Repeat("<b>", 200), Readable: true, ConsistentIndex: 7, Log: diff.LogSummary{FirstIndex: 3, LastIndex: 9}}, {Label: "c", Readable: true, ConsistentIndex: 900},
-		}, Divergences: []diff.Divergence{{Entry: &diff.Entry{Index: 500}, Faulty: []string{"c"}, Minority: []string{"c"}, Groups: [][]string{{"a"}, {"c"}}, Entries: []uint64{1, huge}, Onset: map[string]diff.Onset{"c": {Entry: 500}}}},
-			Timeline: []diff.Event{{Entry: 5, Kind: diff.EventOnset, Members: []string{"c"}}, {Entry: huge, Kind: diff.EventStart, Members: []string{"c"}}}}},
+		{Diff: &diff.Document{
+			Members: []diff.Member{
+				{Label: strings.Repeat("<b>", 200), Readable: true, ConsistentIndex: 7, Log: diff.LogSummary{FirstIndex: 3, LastIndex: 9}}, {Label: "c", Readable: true, ConsistentIndex: 900},
+			}, Divergences: []diff.Divergence{{Entry: &diff.Entry{Index: 500}, Faulty: []string{"c"}, Minority: []string{"c"}, Groups: [][]string{{"a"}, {"c"}}, Entries: []uint64{1, huge}, Onset: map[string]diff.Onset{"c": {Entry: 500}}}},
+			Timeline: []diff.Event{{Entry: 5, Kind: diff.EventOnset, Members: []string{"c"}}, {Entry: huge, Kind: diff.EventStart, Members: []string{"c"}}},
+		}},
 		{Composition: []Composition{{Member: strings.Repeat("x", 500), Live: -1, Total: math.MaxInt64}, {Live: math.MaxInt64}}},
 		{Prefixes: []Group{{}, {Keys: 5, Missing: 5}}},
 	} {
