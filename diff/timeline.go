@@ -5,13 +5,11 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/coreos/go-semver/semver"
 
 	"etcd-autopsy/diff/faults"
-	"etcd-autopsy/inspect"
 	"etcd-autopsy/inspect/raftlog"
 )
 
@@ -248,37 +246,4 @@ func (c *comparison) behavesAs() (out []string, of [][]Behaviour) {
 		clear(of)
 	}
 	return out, of
-}
-
-// BestCopy is the copy to go on with, or to restore from.
-type BestCopy struct {
-	Member string   `json:"member"`  // empty if none can be recommended
-	AsGood []string `json:"as_good"` // copies that would do as well
-	Why    string   `json:"why"`
-}
-
-// bestCopy is the one of the plan, and where members did not part one of those that are whole and have come furthest.
-func (c *comparison) bestCopy() *BestCopy {
-	if c.doc.Plan != nil {
-		return &BestCopy{Member: c.doc.Plan.Best, AsGood: []string{}, Why: strings.Join(c.doc.Plan.Why, "; ")}
-	}
-	if c.doc.Verdict == NotComparable || c.doc.Verdict == Diverged {
-		return nil
-	}
-	b := &BestCopy{AsGood: []string{}, Why: "no copy is whole: copy again"}
-	var best *Member
-	for i := range c.doc.Members {
-		m := &c.doc.Members[i]
-		switch {
-		case m.Evidence != inspect.Whole || !m.Complete || !m.Readable || m.CopyOf != "":
-		case best == nil || m.ConsistentIndex > best.ConsistentIndex:
-			best, b.AsGood = m, []string{}
-		case m.ConsistentIndex == best.ConsistentIndex:
-			b.AsGood = append(b.AsGood, m.Label)
-		}
-	}
-	if best != nil {
-		b.Member, b.Why = best.Label, fmt.Sprintf("no whole copy has come further: entry %d, revision %d", best.ConsistentIndex, best.Revision)
-	}
-	return b
 }

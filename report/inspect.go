@@ -79,6 +79,11 @@ func inspectPage(d *Inspection, hints []string) *page {
 	s.membership(p)
 	s.log(p)
 	findings(p, d)
+	if b := d.BestCopy; b != nil {
+		end := &page{}
+		end.line("best copy", "%s, if the members agree", bestText(b))
+		p.sections = append(p.sections, end)
+	}
 	p.hints = append(p.hints, hints...)
 	if len(d.Members) > 1 {
 		p.hint("etcd-autopsy diff MEMBER... says whether what differs is a divergence or mere lag")

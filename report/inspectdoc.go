@@ -21,6 +21,22 @@ import (
 type Inspection struct {
 	SchemaVersion string   `json:"schema_version"`
 	Members       []Member `json:"members"`
+	// BestCopy is the copy to restore from if the members agree, which inspect does not know; nil for a single member.
+	BestCopy *diff.BestCopy `json:"best_copy"`
+}
+
+// bestCopy is the whole copy without errors that has come furthest.
+func (d *Inspection) bestCopy() *diff.BestCopy {
+	if len(d.Members) < 2 {
+		return nil
+	}
+	var all []diff.Copy
+	for i := range d.Members {
+		m := &d.Members[i]
+		damaged := slices.ContainsFunc(m.Findings, func(f FindingRecord) bool { return f.Severity == string(finding.Error) })
+		all = append(all, diff.Copy{Label: m.Label, Whole: m.Complete && m.Readable && !damaged, Index: m.ConsistentIndex, Revision: m.Revision})
+	}
+	return diff.BestOf(all)
 }
 
 // Sound tells whether everything of every member could be read and nothing is damaged.
@@ -326,6 +342,7 @@ func Members(ms []*inspect.Member) *Inspection {
 	for _, m := range ms {
 		d.Members = append(d.Members, describe(m))
 	}
+	d.BestCopy = d.bestCopy()
 	return d
 }
 

@@ -49,11 +49,7 @@ func screenPage(d *diff.Document, hints []string) *page {
 		p.verdict, p.title, p.lines = full.verdict, full.title, full.lines
 		p.hints = append(p.hints, full.hints...)
 		if b := d.BestCopy; b != nil && len(d.Members) > 1 {
-			best := cmp.Or(b.Member, "none")
-			if len(b.AsGood) > 0 {
-				best += " (or " + list(b.AsGood) + ")"
-			}
-			rest.line("best copy", "%s: %s", best, b.Why)
+			rest.line("best copy", "%s", bestText(b))
 		}
 	}
 	if d.Verdict == diff.Diverged {
@@ -66,6 +62,15 @@ func screenPage(d *diff.Document, hints []string) *page {
 	}
 	p.hint("etcd-autopsy diff --full has the tables, all evidence and the commands; log --differ the entries; report writes it all down for an issue")
 	return p
+}
+
+// bestText names the copy to restore from, and those that would do as well.
+func bestText(b *diff.BestCopy) string {
+	best := cmp.Or(b.Member, "none")
+	if len(b.AsGood) > 0 {
+		best += " (or " + strings.Join(b.AsGood, ", ") + ")"
+	}
+	return best + ": " + b.Why
 }
 
 func notEmpty(t table) []table {
