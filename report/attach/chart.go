@@ -275,6 +275,9 @@ func compositionPicture(r *Report) (*picture, error) {
 		Legend: []legend{{0, "live keys"}, {1, "older revisions and tombstones"}, {3, "everything else in use"}, {7, "free pages"}},
 		Alt:    "What the bytes of each db file are. ",
 	}
+	if !slices.ContainsFunc(r.Composition, func(c Composition) bool { return c.Free < c.Total/10*9 }) {
+		return nil, nil // nearly nothing but free pages
+	}
 	unit, most := 1.0, int64(0)
 	name := "bytes"
 	for _, c := range r.Composition {

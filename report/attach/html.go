@@ -323,6 +323,13 @@ func (v *view) answers() {
 		v.answer("What now", "known bugs show in the files, though the members agree: see below what to do")
 	case p == nil && d.Verdict == diff.Consistent:
 		v.answer("What now", "nothing has to be done")
+	case p == nil && d.Verdict == diff.Indeterminate && d.Headline != "":
+		var more []string
+		lines := report.Recommended(d)
+		for _, l := range lines[1:] {
+			more = append(more, strings.TrimPrefix(l.Text, "- "))
+		}
+		v.answer("What now", lines[0].Text, more...)
 	case p == nil && d.Verdict == diff.Indeterminate && slices.ContainsFunc(d.Members, func(m diff.Member) bool { return !m.Complete }):
 		v.answer("What now", "see below what the damage means, and copy the damaged members again if they still exist")
 	case p == nil && d.Verdict == diff.Indeterminate && len(d.Members) > 1 && len(d.Reexecutions) == 0:

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"etcd-autopsy/diff"
+	"etcd-autopsy/inspect"
 	"etcd-autopsy/report/escape"
 )
 
@@ -34,11 +35,20 @@ type lane struct {
 	Starts []start
 }
 
-// bars is a part of a lane. Color is a number of the page's colors, -1 for grey, -2 for what is not in the member's log.
+// bars is a part of a lane. Color is a number of the page's colors, or one of those below.
 type bars struct {
 	X, W  float64
 	Color int
 }
+
+// What a lane shows besides the colors of sides.
+const (
+	same      = -1 - iota // it did what the others did
+	absent                // entries that are not in the member's log
+	unsure                // of a copy that is not whole
+	restarted             // the member's process
+	ticked                // entries with another effect
+)
 
 type start struct {
 	X    float64
@@ -62,10 +72,12 @@ const (
 // Class is what the style sheet calls a part.
 func (b bars) Class() string {
 	switch b.Color {
-	case -1:
+	case same:
 		return "same"
-	case -2:
+	case absent:
 		return "absent"
+	case unsure:
+		return "unsure"
 	}
 	return "side" + strconv.Itoa(b.Color%(lineColor-1))
 }
@@ -110,13 +122,32 @@ func lanesPicture(r *Report) (*picture, error) {
 		}
 		p.SVG = append(p.SVG, drawing{w.class, template.HTML(b.String())}) //nolint:gosec // by a template that escapes
 	}
-	p.Legend = append(p.Legend, legend{lineColor - 1, "as the others"})
+	if used[same] {
+		name := "as the others"
+		if d.Verdict != diff.Diverged && d.Verdict != diff.Consistent {
+			name = "applied" // whether as the others is not known
+		}
+		p.Legend = append(p.Legend, legend{lineColor - 1, name})
+	}
 	for _, side := range camps(d) {
 		if used[side.color] {
 			p.Legend = append(p.Legend, legend{side.color, strings.Join(side.members, ", ") + " otherwise"})
 		}
 	}
-	p.Note = "A bar ends at the last entry that the copy has applied. A diamond is a restart, with its time in UTC; a tick below a bar an entry that had another effect than its log asks for. Pale: the entry is not in the member's log."
+	p.Note = "A bar ends at the last entry that the copy has applied."
+	for _, n := range []struct {
+		color int
+		text  string
+	}{
+		{restarted, "A diamond is a restart, with its time in UTC."},
+		{ticked, "A tick below a bar is an entry that had another effect than its log asks for."},
+		{absent, "Pale: the entry is not in the member's log."},
+		{unsure, "Outlined: the copy is not whole, so that what it did is not known."},
+	} {
+		if used[n.color] {
+			p.Note += " " + n.text
+		}
+	}
 	return p, nil
 }
 
@@ -200,7 +231,10 @@ func layOut(d *diff.Document, low, high uint64, width float64, chars int, at uin
 		m := &d.Members[i]
 		l := lane{Label: shorten(escape.Visible(m.Label), chars/3), Y: laneTop + laneHeight*float64(i)}
 		end := m.ConsistentIndex
-		color := -1
+		color := same
+		if m.Evidence != inspect.Whole {
+			color = unsure
+		}
 		from := departs(d, m.Label)
 		for _, s := range coloring {
 			if slices.Contains(s.members, m.Label) && from > 0 {
@@ -209,15 +243,19 @@ func layOut(d *diff.Document, low, high uint64, width float64, chars int, at uin
 		}
 		if m.Readable {
 			if from > 0 && from <= end && color >= 0 {
-				used[color] = true
-				l.Bars = append(l.Bars, bars{x(low), x(from) - x(low), -1}, bars{x(from), max(x(end)-x(from), 2), color})
+				used[color], used[same] = true, true
+				l.Bars = append(l.Bars, bars{x(low), x(from) - x(low), same}, bars{x(from), max(x(end)-x(from), 2), color})
 			} else {
-				l.Bars = append(l.Bars, bars{x(low), max(x(end)-x(low), 2), -1})
+				color = min(color, same)
+				used[color] = true
+				l.Bars = append(l.Bars, bars{x(low), max(x(end)-x(low), 2), color})
 			}
 			if m.Log.FirstIndex == 0 {
-				l.Bars = append(l.Bars, bars{x(low), x(end) - x(low), -2})
+				used[absent] = true
+				l.Bars = append(l.Bars, bars{x(low), x(end) - x(low), absent})
 			} else if m.Log.FirstIndex > low {
-				l.Bars = append(l.Bars, bars{x(low), x(m.Log.FirstIndex) - x(low), -2})
+				used[absent] = true
+				l.Bars = append(l.Bars, bars{x(low), x(m.Log.FirstIndex) - x(low), absent})
 			}
 		}
 		for n := range d.Divergences {
@@ -231,7 +269,7 @@ func layOut(d *diff.Document, low, high uint64, width float64, chars int, at uin
 			}
 			for _, e := range entries {
 				if o := v.Onset[m.Label]; e >= max(o.Entry, low) && e <= end && len(l.Ticks) < maxTicks {
-					l.Ticks = append(l.Ticks, x(e))
+					l.Ticks, used[ticked] = append(l.Ticks, x(e)), true
 				}
 			}
 		}
@@ -246,7 +284,7 @@ func layOut(d *diff.Document, low, high uint64, width float64, chars int, at uin
 			if n := len(l.Starts); n > 0 && s.X-l.Starts[n-1].X < 56 {
 				s.Text = ""
 			}
-			l.Starts = append(l.Starts, s)
+			l.Starts, used[restarted] = append(l.Starts, s), true
 		}
 		p.Lanes = append(p.Lanes, l)
 	}
