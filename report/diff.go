@@ -495,6 +495,9 @@ func differences(p *page, d *diff.Document) {
 		p.line("", "%s", strings.Join(more, "; "))
 	}
 	notListed(p, d)
+	if hidden := hiddenDamage(d); hidden != "" {
+		p.line("reach", "%s", hidden)
+	}
 	if c.EntriesSince > 0 {
 		since := count(c.EntriesSince, "entry")
 		if c.Consequences > 0 {
@@ -524,6 +527,28 @@ func notListed(p *page, d *diff.Document) {
 		which = "all keys that differ are"
 	}
 	p.line("not listed", "%s left out as asked for: %s", which, strings.Join(where, ", "))
+}
+
+// hiddenDamage says how far rows reach that differ and are not those that a client reads today: later ones have replaced them.
+func hiddenDamage(d *diff.Document) string {
+	if d.Verdict != diff.Diverged || len(d.Divergences) == 0 || d.Divergences[0].Layer != diff.LayerStorage || d.Counts.KeysDiffering > 0 || slices.Contains(d.NotCompared, "keys") {
+		return ""
+	}
+	s := "reads of current data are not affected: what differs are older rows"
+	first := -1
+	for i := range d.Members {
+		m := &d.Members[i]
+		switch {
+		case !m.Compared:
+		case first < 0:
+			first = i
+		case m.Revision != d.Members[first].Revision || m.CompactRevision != d.Members[first].CompactRevision:
+			return s
+		case m.HashKV != d.Members[first].HashKV:
+			return s + "; hashKV shows that they differ"
+		}
+	}
+	return s + "; hashKV is the same on all, and cannot show it"
 }
 
 // compared says what a verdict without a difference rests on.

@@ -38,3 +38,27 @@ func TestIndeterminate(t *testing.T) {
 		}
 	}
 }
+
+// TestHiddenDamage: rows that later ones have replaced are damage that no read of current data meets, and that a hash may or may not show.
+func TestHiddenDamage(t *testing.T) {
+	members := func(a, b uint32, behind int64) []diff.Member {
+		return []diff.Member{{Label: "a", Compared: true, Revision: 9, HashKV: a}, {Label: "b", Compared: true, Revision: 9 - behind, HashKV: b}}
+	}
+	storage := []diff.Divergence{{Layer: diff.LayerStorage, Revision: 3}}
+	for name, c := range map[string]struct {
+		d    diff.Document
+		want string
+	}{
+		"hash shows":   {diff.Document{Verdict: diff.Diverged, Divergences: storage, Members: members(1, 2, 0)}, "hashKV shows that they differ"},
+		"hash is same": {diff.Document{Verdict: diff.Diverged, Divergences: storage, Members: members(1, 1, 0)}, "cannot show it"},
+		"lag":          {diff.Document{Verdict: diff.Diverged, Divergences: storage, Members: members(1, 2, 1)}, "older rows"},
+		"keys differ":  {diff.Document{Verdict: diff.Diverged, Divergences: storage, Members: members(1, 2, 0), Counts: diff.Counts{KeysDiffering: 1}}, ""},
+		"keys unknown": {diff.Document{Verdict: diff.Diverged, Divergences: storage, Members: members(1, 2, 0), NotCompared: []string{"keys"}}, ""},
+		"another kind": {diff.Document{Verdict: diff.Diverged, Divergences: []diff.Divergence{{Layer: diff.LayerApply}}, Members: members(1, 2, 0)}, ""},
+	} {
+		got := hiddenDamage(&c.d)
+		if (c.want == "") != (got == "") || !strings.HasSuffix(got, c.want) {
+			t.Errorf("%s: %q, want it to end with %q", name, got, c.want)
+		}
+	}
+}
