@@ -23,7 +23,7 @@ func (t *table) grid() Grid { return Grid{t.title, t.header, t.rows, t.notes} }
 // Answer is the verdict in a word or two, and the sentence that goes with it.
 func Answer(d *diff.Document) (verdict, sentence string) {
 	p := diffPage(d, nil)
-	return p.verdict, p.title
+	return strings.TrimSuffix(p.verdict, ","), p.title
 }
 
 // Headline says in one sentence who parts from whom, and where.
