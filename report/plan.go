@@ -56,7 +56,9 @@ func plannedPage(d *remedy.Document, hints []string) *page {
 		p.line("revision", "stays: no file is restored; restart what was connected to a member that is rebuilt, as it may have cached what only that held")
 	}
 	if pl := d.Plan(); pl != nil && len(pl.Copies) > 1 {
-		p.tables = append(p.tables, copiesTable(pl))
+		t := copiesTable(pl)
+		t.notes = append(t.notes, "keys and leases are those of the last entry that two members have both reached")
+		p.tables = append(p.tables, t)
 	}
 	if d.Action != remedy.Nothing && len(d.Membership) > 0 {
 		t := table{title: "Members afterwards", header: []string{"member", "id today", "peer urls", "afterwards"}}
@@ -121,7 +123,7 @@ func lostLines(p *page, d *remedy.Document) {
 	}
 	against := ""
 	if l.Against != "" {
-		against = ", compared with " + l.Against
+		against = ", with what " + l.Against + " holds now"
 	}
 	p.line("lost", "%s, %s, %s%s", count(l.EntryCount, "entry"), count(l.KeyCount, "key"), count(l.LeaseCount, "lease"), against)
 	namesLost(p, l)

@@ -100,7 +100,7 @@ type Lost struct {
 	Leases     []diff.ID `json:"leases"`
 	// Revisions is by how much the furthest member is ahead.
 	Revisions int64 `json:"revisions"`
-	// Against is the member whose rows were compared for that, empty if it follows from what parted the members.
+	// Against is a member that has come further, and what it holds now was compared for that; empty if all follows from what parted the members.
 	Against string `json:"against"`
 }
 
@@ -443,13 +443,16 @@ func (p *planner) loses() {
 			}
 		}
 	}
-	if f := p.furthest(); f != nil && p.src.DB != nil && p.d.Action == Restore && (k == nil || k.EntriesBehind > 0) {
+	if f := p.furthest(); f != nil && p.src.DB != nil && p.d.Action == Restore && (k == nil || f.DB.Tables.ConsistentIndex > through) {
+		// The comparison is of what members held at the last entry that both have reached: what one wrote behind that is lost, too.
 		l.Against = f.Label
 		for _, key := range compareRows(p.src, f, allOfThem).Gone {
 			keys[key] = true
 		}
-		if k == nil {
-			l.Leases = leasesBut(f, p.src)
+		for _, id := range leasesBut(f, p.src) {
+			if !slices.Contains(l.Leases, id) {
+				l.Leases = append(l.Leases, id)
+			}
 		}
 	}
 	p.entries(lost)
