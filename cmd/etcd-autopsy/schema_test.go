@@ -28,9 +28,10 @@ func TestSchemas(t *testing.T) {
 			{"plan", filepath.Join(scenarios, "healthy-3.6"), "--from", recovered, "-w", "json"},
 			{"plan", filepath.Join(scenarios, "garbage-db", "c.tar.zst"), "-w", "json"},
 		},
-		"timeline": {{"timeline", incident, "-w", "json"}, {"timeline", filepath.Join(scenarios, "truncated-db"), "-w", "json"}},
-		"match":    {{"bugs", "match", log, "-w", "json"}, {"bugs", "match", filepath.Join(incident, "server-etcd-a.log.gz"), "-w", "json"}},
-		"report":   nil,
+		"preflight": {{"preflight", filepath.Join(scenarios, "wal-gap"), "--to", "3.6", "-w", "json"}, {"preflight", incident, "--to", "3.5", "-w", "json"}},
+		"timeline":  {{"timeline", incident, "-w", "json"}, {"timeline", filepath.Join(scenarios, "truncated-db"), "-w", "json"}},
+		"match":     {{"bugs", "match", log, "-w", "json"}, {"bugs", "match", filepath.Join(incident, "server-etcd-a.log.gz"), "-w", "json"}},
+		"report":    nil,
 	} {
 		text, errs, status := autopsy(t, "schema", name)
 		if status != exitOK || errs != "" {

@@ -459,6 +459,7 @@ var tortures = [][]string{
 	{"recover", "M", "--union-of-acknowledged", "-o", "O"},
 	{"verify", "M"},
 	{"plan", "M", "--preview"},
+	{"preflight", "M", "--to", "3.6"},
 	{"plan", "M", "S", "--from", "x", "--preview"},
 	{"report", "M", "S", "-o", "O"},
 	{"report", "--redact-keys", "M", "S", "-o", "O"},
