@@ -53,6 +53,7 @@ func (r *rule) edges(minor int64) (at []int64) {
 const (
 	bucketCounts = "from 3.6 on the members bucket is what a server believes, so that the cluster counts wrong members"
 	unreadable   = "the log cannot be read to its end"
+	broken       = "a server renames the .snap file to .broken and takes an older one: whether the log reaches back to that is not looked at here"
 	first3526    = "; first run 3.5.26 or later on every member"
 )
 
@@ -65,8 +66,11 @@ var rules = map[string][]rule{
 	"wal-big-record":         {{outcome: Stops, fixed: []string{"3.5.5"}, what: "a record of 10 MiB or more cannot be read back", message: "wal-record-too-long"}},
 	"wal-commit-beyond-log":  {{outcome: Stops, what: "the saved commit index lies beyond the log", message: "raft-hard-state-out-of-range"}},
 	"wal-torn-tail":          {},
-	"index-beyond-log":       {{outcome: Harms, what: "if the log lost its end, and the copy is not one of a running member, it forgot what it acknowledged and may vote against that"}},
+	"index-beyond-log":       {{outcome: Unknown, what: "normal for a copy of a running member; otherwise the log lost its end, and the member forgot what it acknowledged and may vote against that"}},
 	"entry-stops-old-server": {{outcome: Stops, fixed: []string{"3.5.0"}, what: "it ends when it applies the entry, at every start again", message: "request-not-implemented", error: true}},
+	"snap-crc-mismatch":      {{outcome: Unknown, what: broken}},
+	"snap-malformed":         {{outcome: Unknown, what: broken}},
+	"snap-unreadable":        {{outcome: Unknown, what: broken}},
 	// The db.
 	"db-missing":             {{outcome: Stops, what: "where a .snap file says that the member ran, a server does not start without its db", message: "db-missing"}},
 	"db-unreadable":          {{outcome: Stops, what: "the file cannot be opened", message: "backend-open"}},
