@@ -75,6 +75,7 @@ var rules = map[string][]rule{
 	"db-missing":             {{outcome: Stops, what: "where a .snap file says that the member ran, a server does not start without its db", message: "db-missing"}},
 	"db-unreadable":          {{outcome: Stops, what: "the file cannot be opened", message: "backend-open"}},
 	"freelist-unreadable":    {{outcome: Stops, what: "the stored list of free pages cannot be read", message: "bbolt-freelist"}},
+	"log-after-db":           {{outcome: Stops, what: "entries between the db and the log are gone"}},
 	"snapshot-beyond-db":     {{outcome: Stops, what: "the newest snapshot is later than the db, and its .snap.db is not there", message: "snapshot-beyond-db"}},
 	"term-beyond-log":        {{outcome: Harms, from: "3.5.0", fixed: []string{"3.5.3"}, what: "the consistent index does not move any more"}},
 	"compaction-beyond-rows": {{outcome: Harms, fixed: []string{"3.4.32", "3.5.14"}, what: "its revision falls behind what was compacted, since the last rows were tombstones"}},
