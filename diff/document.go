@@ -420,7 +420,12 @@ type Plan struct {
 	Why      []string `json:"why"`
 	Doubts   []string `json:"doubts"`
 	Commands []string `json:"commands"`
+
+	whole bool
 }
+
+// Whole tells whether the commands restore the cluster as a whole; if not, what is to be rebuilt joins the others.
+func (p *Plan) Whole() bool { return p.whole }
 
 // PlanCopy is what a cluster would be that is restored from one member.
 type PlanCopy struct {

@@ -233,7 +233,7 @@ func (c *comparison) plan(b *bugs.Case) {
 	if p == nil {
 		return
 	}
-	out := &Plan{Best: p.Best, Rebuild: p.Rebuild, Why: p.Why, Doubts: p.Doubts, Commands: p.Commands}
+	out := &Plan{Best: p.Best, Rebuild: p.Rebuild, Why: p.Why, Doubts: p.Doubts, Commands: p.Commands, whole: p.Whole}
 	for _, k := range p.Copies {
 		out.Copies = append(out.Copies, planCopy(k))
 	}

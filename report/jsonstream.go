@@ -43,7 +43,7 @@ func (s *jsonStream) value(v reflect.Value, depth int) {
 		s.list(depth, func(next func()) {
 			for i := range v.NumField() {
 				name, rest, _ := strings.Cut(v.Type().Field(i).Tag.Get("json"), ",")
-				if name == "-" || rest == "omitempty" && v.Field(i).IsZero() {
+				if !v.Type().Field(i).IsExported() || name == "-" || rest == "omitempty" && v.Field(i).IsZero() {
 					continue
 				}
 				next()

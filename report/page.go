@@ -113,6 +113,10 @@ func (p *page) text(w *escape.Lines) error {
 		w.Line()
 		w.Line("Commands")
 		for _, c := range fit(p.code) {
+			if c == "" {
+				w.Line()
+				continue
+			}
 			w.Line("  ", c)
 		}
 	}

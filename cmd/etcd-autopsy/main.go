@@ -149,7 +149,7 @@ What that means is told by the help of each command.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return &hinted{err, wrongFlag(cmd, err)}
 	})
-	root.AddCommand(a.check(), a.diff(), a.get(), a.inspect(), a.dump(), a.log(), a.history(), a.hash(), a.stats(), a.export(), a.report(), a.recover(), a.verify(), a.timeline(), a.bugs(), a.schema(), a.completion(), a.version())
+	root.AddCommand(a.check(), a.diff(), a.get(), a.inspect(), a.dump(), a.log(), a.history(), a.hash(), a.stats(), a.export(), a.report(), a.recover(), a.verify(), a.plan(), a.preflight(), a.timeline(), a.bugs(), a.schema(), a.completion(), a.version())
 	return root
 }
 

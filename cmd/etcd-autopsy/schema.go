@@ -6,14 +6,16 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"etcd-autopsy/diff/preflight"
 	"etcd-autopsy/diff/recovery"
+	"etcd-autopsy/diff/remedy"
 	"etcd-autopsy/diff/story"
 	"etcd-autopsy/report"
 	"etcd-autopsy/report/attach"
 )
 
 // schemas are the documents that have a JSON Schema, by the name of what writes them.
-var schemas = map[string]any{"report": &attach.Report{}, "match": &report.MatchDocument{}, "timeline": &story.Document{}, "recover": &recovery.Document{}, "verify": &report.Verification{}}
+var schemas = map[string]any{"report": &attach.Report{}, "match": &report.MatchDocument{}, "timeline": &story.Document{}, "recover": &recovery.Document{}, "verify": &report.Verification{}, "plan": &remedy.Document{}, "preflight": &preflight.Document{}}
 
 func (a *app) schema() *cobra.Command {
 	names := slices.Sorted(maps.Keys(schemas))

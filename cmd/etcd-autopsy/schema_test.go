@@ -22,10 +22,16 @@ func TestSchemas(t *testing.T) {
 			{"recover", filepath.Join(scenarios, "damaged-page", "a.tar.zst"), "-o", filepath.Join(t.TempDir(), "2.db"), "-w", "json"},
 			{"recover", filepath.Join(scenarios, "log-fork"), "--from", "c", "--at-revision", "400", "--without-entries", "380", "-o", filepath.Join(t.TempDir(), "3.db"), "-w", "json"},
 		},
-		"verify":   {{"verify", recovered, filepath.Join(scenarios, "garbage-db", "c.tar.zst"), "-w", "json"}},
-		"timeline": {{"timeline", incident, "-w", "json"}, {"timeline", filepath.Join(scenarios, "truncated-db"), "-w", "json"}},
-		"match":    {{"bugs", "match", log, "-w", "json"}, {"bugs", "match", filepath.Join(incident, "server-etcd-a.log.gz"), "-w", "json"}},
-		"report":   nil,
+		"verify": {{"verify", recovered, filepath.Join(scenarios, "garbage-db", "c.tar.zst"), "-w", "json"}},
+		"plan": {
+			{"plan", filepath.Join(scenarios, "log-fork"), "--preview", "-w", "json"},
+			{"plan", filepath.Join(scenarios, "healthy-3.6"), "--from", recovered, "-w", "json"},
+			{"plan", filepath.Join(scenarios, "garbage-db", "c.tar.zst"), "-w", "json"},
+		},
+		"preflight": {{"preflight", filepath.Join(scenarios, "wal-gap"), "--to", "3.6", "-w", "json"}, {"preflight", incident, "--to", "3.5", "-w", "json"}},
+		"timeline":  {{"timeline", incident, "-w", "json"}, {"timeline", filepath.Join(scenarios, "truncated-db"), "-w", "json"}},
+		"match":     {{"bugs", "match", log, "-w", "json"}, {"bugs", "match", filepath.Join(incident, "server-etcd-a.log.gz"), "-w", "json"}},
+		"report":    nil,
 	} {
 		text, errs, status := autopsy(t, "schema", name)
 		if status != exitOK || errs != "" {

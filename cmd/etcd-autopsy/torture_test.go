@@ -458,6 +458,9 @@ var tortures = [][]string{
 	{"recover", "M", "S", "--from", "x", "--at-entry", "200", "-o", "O"},
 	{"recover", "M", "--union-of-acknowledged", "-o", "O"},
 	{"verify", "M"},
+	{"plan", "M", "--preview"},
+	{"preflight", "M", "--to", "3.6"},
+	{"plan", "M", "S", "--from", "x", "--preview"},
 	{"report", "M", "S", "-o", "O"},
 	{"report", "--redact-keys", "M", "S", "-o", "O"},
 }

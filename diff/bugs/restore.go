@@ -68,6 +68,8 @@ type Plan struct {
 	Rebuild []string
 	Why     []string
 	Doubts  []string
+	// Whole is true if the cluster as a whole is to be restored, false if what is to be rebuilt joins the others.
+	Whole bool
 	// Commands are to be read and adapted, not to be run by a program.
 	Commands []string
 }
@@ -382,10 +384,37 @@ func (c *Case) commands(p *Plan, whole bool) {
 	}
 	if !whole && len(p.Rebuild) > 0 && 2*len(p.Rebuild) < len(c.Members) {
 		for _, label := range p.Rebuild {
-			p.Commands = append(p.Commands, c.rebuild(label, ms)...)
+			id := uint64(0)
+			for _, m := range c.Members {
+				if m.Label == label {
+					id = m.nodeID()
+				}
+			}
+			p.Commands = append(p.Commands, Rejoin(label, id, ms)...)
 		}
 		return
 	}
+	p.Whole = true
+	db := filepath.ToSlash(best.DB.File.Origin)
+	p.Commands = append(p.Commands, "# stop every member, keep copies of all data directories, then for each member:")
+	if file, inside, packed := strings.Cut(db, "!"); packed {
+		p.Commands = append(p.Commands, cmp.Or(shell.Command("# %s lies in %s: unpack it first", inside, file), "# the db lies in an archive: unpack it first"))
+		db = inside
+	}
+	lines := Restore("etcdutl snapshot restore", db, "--skip-hash-check --bump-revision 1000000000 --mark-compacted", "NEW_DATA_DIR", ms)
+	if lines == nil {
+		lines = []string{
+			"# etcdutl snapshot restore, with --skip-hash-check --bump-revision 1000000000 --mark-compacted and the db of the copy: as names, urls or",
+			"# the path have characters that a shell may misread, no command is given; inspect shows them, quote each one yourself",
+		}
+	}
+	p.Commands = append(p.Commands, lines...)
+	p.Commands = append(p.Commands, "# the hash check is skipped because a db that is no snapshot file has no hash; start all members, then restart whatever watches or caches keys")
+}
+
+// Restore are the commands that make the data directory of each member of a file, with a program and flags of ours. They are nil if a
+// word is not plain.
+func Restore(program, file, flags, dir string, ms []schema.Member) (lines []string) {
 	ms = slices.Clone(ms)
 	slices.SortFunc(ms, func(a, b schema.Member) int { return strings.Compare(nameOf(a), nameOf(b)) })
 	var cluster []string
@@ -398,42 +427,33 @@ func (c *Case) commands(p *Plan, whole bool) {
 		cluster = []string{"NAME=PEER_URL"}
 		ms = []schema.Member{{Name: "NAME", PeerURLs: []string{"PEER_URL"}}}
 	}
-	db := filepath.ToSlash(best.DB.File.Origin)
-	p.Commands = append(p.Commands, "# stop every member, keep copies of all data directories, then for each member:")
-	if file, inside, packed := strings.Cut(db, "!"); packed {
-		p.Commands = append(p.Commands, cmp.Or(shell.Command("# %s lies in %s: unpack it first", inside, file), "# the db lies in an archive: unpack it first"))
-		db = inside
+	if flags != "" {
+		flags = " " + flags
 	}
-	var lines []string
 	for _, m := range ms {
 		if len(m.PeerURLs) == 0 {
 			continue
 		}
-		lines = append(lines, shell.Command(
-			"etcdutl snapshot restore %s --skip-hash-check --bump-revision 1000000000 --mark-compacted --name %s --initial-cluster %s --initial-cluster-token NEW_TOKEN --initial-advertise-peer-urls %s --data-dir NEW_DATA_DIR",
-			db, nameOf(m), strings.Join(cluster, ","), m.PeerURLs[0]))
-	}
-	if slices.Contains(lines, "") {
-		lines = []string{
-			"# etcdutl snapshot restore, with --skip-hash-check --bump-revision 1000000000 --mark-compacted and the db of the copy: as names, urls or",
-			"# the path have characters that a shell may misread, no command is given; inspect shows them, quote each one yourself",
+		l := shell.Command(
+			program+" %s"+flags+" --name %s --initial-cluster %s --initial-cluster-token NEW_TOKEN --initial-advertise-peer-urls %s --data-dir "+dir,
+			file, nameOf(m), strings.Join(cluster, ","), m.PeerURLs[0])
+		if l == "" {
+			return nil
 		}
+		lines = append(lines, l)
 	}
-	p.Commands = append(p.Commands, lines...)
-	p.Commands = append(p.Commands, "# the hash check is skipped because a db that is no snapshot file has no hash; start all members, then restart whatever watches or caches keys")
+	return lines
 }
 
-func (c *Case) rebuild(label string, ms []schema.Member) []string {
+// Rejoin are the commands that make a member anew in the running cluster whose members ms are. Its id is 0 if it is not known.
+func Rejoin(label string, node uint64, ms []schema.Member) []string {
 	id, name, peer := "MEMBER_ID", "NAME", "PEER_URL"
-	for _, m := range c.Members {
-		if m.Label != label || m.nodeID() == 0 {
-			continue
-		}
-		id = fmt.Sprintf("%016x", m.nodeID())
-		for _, x := range ms {
-			if x.ID == m.nodeID() && len(x.PeerURLs) > 0 {
-				name, peer = nameOf(x), x.PeerURLs[0]
-			}
+	if node != 0 {
+		id = fmt.Sprintf("%016x", node)
+	}
+	for _, x := range ms {
+		if node != 0 && x.ID == node && len(x.PeerURLs) > 0 {
+			name, peer = nameOf(x), x.PeerURLs[0]
 		}
 	}
 	return []string{
