@@ -13,7 +13,8 @@ import (
 // cause is a divergence before it is written down. Members are indexes into comparison.ms.
 type cause struct {
 	layer    Layer
-	index    uint64 // entry, 0 if none
+	index    uint64   // entry, 0 if none
+	begins   []uint64 // of a tale: in order, all entries that it may begin with
 	interval *Interval
 	revision int64
 	groups   [][]int

@@ -142,7 +142,7 @@ func (c *comparison) write(k *cause) Divergence {
 	effects := k.effects
 	if k.open() {
 		// What the entries did is known of those alone that explain what the members hold.
-		v.CandidateCount, v.Effects, v.Entries, v.Revision = len(k.tale.begins), nil, nil, 0
+		v.CandidateCount, v.Effects, v.Entries, v.Revision = len(k.begins), nil, nil, 0
 		v.RevisionInterval, effects = c.revisionsOf(k), nil
 	}
 	for _, g := range k.groups {
@@ -195,7 +195,7 @@ const maxCandidates = 10
 
 // open tells whether several entries come into question, each of which explains what the members hold.
 func (k *cause) open() bool {
-	return k.tale != nil && k.index > 0 && k.interval != nil && len(k.tale.begins) > 1
+	return k.tale != nil && k.index > 0 && k.interval != nil && len(k.begins) > 1
 }
 
 // revisionsOf are those between which a cause that may be several entries lies: each had its effect, if any, on the sound members.
@@ -206,7 +206,7 @@ func (c *comparison) revisionsOf(k *cause) *RevisionInterval {
 		}
 		in := &RevisionInterval{}
 		x.member.Run(&x.chosen, x.reach, func(st *faults.Step) {
-			if _, is := slices.BinarySearch(k.tale.begins, st.Index); is && st.Revision > 0 {
+			if _, is := slices.BinarySearch(k.begins, st.Index); is && st.Revision > 0 {
 				in.First, in.Last = cmp.Or(in.First, st.Revision), st.Revision
 			}
 		}, nil)
@@ -222,7 +222,7 @@ func (c *comparison) touchedBy(k *cause, keys map[string]struct{}) {
 	const few = 16
 	log := c.told[k.witness()].member.Log
 	all := map[string]struct{}{}
-	for _, index := range k.tale.begins {
+	for _, index := range k.begins {
 		for _, key := range log.Entries[index-log.Entries[0].Index].Touches() {
 			all[log.Keys[key]] = struct{}{}
 		}
@@ -239,7 +239,7 @@ func (c *comparison) candidates(k *cause) []Entry {
 	var out []Entry
 	i := k.witness()
 	if k.open() {
-		for _, index := range k.tale.begins[:min(len(k.tale.begins), maxCandidates)] {
+		for _, index := range k.begins[:min(len(k.begins), maxCandidates)] {
 			if e := c.entry(i, index); e != nil {
 				out = append(out, *e)
 			}

@@ -1,6 +1,7 @@
 package diff
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -182,13 +183,21 @@ func (c *comparison) explain(b *bugs.Case) {
 		for _, v := range b.Explain(of[k]) {
 			evidence := slices.Clone(v.Evidence)
 			if k.open() && v.Status != bugs.Refuted {
-				evidence = slices.Insert(evidence, 0, fmt.Sprintf("tried with entry %d, one of the %d that come into question", k.index, len(k.tale.begins)))
+				evidence = slices.Insert(evidence, 0, fmt.Sprintf("tried with %s, one of %d that come into question", tried(of[k]), len(k.begins)))
 			}
 			c.doc.Divergences[n].Explanations = append(c.doc.Divergences[n].Explanations, Explanation{
 				ID: v.Bug.ID, Title: v.Bug.Title, Status: Status(v.Status), Evidence: evidence, Refs: v.Bug.Refs,
 			})
 		}
 	}
+}
+
+// tried is what a cause was run with.
+func tried(k *bugs.Cause) string {
+	if k.First < k.Last {
+		return fmt.Sprintf("entries %d to %d", k.First, k.Last)
+	}
+	return fmt.Sprintf("entry %d", cmp.Or(k.First, k.Index))
 }
 
 // bugFindings notes known bugs that show in the members' files without being the cause of a divergence.

@@ -50,20 +50,26 @@ func newHistory(entries []effect.Entry) *history {
 func (h *history) pend(entries []effect.Entry) {
 	h.pending = entries
 	for i := range entries {
-		e, r := &entries[i], entries[i].Request()
-		switch in := r.Internal; {
-		case r.ConfChange != nil:
-			h.confChanges = append(h.confChanges, e.Index)
-		case in == nil:
-		case in.LeaseGrant != nil:
-			h.lease(in.LeaseGrant.ID, leaseEvent{e.Index, true, h.refuses(in)})
-		case in.LeaseRevoke != nil:
-			h.lease(in.LeaseRevoke.ID, leaseEvent{e.Index, false, h.refuses(in)})
-		case in.Alarm != nil:
-			h.alarm(e.Index, in.Alarm)
-		}
+		h.visitTables(&entries[i], entries[i].Request())
 	}
 }
+
+// visitTables notes what an entry asks of the tables of members, leases and alarms.
+func (h *history) visitTables(e *effect.Entry, r *raftlog.Request) {
+	switch in := r.Internal; {
+	case isConfChange(r):
+		h.confChanges = append(h.confChanges, e.Index)
+	case in == nil:
+	case in.LeaseGrant != nil:
+		h.lease(in.LeaseGrant.ID, leaseEvent{e.Index, true, h.refuses(in)})
+	case in.LeaseRevoke != nil:
+		h.lease(in.LeaseRevoke.ID, leaseEvent{e.Index, false, h.refuses(in)})
+	case in.Alarm != nil:
+		h.alarm(e.Index, in.Alarm)
+	}
+}
+
+func isConfChange(r *raftlog.Request) bool { return r.Type == "ConfChange" || r.Type == "ConfChangeV2" }
 
 // milestone is an entry that belongs into a timeline.
 type milestone struct {
@@ -102,10 +108,7 @@ func (h *history) note(e *effect.Entry, r *raftlog.Request) {
 func (h *history) visit(e *effect.Entry, r *raftlog.Request) {
 	h.processes.Note(e.Index, r)
 	h.note(e, r)
-	switch {
-	case r.Type == "ConfChange" || r.Type == "ConfChangeV2":
-		h.confChanges = append(h.confChanges, e.Index)
-	case isAuthWrite(r.Type):
+	if isAuthWrite(r.Type) {
 		h.authWrites = append(h.authWrites, authz.Write{Index: e.Index, Request: r})
 	}
 	if n := len(h.checked); r.User != "" {
@@ -116,19 +119,14 @@ func (h *history) visit(e *effect.Entry, r *raftlog.Request) {
 			h.checked[n-1].Last = e.Index
 		}
 	}
-	in := r.Internal
-	switch {
-	case r.Unrunnable():
+	unrunnable := r.Unrunnable()
+	if unrunnable {
 		h.undecoded = append(h.undecoded, e.Index)
-	case in == nil:
-	case in.LeaseGrant != nil:
-		h.lease(in.LeaseGrant.ID, leaseEvent{e.Index, true, h.refuses(in)})
-	case in.LeaseRevoke != nil:
-		h.lease(in.LeaseRevoke.ID, leaseEvent{e.Index, false, h.refuses(in)})
-	case in.Alarm != nil:
-		h.alarm(e.Index, in.Alarm)
 	}
-	h.touched.Add(in)
+	if !unrunnable || isConfChange(r) {
+		h.visitTables(e, r)
+	}
+	h.touched.Add(r.Internal)
 }
 
 // checkedUpTo are the auth revisions that requests up to an entry were checked at.

@@ -130,7 +130,7 @@ func (c *comparison) placeKeys() {
 			switch reach := c.reach(j); {
 			case reach < index:
 				at[j] = -1
-			case reach == index:
+			case reach == index && c.ms[j].Evidence().EndCounts():
 				at[j] = c.last[j]
 			default:
 				at[j] = c.revisionAt(j, index)

@@ -156,11 +156,19 @@ func unexplainedOf(all []*explained) (n int) {
 	return n
 }
 
-// mayHaveApplied is the last entry that member i may have applied. Up to the end of its own log that can be any: an entry is applied while the
-// commit index that covers it is still on its way to the log's file, and is lost there if the process is killed (raft.go of
+// mayHaveApplied is the last entry that member i may have applied. Behind those that it knows to be committed that can be any of its own log: an entry is
+// applied while the commit index that covers it is still on its way to the log's file, and is lost there if the process is killed (raft.go of
 // server/etcdserver saves it with the next entries).
 func (c *comparison) mayHaveApplied(i int) uint64 {
-	return max(min(c.views[c.source(i)].last(), committed(c.ms[i])), c.ms[i].Log.Last())
+	h := c.views[c.source(i)]
+	known := min(h.last(), committed(c.ms[i]))
+	for index := c.ms[i].Log.Last(); index > known; index-- {
+		own, shared := c.ms[i].Log.Entry(index), h.find(index)
+		if own != nil && shared != nil && sameEntry(own, shared.Raw) {
+			return index // raft's log matching: all before it are the same, too
+		}
+	}
+	return known
 }
 
 // foreign tells whether there is something that no entry of the log wrote.

@@ -47,7 +47,7 @@ type tale struct {
 	kind    faults.Kind
 	members []int
 	onset   map[int]Interval // of each member, the first entry that it touched
-	begins  []uint64         // in order, all entries that this may be
+	begins  map[int][]uint64 // of each member, in order, all entries that this may begin with
 	until   map[int]uint64   // and the last one, 0 if it goes on to the end
 	first   uint64           // the first entry that did something else because of it
 	sets    [][]faults.Fault
@@ -186,14 +186,14 @@ func (c *comparison) tales() (tales []*tale) {
 				})
 			})
 			if at < 0 {
-				at, tales = len(tales), append(tales, &tale{kind: f.Kind, onset: map[int]Interval{}, until: map[int]uint64{}, slots: map[int]int{}})
+				at, tales = len(tales), append(tales, &tale{kind: f.Kind, onset: map[int]Interval{}, until: map[int]uint64{}, slots: map[int]int{}, begins: map[int][]uint64{}})
 			}
 			t := tales[at]
 			t.members = append(t.members, i)
 			t.slots[i] = n
 			begins := c.beginsOf(x, n)
 			t.onset[i] = Interval{begins[0], begins[len(begins)-1]}
-			t.begins = append(t.begins, begins...)
+			t.begins[i] = begins
 			if f.Kind == faults.Skipped || f.Kind == faults.Again {
 				t.until[i] = f.Last
 			}
@@ -205,12 +205,24 @@ func (c *comparison) tales() (tales []*tale) {
 			}
 		}
 	}
-	for _, t := range tales {
-		slices.Sort(t.begins)
-		t.begins = slices.Compact(t.begins)
-	}
 	slices.SortStableFunc(tales, func(a, b *tale) int { return cmp.Compare(a.order(), b.order()) })
 	return tales
+}
+
+// beginsOn are, in order, the entries that a tale may begin with on a member. Where it is one and the same entry on all of its members, that is one
+// which explains each of them, if there is any.
+func (t *tale) beginsOn(who int) []uint64 {
+	all := t.begins[who]
+	if t.kind == faults.Rules || t.kind == faults.Refused {
+		return all
+	}
+	shared := slices.DeleteFunc(slices.Clone(all), func(x uint64) bool {
+		return slices.ContainsFunc(t.members, func(i int) bool { return !slices.Contains(t.begins[i], x) })
+	})
+	if len(shared) == 0 {
+		return all
+	}
+	return shared
 }
 
 // sameRows tells whether two members hold the same rows of the revision that an entry made.
@@ -329,11 +341,12 @@ func (c *comparison) causeOfTale(t *tale) *cause {
 		}
 	}
 	f := c.told[who].chosen.Faults[t.slots[who]]
-	k := &cause{layer: LayerApply, index: at.First, odd: t.members, outcome: effect.Refused, tale: t}
-	if at.Last > at.First {
-		k.interval = &Interval{First: at.First, Last: at.Last}
+	begins := t.beginsOn(who)
+	k := &cause{layer: LayerApply, index: begins[0], begins: begins, odd: t.members, outcome: effect.Refused, tale: t}
+	if last := begins[len(begins)-1]; last > k.index {
+		k.interval = &Interval{First: k.index, Last: last}
 	}
-	if l := c.layerOf(who, at.First); l != LayerApply && t.first != at.First {
+	if l := c.layerOf(who, k.index); l != LayerApply && t.first != k.index {
 		k.layer = l
 	}
 	where := strings.Join(c.labels(t.members), ", ")
@@ -350,7 +363,7 @@ func (c *comparison) causeOfTale(t *tale) *cause {
 		k.again, k.outcome = true, effect.Applied
 		k.entries = c.affected(who, f)
 		verb := "were"
-		if f.First == f.Last && len(t.begins) == 1 {
+		if f.First == f.Last && len(t.sets) == 1 {
 			verb = "was"
 		}
 		k.what = fmt.Sprintf("%s %s applied again on %s", t.runs(), verb, c.howOften(t))
