@@ -55,6 +55,7 @@ func (c *comparison) answer() {
 		}
 	}
 	d.Divergences, c.written = kept, written
+	c.doubtKeys()
 	if d.Verdict == Diverged && !d.Explained {
 		c.keysLeftOut()
 	}

@@ -56,6 +56,7 @@ func (c *comparison) conclude() {
 	if len(c.ms) > 0 {
 		c.since()
 	}
+	c.doubtKeys()
 	if len(d.Divergences) == 0 && !d.Explained && d.Keys.Len() > 0 {
 		c.claim(c.write(&cause{layer: LayerApply, what: unexplained, groups: [][]int{c.every()}}), nil, verdict.Holdings)
 	}

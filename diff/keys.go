@@ -146,6 +146,17 @@ func (c *comparison) shows(i int, at int64) bool {
 	return at >= 0 && at >= c.ms[i].DB.CompactRevision()
 }
 
+// doubtKeys forgets the keys that differ at a later entry than the common index if nothing else tells that members diverged: what they held at an entry
+// that all have come to is not known, so that these may be of copies which are not what they look like.
+func (c *comparison) doubtKeys() {
+	if len(c.doc.Divergences) > 0 || c.keysIndex <= c.doc.Common.Index {
+		return
+	}
+	n := &c.doc.Counts
+	c.keys, c.doc.Keys = differingKeys{}, KeyDiffs{}
+	n.KeysDiffering, n.KeysMissing, n.KeysValue, n.KeysLease, n.KeysShifted = 0, 0, 0, 0, 0
+}
+
 // showsKeys tells whether member i's keys are known at the entry at which keys are compared.
 func (c *comparison) showsKeys(i int) bool { return c.shows(i, c.keysAt[i]) }
 
