@@ -1,6 +1,7 @@
 package diff
 
 import (
+	"fmt"
 	"slices"
 
 	"etcd-autopsy/diff/effect"
@@ -53,6 +54,47 @@ func (l *Ledger) Departed(member int, index uint64) bool {
 	return slices.ContainsFunc(a.c.told[a.i].chosen.Faults, func(f faults.Fault) bool {
 		return f.Kind != faults.Rows && f.Kind != faults.Index && f.First <= index
 	})
+}
+
+// Kept tells whether all rows of an explained member are those that its log, with what befell it, makes: none was changed, lost or added in its
+// file.
+func (l *Ledger) Kept(member int) bool {
+	a := &l.accounts[member]
+	return l.Explained(member) && !slices.ContainsFunc(a.c.told[a.i].chosen.Faults, func(f faults.Fault) bool {
+		return f.Kind == faults.Rows || f.Kind == faults.Extra || f.Kind == faults.Table
+	})
+}
+
+// ForeignBase says why an older state cannot be the past of a member with a log, empty if nothing speaks against it. sure is false if nothing speaks
+// for it either: neither knows a member that the other knows.
+func ForeignBase(b, m *inspect.Member, log []effect.Entry) (why string, sure bool) {
+	theirs := knownMembers(m)
+	own := knownMembers(b)
+	shared := slices.ContainsFunc(own, func(id uint64) bool { return slices.Contains(theirs, id) })
+	t := b.DB.Tables
+	e := find(log, t.ConsistentIndex)
+	switch {
+	case b.Log.HasMetadata && m.Log.HasMetadata && b.Log.ClusterID != m.Log.ClusterID:
+		return fmt.Sprintf("is of another cluster, %s, and not of %s", ID(b.Log.ClusterID), ID(m.Log.ClusterID)), true
+	case len(own) > 0 && len(theirs) > 0 && !shared:
+		return fmt.Sprintf("is of another cluster: it knows none of the members that %s knows", m.Label), true
+	case e != nil && t.HasTerm && t.Term != 0 && t.Term < e.Term:
+		return fmt.Sprintf("has come to entry %d in term %d, and the log holds that of term %d: they part before it", t.ConsistentIndex, t.Term, e.Term), true
+	}
+	return "", shared
+}
+
+// knownMembers are the ids in a member's table, and its own.
+func knownMembers(m *inspect.Member) (ids []uint64) {
+	if m.Log.HasMetadata {
+		ids = append(ids, m.Log.NodeID)
+	}
+	if m.DB != nil {
+		for _, x := range m.DB.Tables.Members {
+			ids = append(ids, x.ID)
+		}
+	}
+	return ids
 }
 
 // EntryAt is the entry of a log with an index, nil if it has none.

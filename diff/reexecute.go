@@ -298,12 +298,13 @@ func (c *comparison) given(ctx context.Context, i int, limit uint64, b *inspect.
 		return no("has no db that can be read")
 	case len(b.DB.Rows.Holes()) > 0:
 		return no("is damaged")
-	case strangers(b.DB.Tables.Members, c.ms[i].DB.Tables.Members):
-		return no("is of another cluster: it knows none of the members that %s knows", c.ms[i].Label)
 	case b.DB.Tables.ConsistentIndex > limit:
 		return no("is of entry %d, which is later than entry %d of %s", b.DB.Tables.ConsistentIndex, limit, c.ms[i].Label)
 	}
 	entries := c.views[i].entries
+	if why, _ := ForeignBase(b, c.ms[i], entries); why != "" {
+		return no("%s", why)
+	}
 	if next := b.DB.Tables.ConsistentIndex + 1; len(entries) == 0 || next < entries[0].Index {
 		return no("ends at entry %d, and no log holds entry %d", next-1, next)
 	}
@@ -312,13 +313,6 @@ func (c *comparison) given(ctx context.Context, i int, limit uint64, b *inspect.
 		return no("cannot be used: %v", err)
 	}
 	return st, nil
-}
-
-// strangers tells whether two member tables have nobody in common, though both list some.
-func strangers(a, b []schema.Member) bool {
-	return len(a) > 0 && len(b) > 0 && !slices.ContainsFunc(a, func(x schema.Member) bool {
-		return slices.ContainsFunc(b, func(y schema.Member) bool { return x.ID == y.ID })
-	})
 }
 
 // before is the first revision of which a base and a member hold different rows, 0 if there is none.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -125,7 +126,7 @@ func (a *app) writeRecovered(cmd *cobra.Command, args []string, f *recoverFlags)
 	if err := outside(f.out, slices.Concat(args, f.bases, a.in.wal)); err != nil {
 		return err
 	}
-	if err := notBeside(f.out, slices.Concat(args, f.bases)); err != nil {
+	if err := notBeside(f.out, slices.Concat(args, f.bases, a.in.wal)); err != nil {
 		return err
 	}
 	if len(f.bases) > 0 {
@@ -167,21 +168,27 @@ func restoring(file string) []string {
 	return nil
 }
 
-// notBeside refuses a file beside the db of a data directory that was named by its file: it would lie in the evidence.
+// notBeside refuses a file in a data directory of which only a part was named: its folder member, or what lies in that.
 func notBeside(out string, args []string) error {
-	real, err := realPath(filepath.Dir(out))
-	if err != nil {
-		return err
-	}
 	for _, p := range places(args) {
-		e, err := realPath(p)
+		dir, err := realPath(p)
 		if err != nil {
 			return err
 		}
-		dir := filepath.Dir(e)
-		if filepath.Base(dir) == "snap" && filepath.Base(filepath.Dir(dir)) == "member" && strings.HasPrefix(real+string(filepath.Separator), filepath.Dir(dir)+string(filepath.Separator)) {
-			return fmt.Errorf("%s lies beside the evidence %s, where nothing is written", out, p)
+		for range 3 { // a db, its folder snap, and member
+			if filepath.Base(dir) == "member" && hasFolder(dir, "snap", "wal") && outside(out, []string{filepath.Dir(dir)}) != nil {
+				return fmt.Errorf("%s lies beside the evidence %s, where nothing is written", out, p)
+			}
+			dir = filepath.Dir(dir)
 		}
 	}
 	return nil
+}
+
+// hasFolder tells whether a folder has one of these.
+func hasFolder(dir string, names ...string) bool {
+	return slices.ContainsFunc(names, func(name string) bool {
+		fi, err := os.Stat(filepath.Join(dir, name))
+		return err == nil && fi.IsDir()
+	})
 }

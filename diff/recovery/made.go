@@ -24,6 +24,8 @@ type base struct {
 	// table are the rows that lead to the state, nil for an empty one.
 	table *mvcc.Table
 	of    *inspect.Member // whose rows and tables these are, nil for an empty one
+	// unknown is true if no file tells that the state is of this cluster.
+	unknown bool
 }
 
 // made is a state that etcd's applier makes from a base.

@@ -242,6 +242,10 @@ func (p *planner) source(ctx context.Context) (source, error) {
 		}
 		c := newCopied(p.m)
 		c.d.Notes = append(p.notes, c.d.Notes...)
+		if l := diff.NewLedger(p.q.Members); c.d.Proven && l.Explained(p.i) && !l.Kept(p.i) {
+			c.d.Proven = false
+			c.d.note("not proven: rows of %s are not those that its log makes; --at-entry %d writes what that makes", p.m.Label, p.m.DB.Tables.ConsistentIndex)
+		}
 		if !c.d.Whole && len(p.m.Log.Entries) > 0 {
 			c.d.note("its log may make good what is lost: --at-entry %d", p.m.Log.HardState.Commit)
 		}
@@ -500,12 +504,20 @@ func (p *planner) back(ctx context.Context, i int, index uint64) (*base, error) 
 func (p *planner) given(ctx context.Context, index uint64) (*base, error) {
 	var best *inspect.Member
 	var whys []string
+	kin := map[*inspect.Member]bool{} // those of which something says that they are of this cluster
 	for _, b := range p.q.Bases {
-		switch e := b.Evidence(); {
+		e := b.Evidence()
+		foreign := ""
+		if b.DB != nil {
+			foreign, kin[b] = diff.ForeignBase(b, p.m, p.log)
+		}
+		switch {
 		case b.DB == nil || !b.DB.HasKeys:
 			whys = append(whys, b.Label+" has no db that can be read")
 		case !e.Whole():
 			whys = append(whys, fmt.Sprintf("%s is %s: %s", b.Label, e.Standing(), e.Why()))
+		case foreign != "":
+			whys = append(whys, b.Label+" "+foreign)
 		case b.DB.Tables.ConsistentIndex > index:
 			whys = append(whys, fmt.Sprintf("%s is of entry %d, which is later than entry %d", b.Label, b.DB.Tables.ConsistentIndex, index))
 		case b.DB.Tables.ConsistentIndex < index && diff.EntryAt(p.log, b.DB.Tables.ConsistentIndex+1) == nil:
@@ -524,7 +536,7 @@ func (p *planner) given(ctx context.Context, index uint64) (*base, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", best.Label, err)
 	}
-	return &base{what: best.Label, st: st, table: best.DB.Rows, of: best}, nil
+	return &base{what: best.Label, st: st, table: best.DB.Rows, of: best, unknown: !kin[best]}, nil
 }
 
 // others is what another copy holds that follows the same log, taken back.

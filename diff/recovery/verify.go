@@ -67,7 +67,10 @@ func (p *planner) verify(ctx context.Context, x *made, index uint64) (*verdict, 
 		}
 	}
 	switch {
-	case seen:
+	case seen: // what the base's rows lead to is what a copy holds
+	case x.unknown:
+		v.proven = false
+		v.notes = append(v.notes, fmt.Sprintf("not proven: that %s is of this cluster no file tells", x.what))
 	case slices.Contains(p.q.Members, x.of) && x.of != p.m:
 		v.proven = false
 		v.notes = append(v.notes, fmt.Sprintf("not proven: that %s held what %s held then no file tells", p.m.Label, x.of.Label))

@@ -125,7 +125,7 @@ func (p *planner) restore() {
 		cmp.Or(shell.Command("k3s server --cluster-reset --cluster-reset-restore-path=%s", file), "# k3s server with --cluster-reset and --cluster-reset-restore-path, the file: quote its name yourself"),
 		"systemctl start k3s",
 		"# on each other server, one after another: it joins again and takes all from the first",
-		"rm -r /var/lib/rancher/k3s/server/db   # there is a copy",
+		"mv /var/lib/rancher/k3s/server/db /var/lib/rancher/k3s/server/db.moved",
 		"systemctl start k3s",
 		"# restart the agents, and operators and whatever else watches",
 	})...)
@@ -162,6 +162,7 @@ func (p *planner) rejoin() {
 		"# to stop etcd and keep a copy, on the node of the member",
 		"mkdir -p /root/stopped",
 		"mv /etc/kubernetes/manifests/kube-apiserver.yaml /etc/kubernetes/manifests/etcd.yaml /root/stopped/",
+		"# wait until crictl ps shows neither: etcd writes until then",
 		"mv /var/lib/etcd /var/lib/etcd.before",
 		"# to start it, with --initial-cluster of all members and --initial-cluster-state=existing in etcd.yaml; the api server once it is promoted",
 		"mv /root/stopped/etcd.yaml /etc/kubernetes/manifests/",
@@ -174,7 +175,7 @@ func (p *planner) rejoin() {
 		"# on another server",
 		"kubectl delete node NODE_NAME",
 		"# on the server of the member, with --server of another one in its configuration",
-		"rm -r /var/lib/rancher/k3s/server/db   # there is a copy",
+		"mv /var/lib/rancher/k3s/server/db /var/lib/rancher/k3s/server/db.moved",
 		"systemctl start k3s",
 	)
 	p.add(systemd,
