@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"etcd-autopsy/inspect"
+	"etcd-autopsy/inspect/finding"
 )
 
 // BestCopy is the copy to go on with, or to restore from.
@@ -14,10 +15,12 @@ type BestCopy struct {
 	Why    string   `json:"why"`
 }
 
-// Copy is one that may be restored from. Whole is true if all of it can be read and nothing in it is damaged.
+// Copy is one that may be restored from. Whole is true if all of it can be read and nothing in it is damaged. Flaws counts
+// what else speaks against it: errors about its other files, and that it has no log.
 type Copy struct {
 	Label    string
 	Whole    bool
+	Flaws    int
 	Index    uint64
 	Revision int64
 }
@@ -30,9 +33,9 @@ func BestOf(copies []Copy) *BestCopy {
 		c := &copies[i]
 		switch {
 		case !c.Whole:
-		case best == nil || c.Index > best.Index:
+		case best == nil || c.Index > best.Index || c.Index == best.Index && c.Flaws < best.Flaws:
 			best, b.AsGood = c, []string{}
-		case c.Index == best.Index:
+		case c.Index == best.Index && c.Flaws == best.Flaws:
 			b.AsGood = append(b.AsGood, c.Label)
 		}
 	}
@@ -53,7 +56,19 @@ func (c *comparison) bestCopy() *BestCopy {
 	var all []Copy
 	for i := range c.doc.Members {
 		m := &c.doc.Members[i]
-		all = append(all, Copy{m.Label, m.Evidence == inspect.Whole && m.Complete && m.Readable && m.CopyOf == "", m.ConsistentIndex, m.Revision})
+		flaws := 0
+		for _, f := range c.doc.Findings {
+			if f.Member == m.Label && f.Severity == finding.Error {
+				flaws++
+			}
+		}
+		if m.Log.LastIndex == 0 {
+			flaws++
+		}
+		all = append(all, Copy{
+			Label: m.Label, Whole: m.Evidence == inspect.Whole && m.Complete && m.Readable && m.CopyOf == "",
+			Flaws: flaws, Index: m.ConsistentIndex, Revision: m.Revision,
+		})
 	}
 	return BestOf(all)
 }

@@ -26,7 +26,12 @@ func (l *Ledger) Since(p Point) (first uint64, why string, err error) {
 	case p.Revision > 0:
 		return l.around(p.Revision, func(best, index uint64) bool { return index < best })
 	case !p.Time.IsZero():
-		if first = l.clock().Since(p.Time); first == 0 {
+		for i, c := range l.clocks() {
+			if at := c.Since(p.Time); i == 0 || at < first {
+				first = at
+			}
+		}
+		if first == 0 {
 			return 0, "no entry is known to be from before " + p.Time.UTC().Format(pointTime) + ", as far as request ids tell", nil
 		}
 		return first, fmt.Sprintf("entries before %d were proposed before %s, as request ids tell", first, p.Time.UTC().Format(pointTime)), nil
@@ -41,7 +46,11 @@ func (l *Ledger) Until(p Point) (last uint64, why string, err error) {
 		return l.around(p.Revision, func(best, index uint64) bool { return index > best })
 	case !p.Time.IsZero():
 		at := p.Time.UTC().Format(pointTime)
-		next, ok := l.clock().Until(p.Time)
+		next, ok := uint64(0), true
+		for _, c := range l.clocks() {
+			at, known := c.Until(p.Time)
+			next, ok = max(next, at), ok && known
+		}
 		switch {
 		case !ok:
 			return 0, "no entry is known to be from after " + at + ", as far as request ids tell", nil
@@ -66,15 +75,35 @@ func (l *Ledger) around(revision int64, better func(best, index uint64) bool) (f
 	return found, "", nil
 }
 
-// clock reads when processes started from all logs.
-func (l *Ledger) clock() *raftlog.Clock {
-	c := &raftlog.Clock{}
+// clocks read when processes started: one along each member's log, filled up where that ends by those of the others. They differ only
+// where logs conflict.
+func (l *Ledger) clocks() []raftlog.Clock {
+	cs := make([]raftlog.Clock, len(l.Members))
 	for line := range l.Lines(0, 0) {
-		if r, err := raftlog.Decode(line.Variants[0].Entry); err == nil {
-			c.Note(line.Index, r)
+		for v := range line.Variants {
+			x := &line.Variants[v]
+			r, err := raftlog.Decode(x.Entry)
+			if err != nil {
+				continue
+			}
+			for i := range cs {
+				if line.of(i) == x {
+					cs[i].Note(line.Index, r)
+				}
+			}
 		}
 	}
-	return c
+	return cs
+}
+
+// of is the entry of a member, or the first one if its log holds none.
+func (l *Line) of(member int) *Variant {
+	for v := range l.Variants {
+		if x := &l.Variants[v]; slices.Contains(x.Members, member) {
+			return x
+		}
+	}
+	return &l.Variants[0]
 }
 
 // ProposerNamed is how Proposer calls a member that a person names: by its label, its name, or its id. known are the labels and names

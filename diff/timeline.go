@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/coreos/go-semver/semver"
@@ -40,6 +41,11 @@ type Event struct {
 	Kind    EventKind  `json:"kind"`
 	Members []string   `json:"members"`
 	What    string     `json:"what"`
+}
+
+// Restarted tells of a start that it is not the first one of a process of its member.
+func (e *Event) Restarted() bool {
+	return e.Kind == EventStart && !strings.HasSuffix(e.What, " started")
 }
 
 // timeline is what happened, as far as the logs and what is told of the members say.

@@ -34,7 +34,11 @@ func (d *Inspection) bestCopy() *diff.BestCopy {
 	for i := range d.Members {
 		m := &d.Members[i]
 		damaged := slices.ContainsFunc(m.Findings, func(f FindingRecord) bool { return f.Severity == string(finding.Error) })
-		all = append(all, diff.Copy{Label: m.Label, Whole: m.Complete && m.Readable && !damaged, Index: m.ConsistentIndex, Revision: m.Revision})
+		flaws := 0
+		if m.Log.LastIndex == 0 {
+			flaws++
+		}
+		all = append(all, diff.Copy{Label: m.Label, Whole: m.Complete && m.Readable && !damaged, Flaws: flaws, Index: m.ConsistentIndex, Revision: m.Revision})
 	}
 	return diff.BestOf(all)
 }

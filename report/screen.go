@@ -155,7 +155,7 @@ func storyOf(d *diff.Document) []diff.Event {
 	nearest := func(i int, members []string) {
 		for _, who := range members {
 			is := func(e *diff.Event) bool {
-				return e.Kind == diff.EventStart && slices.Contains(e.Members, who) && !strings.HasSuffix(e.What, " started")
+				return e.Restarted() && slices.Contains(e.Members, who)
 			}
 			for k := i - 1; k >= 0; k-- {
 				if is(&all[k]) {

@@ -77,7 +77,7 @@ func timelinePage(d *story.Document) *page {
 		t.notes = append(t.notes, "and "+count(d.LeftOut, "more event")+"; --around ENTRY or --around TIME tells those next to it")
 	}
 	if len(d.Events) == 0 {
-		p.line("events", "none: there is no log of raft that can be read, and none of a server")
+		p.line("events", "none: no log of raft could be followed, and there is none of a server")
 		return p
 	}
 	p.tables = []table{t}

@@ -92,7 +92,7 @@ type Event struct {
 // Tell makes the story of members, from what diff found in their files and from their servers' logs.
 func Tell(d *diff.Document, logs []Log) *Document {
 	s := tell(d, logs)
-	if d.Verdict == diff.NotComparable {
+	if d.Verdict == diff.NotComparable || len(d.Timeline) == 0 {
 		s.doc.Notes = append(s.doc.Notes, d.Reasons...)
 	}
 	s.sort()
@@ -340,9 +340,10 @@ func (s *teller) join() {
 // partner is the event of server logs that an event of the raft log is, -1 if there is none.
 func (s *teller) partner(e *Event, out []Event, used map[int]bool) int {
 	best := -1
+	from := s.notBefore(e)
 	for i := range out {
 		o := &out[i]
-		if used[i] || o.Kind != e.Kind || o.Time == nil {
+		if used[i] || o.Kind != e.Kind || o.Time == nil || o.Time.Before(from) {
 			continue
 		}
 		switch diff.EventKind(e.Kind) {
@@ -368,6 +369,16 @@ func (s *teller) partner(e *Event, out []Event, used map[int]bool) int {
 		return i
 	}
 	return best
+}
+
+// notBefore is when an entry was there at the earliest: each process that proposed one before it had started. The zero time is no bound.
+func (s *teller) notBefore(e *Event) (from time.Time) {
+	for i := range s.log {
+		if x := &s.log[i]; x.Kind == string(diff.EventStart) && x.Time != nil && x.Entry < e.Entry && x.Time.Add(-pairing).After(from) {
+			from = x.Time.Add(-pairing)
+		}
+	}
+	return from
 }
 
 // clocks tells of members whose clock is off, by when they heard of leaders.

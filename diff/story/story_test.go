@@ -97,6 +97,29 @@ func TestTell(t *testing.T) {
 	}
 }
 
+// TestEarlier asserts that what a server's log tells of the time before a process started is not what an entry behind its first one says.
+func TestEarlier(t *testing.T) {
+	t.Parallel()
+	version := func(second float64) serverlog.Event {
+		return serverlog.Event{Kind: serverlog.ClusterVersion, Time: at(second), What: "the cluster version becomes 3.5"}
+	}
+	for _, test := range []struct {
+		name   string
+		events []serverlog.Event
+		want   string
+	}{
+		{"only before", []serverlog.Event{version(-90)}, "- 70 raft log [] the cluster version becomes 3.5.0"},
+		{"before and after", []serverlog.Event{version(-90), version(25)}, "25s 70 both [a] the cluster version becomes 3.5.0"},
+	} {
+		c := cluster()
+		c.Timeline = append(c.Timeline[2:4:4], diff.Event{Entry: 70, Kind: diff.EventVersion, What: "the cluster version becomes 3.5.0"})
+		d := Tell(c, []Log{serverLog("a", false, 0, test.events...)})
+		if l := strings.Join(lines(d), "\n"); !strings.Contains(l, test.want) {
+			t.Errorf("%s:\n%s", test.name, l)
+		}
+	}
+}
+
 // TestAround asserts that what is far away is left out, and counted.
 func TestAround(t *testing.T) {
 	t.Parallel()

@@ -65,7 +65,6 @@ const (
 	laneBar    = 12.0
 	laneTop    = 34.0
 	maxLanes   = 30
-	begins     = 20 // entries: processes that propose one of the first are those that the cluster began with
 	maxTicks   = 400
 )
 
@@ -103,7 +102,7 @@ func lanesPicture(r *Report) (*picture, error) {
 		return a.ConsistentIndex == b.ConsistentIndex && a.Log.FirstIndex == b.Log.FirstIndex
 	}
 	befell := func(e diff.Event) bool {
-		return e.Kind == diff.EventOnset || e.Kind == diff.EventStart && e.Entry > low+begins
+		return e.Kind == diff.EventOnset || e.Restarted()
 	}
 	if len(slices.CompactFunc(slices.Clone(d.Members), alike)) < 2 && !slices.ContainsFunc(d.Timeline, befell) {
 		return nil, nil // bars of one length and nothing else
@@ -124,7 +123,7 @@ func lanesPicture(r *Report) (*picture, error) {
 	}
 	if used[same] {
 		name := "as the others"
-		if d.Verdict != diff.Diverged && d.Verdict != diff.Consistent {
+		if len(d.Members) == 1 || d.Verdict != diff.Diverged && d.Verdict != diff.Consistent {
 			name = "applied" // whether as the others is not known
 		}
 		p.Legend = append(p.Legend, legend{lineColor - 1, name})
@@ -223,7 +222,7 @@ func layOut(d *diff.Document, low, high uint64, width float64, chars int, at uin
 	coloring := camps(d)
 	timed := 0
 	for _, e := range d.Timeline {
-		if e.Kind == diff.EventStart && e.Entry > low+begins {
+		if e.Restarted() {
 			timed++
 		}
 	}
@@ -274,7 +273,7 @@ func layOut(d *diff.Document, low, high uint64, width float64, chars int, at uin
 			}
 		}
 		for _, e := range d.Timeline {
-			if e.Kind != diff.EventStart || e.Entry <= low+begins || !slices.Contains(e.Members, m.Label) {
+			if !e.Restarted() || !slices.Contains(e.Members, m.Label) {
 				continue
 			}
 			s := start{X: x(e.Entry)}
