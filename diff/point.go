@@ -97,13 +97,13 @@ func (l *Ledger) clocks() []raftlog.Clock {
 }
 
 // of is the entry of a member, or the first one if its log holds none.
-func (l *Line) of(member int) *Variant {
-	for v := range l.Variants {
-		if x := &l.Variants[v]; slices.Contains(x.Members, member) {
+func (line *Line) of(member int) *Variant {
+	for v := range line.Variants {
+		if x := &line.Variants[v]; slices.Contains(x.Members, member) {
 			return x
 		}
 	}
-	return &l.Variants[0]
+	return &line.Variants[0]
 }
 
 // ProposerNamed is how Proposer calls a member that a person names: by its label, its name, or its id. known are the labels and names

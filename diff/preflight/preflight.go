@@ -117,7 +117,7 @@ func one(m *inspect.Member, v *semver.Version, line bool) Member {
 	}
 	var all []found
 	told := false // that something cannot be read
-	for _, f := range check.Member(m).Findings {
+	for _, f := range diff.CheckMember(m).Findings {
 		code := f.Code
 		if check.OfPage(code) {
 			code = check.Pages

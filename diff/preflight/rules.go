@@ -66,6 +66,7 @@ var rules = map[string][]rule{
 	"wal-big-record":         {{outcome: Stops, fixed: []string{"3.5.5"}, what: "a record of 10 MiB or more cannot be read back", message: "wal-record-too-long"}},
 	"wal-commit-beyond-log":  {{outcome: Stops, what: "the saved commit index lies beyond the log", message: "raft-hard-state-out-of-range"}},
 	"wal-torn-tail":          {},
+	"wal-missing":            {{outcome: Unknown, what: "a server without a log takes itself for a new one, though a db is there: what comes of that is not looked at"}},
 	"index-beyond-log":       {{outcome: Unknown, what: "normal for a copy of a running member; otherwise the log lost its end, and the member forgot what it acknowledged and may vote against that"}},
 	"entry-stops-old-server": {{outcome: Stops, fixed: []string{"3.5.0"}, what: "it ends when it applies the entry, at every start again", message: "request-not-implemented", error: true}},
 	"snap-crc-mismatch":      {{outcome: Unknown, what: broken}},
