@@ -63,7 +63,7 @@ func NewBase(l *apply.Log, own *Evidence, others []*Evidence, revision int64, au
 	}
 	b.ask(l, open)
 	all := append([]*Evidence{own}, others...)
-	b.leasesBefore(l, all)
+	b.leasesBefore(l, all, shown)
 	b.alarmsBefore(l, all)
 	return b
 }
@@ -184,14 +184,17 @@ func mayDelete(l *apply.Log) []bool {
 	return may
 }
 
-// leasesBefore are those that existed: the log revokes them without having granted them, or it says nothing of them and they are there on at
-// least half of the members.
-func (b *Base) leasesBefore(l *apply.Log, all []*Evidence) {
-	first := map[int32]apply.Kind{}
+// leasesBefore are those that existed: keys carry them, or the log revokes or attaches them before it grants them. Of those that it neither
+// grants nor revokes the tables tell, those of at least half of the members.
+func (b *Base) leasesBefore(l *apply.Log, all []*Evidence, shown map[int32]apply.Record) {
+	first, turned := map[int32]apply.Kind{}, map[int32]bool{}
 	for i := range l.Entries {
 		e := &l.Entries[i]
-		if _, known := first[e.Lease()]; !known && (e.Kind == apply.Grant || e.Kind == apply.Revoke) {
-			first[e.Lease()] = e.Kind
+		for _, n := range e.Uses() {
+			if _, told := first[n]; !told {
+				first[n] = e.Kind
+			}
+			turned[n] = turned[n] || e.Kind == apply.Grant || e.Kind == apply.Revoke
 		}
 	}
 	there := map[int32]int{}
@@ -202,28 +205,29 @@ func (b *Base) leasesBefore(l *apply.Log, all []*Evidence) {
 			}
 		}
 	}
+	carried := make([]bool, len(l.Leases))
+	for k := range b.records {
+		carried[b.records[k].Lease] = true
+	}
 	for n := int32(1); n < int32(len(l.Leases)); n++ {
-		if kind, told := first[n]; told && kind == apply.Revoke || !told && there[n] > 0 && 2*there[n] >= len(all) {
+		kind, told := first[n]
+		if r, known := shown[-n]; known {
+			if r.Exists() {
+				b.leases = append(b.leases, n)
+			}
+			carried[n] = true
+			continue
+		}
+		if carried[n] || turned[n] && told && kind != apply.Grant || !turned[n] && there[n] > 0 && 2*there[n] >= len(all) {
 			b.leases = append(b.leases, n)
 		}
 	}
-	b.askLeases(l, all)
+	b.askLeases(l, carried)
 }
 
 // askLeases notes which entries ask first for leases of which it is not known whether they existed: a client may well revoke one that does
-// not, or attach a key to it. What a key carries, or a row of later, has existed.
-func (b *Base) askLeases(l *apply.Log, all []*Evidence) {
-	known := make([]bool, len(l.Leases)) // granted by the log, asked for, or carried
-	for k := range b.records {
-		known[b.records[k].Lease] = true
-	}
-	for _, e := range all {
-		for i := range e.rows {
-			if e.rows[i].main > b.Revision {
-				known[e.rows[i].Lease] = true
-			}
-		}
-	}
+// not, or attach a key to it.
+func (b *Base) askLeases(l *apply.Log, known []bool) {
 	for i := range l.Entries {
 		e := &l.Entries[i]
 		for _, n := range e.Uses() {
@@ -429,34 +433,44 @@ type Later struct {
 // most members need no fault, one of which shows what was before, and nothing explains the others, these have no Member in what is returned. One member alone of which compaction removed what it held before is told to have no fault if it may have none: that proves nothing.
 func SearchLater(l *apply.Log, ms []Beginner, low int64) []Later {
 	type found struct {
-		all   []Later
-		cost  int
-		whole bool
+		all  []Later
+		cost int
 	}
 	var tries []found
-	var most []Later // without fault, where others are not explained
+	var most []Later      // without fault, where others are not explained
+	var unlikely []*trial // where something is
 	least, began := 0, 0
 	for _, b := range begin(l, ms, low) {
 		if b.clean < least || b.clean == least && b.began > began {
-			break // rather something else befell those for which more need no fault, or who held more of what entries ask for
-		}
-		members := b.members
-		f := found{all: make([]Later, len(ms)), whole: true}
-		together(len(ms), func(i int) { f.all[i] = Later{Member: members[i], Result: members[i].Search()} })
-		for _, x := range f.all {
-			if f.whole = f.whole && len(x.Readings) > 0 && x.Readings[0].Cost <= Costly; f.whole {
-				f.cost += x.Readings[0].Cost
+			if b.clean == least && len(unlikely) > 0 {
+				unlikely = append(unlikely, &trial{b: b})
 			}
+			continue // rather something else befell those for which more need no fault, or who held more of what entries ask for
 		}
+		f := &trial{b: b}
+		f.search()
 		// What one of them shows of keys must not cost another its innocence.
-		f.whole = f.whole && faultless(f.all) >= b.clean
-		if f.whole = f.whole && anchored(f.all) && agreed(f.all); f.whole {
-			tries = append(tries, f)
-		} else {
-			least, began = b.clean, b.began
-			if all := clean(f.all); all != nil && most == nil {
-				most = all
+		sound := faultless(f.all) >= b.clean
+		if sound && f.likely() && anchored(f.all) && agreed(f.all) {
+			x := found{all: f.all}
+			for _, m := range f.all {
+				x.cost += m.Readings[0].Cost
 			}
+			tries = append(tries, x)
+			continue
+		}
+		if b.clean > least {
+			unlikely = nil
+		}
+		unlikely = append(unlikely, f)
+		least, began = b.clean, b.began
+		if all := clean(f.all); all != nil && most == nil {
+			most = all
+		}
+	}
+	if len(tries) == 0 {
+		if all := alike(l, ms, unlikely); all != nil {
+			return all
 		}
 	}
 	if len(tries) == 0 {
@@ -477,6 +491,94 @@ func SearchLater(l *apply.Log, ms []Beginner, low int64) []Later {
 		}
 	}
 	return best.all
+}
+
+// trial is what was found with a beginning.
+type trial struct {
+	b   beginning
+	all []Later // none if it was not searched
+}
+
+// search looks for what befell the members.
+func (t *trial) search() {
+	t.all = make([]Later, len(t.b.members))
+	together(len(t.all), func(i int) { t.all[i] = Later{Member: t.b.members[i], Result: t.b.members[i].Search()} })
+}
+
+// likely tells whether what explains each member is likelier than something which is not searched for.
+func (t *trial) likely() bool {
+	return !slices.ContainsFunc(t.all, func(x Later) bool { return !x.likely() })
+}
+
+// alike is what explains members whatever they began with, of all that leaves as many without fault, nil if nothing does: then it is no matter how
+// unlikely it is. A member that may have parted before the log begins is not explained so, nor one by rows that no entry wrote: that is what a
+// key looks like that was something else before.
+func alike(l *apply.Log, ms []Beginner, trials []*trial) []Later {
+	for n, t := range trials {
+		if t.all == nil {
+			t.search()
+		}
+		if faultless(t.all) < t.b.clean || !confirmed(t.all) || n == 0 && t.b.began > 0 {
+			return nil
+		}
+		for i := range t.all {
+			x := &t.all[i]
+			if !x.likely() && len(x.Limits) > 0 && len(trials) == 1 {
+				x.Member.certain = true
+				x.Result = x.Search()
+			}
+			if !x.likely() {
+				x.Readings = slices.DeleteFunc(x.Readings, func(r Reading) bool { return r.foreign() })
+			}
+			x.Readings = slices.DeleteFunc(x.Readings, func(r Reading) bool {
+				return n > 0 && !slices.ContainsFunc(trials[0].all[i].Readings, func(o Reading) bool { return slices.Equal(o.Faults, r.Faults) })
+			})
+			if len(x.Readings) == 0 || !x.likely() && len(x.Limits) > 0 || !x.likely() && n == 0 && t.b.apart(l, ms, i) {
+				return nil
+			}
+		}
+		if !agreed(t.all) {
+			return nil
+		}
+	}
+	if len(trials) == 0 {
+		return nil
+	}
+	return trials[len(trials)-1].all
+}
+
+// confirmed tells whether it is known what was before the first entry, whatever befell the members that had faults: two without fault agree, or one
+// shows all of it.
+func confirmed(all []Later) bool {
+	var clean []Later
+	for _, x := range all {
+		if len(x.Readings) > 0 && len(x.Readings[0].Faults) == 0 {
+			clean = append(clean, x)
+		}
+	}
+	return slices.ContainsFunc(clean, func(x Later) bool { return x.Shown() }) || len(clean) > 1 && agreed(clean)
+}
+
+// apart tells whether member i may have parted from the others before the log begins: by itself, it needs no fault to go on from another
+// beginning to what it holds.
+func (b *beginning) apart(l *apply.Log, ms []Beginner, i int) bool {
+	for _, revision := range bases(l, ms[i].Evidence, ms[i].Auth, minBases) {
+		m := NewMember(l, ms[i].Evidence, nil, ms[i].Committed, ms[i].Rules...)
+		m.base = NewBase(l, ms[i].Evidence, nil, revision, ms[i].Auth, nil)
+		m.start = m.base.State(l)
+		if all, _ := m.settle(1); len(all) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// likely tells whether what explains a member is likelier than something which is not searched for.
+func (x *Later) likely() bool { return len(x.Readings) > 0 && x.Readings[0].Cost <= Costly }
+
+// foreign tells whether there is something that no entry of the log wrote.
+func (r *Reading) foreign() bool {
+	return slices.ContainsFunc(r.Faults, func(f Fault) bool { return f.Kind == Extra || f.Kind == Rows })
 }
 
 // faultless counts the members that need no fault.
@@ -515,7 +617,7 @@ func together(n int, f func(i int)) {
 // anchored tells whether it is known what was before: a member without fault shows it, or nothing of it is compacted away and some entry has
 // made a revision since. Where all have faults it was rather something else.
 func anchored(all []Later) bool {
-	return len(all) == 1 && all[0].Shown() && all[0].Evidence.Revision > all[0].Begins() || slices.ContainsFunc(all, func(x Later) bool { return len(x.Readings[0].Faults) == 0 })
+	return len(all) == 1 && all[0].Shown() && all[0].Evidence.Revision > all[0].Begins() || confirmed(all)
 }
 
 // agreed tells whether what explains each member holds for the others, too, of what keys were before the log begins.
@@ -585,7 +687,7 @@ func begin(l *apply.Log, ms []Beginner, low int64) (likely []beginning) {
 		reach    int // sum of stops
 		clean    int // members without fault
 		began    int // what these held otherwise than entries ask for
-		shown    map[int32]apply.Record
+		shown    []map[int32]apply.Record
 	}
 	steps := 0
 	var tries []*try
@@ -612,17 +714,20 @@ func begin(l *apply.Log, ms []Beginner, low int64) (likely []beginning) {
 			break
 		}
 		t.clean, t.reach = 0, 0
-		settled, stops := make([]*Reading, len(ms)), make([]int, len(ms))
-		together(len(ms), func(i int) { settled[i], stops[i] = t.members[i].settle() })
+		settled, stops := make([][]Reading, len(ms)), make([]int, len(ms))
+		together(len(ms), func(i int) { settled[i], stops[i] = t.members[i].settle(maxAlike) })
 		fewest := math.MaxInt
-		for i, r := range settled {
+		for i, rs := range settled {
 			steps += t.members[i].start.Steps
-			if t.reach += stops[i]; r == nil {
+			if t.reach += stops[i]; len(rs) == 0 {
 				continue
 			}
-			t.began += len(r.Began)
-			if t.clean++; len(r.Began) < fewest {
-				fewest, t.shown = len(r.Began), t.members[i].shows(r)
+			t.began += len(rs[0].Began)
+			if t.clean++; len(rs[0].Began) < fewest {
+				fewest, t.shown = len(rs[0].Began), nil
+				for k := range rs {
+					t.shown = append(t.shown, t.members[i].shows(&rs[k]))
+				}
 			}
 		}
 		if t.clean == len(ms) {
@@ -638,10 +743,17 @@ func begin(l *apply.Log, ms []Beginner, low int64) (likely []beginning) {
 		if t.clean < tries[0].clean-1 {
 			continue
 		}
-		if len(t.shown) > 0 {
-			together(len(ms), func(i int) { t.members[i] = member(i, t.revision, t.shown) })
+		if len(t.shown) == 0 {
+			likely = append(likely, beginning{t.members, t.clean, t.began})
 		}
-		likely = append(likely, beginning{t.members, t.clean, t.began})
+		for _, shown := range t.shown {
+			b := beginning{t.members, t.clean, t.began}
+			if len(shown) > 0 {
+				b.members = make([]*Member, len(ms))
+				together(len(ms), func(i int) { b.members[i] = member(i, t.revision, shown) })
+			}
+			likely = append(likely, b)
+		}
 	}
 	return likely
 }
@@ -658,40 +770,48 @@ const (
 // faults.
 const Costly = 17
 
-// settle looks for what keys were before the log begins for which it takes no fault to make what the db holds, nil if there is
-// nothing. stop is the place to which the log goes.
-func (m *Member) settle() (r *Reading, stop int) {
+// settle looks for what keys were before the log begins for which it takes no fault to make what the db holds: up to limit answers, those that
+// were found first. stop is the place to which the log goes.
+func (m *Member) settle(limit int) (all []Reading, stop int) {
 	x := &search{Member: m, s: m.start, begin: m.start.Mark(), bound: math.MaxInt - Margin, budget: laterSteps + stepsEntry*len(m.Log.Entries)}
 	m.start.Steps = 0
 	defer func() { m.start.Back(x.begin) }()
+	add := func(r Reading) {
+		if !slices.ContainsFunc(all, func(o Reading) bool { return slices.Equal(o.Began, r.Began) }) {
+			all = append(all, r)
+		}
+	}
 	for _, rules := range m.rules {
 		level := []*node{{rules: rules}}
-		for i := 0; i < len(level) && i < maxBegan && x.s.Steps < x.budget; i++ {
+		for i := 0; i < len(level) && i < maxBegan && x.s.Steps < x.budget && len(all) < limit; i++ {
 			n := level[i]
 			at := x.reach(x.run(rules, n.faults))
 			if stop = max(stop, at); at > m.end() {
-				return &Reading{Rules: rules, Began: n.faults}, at
+				add(Reading{Rules: rules, Began: n.faults})
+				continue
 			}
 			m.indexPuts()
 			e := &expansion{search: x, n: n, stop: at, end: m.end()}
 			e.floor = e.confirmed()
 			begun, _ := e.otherwise()
 			level = slices.Insert(level, i+1, begun...)
-			if len(x.solved) > 0 {
-				r := reading(rules, with(x.solved[0].faults, x.solved[0].f))
-				return &r, m.end() + 1
+			for _, l := range x.solved {
+				add(reading(rules, with(l.faults, l.f)))
+				stop = m.end() + 1
 			}
+			x.solved = nil
 		}
 	}
-	return nil, stop
+	return all[:min(len(all), limit)], stop
 }
 
 // shows is what a life shows of keys before the log begins that was not known.
 func (m *Member) shows(r *Reading) map[int32]apply.Record {
 	facts := map[int32]apply.Record{}
 	for i := range r.Began {
-		if r.Began[i].Key < 0 {
-			continue // a lease
+		if r.Began[i].Key < 0 { // a lease
+			facts[r.Began[i].Key] = apply.Record{Create: -int64(flag(r.Began[i].As != AsAbsent))}
+			continue
 		}
 		facts[r.Began[i].Key] = m.base.as(r.Began[i].Key, r.Began[i].As)
 	}

@@ -1,6 +1,8 @@
 package faults
 
 import (
+	"cmp"
+	"strings"
 	"testing"
 
 	"etcd-autopsy/diff/apply"
@@ -26,7 +28,7 @@ func beginners(t *testing.T, first int, lives ...*life) (*apply.Log, []Beginner)
 	return log, ms
 }
 
-const later text = `
+const later = `
 	put a 1
 	put b 1
 	put gone 1
@@ -48,7 +50,8 @@ func TestSearchLater(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name    string
-		first   int // entry that is left
+		log     string // later if empty
+		first   int    // entry that is left
 		befell  string
 		compact int64
 		begins  int64
@@ -60,12 +63,14 @@ func TestSearchLater(t *testing.T) {
 		{name: "skipped, compacted behind", first: 5, befell: "skip 8", compact: 11, begins: 5, want: "8: entry 8 had no effect"},
 		{name: "the delete of a key that is only known by that", first: 5, befell: "skip 7", compact: 11, begins: 5, want: "8: entry 7 had no effect"},
 		{name: "again, compacted behind", first: 5, befell: "again 8 10", compact: 12, begins: 5, want: "8: entries 8 to 10 were applied again"},
+		{name: "three faults of a member, of which the others show what was before", log: strings.ReplaceAll(later, "del none", "put e 1"), first: 5, befell: "skip 6, skip 8, skip 13", compact: 11, begins: 5, want: "24: entry 6 had no effect; entry 8 had no effect; entry 13 had no effect"},
 		{name: "from the beginning on", first: 1, befell: "skip 8", compact: 11, begins: 1, want: "8: entry 8 had no effect"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			odd := live(t, later, apply.Rules3510, c.befell, c.compact)
-			log, ms := beginners(t, c.first, odd, live(t, later, apply.Rules3510, "", c.compact), live(t, later, apply.Rules3510, "", max(c.compact-2, 0)))
+			x := text(cmp.Or(c.log, later))
+			odd := live(t, x, apply.Rules3510, c.befell, c.compact)
+			log, ms := beginners(t, c.first, odd, live(t, x, apply.Rules3510, "", c.compact), live(t, x, apply.Rules3510, "", max(c.compact-2, 0)))
 			all := SearchLater(log, ms, 0)
 			if len(all) != len(ms) {
 				t.Fatal("nothing was found")

@@ -20,6 +20,7 @@ type Member struct {
 	committed uint64 // the last entry that is known to be committed
 	start     *apply.State
 	base      *Base // where the log does not begin with the cluster
+	certain   bool  // what that was is known
 	rules     []apply.Rules
 	putters   map[put][]int32 // places of entries that may put this
 	keepers   [][]int32       // of each key, places of entries that may put the value again that it had
@@ -230,7 +231,7 @@ func (m *Member) Search() *Result {
 	x := &search{Member: m, s: m.start, begin: m.start.Mark()}
 	m.start.Steps = 0
 	steps := minSteps + stepsEntry*len(m.Log.Entries)
-	if m.base != nil {
+	if m.base != nil && !m.certain {
 		steps = laterSteps + stepsEntry*len(m.Log.Entries)
 	}
 	var starts []*node
@@ -263,7 +264,7 @@ func (m *Member) Search() *Result {
 			x.from(n)
 			x.deep = false
 		}
-		if len(x.solved) == 0 && len(res.Readings) == 0 && m.base == nil {
+		if len(x.solved) == 0 && len(res.Readings) == 0 && (m.base == nil || m.certain) {
 			x.limits, x.thorough, x.budget = nil, true, x.s.Steps+steps/2
 			x.from(n)
 		}
