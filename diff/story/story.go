@@ -84,6 +84,10 @@ type Event struct {
 	Lines   int      `json:"lines,omitempty"` // of server logs
 	// FirstLine is the first of them in the log of the first member.
 	FirstLine int64 `json:"first_line,omitempty"`
+	// Leader is who is elected, by its label or else its id.
+	Leader string `json:"leader,omitempty"`
+	// Parts are What in pieces, if words of a server's log are in it.
+	Parts []serverlog.Part `json:"-"`
 
 	after time.Time // the event is not before that
 	term  uint64
@@ -257,8 +261,17 @@ func (s *teller) server(l *Log) {
 			Time: known(e.Time), Entry: e.Entry, Members: []string{l.Member}, Kind: string(e.Kind), What: s.names.Replace(e.What), Source: FromServer,
 			Lines: e.Count, FirstLine: e.Line, term: e.Term, after: e.Time,
 		}
+		for _, p := range e.Parts {
+			if p.Quoted {
+				p.Text = s.names.Replace(p.Text)
+			}
+			x.Parts = append(x.Parts, p)
+		}
 		if e.Until.After(e.Time) {
 			x.Until = known(e.Until)
+		}
+		if e.Leader != 0 {
+			x.Leader = s.names.Replace(fmt.Sprintf("%016x", e.Leader))
 		}
 		if e.Kind == serverlog.Leader && e.Leader != 0 && !e.Time.IsZero() {
 			if s.terms[e.Term] == nil {
@@ -322,8 +335,9 @@ func (s *teller) join() {
 		switch diff.EventKind(e.Kind) {
 		case diff.EventStart:
 			e.What = e.Members[0] + " " + o.What
+			e.Parts = append([]serverlog.Part{{Text: e.Members[0], Quoted: true}, {Text: " "}}, o.Parts...)
 		case diff.EventLeader:
-			e.What, e.Members = o.What, o.Members
+			e.What, e.Parts, e.Members, e.Leader = o.What, o.Parts, o.Members, o.Leader
 		default:
 			e.Members = o.Members
 		}

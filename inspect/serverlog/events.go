@@ -34,6 +34,11 @@ const (
 	Fault          Kind = "fault" // of files
 )
 
+// Kinds are all of them.
+func Kinds() []Kind {
+	return []Kind{Start, Stop, Died, Killed, Leader, ClusterVersion, Snapshot, Compaction, Defrag, Alarm, Corruption, Refused, Auth, Slow, Disk, Peer, Fault}
+}
+
 // maxEvents is how many events of a log are kept.
 const maxEvents = 5000
 
@@ -43,10 +48,31 @@ const maxWhat = 400
 // together is how far apart lines that say the same may be for one event of them.
 const together = time.Minute
 
+// Part is a piece of what an event says. Quoted ones are words of the log, and may hold names: of keys, users, hosts, files.
+type Part struct {
+	Text   string
+	Quoted bool
+}
+
+// own and quoted are parts.
+func own(text string) Part    { return Part{text, false} }
+func quoted(text string) Part { return Part{text, true} }
+
+// Join is what parts say together.
+func Join(parts []Part) string {
+	var b strings.Builder
+	for _, p := range parts {
+		b.WriteString(p.Text)
+	}
+	return b.String()
+}
+
 // Event is what a line, or several that say the same, tells.
 type Event struct {
 	Kind Kind
 	What string
+	// Parts are What in pieces.
+	Parts []Part
 	// Time is that of the first line, or where that has none, of the last one before it that has one; zero if none has. Until is of the last.
 	Time, Until time.Time
 	Line        int64 // of the first one, from 1
@@ -267,10 +293,11 @@ func (s *scan) died(r *Record, message string) {
 	if len(message) > shown {
 		message = strings.ToValidUTF8(message[:shown], "") + "..."
 	}
+	parts := []Part{own("the process dies: "), quoted(message)}
 	if e := r.Value("error"); e != "" && len(e) <= shown {
-		message += ": " + e
+		parts = append(parts, own(": "), quoted(e))
 	}
-	s.add(r, Event{Kind: Died, What: "the process dies: " + message})
+	s.add(r, Event{Kind: Died, Parts: parts})
 	s.end(Died, s.log.Last)
 }
 
@@ -293,16 +320,16 @@ func (s *scan) mark(r *Record, message string) bool {
 			s.start(r, string(p[0]))
 		}
 	case message == "received signal; shutting down":
-		s.stop(r, "the process is asked to stop ("+r.Value("signal")+")")
+		s.stop(r, own("the process is asked to stop ("), quoted(r.Value("signal")), own(")"))
 	case strings.HasPrefix(message, "received "):
 		p, ok := signal.Match(text)
 		if ok {
-			s.stop(r, "the process is asked to stop ("+string(p[0])+")")
+			s.stop(r, own("the process is asked to stop ("), quoted(string(p[0])), own(")"))
 		}
 		return ok
 	case message == "closing etcd server", message == "closed etcd server":
 		if !s.ended {
-			s.stop(r, "the process stops")
+			s.stop(r, own("the process stops"))
 		}
 	case message == "starting local member", message == "restarting local member":
 		s.member(r.Value("local-member-id"), r.Value("commit-index"))
@@ -333,21 +360,25 @@ func (s *scan) mark(r *Record, message string) bool {
 func (s *scan) start(r *Record, version string) {
 	if s.alive {
 		at := s.calm
-		s.add(r, Event{Kind: Killed, What: "its process ended without a word, as one that is killed", Time: at})
+		s.add(r, Event{Kind: Killed, Parts: []Part{own("its process ended without a word, as one that is killed")}, Time: at})
 		s.end(Killed, at)
 	}
-	what := "started"
+	const most = 100 // bytes of a version
+	if len(version) > most {
+		version = strings.ToValidUTF8(version[:most], "") + "..."
+	}
+	what := []Part{own("started")}
 	if version != "" {
-		what = "started as etcd " + version
+		what = []Part{own("started as etcd "), quoted(version)}
 	}
 	s.alive, s.ended = true, false
 	clear(s.open)
 	s.log.Processes = append(s.log.Processes, Process{Version: version, Start: s.log.Last, Line: r.Line})
-	s.add(r, Event{Kind: Start, What: what})
+	s.add(r, Event{Kind: Start, Parts: what})
 }
 
-func (s *scan) stop(r *Record, what string) {
-	s.add(r, Event{Kind: Stop, What: what})
+func (s *scan) stop(r *Record, what ...Part) {
+	s.add(r, Event{Kind: Stop, Parts: what})
 	s.end(Stop, s.log.Last)
 }
 
@@ -364,7 +395,8 @@ func (s *scan) member(id, commit string) {
 	p.Commit = n
 	for i := len(s.log.Events) - 1; i >= 0; i-- {
 		if e := &s.log.Events[i]; e.Kind == Start && e.Line == p.Line {
-			e.What += fmt.Sprintf(" at commit index %d", n)
+			e.Parts = append(e.Parts, own(fmt.Sprintf(" at commit index %d", n)))
+			e.What = Join(e.Parts)
 			return
 		}
 	}
@@ -375,12 +407,15 @@ func (s *scan) leader(r *Record, text []byte) {
 	num := func(b []byte) uint64 { n, _ := strconv.ParseUint(string(b), 10, 64); return n }
 	s.alive = !s.ended
 	s.calm = s.log.Last
+	leads := func(leader, term []byte) {
+		s.add(r, Event{Kind: Leader, Term: num(term), Leader: id(leader), Parts: []Part{quoted(string(leader)), own(" is the leader of term "), quoted(string(term))}})
+	}
 	if p, ok := elected.Match(text); ok {
-		s.add(r, Event{Kind: Leader, Term: num(p[2]), Leader: id(p[1]), What: fmt.Sprintf("%s is the leader of term %s", p[1], p[2])})
+		leads(p[1], p[2])
 	} else if p, ok := changed.Match(text); ok {
-		s.add(r, Event{Kind: Leader, Term: num(p[3]), Leader: id(p[2]), What: fmt.Sprintf("%s is the leader of term %s", p[2], p[3])})
+		leads(p[2], p[3])
 	} else if p, ok := lost.Match(text); ok {
-		s.add(r, Event{Kind: Leader, Term: num(p[2]), What: fmt.Sprintf("leader %s is lost in term %s", p[1], p[2])})
+		s.add(r, Event{Kind: Leader, Term: num(p[2]), Parts: []Part{own("leader "), quoted(string(p[1])), own(" is lost in term "), quoted(string(p[2]))}})
 	}
 }
 
@@ -407,41 +442,56 @@ func (s *scan) rule(r *Record, x compiled, text []byte) bool {
 		return false
 	}
 	s.alive = !s.ended
-	e := Event{Kind: x.kind, What: x.fill(r, places, x.what)}
+	e := Event{Kind: x.kind, Parts: x.fill(r, places, x.what)}
 	if x.kind == ClusterVersion {
-		if e.What == s.version {
+		what := Join(e.Parts)
+		if what == s.version {
 			return true // a start says it again
 		}
-		s.version = e.What
+		s.version = what
 	}
 	if x.entry != "" {
-		e.Entry, _ = strconv.ParseUint(x.fill(r, places, "${"+x.entry+"}"), 10, 64)
+		e.Entry, _ = strconv.ParseUint(Join(x.fill(r, places, "${"+x.entry+"}")), 10, 64)
 	}
 	s.add(r, e)
 	return true
 }
 
 // fill puts places and fields into a text.
-func (x *rule) fill(r *Record, places [][]byte, text string) string {
-	var b strings.Builder
-	for i := 0; i < len(text); i++ {
-		if text[i] != '$' || i+1 == len(text) {
-			b.WriteByte(text[i])
-			continue
+func (x *rule) fill(r *Record, places [][]byte, text string) (parts []Part) {
+	for {
+		before, after, more := strings.Cut(text, "$")
+		if before != "" {
+			parts = append(parts, own(before))
 		}
-		name := text[i+1 : i+2]
-		if i++; name == "{" {
-			end := strings.IndexByte(text[i:], '}')
-			name = text[i+1 : i+end]
-			i += end
+		if !more || after == "" {
+			return parts
 		}
+		name := after[:1]
+		if text = after[1:]; name == "{" {
+			name, text, _ = strings.Cut(text, "}")
+		}
+		value := ""
 		if n, err := strconv.Atoi(name); err == nil && n >= 1 && n <= len(places) {
-			b.Write(places[n-1])
+			value = string(places[n-1])
 		} else {
-			b.WriteString(r.Value(name))
+			value = r.Value(name)
+		}
+		parts = append(parts, quoted(value))
+	}
+}
+
+// clip cuts parts that say too much.
+func clip(parts []Part) []Part {
+	n := 0
+	for i := range parts {
+		if n += len(parts[i].Text); n > maxWhat {
+			t := parts[i].Text
+			parts[i].Text = strings.ToValidUTF8(t[:len(t)-(n-maxWhat)], "")
+			return append(parts[:i+1], own("..."))
 		}
 	}
-	return b.String()
+	return parts
 }
 
 // add keeps an event, or counts it with one that says the same and is not long ago.
@@ -450,9 +500,8 @@ func (s *scan) add(r *Record, e Event) {
 	if e.Time.IsZero() {
 		e.Time = l.Last
 	}
-	if len(e.What) > maxWhat {
-		e.What = strings.ToValidUTF8(e.What[:maxWhat], "") + "..."
-	}
+	e.Parts = clip(e.Parts)
+	e.What = Join(e.Parts)
 	e.Until, e.Line, e.Count = e.Time, r.Line, 1
 	key := string(e.Kind) + " " + e.What
 	if i, ok := s.open[key]; ok && e.Time.Sub(l.Events[i].Until) <= together && e.Kind != Start && e.Kind != Killed {

@@ -110,7 +110,7 @@ func object(line []byte, each func(name, value []byte)) {
 		if i >= len(line) || line[i] != '"' {
 			return
 		}
-		end := quoted(line[i:])
+		end := stringLen(line[i:])
 		if end < 0 {
 			return
 		}
@@ -127,8 +127,8 @@ func object(line []byte, each func(name, value []byte)) {
 	}
 }
 
-// quoted is the length of the JSON string that b begins with, -1 if it does not end.
-func quoted(b []byte) int {
+// stringLen is the length of the JSON string that b begins with, -1 if it does not end.
+func stringLen(b []byte) int {
 	for i := 1; i < len(b); i++ {
 		switch b[i] {
 		case '\\':
@@ -143,13 +143,13 @@ func quoted(b []byte) int {
 // value is the length of the JSON value that b begins with, -1 if there is none or it does not end.
 func value(b []byte) int {
 	if len(b) > 0 && b[0] == '"' {
-		return quoted(b)
+		return stringLen(b)
 	}
 	depth := 0
 	for i := 0; i < len(b); i++ {
 		switch b[i] {
 		case '"':
-			n := quoted(b[i:])
+			n := stringLen(b[i:])
 			if n < 0 {
 				return -1
 			}
