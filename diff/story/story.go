@@ -183,8 +183,12 @@ func (s *teller) raft(d *diff.Document) {
 	}
 }
 
-// pairing is how far apart the start of a process may be by its log and by the ids of its requests.
-const pairing = 10 * time.Second
+// pairing is how far apart the start of a process may be by its log and by the ids of its requests: a server reads its files before it makes ids.
+// Both are of one clock, so that the start in the log comes first, but for what rounding takes: early.
+const (
+	pairing = time.Minute
+	early   = time.Second
+)
 
 // shift finds the zone of a log whose times have none: the ids of requests tell of starts in UTC.
 func (s *teller) shift(l *Log) {
@@ -362,10 +366,11 @@ func (s *teller) partner(e *Event, out []Event, used map[int]bool) int {
 		}
 		switch diff.EventKind(e.Kind) {
 		case diff.EventStart:
-			if e.Time == nil || len(e.Members) != 1 || o.Members[0] != e.Members[0] || o.Time.Sub(*e.Time).Abs() > pairing {
+			if e.Time == nil || len(e.Members) != 1 || o.Members[0] != e.Members[0] || e.Time.Sub(*o.Time) > pairing || o.Time.Sub(*e.Time) > early {
 				continue
 			}
-			if best < 0 || o.Time.Sub(*e.Time).Abs() < out[best].Time.Sub(*e.Time).Abs() {
+			// The last one before the ids; one that is behind them only if there is none.
+			if best < 0 || !o.Time.After(*e.Time) {
 				best = i
 			}
 			continue

@@ -97,6 +97,23 @@ func TestTell(t *testing.T) {
 	}
 }
 
+// TestPairs asserts that the ids of a process, which it makes when it has read its files, belong to the start before them and not to the next one,
+// though that may be nearer.
+func TestPairs(t *testing.T) {
+	t.Parallel()
+	start := func(second float64, version string) serverlog.Event {
+		return serverlog.Event{Kind: serverlog.Start, Time: at(second), What: "started as etcd " + version}
+	}
+	c := cluster()
+	c.Timeline = append(c.Timeline[:2:2], diff.Event{Entry: 9, Kind: diff.EventStart, Time: ptr(at(3)), Members: []string{"b"}, What: "b started"}, c.Timeline[2])
+	got := strings.Join(lines(Tell(c, []Log{serverLog("b", false, 0, start(1, "3.2.30"), start(4, "3.2.31"), start(19.9, "3.3.18"))})), "\n")
+	for _, want := range []string{"1s 9 both [b] b started as etcd 3.2.30", "4s 0 server log [b] started as etcd 3.2.31", "19.9s 30 both [b] b started as etcd 3.3.18"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, got)
+		}
+	}
+}
+
 // TestEarlier asserts that what a server's log tells of the time before a process started is not what an entry behind its first one says.
 func TestEarlier(t *testing.T) {
 	t.Parallel()

@@ -3,6 +3,7 @@ package serverlog
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -31,12 +32,13 @@ const (
 	Slow           Kind = "slow"  // requests that took long
 	Disk           Kind = "disk"  // writes to the log that took long
 	Peer           Kind = "peer"  // was lost
+	Clock          Kind = "clock" // of another member, that is off
 	Fault          Kind = "fault" // of files
 )
 
 // Kinds are all of them.
 func Kinds() []Kind {
-	return []Kind{Start, Stop, Died, Killed, Leader, ClusterVersion, Snapshot, Compaction, Defrag, Alarm, Corruption, Refused, Auth, Slow, Disk, Peer, Fault}
+	return []Kind{Start, Stop, Died, Killed, Leader, ClusterVersion, Snapshot, Compaction, Defrag, Alarm, Corruption, Refused, Auth, Slow, Disk, Peer, Clock, Fault}
 }
 
 // maxEvents is how many events of a log are kept.
@@ -104,7 +106,7 @@ type Log struct {
 	Name      string
 	Events    []Event
 	Processes []Process
-	// LeftOut is how many more events there are.
+	// LeftOut is how many more events there are: of a log with very many, those are kept that tell most.
 	LeftOut int
 }
 
@@ -141,6 +143,8 @@ var rules = []*rule{
 	{kind: Compaction, what: "compaction at revision ${compact-revision} is finished", texts: []string{"finished scheduled compaction"}},
 	{kind: Compaction, what: "compaction at revision $1 is finished", texts: []string{"finished scheduled compaction at {n} (took {})"}},
 	{kind: Compaction, what: "the compaction that a restart broke off goes on", texts: []string{"resume scheduled compaction", "resume scheduled compaction at {n}"}},
+	{kind: Compaction, what: "compaction at revision ${revision} begins", texts: []string{"compact tree index"}},
+	{kind: Compaction, what: "compaction at revision $1 begins", texts: []string{"store.index: compact {n}"}},
 	{kind: Defrag, what: "a defragmentation begins", texts: []string{"starting defragment", "starting to defragment the storage backend..."}},
 	{kind: Defrag, what: "the defragmentation is finished", texts: []string{"finished defragment", "finished defragmenting the storage backend"}},
 	{kind: Defrag, what: "the defragmentation failed", texts: []string{"failed to defragment", "failed to defragment the storage backend ({})"}},
@@ -148,9 +152,11 @@ var rules = []*rule{
 	{kind: Alarm, what: "alarm ${alarm} of ${from} goes off", texts: []string{"alarm disarmed"}},
 	{kind: Alarm, what: "alarm $1 of $2 goes on", texts: []string{"alarm {} raised by peer {x}"}},
 	{kind: Alarm, what: "an alarm goes off", texts: []string{"alarm disarmed {}"}},
+	{kind: Alarm, what: "an alarm goes on", texts: []string{"alarm raised {}"}},
 	{kind: Corruption, what: "the check at the start found no corruption", texts: []string{
 		"initial corruption checking passed; no corruption", "{x} succeeded on initial corruption checking: no corruption",
 	}},
+	{kind: Corruption, what: "a check of hashes is done, against ${number-of-peers-checked} of the other members", texts: []string{"finished peer corruption check"}},
 	{kind: Corruption, what: "a check found other data on another member", texts: []string{
 		"found different hash values from remote peer", "{x}'s hash {n} != {x}'s hash {n} (revision {n}, peer revision {n}, compact revision {n})",
 		"same compact revision then hashes must match", "hash {n} at revision {n} from member {x}, expected hash {n}", "failed compaction hash check",
@@ -165,16 +171,26 @@ var rules = []*rule{
 	{kind: Auth, what: "auth is turned on", texts: []string{"enabled authentication", "Authentication enabled"}},
 	{kind: Auth, what: "auth is turned off", texts: []string{"disabled authentication", "Authentication disabled"}},
 	{kind: Auth, what: "requests have a token that is not valid", texts: []string{"invalid auth token", "invalid auth token: {}"}},
+	{kind: Auth, what: "a wrong password is given for user ${user-name}", texts: []string{"invalid password"}},
+	{kind: Auth, what: "a wrong password is given for user $1", texts: []string{"authentication failed, invalid password for user {}"}},
+	{kind: Auth, what: "user ${user} is not let in: ${error}", texts: []string{"invalid authentication was requested"}},
 	{kind: Slow, what: "requests take too long", texts: []string{
 		"apply request took too long", "{}request {} with result {} took too long ({}) to execute", "request {} with result {} took too long ({}) to execute",
 	}},
 	{kind: Disk, what: "the disk is slow: syncing the log takes long", texts: []string{
 		"slow fdatasync", "sync duration of {}, expected less than {}",
 		"leader failed to send out heartbeat on time; took too long, leader is overloaded likely from slow disk",
-		"failed to send out heartbeat on time (exceeded the {} timeout for {}, to {x})",
+		"failed to send out heartbeat on time (exceeded the {} timeout for {}, to {x})", "failed to send out heartbeat on time (exceeded the {} timeout for {})",
 	}},
 	{kind: Peer, what: "${peer-id} cannot be reached", texts: []string{"peer became inactive (message send to peer failed)"}},
 	{kind: Peer, what: "$1 cannot be reached", texts: []string{"peer {x} became inactive (message send to peer failed)"}},
+	{kind: Peer, what: "a server of cluster ${remote-peer-cluster-id} calls, and this one is of ${local-member-cluster-id}", texts: []string{"request cluster ID mismatch"}},
+	{kind: Peer, what: "a server of cluster $1 calls, and this one is of $2", texts: []string{"request cluster ID mismatch (got {x} want {x})"}},
+	{kind: Leader, what: "$1 is the leader no longer: it does not reach a quorum", texts: []string{"{x} stepped down to follower since quorum is not active"}},
+	{kind: Clock, what: "the clocks of this server and of ${remote-peer-id} are more than a second apart", texts: []string{"prober found high clock drift"}},
+	{kind: Clock, what: "the clocks of this server and of $1 are more than a second apart", texts: []string{
+		"the clock difference against peer {x} is too high [{} > {}]", "the clock difference against peer {x} is too high [{} > {}] (prober {})",
+	}},
 	{kind: Fault, what: "the end of the log was cut off and repaired", texts: []string{"repaired WAL", "repaired WAL error ({})"}},
 	{kind: Fault, what: "the log cannot be read", texts: []string{
 		"failed to read WAL, cannot be repaired", "read wal error ({}) and cannot be repaired", "failed to open WAL", "open wal error: {}",
@@ -199,10 +215,12 @@ var (
 // opening are the messages that a process writes before the one that tells its version.
 var opening = map[string]bool{
 	"Running: ": true, "configuring peer listeners": true, "configuring client listeners": true, "Initialize and start etcd server": true,
-	"Running http and grpc server on single port. This is not recommended for production.":                                      true,
-	"the server is already initialized as member before, starting as etcd member...":                                            true,
-	"server has been already initialized":                                                                                       true,
+	"Running http and grpc server on single port. This is not recommended for production.": true,
+	"the server is already initialized as member before, starting as etcd member...":       true,
+	"server has already been initialized":                                                  true, "server has been already initialized": true,
 	"loaded server configuration, other configuration command line flags and environment variables will be ignored if provided": true,
+	"recognized and used environment variable": true, "recognized environment variable, but unused: shadowed by corresponding flag": true,
+	"recognized environment variable, but unused: shadowed by corresponding command-line flag": true, "unrecognized environment variable": true,
 	"starting with peer TLS": true, "no data-dir provided, using default data-dir": true, "'data-dir' was empty; using default": true,
 }
 
@@ -245,6 +263,8 @@ type scan struct {
 	alive, ended bool
 	calm         time.Time
 	version      string // of the cluster, as it was told last
+	// thinned are kinds of which no more are kept: there were too many events.
+	thinned map[Kind]bool
 }
 
 func (s *scan) record(r *Record) {
@@ -252,6 +272,9 @@ func (s *scan) record(r *Record) {
 	l.Lines = r.Line
 	l.Local = l.Local || r.Local
 	if !r.Time.IsZero() {
+		if d := l.Last.Sub(r.Time); d > 0 && d < time.Second && r.Time.Nanosecond() == 0 {
+			r.Time = l.Last // it is told in whole seconds
+		}
 		if l.First.IsZero() {
 			l.First = r.Time
 		}
@@ -262,7 +285,7 @@ func (s *scan) record(r *Record) {
 		s.runtime(r, message)
 		return
 	}
-	if opening[message] {
+	if opening[message] || r.Caller() == "pkg/flags" {
 		return
 	}
 	if s.mark(r, message) {
@@ -453,8 +476,57 @@ func (s *scan) rule(r *Record, x compiled, text []byte) bool {
 	if x.entry != "" {
 		e.Entry, _ = strconv.ParseUint(Join(x.fill(r, places, "${"+x.entry+"}")), 10, 64)
 	}
+	if x.kind == Compaction && s.compacted(e) {
+		return true
+	}
 	s.add(r, e)
 	return true
+}
+
+// compacted makes one event of the begin and the end of a compaction.
+func (s *scan) compacted(e Event) bool {
+	what := Join(e.Parts)
+	begun, ends := strings.CutSuffix(what, " is finished")
+	i, ok := s.open[string(Compaction)+" "+begun+" begins"]
+	if !ends || !ok {
+		return false
+	}
+	delete(s.open, string(Compaction)+" "+begun+" begins")
+	x := &s.log.Events[i]
+	x.Parts, x.What, x.Time, x.Until = e.Parts, what, s.log.Last, s.log.Last
+	return true
+}
+
+// light are the kinds that are left out if there are too many events, in this order: those that tell least of what happened to data.
+var light = []Kind{Slow, Peer, Compaction, Disk, Refused, Auth}
+
+// fewest is how many events of such a kind are kept: the first ones.
+const fewest = 200
+
+// thin makes room for events of kinds that tell more.
+func (s *scan) thin() {
+	l := s.log
+	for _, k := range light {
+		if s.thinned[k] {
+			continue
+		}
+		if s.thinned == nil {
+			s.thinned = map[Kind]bool{}
+		}
+		s.thinned[k] = true
+		before, kept := len(l.Events), 0
+		l.Events = slices.DeleteFunc(l.Events, func(e Event) bool {
+			if e.Kind == k {
+				kept++
+			}
+			return e.Kind == k && kept > fewest
+		})
+		if n := before - len(l.Events); n > 0 {
+			l.LeftOut += n
+			clear(s.open)
+			return
+		}
+	}
 }
 
 // fill puts places and fields into a text.
@@ -509,7 +581,10 @@ func (s *scan) add(r *Record, e Event) {
 		l.Events[i].Until = e.Until
 		return
 	}
-	if len(l.Events) >= maxEvents {
+	if len(l.Events) >= maxEvents && !s.thinned[e.Kind] {
+		s.thin()
+	}
+	if len(l.Events) >= maxEvents || s.thinned[e.Kind] {
 		l.LeftOut++
 		return
 	}
