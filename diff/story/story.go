@@ -8,6 +8,7 @@ package story
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -277,7 +278,7 @@ func (s *teller) server(l *Log) {
 		if e.Leader != 0 {
 			x.Leader = s.names.Replace(fmt.Sprintf("%016x", e.Leader))
 		}
-		if e.Kind == serverlog.Leader && e.Leader != 0 && !e.Time.IsZero() {
+		if e.Kind == serverlog.Leader && e.Leader != 0 && !e.Time.IsZero() && !e.Coarse {
 			if s.terms[e.Term] == nil {
 				s.terms[e.Term] = map[string]time.Time{}
 			}
@@ -400,12 +401,39 @@ func (s *teller) notBefore(e *Event) (from time.Time) {
 	return from
 }
 
-// clocks tells of members whose clock is off, by when they heard of leaders.
+// fewTerms is of how many terms members must tell before anything is said of their clocks.
+const fewTerms = 3
+
+// steady is the median of differences, if it is a second or more and three of four agree with it: news of an election may come late once, but not
+// always by as much.
+func steady(ds []time.Duration) (time.Duration, bool) {
+	slices.Sort(ds)
+	n := len(ds)
+	if n < fewTerms {
+		return 0, false
+	}
+	m := ds[n/2]
+	agree := 0
+	for _, d := range ds {
+		if (d - m).Abs() <= m.Abs()/4 {
+			agree++
+		}
+	}
+	return m.Round(100 * time.Millisecond), m.Abs() >= time.Second && 4*agree >= 3*n
+}
+
+// clocks tells of members whose clock is off, by when they heard of leaders. Of two nobody knows which is right.
 func (s *teller) clocks() {
 	off := map[string][]time.Duration{}
+	apart := map[[2]string][]time.Duration{}
 	for _, by := range s.terms {
+		if len(by) == 2 {
+			two := slices.Sorted(maps.Keys(by))
+			pair := [2]string{two[0], two[1]}
+			apart[pair] = append(apart[pair], by[two[0]].Sub(by[two[1]]))
+		}
 		if len(by) < 3 {
-			continue // of two nobody knows which is right
+			continue
 		}
 		var all []time.Time
 		for _, t := range by {
@@ -417,10 +445,13 @@ func (s *teller) clocks() {
 		}
 	}
 	for _, m := range s.doc.Members {
-		ds := off[m.Label]
-		slices.Sort(ds)
-		if n := len(ds); n > 1 && ds[n/2].Abs() >= time.Second {
-			s.note("the clock of %s seems to be %v off: by so much it tells of elections at other times than most (%d terms)", m.Label, ds[n/2].Round(100*time.Millisecond), n)
+		if d, ok := steady(off[m.Label]); ok {
+			s.note("the clock of %s seems to be %v off: by so much it tells of elections at other times than most (%d terms)", m.Label, d, len(off[m.Label]))
+		}
+	}
+	for _, pair := range slices.SortedFunc(maps.Keys(apart), func(a, b [2]string) int { return slices.Compare(a[:], b[:]) }) {
+		if d, ok := steady(apart[pair]); ok {
+			s.note("the clocks of %s and %s seem to be %v apart, and which is right is not known: by so much they tell of elections at different times (%d terms)", pair[0], pair[1], d.Abs(), len(apart[pair]))
 		}
 	}
 }

@@ -194,11 +194,20 @@ func TestVersions(t *testing.T) {
 func TestClocks(t *testing.T) {
 	t.Parallel()
 	d := Tell(cluster(), []Log{
-		serverLog("a", false, 0, leader(1, 2), leader(10, 3), leader(20, 4)),
-		serverLog("b", false, 0, leader(1.2, 2), leader(10, 3), leader(23, 4)),
-		serverLog("c", false, 3*time.Second, leader(1, 2), leader(9.8, 3), leader(20, 4)),
+		serverLog("a", false, 0, leader(1, 2), leader(10, 3), leader(20, 4), leader(30, 5)),
+		serverLog("b", false, 0, leader(1.2, 2), leader(10, 3), leader(23, 4), leader(30, 5)),
+		serverLog("c", false, 3*time.Second, leader(1, 2), leader(9.8, 3), leader(20, 4), leader(30, 5)),
 	})
 	if len(d.Notes) != 1 || !strings.HasPrefix(d.Notes[0], "the clock of c seems to be 2.8s off") {
+		t.Error(d.Notes)
+	}
+	// Of two it is not known which is right, and late news of some elections are no difference of clocks.
+	two := []Log{serverLog("a", false, 0, leader(1, 2), leader(10, 3), leader(20, 4)), serverLog("b", false, 5*time.Second, leader(1.2, 2), leader(10, 3), leader(20, 4))}
+	if d := Tell(cluster(), two); len(d.Notes) != 1 || !strings.HasPrefix(d.Notes[0], "the clocks of a and b seem to be 5s apart") {
+		t.Error(d.Notes)
+	}
+	two[1] = serverLog("b", false, 0, leader(3, 2), leader(15, 3), leader(20, 4))
+	if d := Tell(cluster(), two); len(d.Notes) > 0 {
 		t.Error(d.Notes)
 	}
 }

@@ -82,6 +82,8 @@ type Event struct {
 	Entry       uint64
 	Term        uint64 // of a leader
 	Leader      uint64 // member
+	// Coarse is true if Time is told in whole seconds.
+	Coarse bool
 }
 
 // Process is one run of the server.
@@ -263,6 +265,7 @@ type scan struct {
 	alive, ended bool
 	calm         time.Time
 	version      string // of the cluster, as it was told last
+	coarse       bool   // the time of the line is in whole seconds
 	// thinned are kinds of which no more are kept: there were too many events.
 	thinned map[Kind]bool
 }
@@ -272,8 +275,9 @@ func (s *scan) record(r *Record) {
 	l.Lines = r.Line
 	l.Local = l.Local || r.Local
 	if !r.Time.IsZero() {
-		if d := l.Last.Sub(r.Time); d > 0 && d < time.Second && r.Time.Nanosecond() == 0 {
-			r.Time = l.Last // it is told in whole seconds
+		s.coarse = r.Time.Nanosecond() == 0
+		if d := l.Last.Sub(r.Time); d > 0 && d < time.Second && s.coarse {
+			r.Time = l.Last
 		}
 		if l.First.IsZero() {
 			l.First = r.Time
@@ -574,7 +578,7 @@ func (s *scan) add(r *Record, e Event) {
 	}
 	e.Parts = clip(e.Parts)
 	e.What = Join(e.Parts)
-	e.Until, e.Line, e.Count = e.Time, r.Line, 1
+	e.Until, e.Line, e.Count, e.Coarse = e.Time, r.Line, 1, s.coarse
 	key := string(e.Kind) + " " + e.What
 	if i, ok := s.open[key]; ok && e.Time.Sub(l.Events[i].Until) <= together && e.Kind != Start && e.Kind != Killed {
 		l.Events[i].Count++
