@@ -153,6 +153,16 @@ func logFiles(cmd *cobra.Command, ms []*inspect.Member, named []string, none boo
 // beside is the folder in which a member's file or directory lies, empty if that cannot be told.
 func beside(m *inspect.Member) string {
 	p := m.Origin
+	for {
+		if _, err := os.Stat(p); err == nil {
+			return filepath.Dir(p)
+		}
+		i := strings.LastIndexByte(p, '!') // what follows is in an archive
+		if i < 0 {
+			break
+		}
+		p = p[:i]
+	}
 	for p != "" && p != "." && p != string(filepath.Separator) {
 		if _, err := os.Stat(p); err == nil {
 			return filepath.Dir(p)

@@ -443,7 +443,7 @@ func (v *view) checkup() {
 		v.Checked = append(v.Checked, out)
 	}
 	for code, a := range d.Advice {
-		if a != (report.Advice{}) {
+		if a.Meaning != "" {
 			v.Advice = append(v.Advice, advice{code, a})
 		}
 	}
