@@ -154,6 +154,7 @@ func tell(d *diff.Document, logs []Log) *teller {
 	}
 	s.join()
 	s.versions(d)
+	s.contradictions(d, logs)
 	s.clocks()
 	return s
 }

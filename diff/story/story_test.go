@@ -183,6 +183,20 @@ func TestVersions(t *testing.T) {
 	if d := gocmp.Diff([]string{"at entry 50 the logs of the servers agree with the rules that were found: b ran 3.3.18"}, run("3.3.18")); d != "" {
 		t.Error(d)
 	}
+	// A server that was killed had not saved all that it applied: the next one does it again, by its own rules.
+	killed := func(how serverlog.Kind) string {
+		d := cluster()
+		d.Members[1].Behaviour = []diff.Behaviour{{Rules: apply.Rules32}, {From: 50, Rules: apply.Rules33}}
+		l := serverLog("b", false, 0, serverlog.Event{Kind: serverlog.Start, Time: at(1)}, serverlog.Event{Kind: serverlog.Start, Time: at(20)})
+		l.Processes[0].Version, l.Processes[0].How, l.Processes[1].Version, l.Processes[1].Commit = "3.2.30", how, "3.3.18", 56
+		return strings.Join(Tell(d, []Log{l}).Notes, "\n")
+	}
+	if n := killed(serverlog.Killed); !strings.HasSuffix(n, "b ran 3.3.18, which applied it again after 3.2.30 was killed or died") {
+		t.Error(n)
+	}
+	if n := killed(serverlog.Stop); !strings.HasPrefix(n, "contradiction: at entry 50 b behaves by the rules of etcd 3.3 to 3.5.9, and by its server's log it ran 3.2.30") {
+		t.Error(n)
+	}
 	for _, wrong := range []string{"3.2.30", "3.5.10", "3.6.1"} {
 		if n := run(wrong); len(n) != 1 || !strings.HasPrefix(n[0], "contradiction: at entry 50 b behaves by the rules of etcd 3.3 to 3.5.9, and by its server's log it ran "+wrong) {
 			t.Error(n)

@@ -105,6 +105,7 @@ type Log struct {
 	// Local is true if times have no zone: they are of the server's clock as it stands on the wall, and taken for UTC.
 	Local     bool
 	Member    uint64 // 0 if the log does not say
+	Cluster   uint64 // likewise
 	Name      string
 	Events    []Event
 	Processes []Process
@@ -359,17 +360,17 @@ func (s *scan) mark(r *Record, message string) bool {
 			s.stop(r, own("the process stops"))
 		}
 	case message == "starting local member", message == "restarting local member":
-		s.member(r.Value("local-member-id"), r.Value("commit-index"))
+		s.member(r.Value("local-member-id"), r.Value("cluster-id"), r.Value("commit-index"))
 	case strings.HasPrefix(message, member.Prefix()):
 		p, ok := member.Match(text)
 		if ok {
-			s.member(string(p[0]), "")
+			s.member(string(p[0]), string(p[1]), "")
 		}
 		return ok
 	case strings.HasPrefix(message, again.Prefix()):
 		p, ok := again.Match(text)
 		if ok {
-			s.member(string(p[0]), string(p[2]))
+			s.member(string(p[0]), string(p[1]), string(p[2]))
 		}
 		return ok
 	case strings.HasPrefix(message, "raft.node: "):
@@ -410,7 +411,10 @@ func (s *scan) stop(r *Record, what ...Part) {
 }
 
 // member notes whose log it is, and the commit index that the process found.
-func (s *scan) member(id, commit string) {
+func (s *scan) member(id, cluster, commit string) {
+	if n, err := strconv.ParseUint(cluster, 16, 64); err == nil {
+		s.log.Cluster = n
+	}
 	if n, err := strconv.ParseUint(id, 16, 64); err == nil {
 		s.log.Member = n
 	}
