@@ -54,7 +54,7 @@ func (s *teller) unlogged(m *diff.Member, logs []Log) {
 			continue
 		}
 		for _, l := range logs {
-			if !l.Local && l.First.Add(pairing).Before(*e.Time) && l.Last.Add(-early).After(*e.Time) {
+			if l.Log.LeftOut == 0 && !l.Local && l.First.Add(pairing).Before(*e.Time) && l.Last.Add(-early).After(*e.Time) {
 				s.note("contradiction: by the ids of requests from entry %d on, a process of %s started at %s, and %s, which tells of that time, has no start then", e.Entry, m.Label, e.Time.Format("2006-01-02 15:04:05"), l.File)
 				break
 			}
@@ -70,6 +70,9 @@ func (s *teller) storage(m *diff.Member, logs []Log) {
 	}
 	highest, file := semver.Version{}, ""
 	for _, l := range logs {
+		if l.ProcessesLeftOut > 0 {
+			return
+		}
 		for _, p := range l.Processes {
 			v, err := semver.NewVersion(p.Version)
 			if err != nil {

@@ -50,6 +50,8 @@ type ServerLog struct {
 	First     *time.Time `json:"first_time,omitempty"`
 	Last      *time.Time `json:"last_time,omitempty"`
 	Processes []Process  `json:"processes"`
+	// LeftOut is how many more processes there were, between the first and the last ones.
+	LeftOut int `json:"processes_left_out,omitempty"`
 }
 
 // Process is one run of a server.
@@ -251,7 +253,7 @@ func (s *teller) note(format string, args ...any) {
 func (s *teller) server(l *Log) {
 	i := slices.IndexFunc(s.doc.Members, func(m Member) bool { return m.Label == l.Member })
 	of := &s.doc.Members[i]
-	x := ServerLog{File: l.File, Lines: l.Lines, First: known(l.First), Last: known(l.Last), Processes: []Process{}}
+	x := ServerLog{File: l.File, Lines: l.Lines, First: known(l.First), Last: known(l.Last), Processes: []Process{}, LeftOut: l.ProcessesLeftOut}
 	for _, p := range l.Processes {
 		x.Processes = append(x.Processes, Process{Version: p.Version, Start: known(p.Start), End: known(p.End), How: string(p.How), Commit: p.Commit})
 	}

@@ -71,6 +71,9 @@ func (s *teller) ran(member string, entry uint64) (versions []string) {
 	i := slices.IndexFunc(s.doc.Members, func(m Member) bool { return m.Label == member })
 	var all []Process
 	for _, l := range s.doc.Members[i].Logs {
+		if l.LeftOut > 0 {
+			return nil
+		}
 		all = append(all, l.Processes...)
 	}
 	at := -1

@@ -44,6 +44,9 @@ func Kinds() []Kind {
 // maxEvents is how many events of a log are kept.
 const maxEvents = 5000
 
+// maxProcesses is how many processes of a log are kept: of a server that was started over and over, the first and the last ones.
+const maxProcesses = 1000
+
 // maxWhat is how many bytes of what an event says are kept.
 const maxWhat = 400
 
@@ -109,6 +112,8 @@ type Log struct {
 	Name      string
 	Events    []Event
 	Processes []Process
+	// ProcessesLeftOut is how many more there were, between the first and the last ones.
+	ProcessesLeftOut int
 	// LeftOut is how many more events there are: of a log with very many, those are kept that tell most.
 	LeftOut int
 }
@@ -401,6 +406,10 @@ func (s *scan) start(r *Record, version string) {
 	}
 	s.alive, s.ended = true, false
 	clear(s.open)
+	if len(s.log.Processes) >= maxProcesses {
+		s.log.Processes = slices.Delete(s.log.Processes, maxProcesses/2, maxProcesses/2+1)
+		s.log.ProcessesLeftOut++
+	}
 	s.log.Processes = append(s.log.Processes, Process{Version: version, Start: s.log.Last, Line: r.Line})
 	s.add(r, Event{Kind: Start, Parts: what})
 }

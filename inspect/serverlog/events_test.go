@@ -192,6 +192,19 @@ func TestBounded(t *testing.T) {
 	}
 }
 
+// TestManyProcesses asserts that of a server which was started over and over the first and the last processes are kept.
+func TestManyProcesses(t *testing.T) {
+	t.Parallel()
+	var b strings.Builder
+	for i := range 3 * maxProcesses {
+		fmt.Fprintf(&b, `{"level":"info","ts":"2026-11-21T08:45:22Z","msg":"starting an etcd server","etcd-version":"3.5.%d"}`+"\n", i)
+	}
+	l := scanText(t, b.String())
+	if n := len(l.Processes); n != maxProcesses || l.ProcessesLeftOut != 2*maxProcesses || l.Processes[0].Version != "3.5.0" || l.Processes[n-1].Version != fmt.Sprintf("3.5.%d", 3*maxProcesses-1) {
+		t.Errorf("%d processes, %d left out", n, l.ProcessesLeftOut)
+	}
+}
+
 // FuzzEvents asserts that any log is told within bounds, in the order of its lines.
 func FuzzEvents(f *testing.F) {
 	f.Add(`{"level":"info","ts":"2026-11-21T08:45:22Z","msg":"starting an etcd server","etcd-version":"3.5.2"}` + "\n" + `{"level":"panic","msg":"x"}`)

@@ -364,15 +364,15 @@ func (r *Redactor) event(e *story.Event) {
 		e.What = r.Text(e.What)
 		return
 	}
-	var b strings.Builder
+	what := ""
 	for _, p := range e.Parts {
-		if !p.Quoted {
-			b.WriteString(p.Text) // this program's
-			continue
+		if p.Quoted {
+			what += r.quote(p.Text)
+		} else {
+			what += p.Text // this program's
 		}
-		b.WriteString(r.quote(p.Text))
 	}
-	e.What, e.Parts = b.String(), nil
+	e.What, e.Parts = what, nil
 }
 
 // quote is what may be shown of words of a server's log: those of etcd itself, and tokens for all others.
@@ -380,15 +380,15 @@ func (r *Redactor) quote(s string) string {
 	if r.whole(s) {
 		return r.word(s)
 	}
-	var b strings.Builder
+	out := ""
 	for _, p := range messages.Apart(s) {
 		if p.Quoted && !r.whole(p.Text) {
-			b.WriteString(r.token(p.Text))
+			out += r.token(p.Text)
 		} else {
-			b.WriteString(r.Text(p.Text))
+			out += r.Text(p.Text)
 		}
 	}
-	return b.String()
+	return out
 }
 
 // keyDiff takes out of a key what may not be shown.
