@@ -107,12 +107,24 @@ func (d *Checkup) group(p *page, g *findingGroup, explained map[string]bool) {
 	switch {
 	case explained[g.code]:
 		p.line("", "meaning and what to do: see above")
-	case a != Advice{}:
+	case a.Meaning != "":
 		p.line("", "meaning: %s", a.Meaning)
+		for _, l := range a.Said() {
+			p.line("", "%s", l)
+		}
 		p.line("", "do: %s", a.Action)
 	}
 	explained[g.code] = true
 	p.blank()
+}
+
+// Said are what servers say to a finding, a line for each range of releases.
+func (a *Advice) Said() (lines []string) {
+	for _, x := range a.Answers {
+		says := x.Says[:min(len(x.Says), saidShown)]
+		lines = append(lines, fmt.Sprintf("if it comes to this place, etcd %s stops and says: %s", x.Releases, strings.Join(says, " | ")))
+	}
+	return lines
 }
 
 // place is where a finding is, as exactly as it is known.

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"etcd-autopsy/diff"
+	"etcd-autopsy/diff/preflight"
 	"etcd-autopsy/inspect"
 	"etcd-autopsy/inspect/check"
 	"etcd-autopsy/inspect/finding"
@@ -49,6 +50,8 @@ type CheckedMember struct {
 type Advice struct {
 	Meaning string `json:"meaning"`
 	Action  string `json:"action"`
+	// Answers are what servers say that stop on it, once they come to it.
+	Answers []preflight.Answer `json:"answers"`
 }
 
 // CheckCoverage tells how much of the files the findings rest on.
@@ -118,15 +121,26 @@ func Check(ms []*inspect.Member) *Checkup {
 			d.Verdict = Incomplete
 		}
 		for _, f := range m.Findings {
-			a := diff.Explain(f.Code)
-			d.Advice[f.Code] = Advice{a.Meaning, a.Action}
+			d.advise(f.Code, f.Severity)
 			if check.OfPage(f.Code) {
-				a := diff.Explain(check.Pages)
-				d.Advice[check.Pages] = Advice{a.Meaning, a.Action}
+				d.advise(check.Pages, f.Severity)
 			}
 		}
 	}
 	return d
+}
+
+// advise explains a kind of finding. What servers say is told of errors before it is of less.
+func (d *Checkup) advise(code, severity string) {
+	a := diff.Explain(code)
+	x := Advice{Meaning: a.Meaning, Action: a.Action, Answers: d.Advice[code].Answers}
+	if len(x.Answers) == 0 {
+		x.Answers = preflight.Answers(code, finding.Severity(severity))
+	}
+	if x.Answers == nil {
+		x.Answers = []preflight.Answer{}
+	}
+	d.Advice[code] = x
 }
 
 func checked(m *inspect.Member, r *check.Result) CheckedMember {

@@ -3,11 +3,14 @@ package report
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"etcd-autopsy/diff"
 	"etcd-autopsy/diff/story"
+	"etcd-autopsy/inspect/serverlog"
 )
 
 // Timeline writes what happened to a cluster, as its raft log and the logs of its servers tell it.
@@ -82,6 +85,61 @@ func timelinePage(d *story.Document) *page {
 	}
 	p.tables = []table{t}
 	return p
+}
+
+// RunLines say what ran on each member, by its server's logs.
+func RunLines(d *story.Document) (lines []Line) {
+	for _, m := range d.Members {
+		for i := range m.Logs {
+			lines = append(lines, Line{m.Label, m.Logs[i].File + ": " + processes(&m.Logs[i])})
+		}
+	}
+	return lines
+}
+
+// weights tell which events matter most: those of a lower number. What is not there has the highest.
+var weights = map[string]int{
+	string(diff.EventOnset): 1, string(serverlog.Died): 1, string(serverlog.Killed): 1, string(serverlog.Corruption): 1, string(serverlog.Alarm): 1, string(serverlog.Fault): 1,
+	string(serverlog.Start): 2, string(serverlog.ClusterVersion): 2, string(serverlog.Auth): 3, string(serverlog.Stop): 3, string(diff.EventEffect): 3, string(serverlog.Refused): 3,
+	string(diff.EventMembership): 3, string(serverlog.Leader): 4, string(serverlog.Snapshot): 4,
+}
+
+const lightest = 5
+
+func matters(kind string) int {
+	if w, ok := weights[kind]; ok {
+		return w
+	}
+	return lightest
+}
+
+// TaleGrid is so many events at most, in their order: those that matter most, of equal ones the first.
+func TaleGrid(d *story.Document, most int) Grid {
+	var chosen []int
+	for w := 1; w <= lightest; w++ {
+		for i := range d.Events {
+			if matters(d.Events[i].Kind) == w && len(chosen) < most {
+				chosen = append(chosen, i)
+			}
+		}
+	}
+	slices.Sort(chosen)
+	g := Grid{Header: []string{"UTC", "entry", "member", "what happened"}}
+	for _, i := range chosen {
+		e := &d.Events[i]
+		at, entry, what := "", "", e.What
+		if e.Time != nil {
+			at = e.Time.Format(dayClock)
+		}
+		if e.Entry != 0 {
+			entry = strconv.FormatUint(e.Entry, 10)
+		}
+		if e.Lines > 1 && e.Source == story.FromServer && len(e.Members) == 1 {
+			what += fmt.Sprintf(" (%d lines)", e.Lines)
+		}
+		g.Rows = append(g.Rows, []string{at, entry, strings.Join(e.Members, ", "), what})
+	}
+	return g
 }
 
 // whoColumn is names for a narrow column.

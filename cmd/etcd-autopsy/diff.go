@@ -70,7 +70,11 @@ Exit status:
 			defer bar.end()
 			opts.Progress = bar.update
 			return a.reads(cmd, args, func(ms []*inspect.Member, hints []string) error {
-				logs, err := readLogs(cmd, ms, serverLogs, true)
+				files, err := logFiles(cmd, ms, serverLogs, true)
+				if err != nil {
+					return err
+				}
+				logs, err := readLogs(cmd, files)
 				if err != nil {
 					return err
 				}

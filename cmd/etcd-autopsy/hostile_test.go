@@ -36,6 +36,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"etcd-autopsy/diff"
+	"etcd-autopsy/diff/story"
 	"etcd-autopsy/inspect"
 	"etcd-autopsy/inspect/mvcc"
 	"etcd-autopsy/inspect/stats"
@@ -386,19 +387,32 @@ func TestHostileEntries(t *testing.T) {
 			print("history", report.History(&b, life, report.HistoryOptions{All: true}, format))
 		}
 	}
+	var logs []story.Log
+	for i, m := range set.Members {
+		logs = append(logs, scanned(t, m.Label, hostile[i]), scanned(t, m.Label, hostile[(i+len(set.Members))%len(hostile)]))
+	}
+	for _, format := range report.Formats() {
+		var b bytes.Buffer
+		if err := report.Timeline(&b, story.Tell(doc, logs), report.Format(format)); err != nil {
+			t.Error(err)
+		}
+		asserts(t, "timeline "+format, b.String(), format)
+	}
 	r := func() *attach.Report {
 		files := []attach.File{{Path: "/x/" + hostile[ofControls], SHA256: strings.Repeat("0", 64)}, {Path: "y\n" + hostile[ofLines], SHA256: strings.Repeat("1", 64)}}
 		tool := attach.Tool{Name: "etcd-autopsy", Version: "1", Command: "etcd-autopsy report " + hostile[ofLines]}
-		return attach.New(set.Members, doc, attach.Options{Tool: tool, Files: files, ShowValues: true})
+		return attach.New(set.Members, doc, attach.Options{Tool: tool, Files: files, ShowValues: true, Logs: logs})
 	}
-	hostileReport(t, r(), "What now", "Keys that differ", "Commands, to be read", "Timeline", "FORGED")
+	hostileReport(t, r(), "What now", "Keys that differ", "Commands, to be read", "Timeline", "FORGED", "the process dies: ")
 	redacted := r()
 	redacted.Values, redacted.ShowsValues = nil, false
 	var labels []string
 	for _, m := range set.Members {
 		labels = append(labels, m.Label)
 	}
-	attach.NewRedactor(make([]byte, attach.KeySize), labels, attach.Collect(set.Members)).Report(redacted)
+	secrets := attach.Collect(set.Members)
+	secrets.Logs(logs)
+	attach.NewRedactor(make([]byte, attach.KeySize), labels, secrets).Report(redacted)
 	hostileReport(t, redacted, "member-1")
 }
 

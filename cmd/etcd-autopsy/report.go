@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"etcd-autopsy/diff"
+	"etcd-autopsy/diff/story"
 	"etcd-autopsy/inspect"
 	"etcd-autopsy/report"
 	"etcd-autopsy/report/attach"
@@ -26,6 +27,8 @@ type reportFlags struct {
 	dir, keyFile               string
 	force, redact, showsValues bool
 	bases                      []string
+	serverLogs                 []string
+	noLogs                     bool
 	opts                       diff.Options
 }
 
@@ -44,6 +47,10 @@ No value is ever in it, unless --show-values asks for a private report. Keys are
 by a token: equal parts have equal tokens. What the tokens were made with is saved as redaction.key,
 which is not in attach.zip.
 
+Logs of servers are told on one timeline with the raft log. Those beside members are found, as
+timeline finds them; --server-log names others. With --redact-keys tokens stand for all words of
+them but etcd's own.
+
 ` + members + `
 
 Exit status:
@@ -52,7 +59,8 @@ Exit status:
   2  could not run: wrong usage, nothing that can be read, or DIR holds a report already
   3  indeterminate (no difference found, but not all could be read or compared), or not comparable`,
 		Example: `  etcd-autopsy report node1/ node2/ node3/ -o report
-  etcd-autopsy report incident.tar.zst -o report --redact-keys`,
+  etcd-autopsy report incident.tar.zst -o report --redact-keys
+  etcd-autopsy report a=node1/ b=node2/ -o report --server-log a=node1.log --server-log b=node2.log`,
 		Args: needMembers,
 		RunE: func(cmd *cobra.Command, args []string) error { return a.writeReport(cmd, args, &f) },
 	})
@@ -62,6 +70,8 @@ Exit status:
 	cmd.Flags().StringVar(&f.keyFile, "redaction-key", "", "make the tokens with the key in this file, as redaction.key holds it")
 	cmd.Flags().BoolVar(&f.showsValues, "show-values", false, "show values, for private use")
 	cmd.Flags().StringArrayVar(&f.bases, "base", nil, "an earlier state to re-execute the log from; may be repeated")
+	cmd.Flags().StringArrayVar(&f.serverLogs, "server-log", nil, "a server's log, as `M=FILE`; may be repeated")
+	cmd.Flags().BoolVar(&f.noLogs, "no-server-logs", false, "do not look for logs of servers beside members")
 	cmd.Flags().BoolVar(&f.opts.Replay, "replay", false, "re-execute the log of every member by itself")
 	return cmd
 }
@@ -76,7 +86,7 @@ func (a *app) writeReport(cmd *cobra.Command, args []string, f *reportFlags) (re
 	case f.showsValues && (f.redact || f.keyFile != ""):
 		return errors.New("--show-values and --redact-keys contradict each other")
 	}
-	if err := outside(f.dir, slices.Concat(args, f.bases, a.in.wal)); err != nil {
+	if err := outside(f.dir, slices.Concat(args, f.bases, a.in.wal, f.serverLogs)); err != nil {
 		return err
 	}
 	key, save, err := f.key()
@@ -98,7 +108,15 @@ func (a *app) writeReport(cmd *cobra.Command, args []string, f *reportFlags) (re
 		if err := anyReadable(ms); err != nil {
 			return err
 		}
-		r, err := f.make(cmd.Context(), ms, args, key)
+		files, err := logFiles(cmd, ms, f.serverLogs, f.noLogs)
+		if err != nil {
+			return err
+		}
+		logs, err := readLogs(cmd, files)
+		if err != nil {
+			return err
+		}
+		r, err := f.make(cmd.Context(), ms, files, logs, args, key)
 		if err := errors.Join(err, interrupted(cmd)); err != nil {
 			return err
 		}
@@ -124,17 +142,21 @@ func (a *app) writeReport(cmd *cobra.Command, args []string, f *reportFlags) (re
 }
 
 // make finds everything out, while the files are hashed.
-func (f *reportFlags) make(ctx context.Context, ms []*inspect.Member, args []string, key []byte) (*attach.Report, error) {
+func (f *reportFlags) make(ctx context.Context, ms []*inspect.Member, files []logFile, logs []story.Log, args []string, key []byte) (*attach.Report, error) {
+	var more []attach.File
+	for _, l := range files {
+		more = append(more, attach.File{Path: l.path, Member: l.member})
+	}
 	var hashes *attach.Hashes
 	hashed := make(chan error, 1)
 	go func() {
 		var err error
-		hashes, err = attach.Hash(ctx, ms, func(done, total int) { f.opts.Progress("hashing the files", done, total) })
+		hashes, err = attach.Hash(ctx, ms, more, func(done, total int) { f.opts.Progress("hashing the files", done, total) })
 		hashed <- err
 	}()
 	doc := diff.Investigate(ctx, ms, f.opts)
 	v := versions()
-	opts := attach.Options{Tool: attach.Tool{Name: "etcd-autopsy", Version: v.Version, Etcd: v.Etcd, Command: f.command(args)}, ShowValues: f.showsValues}
+	opts := attach.Options{Tool: attach.Tool{Name: "etcd-autopsy", Version: v.Version, Etcd: v.Etcd, Command: f.command(args)}, ShowValues: f.showsValues, Logs: logs}
 	r := attach.New(ms, doc, opts)
 	if err := <-hashed; err != nil {
 		return nil, err
@@ -150,7 +172,9 @@ func (f *reportFlags) make(ctx context.Context, ms []*inspect.Member, args []str
 		labels = append(labels, m.Label)
 	}
 	slices.Sort(labels)
-	attach.NewRedactor(key, labels, attach.Collect(ms)).Report(r)
+	secrets := attach.Collect(ms)
+	secrets.Logs(logs)
+	attach.NewRedactor(key, labels, secrets).Report(r)
 	return r, nil
 }
 
@@ -161,12 +185,16 @@ func (f *reportFlags) command(args []string) string {
 	for _, b := range f.bases {
 		words = append(words, "--base", b)
 	}
-	for flag, on := range map[string]bool{"--replay": f.opts.Replay, "--show-values": f.showsValues} {
+	for _, l := range f.serverLogs {
+		words = append(words, "--server-log", l)
+	}
+	n := len(words)
+	for flag, on := range map[string]bool{"--replay": f.opts.Replay, "--show-values": f.showsValues, "--no-server-logs": f.noLogs} {
 		if on {
 			words = append(words, flag)
 		}
 	}
-	slices.Sort(words[2+len(args)+2*len(f.bases):])
+	slices.Sort(words[n:])
 	return strings.Join(words, " ")
 }
 

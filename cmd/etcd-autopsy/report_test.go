@@ -259,8 +259,26 @@ func TestCanaries(t *testing.T) {
 	for _, l := range leaks(t, "standard output", []byte(out), secretValues) {
 		t.Error(l)
 	}
+	// Names that only a server's log has. What stands in its messages is no value.
+	const logged = "ServerLogCanary"
+	logFile := filepath.Join(dir, "FileCanary.log")
+	if err := os.WriteFile(logFile, []byte(serverLines(logged)+serverLines("SegmentCanary/KeyCanary")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	scanned(t, "c", logged)
+	hidden = append(hidden, logged, "FileCanary")
+	withLog := filepath.Join(dir, "with-log")
+	runIn(t, 1, append([]string{"report", "--server-log", "c=" + logFile, "-o", withLog}, args...)...)
+	for _, name := range []string{attach.MarkdownName, attach.HTMLName, attach.JSONName, attach.ManifestName} {
+		if b := files(t, withLog)[name]; !bytes.Contains(b, []byte("FileCanary")) || name != attach.ManifestName && !bytes.Contains(b, []byte(logged)) {
+			t.Errorf("%s tells nothing of the server's log", name)
+		}
+	}
 	red := filepath.Join(dir, "red")
-	runIn(t, 1, append([]string{"report", "--redact-keys", "--replay", "-o", red}, args...)...)
+	runIn(t, 1, append([]string{"report", "--redact-keys", "--replay", "--server-log", "c=" + logFile, "-o", red}, args...)...)
+	if b := files(t, red)[attach.JSONName]; !bytes.Contains(b, []byte("the process dies: failed to recover v3 backend from snapshot: ")) || !bytes.Contains(b, []byte("is the leader of term 7")) {
+		t.Error("etcd's own words of a server's log are not shown")
+	}
 	for name, b := range files(t, red) {
 		for _, l := range leaks(t, name, b, hidden) {
 			t.Error("redacted:", l)
@@ -306,6 +324,41 @@ func TestCanaries(t *testing.T) {
 			t.Error("even with --show-values", l)
 		}
 	}
+}
+
+// TestReportServerLogs asserts that servers' logs are told in all files of a report: those beside members, or those that are named.
+func TestReportServerLogs(t *testing.T) {
+	t.Parallel()
+	dir, members := t.TempDir(), filepath.Join(scenarios, "lease-revoke-auth")
+	const started = "etcd-b started as etcd 3.3.18 at commit index 736"
+	told := filepath.Join(dir, "told")
+	runIn(t, 1, "report", members, "-o", told)
+	fs := files(t, told)
+	for name, want := range map[string][]string{
+		attach.MarkdownName: {"- etcd-b: server-etcd-b.log.gz: 3.2.30 from 08:23:09, stopped 08:23:25; 3.3.18 from 08:23:25", "| 2026-11-21 08:23:25.913 | 769 | etcd-b | " + started + " |"},
+		attach.HTMLName:     {"by time (2026-11-21, UTC)", "Runs of servers, by their logs", started},
+		attach.JSONName:     {`"story"`, started, `"source": "both"`},
+		attach.ManifestName: {"server-etcd-b.log.gz\n"},
+	} {
+		for _, w := range want {
+			if !bytes.Contains(fs[name], []byte(w)) {
+				t.Errorf("%s has no %q", name, w)
+			}
+		}
+	}
+	untold := filepath.Join(dir, "untold")
+	runIn(t, 1, "report", members, "-o", untold, "--no-server-logs")
+	for name, b := range files(t, untold) {
+		if bytes.Contains(b, []byte("3.3.18")) || bytes.Contains(b, []byte("server-etcd-b")) {
+			t.Errorf("%s tells of a server's log", name)
+		}
+	}
+	named := filepath.Join(dir, "named")
+	runIn(t, 1, "report", members, "-o", named, "--no-server-logs", "--server-log", "etcd-b="+filepath.Join(members, "server-etcd-b.log.gz"))
+	if b := files(t, named)[attach.JSONName]; !bytes.Contains(b, []byte(started)) || bytes.Contains(b, []byte("server-etcd-a")) {
+		t.Error("not the log that was named alone")
+	}
+	runIn(t, 2, "report", members, "-o", filepath.Join(dir, "refused"), "--server-log", "x=y")
 }
 
 // TestReportIsTheSame writes a report twice.

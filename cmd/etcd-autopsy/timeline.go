@@ -54,7 +54,11 @@ Exit status:
 				return err
 			}
 			return a.reads(cmd, args, func(ms []*inspect.Member, _ []string) error {
-				logs, err := readLogs(cmd, ms, named, none)
+				files, err := logFiles(cmd, ms, named, none)
+				if err != nil {
+					return err
+				}
+				logs, err := readLogs(cmd, files)
 				if err != nil {
 					return err
 				}
@@ -84,12 +88,8 @@ Exit status:
 	return cmd
 }
 
-// readLogs reads the logs that were named, and unless there shall be none the others that lie beside members.
-func readLogs(cmd *cobra.Command, ms []*inspect.Member, named []string, none bool) (logs []story.Log, err error) {
-	files, err := logFiles(cmd, ms, named, none)
-	if err != nil {
-		return nil, err
-	}
+// readLogs reads logs of servers. That one which was only found cannot be read is said.
+func readLogs(cmd *cobra.Command, files []logFile) (logs []story.Log, err error) {
 	for _, f := range files {
 		l, err := readLog(cmd.Context(), f.path)
 		switch {
@@ -153,6 +153,16 @@ func logFiles(cmd *cobra.Command, ms []*inspect.Member, named []string, none boo
 // beside is the folder in which a member's file or directory lies, empty if that cannot be told.
 func beside(m *inspect.Member) string {
 	p := m.Origin
+	for {
+		if _, err := os.Stat(p); err == nil {
+			return filepath.Dir(p)
+		}
+		i := strings.LastIndexByte(p, '!') // what follows is in an archive
+		if i < 0 {
+			break
+		}
+		p = p[:i]
+	}
 	for p != "" && p != "." && p != string(filepath.Separator) {
 		if _, err := os.Stat(p); err == nil {
 			return filepath.Dir(p)

@@ -24,6 +24,7 @@ var rawMethods = map[string]bool{"Write": true, "WriteString": true, "WriteByte"
 // mayBeRaw are functions that write no text for people, or none of the evidence.
 var mayBeRaw = map[string]string{
 	"report/attach/lanes.go lanesPicture": "a template that escapes",
+	"report/attach/spans.go spansPicture": "the same",
 	"report/diff.go subject":              "a sentence, which a writer of its place writes",
 	"report/attach/write.go Zip":          "a zip of files that were written by their writers",
 	"report/attach/write.go Write":        "the same",

@@ -144,15 +144,22 @@ func TestReal(t *testing.T) {
 		t.Fatal(err)
 	}
 	n := 0
+	provoked := map[string]bool{}
 	for l := range strings.Lines(string(text)) {
 		f := strings.SplitN(strings.TrimSuffix(l, "\n"), "\t", 3)
+		provoked[f[0]] = true
 		if n++; !has(scanText(t, f[2]), f[0]) {
 			t.Errorf("%s of %s is not found in %s", f[0], f[1], f[2])
 		}
 	}
-	if n < 25 {
+	if n < 74 {
 		t.Errorf("only %d lines", n)
 	}
+	// The others are of the source only.
+	if len(provoked) < 25 || len(provoked) > len(All()) {
+		t.Errorf("%d of %d messages have a line of a real server", len(provoked), len(All()))
+	}
+	t.Logf("%d of %d messages have a line of a real server, in %d lines", len(provoked), len(All()), n)
 }
 
 // TestOrdinary asserts that lines of healthy servers of 3.2 to 3.8 mean nothing.

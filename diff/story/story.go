@@ -8,6 +8,7 @@ package story
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -49,6 +50,8 @@ type ServerLog struct {
 	First     *time.Time `json:"first_time,omitempty"`
 	Last      *time.Time `json:"last_time,omitempty"`
 	Processes []Process  `json:"processes"`
+	// LeftOut is how many more processes there were, between the first and the last ones.
+	LeftOut int `json:"processes_left_out,omitempty"`
 }
 
 // Process is one run of a server.
@@ -84,6 +87,10 @@ type Event struct {
 	Lines   int      `json:"lines,omitempty"` // of server logs
 	// FirstLine is the first of them in the log of the first member.
 	FirstLine int64 `json:"first_line,omitempty"`
+	// Leader is who is elected, by its label or else its id.
+	Leader string `json:"leader,omitempty"`
+	// Parts are What in pieces, if words of a server's log are in it.
+	Parts []serverlog.Part `json:"-"`
 
 	after time.Time // the event is not before that
 	term  uint64
@@ -149,6 +156,7 @@ func tell(d *diff.Document, logs []Log) *teller {
 	}
 	s.join()
 	s.versions(d)
+	s.contradictions(d, logs)
 	s.clocks()
 	return s
 }
@@ -179,8 +187,12 @@ func (s *teller) raft(d *diff.Document) {
 	}
 }
 
-// pairing is how far apart the start of a process may be by its log and by the ids of its requests.
-const pairing = 10 * time.Second
+// pairing is how far apart the start of a process may be by its log and by the ids of its requests: a server reads its files before it makes ids.
+// Both are of one clock, so that the start in the log comes first, but for what rounding takes: early.
+const (
+	pairing = time.Minute
+	early   = time.Second
+)
 
 // shift finds the zone of a log whose times have none: the ids of requests tell of starts in UTC.
 func (s *teller) shift(l *Log) {
@@ -241,7 +253,7 @@ func (s *teller) note(format string, args ...any) {
 func (s *teller) server(l *Log) {
 	i := slices.IndexFunc(s.doc.Members, func(m Member) bool { return m.Label == l.Member })
 	of := &s.doc.Members[i]
-	x := ServerLog{File: l.File, Lines: l.Lines, First: known(l.First), Last: known(l.Last), Processes: []Process{}}
+	x := ServerLog{File: l.File, Lines: l.Lines, First: known(l.First), Last: known(l.Last), Processes: []Process{}, LeftOut: l.ProcessesLeftOut}
 	for _, p := range l.Processes {
 		x.Processes = append(x.Processes, Process{Version: p.Version, Start: known(p.Start), End: known(p.End), How: string(p.How), Commit: p.Commit})
 	}
@@ -257,10 +269,19 @@ func (s *teller) server(l *Log) {
 			Time: known(e.Time), Entry: e.Entry, Members: []string{l.Member}, Kind: string(e.Kind), What: s.names.Replace(e.What), Source: FromServer,
 			Lines: e.Count, FirstLine: e.Line, term: e.Term, after: e.Time,
 		}
+		for _, p := range e.Parts {
+			if p.Quoted {
+				p.Text = s.names.Replace(p.Text)
+			}
+			x.Parts = append(x.Parts, p)
+		}
 		if e.Until.After(e.Time) {
 			x.Until = known(e.Until)
 		}
-		if e.Kind == serverlog.Leader && e.Leader != 0 && !e.Time.IsZero() {
+		if e.Leader != 0 {
+			x.Leader = s.names.Replace(fmt.Sprintf("%016x", e.Leader))
+		}
+		if e.Kind == serverlog.Leader && e.Leader != 0 && !e.Time.IsZero() && !e.Coarse {
 			if s.terms[e.Term] == nil {
 				s.terms[e.Term] = map[string]time.Time{}
 			}
@@ -322,8 +343,9 @@ func (s *teller) join() {
 		switch diff.EventKind(e.Kind) {
 		case diff.EventStart:
 			e.What = e.Members[0] + " " + o.What
+			e.Parts = append([]serverlog.Part{{Text: e.Members[0], Quoted: true}, {Text: " "}}, o.Parts...)
 		case diff.EventLeader:
-			e.What, e.Members = o.What, o.Members
+			e.What, e.Parts, e.Members, e.Leader = o.What, o.Parts, o.Members, o.Leader
 		default:
 			e.Members = o.Members
 		}
@@ -348,10 +370,11 @@ func (s *teller) partner(e *Event, out []Event, used map[int]bool) int {
 		}
 		switch diff.EventKind(e.Kind) {
 		case diff.EventStart:
-			if e.Time == nil || len(e.Members) != 1 || o.Members[0] != e.Members[0] || o.Time.Sub(*e.Time).Abs() > pairing {
+			if e.Time == nil || len(e.Members) != 1 || o.Members[0] != e.Members[0] || e.Time.Sub(*o.Time) > pairing || o.Time.Sub(*e.Time) > early {
 				continue
 			}
-			if best < 0 || o.Time.Sub(*e.Time).Abs() < out[best].Time.Sub(*e.Time).Abs() {
+			// The last one before the ids; one that is behind them only if there is none.
+			if best < 0 || !o.Time.After(*e.Time) {
 				best = i
 			}
 			continue
@@ -381,12 +404,39 @@ func (s *teller) notBefore(e *Event) (from time.Time) {
 	return from
 }
 
-// clocks tells of members whose clock is off, by when they heard of leaders.
+// fewTerms is of how many terms members must tell before anything is said of their clocks.
+const fewTerms = 3
+
+// steady is the median of differences, if it is a second or more and three of four agree with it: news of an election may come late once, but not
+// always by as much.
+func steady(ds []time.Duration) (time.Duration, bool) {
+	slices.Sort(ds)
+	n := len(ds)
+	if n < fewTerms {
+		return 0, false
+	}
+	m := ds[n/2]
+	agree := 0
+	for _, d := range ds {
+		if (d - m).Abs() <= m.Abs()/4 {
+			agree++
+		}
+	}
+	return m.Round(100 * time.Millisecond), m.Abs() >= time.Second && 4*agree >= 3*n
+}
+
+// clocks tells of members whose clock is off, by when they heard of leaders. Of two nobody knows which is right.
 func (s *teller) clocks() {
 	off := map[string][]time.Duration{}
+	apart := map[[2]string][]time.Duration{}
 	for _, by := range s.terms {
+		if len(by) == 2 {
+			two := slices.Sorted(maps.Keys(by))
+			pair := [2]string{two[0], two[1]}
+			apart[pair] = append(apart[pair], by[two[0]].Sub(by[two[1]]))
+		}
 		if len(by) < 3 {
-			continue // of two nobody knows which is right
+			continue
 		}
 		var all []time.Time
 		for _, t := range by {
@@ -398,10 +448,13 @@ func (s *teller) clocks() {
 		}
 	}
 	for _, m := range s.doc.Members {
-		ds := off[m.Label]
-		slices.Sort(ds)
-		if n := len(ds); n > 1 && ds[n/2].Abs() >= time.Second {
-			s.note("the clock of %s seems to be %v off: by so much it tells of elections at other times than most (%d terms)", m.Label, ds[n/2].Round(100*time.Millisecond), n)
+		if d, ok := steady(off[m.Label]); ok {
+			s.note("the clock of %s seems to be %v off: by so much it tells of elections at other times than most (%d terms)", m.Label, d, len(off[m.Label]))
+		}
+	}
+	for _, pair := range slices.SortedFunc(maps.Keys(apart), func(a, b [2]string) int { return slices.Compare(a[:], b[:]) }) {
+		if d, ok := steady(apart[pair]); ok {
+			s.note("the clocks of %s and %s seem to be %v apart, and which is right is not known: by so much they tell of elections at different times (%d terms)", pair[0], pair[1], d.Abs(), len(apart[pair]))
 		}
 	}
 }

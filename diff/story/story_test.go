@@ -97,6 +97,23 @@ func TestTell(t *testing.T) {
 	}
 }
 
+// TestPairs asserts that the ids of a process, which it makes when it has read its files, belong to the start before them and not to the next one,
+// though that may be nearer.
+func TestPairs(t *testing.T) {
+	t.Parallel()
+	start := func(second float64, version string) serverlog.Event {
+		return serverlog.Event{Kind: serverlog.Start, Time: at(second), What: "started as etcd " + version}
+	}
+	c := cluster()
+	c.Timeline = append(c.Timeline[:2:2], diff.Event{Entry: 9, Kind: diff.EventStart, Time: ptr(at(3)), Members: []string{"b"}, What: "b started"}, c.Timeline[2])
+	got := strings.Join(lines(Tell(c, []Log{serverLog("b", false, 0, start(1, "3.2.30"), start(4, "3.2.31"), start(19.9, "3.3.18"))})), "\n")
+	for _, want := range []string{"1s 9 both [b] b started as etcd 3.2.30", "4s 0 server log [b] started as etcd 3.2.31", "19.9s 30 both [b] b started as etcd 3.3.18"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, got)
+		}
+	}
+}
+
 // TestEarlier asserts that what a server's log tells of the time before a process started is not what an entry behind its first one says.
 func TestEarlier(t *testing.T) {
 	t.Parallel()
@@ -166,6 +183,20 @@ func TestVersions(t *testing.T) {
 	if d := gocmp.Diff([]string{"at entry 50 the logs of the servers agree with the rules that were found: b ran 3.3.18"}, run("3.3.18")); d != "" {
 		t.Error(d)
 	}
+	// A server that was killed had not saved all that it applied: the next one does it again, by its own rules.
+	killed := func(how serverlog.Kind) string {
+		d := cluster()
+		d.Members[1].Behaviour = []diff.Behaviour{{Rules: apply.Rules32}, {From: 50, Rules: apply.Rules33}}
+		l := serverLog("b", false, 0, serverlog.Event{Kind: serverlog.Start, Time: at(1)}, serverlog.Event{Kind: serverlog.Start, Time: at(20)})
+		l.Processes[0].Version, l.Processes[0].How, l.Processes[1].Version, l.Processes[1].Commit = "3.2.30", how, "3.3.18", 56
+		return strings.Join(Tell(d, []Log{l}).Notes, "\n")
+	}
+	if n := killed(serverlog.Killed); !strings.HasSuffix(n, "b ran 3.3.18, which applied it again after 3.2.30 was killed or died") {
+		t.Error(n)
+	}
+	if n := killed(serverlog.Stop); !strings.HasPrefix(n, "contradiction: at entry 50 b behaves by the rules of etcd 3.3 to 3.5.9, and by its server's log it ran 3.2.30") {
+		t.Error(n)
+	}
 	for _, wrong := range []string{"3.2.30", "3.5.10", "3.6.1"} {
 		if n := run(wrong); len(n) != 1 || !strings.HasPrefix(n[0], "contradiction: at entry 50 b behaves by the rules of etcd 3.3 to 3.5.9, and by its server's log it ran "+wrong) {
 			t.Error(n)
@@ -177,11 +208,20 @@ func TestVersions(t *testing.T) {
 func TestClocks(t *testing.T) {
 	t.Parallel()
 	d := Tell(cluster(), []Log{
-		serverLog("a", false, 0, leader(1, 2), leader(10, 3), leader(20, 4)),
-		serverLog("b", false, 0, leader(1.2, 2), leader(10, 3), leader(23, 4)),
-		serverLog("c", false, 3*time.Second, leader(1, 2), leader(9.8, 3), leader(20, 4)),
+		serverLog("a", false, 0, leader(1, 2), leader(10, 3), leader(20, 4), leader(30, 5)),
+		serverLog("b", false, 0, leader(1.2, 2), leader(10, 3), leader(23, 4), leader(30, 5)),
+		serverLog("c", false, 3*time.Second, leader(1, 2), leader(9.8, 3), leader(20, 4), leader(30, 5)),
 	})
 	if len(d.Notes) != 1 || !strings.HasPrefix(d.Notes[0], "the clock of c seems to be 2.8s off") {
+		t.Error(d.Notes)
+	}
+	// Of two it is not known which is right, and late news of some elections are no difference of clocks.
+	two := []Log{serverLog("a", false, 0, leader(1, 2), leader(10, 3), leader(20, 4)), serverLog("b", false, 5*time.Second, leader(1.2, 2), leader(10, 3), leader(20, 4))}
+	if d := Tell(cluster(), two); len(d.Notes) != 1 || !strings.HasPrefix(d.Notes[0], "the clocks of a and b seem to be 5s apart") {
+		t.Error(d.Notes)
+	}
+	two[1] = serverLog("b", false, 0, leader(3, 2), leader(15, 3), leader(20, 4))
+	if d := Tell(cluster(), two); len(d.Notes) > 0 {
 		t.Error(d.Notes)
 	}
 }

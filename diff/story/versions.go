@@ -7,6 +7,7 @@ import (
 	"github.com/coreos/go-semver/semver"
 
 	"etcd-autopsy/diff"
+	"etcd-autopsy/inspect/serverlog"
 )
 
 // versions holds the versions that servers' logs tell against the rules by which members judged entries. It does so where a member went over
@@ -25,9 +26,8 @@ func (s *teller) versions(d *diff.Document) {
 		agree := []string{}
 		for i := range d.Members {
 			m := &d.Members[i]
-			version := s.ran(m.Label, entry)
-			v, err := semver.NewVersion(version)
-			if err != nil || len(m.Behaviour) == 0 {
+			ran := s.ran(m.Label, entry)
+			if len(ran) == 0 || len(m.Behaviour) == 0 || slices.ContainsFunc(ran, func(v string) bool { _, err := semver.NewVersion(v); return err != nil }) {
 				continue
 			}
 			rules := m.Behaviour[0].Rules
@@ -36,11 +36,15 @@ func (s *teller) versions(d *diff.Document) {
 					rules = b.Rules
 				}
 			}
-			if rules.Covers(*v) {
-				agree = append(agree, fmt.Sprintf("%s ran %s", m.Label, version))
+			if k := slices.IndexFunc(ran, func(v string) bool { return rules.Covers(*semver.New(v)) }); k >= 0 {
+				how := ""
+				if k > 0 {
+					how = ", which applied it again after " + ran[0] + " was killed or died"
+				}
+				agree = append(agree, fmt.Sprintf("%s ran %s%s", m.Label, ran[k], how))
 				continue
 			}
-			s.note("contradiction: at entry %d %s behaves by the rules of etcd %v, and by its server's log it ran %s; is the log of this member, and of this time?", entry, m.Label, rules, version)
+			s.note("contradiction: at entry %d %s behaves by the rules of etcd %v, and by its server's log it ran %s; is the log of this member, and of this time?", entry, m.Label, rules, list(ran))
 		}
 		if len(agree) > 0 {
 			s.note("at entry %d the logs of the servers agree with the rules that were found: %s", entry, list(agree))
@@ -60,17 +64,28 @@ func list(words []string) string {
 	return out + " and " + words[last]
 }
 
-// ran is the version that applied an entry on a member first, by its logs: each process found at its start the commit index that the one
-// before it had saved. It is empty where the logs do not tell.
-func (s *teller) ran(member string, entry uint64) string {
+// ran are the versions that may have applied an entry on a member for good, by its logs: the one that did it first, as each process found at its
+// start the commit index that the one before it had saved; and where that one was killed or died, the one after it, since what a db had not saved
+// by then is applied again. It is empty where the logs do not tell.
+func (s *teller) ran(member string, entry uint64) (versions []string) {
 	i := slices.IndexFunc(s.doc.Members, func(m Member) bool { return m.Label == member })
-	version := ""
+	var all []Process
 	for _, l := range s.doc.Members[i].Logs {
-		for k, p := range l.Processes {
-			if p.Commit < entry && (p.Commit > 0 || k == 0 && version == "") {
-				version = p.Version
-			}
+		if l.LeftOut > 0 {
+			return nil
+		}
+		all = append(all, l.Processes...)
+	}
+	at := -1
+	for k, p := range all {
+		if p.Commit < entry && (p.Commit > 0 || at < 0) {
+			at = k
 		}
 	}
-	return version
+	for ; at >= 0 && at < len(all); at++ {
+		if versions = append(versions, all[at].Version); all[at].How == string(serverlog.Stop) {
+			break
+		}
+	}
+	return slices.Compact(versions)
 }

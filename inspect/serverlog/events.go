@@ -3,6 +3,7 @@ package serverlog
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -31,11 +32,20 @@ const (
 	Slow           Kind = "slow"  // requests that took long
 	Disk           Kind = "disk"  // writes to the log that took long
 	Peer           Kind = "peer"  // was lost
+	Clock          Kind = "clock" // of another member, that is off
 	Fault          Kind = "fault" // of files
 )
 
+// Kinds are all of them.
+func Kinds() []Kind {
+	return []Kind{Start, Stop, Died, Killed, Leader, ClusterVersion, Snapshot, Compaction, Defrag, Alarm, Corruption, Refused, Auth, Slow, Disk, Peer, Clock, Fault}
+}
+
 // maxEvents is how many events of a log are kept.
 const maxEvents = 5000
+
+// maxProcesses is how many processes of a log are kept: of a server that was started over and over, the first and the last ones.
+const maxProcesses = 1000
 
 // maxWhat is how many bytes of what an event says are kept.
 const maxWhat = 400
@@ -43,10 +53,31 @@ const maxWhat = 400
 // together is how far apart lines that say the same may be for one event of them.
 const together = time.Minute
 
+// Part is a piece of what an event says. Quoted ones are words of the log, and may hold names: of keys, users, hosts, files.
+type Part struct {
+	Text   string
+	Quoted bool
+}
+
+// own and quoted are parts.
+func own(text string) Part    { return Part{text, false} }
+func quoted(text string) Part { return Part{text, true} }
+
+// Join is what parts say together.
+func Join(parts []Part) string {
+	var b strings.Builder
+	for _, p := range parts {
+		b.WriteString(p.Text)
+	}
+	return b.String()
+}
+
 // Event is what a line, or several that say the same, tells.
 type Event struct {
 	Kind Kind
 	What string
+	// Parts are What in pieces.
+	Parts []Part
 	// Time is that of the first line, or where that has none, of the last one before it that has one; zero if none has. Until is of the last.
 	Time, Until time.Time
 	Line        int64 // of the first one, from 1
@@ -54,6 +85,8 @@ type Event struct {
 	Entry       uint64
 	Term        uint64 // of a leader
 	Leader      uint64 // member
+	// Coarse is true if Time is told in whole seconds.
+	Coarse bool
 }
 
 // Process is one run of the server.
@@ -75,10 +108,13 @@ type Log struct {
 	// Local is true if times have no zone: they are of the server's clock as it stands on the wall, and taken for UTC.
 	Local     bool
 	Member    uint64 // 0 if the log does not say
+	Cluster   uint64 // likewise
 	Name      string
 	Events    []Event
 	Processes []Process
-	// LeftOut is how many more events there are.
+	// ProcessesLeftOut is how many more there were, between the first and the last ones.
+	ProcessesLeftOut int
+	// LeftOut is how many more events there are: of a log with very many, those are kept that tell most.
 	LeftOut int
 }
 
@@ -115,6 +151,8 @@ var rules = []*rule{
 	{kind: Compaction, what: "compaction at revision ${compact-revision} is finished", texts: []string{"finished scheduled compaction"}},
 	{kind: Compaction, what: "compaction at revision $1 is finished", texts: []string{"finished scheduled compaction at {n} (took {})"}},
 	{kind: Compaction, what: "the compaction that a restart broke off goes on", texts: []string{"resume scheduled compaction", "resume scheduled compaction at {n}"}},
+	{kind: Compaction, what: "compaction at revision ${revision} begins", texts: []string{"compact tree index"}},
+	{kind: Compaction, what: "compaction at revision $1 begins", texts: []string{"store.index: compact {n}"}},
 	{kind: Defrag, what: "a defragmentation begins", texts: []string{"starting defragment", "starting to defragment the storage backend..."}},
 	{kind: Defrag, what: "the defragmentation is finished", texts: []string{"finished defragment", "finished defragmenting the storage backend"}},
 	{kind: Defrag, what: "the defragmentation failed", texts: []string{"failed to defragment", "failed to defragment the storage backend ({})"}},
@@ -122,9 +160,11 @@ var rules = []*rule{
 	{kind: Alarm, what: "alarm ${alarm} of ${from} goes off", texts: []string{"alarm disarmed"}},
 	{kind: Alarm, what: "alarm $1 of $2 goes on", texts: []string{"alarm {} raised by peer {x}"}},
 	{kind: Alarm, what: "an alarm goes off", texts: []string{"alarm disarmed {}"}},
+	{kind: Alarm, what: "an alarm goes on", texts: []string{"alarm raised {}"}},
 	{kind: Corruption, what: "the check at the start found no corruption", texts: []string{
 		"initial corruption checking passed; no corruption", "{x} succeeded on initial corruption checking: no corruption",
 	}},
+	{kind: Corruption, what: "a check of hashes is done, against ${number-of-peers-checked} of the other members", texts: []string{"finished peer corruption check"}},
 	{kind: Corruption, what: "a check found other data on another member", texts: []string{
 		"found different hash values from remote peer", "{x}'s hash {n} != {x}'s hash {n} (revision {n}, peer revision {n}, compact revision {n})",
 		"same compact revision then hashes must match", "hash {n} at revision {n} from member {x}, expected hash {n}", "failed compaction hash check",
@@ -139,16 +179,26 @@ var rules = []*rule{
 	{kind: Auth, what: "auth is turned on", texts: []string{"enabled authentication", "Authentication enabled"}},
 	{kind: Auth, what: "auth is turned off", texts: []string{"disabled authentication", "Authentication disabled"}},
 	{kind: Auth, what: "requests have a token that is not valid", texts: []string{"invalid auth token", "invalid auth token: {}"}},
+	{kind: Auth, what: "a wrong password is given for user ${user-name}", texts: []string{"invalid password"}},
+	{kind: Auth, what: "a wrong password is given for user $1", texts: []string{"authentication failed, invalid password for user {}"}},
+	{kind: Auth, what: "user ${user} is not let in: ${error}", texts: []string{"invalid authentication was requested"}},
 	{kind: Slow, what: "requests take too long", texts: []string{
 		"apply request took too long", "{}request {} with result {} took too long ({}) to execute", "request {} with result {} took too long ({}) to execute",
 	}},
 	{kind: Disk, what: "the disk is slow: syncing the log takes long", texts: []string{
 		"slow fdatasync", "sync duration of {}, expected less than {}",
 		"leader failed to send out heartbeat on time; took too long, leader is overloaded likely from slow disk",
-		"failed to send out heartbeat on time (exceeded the {} timeout for {}, to {x})",
+		"failed to send out heartbeat on time (exceeded the {} timeout for {}, to {x})", "failed to send out heartbeat on time (exceeded the {} timeout for {})",
 	}},
 	{kind: Peer, what: "${peer-id} cannot be reached", texts: []string{"peer became inactive (message send to peer failed)"}},
 	{kind: Peer, what: "$1 cannot be reached", texts: []string{"peer {x} became inactive (message send to peer failed)"}},
+	{kind: Peer, what: "a server of cluster ${remote-peer-cluster-id} calls, and this one is of ${local-member-cluster-id}", texts: []string{"request cluster ID mismatch"}},
+	{kind: Peer, what: "a server of cluster $1 calls, and this one is of $2", texts: []string{"request cluster ID mismatch (got {x} want {x})"}},
+	{kind: Leader, what: "$1 is the leader no longer: it does not reach a quorum", texts: []string{"{x} stepped down to follower since quorum is not active"}},
+	{kind: Clock, what: "the clocks of this server and of ${remote-peer-id} are more than a second apart", texts: []string{"prober found high clock drift"}},
+	{kind: Clock, what: "the clocks of this server and of $1 are more than a second apart", texts: []string{
+		"the clock difference against peer {x} is too high [{} > {}]", "the clock difference against peer {x} is too high [{} > {}] (prober {})",
+	}},
 	{kind: Fault, what: "the end of the log was cut off and repaired", texts: []string{"repaired WAL", "repaired WAL error ({})"}},
 	{kind: Fault, what: "the log cannot be read", texts: []string{
 		"failed to read WAL, cannot be repaired", "read wal error ({}) and cannot be repaired", "failed to open WAL", "open wal error: {}",
@@ -173,10 +223,12 @@ var (
 // opening are the messages that a process writes before the one that tells its version.
 var opening = map[string]bool{
 	"Running: ": true, "configuring peer listeners": true, "configuring client listeners": true, "Initialize and start etcd server": true,
-	"Running http and grpc server on single port. This is not recommended for production.":                                      true,
-	"the server is already initialized as member before, starting as etcd member...":                                            true,
-	"server has been already initialized":                                                                                       true,
+	"Running http and grpc server on single port. This is not recommended for production.": true,
+	"the server is already initialized as member before, starting as etcd member...":       true,
+	"server has already been initialized":                                                  true, "server has been already initialized": true,
 	"loaded server configuration, other configuration command line flags and environment variables will be ignored if provided": true,
+	"recognized and used environment variable": true, "recognized environment variable, but unused: shadowed by corresponding flag": true,
+	"recognized environment variable, but unused: shadowed by corresponding command-line flag": true, "unrecognized environment variable": true,
 	"starting with peer TLS": true, "no data-dir provided, using default data-dir": true, "'data-dir' was empty; using default": true,
 }
 
@@ -219,6 +271,9 @@ type scan struct {
 	alive, ended bool
 	calm         time.Time
 	version      string // of the cluster, as it was told last
+	coarse       bool   // the time of the line is in whole seconds
+	// thinned are kinds of which no more are kept: there were too many events.
+	thinned map[Kind]bool
 }
 
 func (s *scan) record(r *Record) {
@@ -226,6 +281,10 @@ func (s *scan) record(r *Record) {
 	l.Lines = r.Line
 	l.Local = l.Local || r.Local
 	if !r.Time.IsZero() {
+		s.coarse = r.Time.Nanosecond() == 0
+		if d := l.Last.Sub(r.Time); d > 0 && d < time.Second && s.coarse {
+			r.Time = l.Last
+		}
 		if l.First.IsZero() {
 			l.First = r.Time
 		}
@@ -236,7 +295,7 @@ func (s *scan) record(r *Record) {
 		s.runtime(r, message)
 		return
 	}
-	if opening[message] {
+	if opening[message] || r.Caller() == "pkg/flags" {
 		return
 	}
 	if s.mark(r, message) {
@@ -267,10 +326,11 @@ func (s *scan) died(r *Record, message string) {
 	if len(message) > shown {
 		message = strings.ToValidUTF8(message[:shown], "") + "..."
 	}
+	parts := []Part{own("the process dies: "), quoted(message)}
 	if e := r.Value("error"); e != "" && len(e) <= shown {
-		message += ": " + e
+		parts = append(parts, own(": "), quoted(e))
 	}
-	s.add(r, Event{Kind: Died, What: "the process dies: " + message})
+	s.add(r, Event{Kind: Died, Parts: parts})
 	s.end(Died, s.log.Last)
 }
 
@@ -293,29 +353,29 @@ func (s *scan) mark(r *Record, message string) bool {
 			s.start(r, string(p[0]))
 		}
 	case message == "received signal; shutting down":
-		s.stop(r, "the process is asked to stop ("+r.Value("signal")+")")
+		s.stop(r, own("the process is asked to stop ("), quoted(r.Value("signal")), own(")"))
 	case strings.HasPrefix(message, "received "):
 		p, ok := signal.Match(text)
 		if ok {
-			s.stop(r, "the process is asked to stop ("+string(p[0])+")")
+			s.stop(r, own("the process is asked to stop ("), quoted(string(p[0])), own(")"))
 		}
 		return ok
 	case message == "closing etcd server", message == "closed etcd server":
 		if !s.ended {
-			s.stop(r, "the process stops")
+			s.stop(r, own("the process stops"))
 		}
 	case message == "starting local member", message == "restarting local member":
-		s.member(r.Value("local-member-id"), r.Value("commit-index"))
+		s.member(r.Value("local-member-id"), r.Value("cluster-id"), r.Value("commit-index"))
 	case strings.HasPrefix(message, member.Prefix()):
 		p, ok := member.Match(text)
 		if ok {
-			s.member(string(p[0]), "")
+			s.member(string(p[0]), string(p[1]), "")
 		}
 		return ok
 	case strings.HasPrefix(message, again.Prefix()):
 		p, ok := again.Match(text)
 		if ok {
-			s.member(string(p[0]), string(p[2]))
+			s.member(string(p[0]), string(p[1]), string(p[2]))
 		}
 		return ok
 	case strings.HasPrefix(message, "raft.node: "):
@@ -333,26 +393,37 @@ func (s *scan) mark(r *Record, message string) bool {
 func (s *scan) start(r *Record, version string) {
 	if s.alive {
 		at := s.calm
-		s.add(r, Event{Kind: Killed, What: "its process ended without a word, as one that is killed", Time: at})
+		s.add(r, Event{Kind: Killed, Parts: []Part{own("its process ended without a word, as one that is killed")}, Time: at})
 		s.end(Killed, at)
 	}
-	what := "started"
+	const most = 100 // bytes of a version
+	if len(version) > most {
+		version = strings.ToValidUTF8(version[:most], "") + "..."
+	}
+	what := []Part{own("started")}
 	if version != "" {
-		what = "started as etcd " + version
+		what = []Part{own("started as etcd "), quoted(version)}
 	}
 	s.alive, s.ended = true, false
 	clear(s.open)
+	if len(s.log.Processes) >= maxProcesses {
+		s.log.Processes = slices.Delete(s.log.Processes, maxProcesses/2, maxProcesses/2+1)
+		s.log.ProcessesLeftOut++
+	}
 	s.log.Processes = append(s.log.Processes, Process{Version: version, Start: s.log.Last, Line: r.Line})
-	s.add(r, Event{Kind: Start, What: what})
+	s.add(r, Event{Kind: Start, Parts: what})
 }
 
-func (s *scan) stop(r *Record, what string) {
-	s.add(r, Event{Kind: Stop, What: what})
+func (s *scan) stop(r *Record, what ...Part) {
+	s.add(r, Event{Kind: Stop, Parts: what})
 	s.end(Stop, s.log.Last)
 }
 
 // member notes whose log it is, and the commit index that the process found.
-func (s *scan) member(id, commit string) {
+func (s *scan) member(id, cluster, commit string) {
+	if n, err := strconv.ParseUint(cluster, 16, 64); err == nil {
+		s.log.Cluster = n
+	}
 	if n, err := strconv.ParseUint(id, 16, 64); err == nil {
 		s.log.Member = n
 	}
@@ -364,7 +435,8 @@ func (s *scan) member(id, commit string) {
 	p.Commit = n
 	for i := len(s.log.Events) - 1; i >= 0; i-- {
 		if e := &s.log.Events[i]; e.Kind == Start && e.Line == p.Line {
-			e.What += fmt.Sprintf(" at commit index %d", n)
+			e.Parts = append(e.Parts, own(fmt.Sprintf(" at commit index %d", n)))
+			e.What = Join(e.Parts)
 			return
 		}
 	}
@@ -375,12 +447,15 @@ func (s *scan) leader(r *Record, text []byte) {
 	num := func(b []byte) uint64 { n, _ := strconv.ParseUint(string(b), 10, 64); return n }
 	s.alive = !s.ended
 	s.calm = s.log.Last
+	leads := func(leader, term []byte) {
+		s.add(r, Event{Kind: Leader, Term: num(term), Leader: id(leader), Parts: []Part{quoted(string(leader)), own(" is the leader of term "), quoted(string(term))}})
+	}
 	if p, ok := elected.Match(text); ok {
-		s.add(r, Event{Kind: Leader, Term: num(p[2]), Leader: id(p[1]), What: fmt.Sprintf("%s is the leader of term %s", p[1], p[2])})
+		leads(p[1], p[2])
 	} else if p, ok := changed.Match(text); ok {
-		s.add(r, Event{Kind: Leader, Term: num(p[3]), Leader: id(p[2]), What: fmt.Sprintf("%s is the leader of term %s", p[2], p[3])})
+		leads(p[2], p[3])
 	} else if p, ok := lost.Match(text); ok {
-		s.add(r, Event{Kind: Leader, Term: num(p[2]), What: fmt.Sprintf("leader %s is lost in term %s", p[1], p[2])})
+		s.add(r, Event{Kind: Leader, Term: num(p[2]), Parts: []Part{own("leader "), quoted(string(p[1])), own(" is lost in term "), quoted(string(p[2]))}})
 	}
 }
 
@@ -407,41 +482,105 @@ func (s *scan) rule(r *Record, x compiled, text []byte) bool {
 		return false
 	}
 	s.alive = !s.ended
-	e := Event{Kind: x.kind, What: x.fill(r, places, x.what)}
+	e := Event{Kind: x.kind, Parts: x.fill(r, places, x.what)}
 	if x.kind == ClusterVersion {
-		if e.What == s.version {
+		what := Join(e.Parts)
+		if what == s.version {
 			return true // a start says it again
 		}
-		s.version = e.What
+		s.version = what
 	}
 	if x.entry != "" {
-		e.Entry, _ = strconv.ParseUint(x.fill(r, places, "${"+x.entry+"}"), 10, 64)
+		e.Entry, _ = strconv.ParseUint(Join(x.fill(r, places, "${"+x.entry+"}")), 10, 64)
+	}
+	if x.kind == Compaction && s.compacted(e) {
+		return true
 	}
 	s.add(r, e)
 	return true
 }
 
-// fill puts places and fields into a text.
-func (x *rule) fill(r *Record, places [][]byte, text string) string {
-	var b strings.Builder
-	for i := 0; i < len(text); i++ {
-		if text[i] != '$' || i+1 == len(text) {
-			b.WriteByte(text[i])
+// compacted makes one event of the begin and the end of a compaction.
+func (s *scan) compacted(e Event) bool {
+	what := Join(e.Parts)
+	begun, ends := strings.CutSuffix(what, " is finished")
+	i, ok := s.open[string(Compaction)+" "+begun+" begins"]
+	if !ends || !ok {
+		return false
+	}
+	delete(s.open, string(Compaction)+" "+begun+" begins")
+	x := &s.log.Events[i]
+	x.Parts, x.What, x.Time, x.Until = e.Parts, what, s.log.Last, s.log.Last
+	return true
+}
+
+// light are the kinds that are left out if there are too many events, in this order: those that tell least of what happened to data.
+var light = []Kind{Slow, Peer, Compaction, Disk, Refused, Auth}
+
+// fewest is how many events of such a kind are kept: the first ones.
+const fewest = 200
+
+// thin makes room for events of kinds that tell more.
+func (s *scan) thin() {
+	l := s.log
+	for _, k := range light {
+		if s.thinned[k] {
 			continue
 		}
-		name := text[i+1 : i+2]
-		if i++; name == "{" {
-			end := strings.IndexByte(text[i:], '}')
-			name = text[i+1 : i+end]
-			i += end
+		if s.thinned == nil {
+			s.thinned = map[Kind]bool{}
 		}
-		if n, err := strconv.Atoi(name); err == nil && n >= 1 && n <= len(places) {
-			b.Write(places[n-1])
-		} else {
-			b.WriteString(r.Value(name))
+		s.thinned[k] = true
+		before, kept := len(l.Events), 0
+		l.Events = slices.DeleteFunc(l.Events, func(e Event) bool {
+			if e.Kind == k {
+				kept++
+			}
+			return e.Kind == k && kept > fewest
+		})
+		if n := before - len(l.Events); n > 0 {
+			l.LeftOut += n
+			clear(s.open)
+			return
 		}
 	}
-	return b.String()
+}
+
+// fill puts places and fields into a text.
+func (x *rule) fill(r *Record, places [][]byte, text string) (parts []Part) {
+	for {
+		before, after, more := strings.Cut(text, "$")
+		if before != "" {
+			parts = append(parts, own(before))
+		}
+		if !more || after == "" {
+			return parts
+		}
+		name := after[:1]
+		if text = after[1:]; name == "{" {
+			name, text, _ = strings.Cut(text, "}")
+		}
+		value := ""
+		if n, err := strconv.Atoi(name); err == nil && n >= 1 && n <= len(places) {
+			value = string(places[n-1])
+		} else {
+			value = r.Value(name)
+		}
+		parts = append(parts, quoted(value))
+	}
+}
+
+// clip cuts parts that say too much.
+func clip(parts []Part) []Part {
+	n := 0
+	for i := range parts {
+		if n += len(parts[i].Text); n > maxWhat {
+			t := parts[i].Text
+			parts[i].Text = strings.ToValidUTF8(t[:len(t)-(n-maxWhat)], "")
+			return append(parts[:i+1], own("..."))
+		}
+	}
+	return parts
 }
 
 // add keeps an event, or counts it with one that says the same and is not long ago.
@@ -450,17 +589,19 @@ func (s *scan) add(r *Record, e Event) {
 	if e.Time.IsZero() {
 		e.Time = l.Last
 	}
-	if len(e.What) > maxWhat {
-		e.What = strings.ToValidUTF8(e.What[:maxWhat], "") + "..."
-	}
-	e.Until, e.Line, e.Count = e.Time, r.Line, 1
+	e.Parts = clip(e.Parts)
+	e.What = Join(e.Parts)
+	e.Until, e.Line, e.Count, e.Coarse = e.Time, r.Line, 1, s.coarse
 	key := string(e.Kind) + " " + e.What
 	if i, ok := s.open[key]; ok && e.Time.Sub(l.Events[i].Until) <= together && e.Kind != Start && e.Kind != Killed {
 		l.Events[i].Count++
 		l.Events[i].Until = e.Until
 		return
 	}
-	if len(l.Events) >= maxEvents {
+	if len(l.Events) >= maxEvents && !s.thinned[e.Kind] {
+		s.thin()
+	}
+	if len(l.Events) >= maxEvents || s.thinned[e.Kind] {
 		l.LeftOut++
 		return
 	}

@@ -89,6 +89,11 @@ func TestEvents(t *testing.T) {
 		line("01.1", "info", "starting an etcd server", `,"etcd-version":"3.5.2","name":"a"`)+
 		line("01.2", "info", "restarting local member", `,"local-member-id":"8e9e05c52164694d","commit-index":77`)+
 		line("01.3", "info", "raft.node: 8e9e05c52164694d elected leader 8e9e05c52164694d at term 5", "")+
+		line("01.5", "info", "compact tree index", `,"revision":402`)+
+		line("01.6", "info", "finished scheduled compaction", `,"compact-revision":402`)+
+		line("01.7", "info", "compact tree index", `,"revision":403`)+
+		line("01.8", "info", "invalid password", `,"user-name":"bob"`)+
+		line("01.9", "warn", "prober found high clock drift", `,"remote-peer-id":"2","clock-drift":1.5`)+
 		line("02.0", "warn", "failed to apply request", `,"request":"hidden","error":"lease not found"`)+
 		line("03.0", "warn", "failed to apply request", `,"request":"hidden","error":"lease not found"`)+
 		line("04.0", "warn", "slow fdatasync", "")+
@@ -105,6 +110,10 @@ func TestEvents(t *testing.T) {
 	want := []string{
 		"01.1 1 0 start started as etcd 3.5.2 at commit index 77",
 		"01.3 1 0 leader 8e9e05c52164694d is the leader of term 5",
+		"01.6 1 0 compaction compaction at revision 402 is finished",
+		"01.7 1 0 compaction compaction at revision 403 begins",
+		"01.8 1 0 auth a wrong password is given for user bob",
+		"01.9 1 0 clock the clocks of this server and of 2 are more than a second apart",
 		"02.0 2 0 refused entries are refused: lease not found",
 		"04.0 1 0 disk the disk is slow: syncing the log takes long",
 		"05.0 1 1000 snapshot received a snapshot of entry 1000 from 1",
@@ -122,7 +131,8 @@ func TestEvents(t *testing.T) {
 	if len(l.Processes) != 3 || l.Processes[0].How != Killed || l.Processes[1].How != Died || l.Processes[2].How != Stop || l.Processes[0].Commit != 77 {
 		t.Errorf("%+v", l.Processes)
 	}
-	old := scanText(t, `2026-11-21 08:45:01.000000 I | etcdmain: etcd Version: 3.2.30
+	old := scanText(t, `2026-11-21 08:45:00.900000 I | pkg/flags: recognized and used environment variable ETCD_NAME=a
+2026-11-21 08:45:01.000000 I | etcdmain: etcd Version: 3.2.30
 2026-11-21 08:45:01.100000 I | etcdserver: name = a
 2026-11-21 08:45:01.200000 I | etcdserver: restarting member 8e9e05c52164694d in cluster 1 at commit index 77
 2026-11-21 08:45:02.000000 N | etcdserver/membership: updated the cluster version from 3.2 to 3.3
@@ -131,6 +141,11 @@ func TestEvents(t *testing.T) {
 2026-11-21 08:45:05.000000 W | wal: sync duration of 1.5s, expected less than 1s
 2026-11-21 08:45:06.000000 I | mvcc: finished scheduled compaction at 402 (took 1ms)
 2026-11-21 08:45:07.000000 W | rafthttp: database snapshot [index: 1000, to: 2f] failed to be sent out (unexpected EOF)
+raft2026/11/21 08:45:07 INFO: raft.node: 8e9e05c52164694d elected leader 8e9e05c52164694d at term 2
+2026-11-21 08:45:07.500000 W | etcdserver: alarm raised alarm:NOSPACE 
+2026-11-21 08:45:07.600000 N | auth: authentication failed, invalid password for user bob
+2026-11-21 08:45:07.700000 W | rafthttp: the clock difference against peer 2f is too high [2.5s > 1s] (prober "ROUND_TRIPPER_SNAPSHOT")
+2026-11-21 08:45:07.800000 E | rafthttp: request cluster ID mismatch (got 1 want 2)
 2026-11-21 08:45:08.000000 N | pkg/osutil: received interrupt signal, shutting down...
 `)
 	want = []string{
@@ -141,6 +156,11 @@ func TestEvents(t *testing.T) {
 		"05.0 1 0 disk the disk is slow: syncing the log takes long",
 		"06.0 1 0 compaction compaction at revision 402 is finished",
 		"07.0 1 0 snapshot a snapshot of entry 1000 could not be sent to 2f",
+		"07.0 1 0 leader 8e9e05c52164694d is the leader of term 2",
+		"07.5 1 0 alarm an alarm goes on",
+		"07.6 1 0 auth a wrong password is given for user bob",
+		"07.7 1 0 clock the clocks of this server and of 2f are more than a second apart",
+		"07.8 1 0 peer a server of cluster 1 calls, and this one is of 2",
 		"08.0 1 0 stop the process is asked to stop (interrupt)",
 	}
 	if d := gocmp.Diff(want, kinds(old)); d != "" {
@@ -158,9 +178,30 @@ func TestBounded(t *testing.T) {
 	for i := range 2 * maxEvents {
 		fmt.Fprintf(&b, `{"level":"warn","ts":"2026-11-21T08:45:22Z","msg":"failed to apply request","error":"%d %s"}`+"\n", i, strings.Repeat("x", 1000))
 	}
+	b.WriteString(`{"level":"warn","ts":"2026-11-21T08:45:23Z","msg":"alarm raised","alarm":"CORRUPT","from":"1"}` + "\n")
 	l := scanText(t, b.String())
-	if len(l.Events) != maxEvents || l.LeftOut != maxEvents || len(l.Events[0].What) > maxWhat+3 {
+	if len(l.Events) != fewest+1 || l.LeftOut != 2*maxEvents-fewest || len(l.Events[0].What) > maxWhat+3 {
 		t.Errorf("%d events, %d left out, of %d bytes", len(l.Events), l.LeftOut, len(l.Events[0].What))
+	}
+	if last := l.Events[len(l.Events)-1]; last.Kind != Alarm {
+		t.Errorf("refused requests crowd out an alarm: %+v", last)
+	}
+	l = scanText(t, strings.ReplaceAll(b.String(), "failed to apply request", "alarm raised"))
+	if len(l.Events) > maxEvents {
+		t.Errorf("%d events", len(l.Events))
+	}
+}
+
+// TestManyProcesses asserts that of a server which was started over and over the first and the last processes are kept.
+func TestManyProcesses(t *testing.T) {
+	t.Parallel()
+	var b strings.Builder
+	for i := range 3 * maxProcesses {
+		fmt.Fprintf(&b, `{"level":"info","ts":"2026-11-21T08:45:22Z","msg":"starting an etcd server","etcd-version":"3.5.%d"}`+"\n", i)
+	}
+	l := scanText(t, b.String())
+	if n := len(l.Processes); n != maxProcesses || l.ProcessesLeftOut != 2*maxProcesses || l.Processes[0].Version != "3.5.0" || l.Processes[n-1].Version != fmt.Sprintf("3.5.%d", 3*maxProcesses-1) {
+		t.Errorf("%d processes, %d left out", n, l.ProcessesLeftOut)
 	}
 }
 

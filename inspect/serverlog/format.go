@@ -44,6 +44,7 @@ func (r *Record) parse(line []byte) {
 	switch {
 	case len(line) > 0 && line[0] == '{' && r.json(line):
 	case r.capnslog(line):
+	case r.raft(line):
 	case r.console(line):
 	default:
 		r.Format, r.message = Text, line
@@ -110,7 +111,7 @@ func object(line []byte, each func(name, value []byte)) {
 		if i >= len(line) || line[i] != '"' {
 			return
 		}
-		end := quoted(line[i:])
+		end := stringLen(line[i:])
 		if end < 0 {
 			return
 		}
@@ -127,8 +128,8 @@ func object(line []byte, each func(name, value []byte)) {
 	}
 }
 
-// quoted is the length of the JSON string that b begins with, -1 if it does not end.
-func quoted(b []byte) int {
+// stringLen is the length of the JSON string that b begins with, -1 if it does not end.
+func stringLen(b []byte) int {
 	for i := 1; i < len(b); i++ {
 		switch b[i] {
 		case '\\':
@@ -143,13 +144,13 @@ func quoted(b []byte) int {
 // value is the length of the JSON value that b begins with, -1 if there is none or it does not end.
 func value(b []byte) int {
 	if len(b) > 0 && b[0] == '"' {
-		return quoted(b)
+		return stringLen(b)
 	}
 	depth := 0
 	for i := 0; i < len(b); i++ {
 		switch b[i] {
 		case '"':
-			n := quoted(b[i:])
+			n := stringLen(b[i:])
 			if n < 0 {
 				return -1
 			}
@@ -257,6 +258,29 @@ func (r *Record) capnslog(line []byte) bool {
 	if i := bytes.Index(r.message, []byte(": ")); i > 0 && bytes.IndexByte(r.message[:i], ' ') < 0 {
 		r.caller, r.message = r.message[:i], r.message[i+2:]
 	}
+	return true
+}
+
+// raftTime is the layout of times in lines of raft's own logger, which have no zone, and raftLevels are their levels. Part of the format.
+const raftTime = "2006/01/02 15:04:05"
+
+var raftLevels = map[string]Level{"DEBUG": Debug, "INFO": Info, "WARN": Warn, "ERROR": Error, "FATAL": Fatal, "PANIC": Panic}
+
+// raft reads a line that raft writes itself where 3.4 logs as text (raft/logger.go, header and raftLogger), such as
+//
+//	raft2026/11/30 04:41:08 INFO: raft.node: 1d99cc495b4af2c4 elected leader 1d99cc495b4af2c4 at term 2
+func (r *Record) raft(line []byte) bool {
+	rest, ok := bytes.CutPrefix(line, []byte("raft"))
+	if !ok || len(rest) < len(raftTime)+1 || rest[len(raftTime)] != ' ' {
+		return false
+	}
+	t, err := time.Parse(raftTime, string(rest[:len(raftTime)]))
+	name, message, ok := bytes.Cut(rest[len(raftTime)+1:], []byte(": "))
+	l, known := raftLevels[string(name)]
+	if err != nil || !ok || !known {
+		return false
+	}
+	r.Format, r.Level, r.Time, r.Local, r.caller, r.message = Capnslog, l, t, true, line[:len("raft")], message
 	return true
 }
 

@@ -56,6 +56,7 @@ Nov 21 08:23:09 host-1 etcd[123]: {"level":"info","ts":"2026-11-21T08:45:22Z","m
 {"log":"2026-11-21 08:23:09.850254 E | wal: of Docker\n","stream":"stderr","time":"2026-11-21T08:23:09.9Z"}
 {"MESSAGE":"of journald's JSON","__REALTIME_TIMESTAMP":"1763713389000000"}
 {"not":"of a server"}
+raft2026/11/30 04:41:08 WARN: of raft: itself
 goroutine 1 [running]:
 {"level":"info","ts":"2026-11-21T08:45:22Z","msg":"cut off","x":"y","z":"w
 `
@@ -75,8 +76,9 @@ goroutine 1 [running]:
 		"16 2026-11-21T08:23:09.9Z capnslog error [wal] of Docker",
 		"17 2025-11-21T08:23:09Z text  [] of journald's JSON",
 		`18 - text  [] {"not":"of a server"}`,
-		"19 - text  [] goroutine 1 [running]:",
-		"20 2026-11-21T08:45:22Z json info [] cut off | x=y",
+		"19 2026-11-30T04:41:08Z capnslog warn [raft] of raft: itself",
+		"20 - text  [] goroutine 1 [running]:",
+		"21 2026-11-21T08:45:22Z json info [] cut off | x=y",
 	}
 	if d := gocmp.Diff(want, all(t, text)); d != "" {
 		t.Errorf("(-want +got):\n%s", d)

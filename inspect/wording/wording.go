@@ -53,6 +53,9 @@ func Compile(text string) (p Pattern) {
 // Prefix is the text that all that fits begins with.
 func (p *Pattern) Prefix() string { return p.literals[0] }
 
+// Literals are the texts before, between and behind the places: one more than there are places.
+func (p *Pattern) Literals() []string { return p.literals }
+
 // Free tells whether any text may stand in a place.
 func (p *Pattern) Free(place int) bool { return p.holes[place] == anyText }
 

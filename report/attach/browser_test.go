@@ -137,7 +137,7 @@ func (b *browser) quiet(t *testing.T) {
 // TestBrowser shows pages of real members, wide and narrow, in the light and in the dark.
 func TestBrowser(t *testing.T) {
 	b := chromium(t)
-	for scenario, want := range map[string]int{"lease-revoke-auth": 4, "truncated-db": 1} {
+	for scenario, want := range map[string]int{"lease-revoke-auth": 5, "mixed-authstatus-panic": 2, "truncated-db": 1} {
 		page := render(t, sample(t, scenario))
 		var background []string
 		for _, width := range []int64{1280, 360} {

@@ -10,6 +10,7 @@ import (
 
 	"etcd-autopsy/diff"
 	"etcd-autopsy/diff/shell"
+	"etcd-autopsy/diff/story"
 	"etcd-autopsy/inspect"
 	"etcd-autopsy/inspect/mvcc"
 	"etcd-autopsy/report"
@@ -24,6 +25,8 @@ type Options struct {
 	Files []File
 	// ShowValues adds the values of keys that differ.
 	ShowValues bool
+	// Logs are what servers' logs tell.
+	Logs []story.Log
 }
 
 // maxValues bounds how many keys are shown with their values.
@@ -31,9 +34,13 @@ const maxValues = 1000
 
 // New puts together what is known. Nothing in it is redacted yet.
 func New(ms []*inspect.Member, doc *diff.Document, opts Options) *Report {
+	var told *story.Document
+	if len(opts.Logs) > 0 {
+		told, doc = story.Tell(doc, opts.Logs), story.Enrich(doc, opts.Logs)
+	}
 	r := &Report{
 		SchemaVersion: SchemaVersion, Tool: opts.Tool, ShowsValues: opts.ShowValues, Files: opts.Files,
-		Diff: doc, Inspection: report.Members(ms), Checkup: report.Check(ms),
+		Diff: doc, Story: told, Inspection: report.Members(ms), Checkup: report.Check(ms),
 		Prefixes: groupKeys(doc.Keys, prefix), Resources: groupKeys(doc.Keys, resource),
 		Curves: []Curve{}, Composition: []Composition{},
 	}

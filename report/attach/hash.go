@@ -37,9 +37,9 @@ type job struct {
 	err    error
 }
 
-// Hash hashes all input files on all cores: those of data directories as they are, archives as a whole. progress, if not
+// Hash hashes all input files on all cores: those of data directories as they are, archives as a whole, and more files, such as servers' logs. progress, if not
 // nil, is told how many MiB of all are done.
-func Hash(ctx context.Context, ms []*inspect.Member, progress func(done, total int)) (*Hashes, error) {
+func Hash(ctx context.Context, ms []*inspect.Member, more []File, progress func(done, total int)) (*Hashes, error) {
 	var jobs []*job
 	seen := map[string]bool{}
 	for _, m := range ms {
@@ -55,6 +55,13 @@ func Hash(ctx context.Context, ms []*inspect.Member, progress func(done, total i
 				seen[j.file.Path] = true
 				jobs = append(jobs, j)
 			}
+		}
+	}
+	for _, f := range more {
+		if fi, err := os.Stat(f.Path); err == nil && !seen[f.Path] {
+			seen[f.Path] = true
+			f.Size = fi.Size()
+			jobs = append(jobs, &job{file: f})
 		}
 	}
 	// The largest first, so that no core is left with one of them in the end.

@@ -138,9 +138,10 @@ type view struct {
 	Advice   []advice
 	Again    []again
 	Lanes    *picture // the first one
+	Spans    *picture // what servers' logs tell
 	Pictures []picture
 
-	Keys, Leases, Entries, Events, Prefixes, Resources, Files, Values *rows
+	Keys, Leases, Entries, Events, Servers, Prefixes, Resources, Files, Values *rows
 }
 
 // answer is a line at the top of the page.
@@ -277,6 +278,9 @@ func newView(r *Report) (*view, error) {
 	v.checkup()
 	var err error
 	if v.Lanes, err = lanesPicture(r); err != nil {
+		return nil, fmt.Errorf("cannot draw: %w", err)
+	}
+	if v.Spans, err = spansPicture(r); err != nil {
 		return nil, fmt.Errorf("cannot draw: %w", err)
 	}
 	if v.Pictures, err = pictures(r); err != nil {
@@ -439,7 +443,7 @@ func (v *view) checkup() {
 		v.Checked = append(v.Checked, out)
 	}
 	for code, a := range d.Advice {
-		if a != (report.Advice{}) {
+		if a.Meaning != "" {
 			v.Advice = append(v.Advice, advice{code, a})
 		}
 	}
@@ -501,6 +505,9 @@ func (v *view) tables() error {
 		}
 		return []string{at, strconv.FormatUint(e.Entry, 10), string(e.Kind), strings.Join(e.Members, ", "), e.What}
 	}))
+	if v.Story != nil {
+		v.Events, v.Servers = table(tale(v.Story)), table(servers(v.Story))
+	}
 	v.Prefixes = table(groupRows("prefixes", "By prefix", "prefix", v.Report.Prefixes))
 	v.Resources = table(groupRows("resources", "By Kubernetes resource", "resource", v.Report.Resources))
 	v.Files = table(newRows("files", "Files", []column{{"file", "key"}, {"member", ""}, {"bytes", "num"}, {"sha256", "key"}}, len(v.Report.Files), func(i int) []string {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -14,7 +15,10 @@ import (
 	"testing"
 
 	"etcd-autopsy/diff"
+	"etcd-autopsy/diff/story"
 	"etcd-autopsy/inspect"
+	"etcd-autopsy/inspect/evidence"
+	"etcd-autopsy/inspect/serverlog"
 	"etcd-autopsy/report"
 )
 
@@ -57,7 +61,24 @@ func investigate(scenario string) (_ *Report, rerr error) {
 	}
 	doc := diff.Investigate(ctx, set.Members, diff.Options{})
 	doc.Keys = doc.Keys.Held()
+	var logs []story.Log
+	for _, m := range set.Members {
+		f, err := os.Open(filepath.Join("../../testdata", scenario, "server-"+m.Label+".log.gz"))
+		if err != nil {
+			continue // there is none
+		}
+		plain, done, err := evidence.Plain(f)
+		if err != nil {
+			return nil, err
+		}
+		l, err := serverlog.Scan(ctx, serverlog.NewReader(plain))
+		if done(); err != nil {
+			return nil, err
+		}
+		logs = append(logs, story.Log{Member: m.Label, File: filepath.Base(f.Name()), Log: l})
+	}
 	return New(set.Members, doc, Options{
+		Logs:  logs,
 		Tool:  Tool{Name: "etcd-autopsy", Version: "v0", Etcd: "3.7.3", Command: "etcd-autopsy report testdata/" + scenario + " -o out"},
 		Files: files,
 	}), nil
@@ -164,6 +185,7 @@ func TestHTMLContent(t *testing.T) {
 		"lease-revoke-auth": {
 			"DIVERGED", "etcd-b parts from etcd-a and etcd-c at raft entry 1576", "etcd-11689", "go on with etcd-a, rebuild etcd-b", "etcdctl member remove",
 			"What happened to each member along the log", "etcd-b otherwise", "08:23:25", "Revisions around entry 1576", "Revisions behind the highest", "etcd-b is 49 behind at entry", "Keys that differ (87)", "Leases that differ (49)", "its revision 1244 is entry 1616",
+			"What the servers&#39; logs tell, by time (2026-11-21, UTC)", "Shaded: members parted in this time", "etcd 3.3.18", "etcd-b started as etcd 3.3.18 at commit index 736",
 		},
 		"healthy-3.6":  {"CONSISTENT", "nothing has to be done", "What happened to each member along the log"},
 		"log-fork":     {"Where the logs part", "The entries read alike, but their bytes differ", "lost-acked-log", "entry 361", "c otherwise"},

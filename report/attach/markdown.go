@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"etcd-autopsy/diff"
+	"etcd-autopsy/diff/story"
 	"etcd-autopsy/report"
 	"etcd-autopsy/report/escape"
 )
@@ -91,13 +92,15 @@ func markdown(r *Report, rows int) *writer {
 	w.groups("Differing keys by Kubernetes resource", "resource", r.Resources)
 
 	w.Printf("\n### Etcd version\n\n")
-	w.versions(d)
+	w.versions(d, r.Story)
 	w.Printf("\n### Etcd configuration (command line flags or environment variables)\n\n<!-- to be filled in: data directories do not hold it -->\n")
 	w.Printf("\n### Etcd debug information\n\nFrom the data directories, not from running servers.\n")
 	w.members(r)
 	w.status(r)
 	w.folded(r, d)
-	w.Printf("\n### Relevant log output\n\n<!-- to be filled in: the lines of the servers' logs around the times above -->\n\n")
+	w.Printf("\n### Relevant log output\n\n")
+	w.story(r.Story)
+	w.Printf("<!-- to be filled in: the lines of the servers' logs around the times above -->\n\n")
 	if r.Redacted {
 		w.Printf("Keys and names were replaced by tokens; equal parts have equal tokens.\n")
 	} else {
@@ -181,8 +184,18 @@ func (w *writer) expected(d *diff.Document) {
 }
 
 // versions says what the files tell of versions.
-func (w *writer) versions(d *diff.Document) {
-	w.Printf("A data directory does not hold the version of the server that wrote it. <!-- to be filled in: etcd --version -->\n\n")
+func (w *writer) versions(d *diff.Document, told *story.Document) {
+	if told == nil {
+		w.Printf("A data directory does not hold the version of the server that wrote it. <!-- to be filled in: etcd --version -->\n\n")
+	} else {
+		w.Printf("By the logs of the servers:\n\n")
+		for i, l := range report.RunLines(told) {
+			if i < w.rows {
+				w.Printf("- %s: %s\n", l.Name, short(l.Text))
+			}
+		}
+		w.Printf("\nBy the data directories:\n\n")
+	}
 	var cluster []string
 	for i := range d.Members {
 		if v := d.Members[i].ClusterVersion; v != "" && !slices.Contains(cluster, v) {
@@ -197,6 +210,20 @@ func (w *writer) versions(d *diff.Document) {
 			w.Printf("- %s judges entries by the rules of %s\n", m.Label, m.BehavesAs)
 		}
 	}
+}
+
+// story is what servers' logs tell, together with the raft log: what matters most, and all of it folded away.
+func (w *writer) story(d *story.Document) {
+	if d == nil {
+		return
+	}
+	brief := report.TaleGrid(d, min(w.rows, 20))
+	w.Printf("What the servers' logs tell, with the raft log; UTC.\n")
+	w.grid(brief, w.rows)
+	if n := len(d.Events); n > len(brief.Rows) {
+		w.Details(fmt.Sprintf("All of it (%d events)", n), func() { w.grid(report.TaleGrid(d, n), w.rows) })
+	}
+	w.Printf("\n")
 }
 
 // members is the list of members as the first one that tells has it.
@@ -258,7 +285,7 @@ func (w *writer) folded(r *Report, d *diff.Document) {
 	if n := len(d.Leases); n > 0 {
 		w.Details(fmt.Sprintf("Leases that differ (%d)", n), func() { w.grid(untitled(report.LeasesGrid(d)), w.rows) })
 	}
-	if n := len(d.Timeline); n > 0 {
+	if n := len(d.Timeline); n > 0 && r.Story == nil {
 		w.Details(fmt.Sprintf("Timeline (%d events)", n), func() {
 			bullets(w, d.Timeline, w.rows, eventText)
 		})

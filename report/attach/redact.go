@@ -16,6 +16,8 @@ import (
 	"strings"
 
 	"etcd-autopsy/diff"
+	"etcd-autopsy/diff/messages"
+	"etcd-autopsy/diff/story"
 	"etcd-autopsy/inspect/kube"
 	"etcd-autopsy/inspect/schema"
 )
@@ -313,6 +315,19 @@ func (r *Redactor) walk(v reflect.Value, field string) {
 		}
 		r.walk(v.Elem(), field)
 	case reflect.Struct:
+		if e, ok := reflect.TypeAssert[story.Event](v); ok {
+			r.event(&e)
+			v.Set(reflect.ValueOf(e))
+			return
+		}
+		if l, ok := reflect.TypeAssert[story.ServerLog](v); ok {
+			l.File = r.Path(l.File)
+			for i, p := range l.Processes {
+				l.Processes[i].Version = r.quote(p.Version)
+			}
+			v.Set(reflect.ValueOf(l))
+			return
+		}
 		if keys, ok := reflect.TypeAssert[diff.KeyDiffs](v); ok {
 			v.Set(reflect.ValueOf(keys.Map(r.keyDiff)))
 			return
@@ -337,6 +352,43 @@ func (r *Redactor) walk(v reflect.Value, field string) {
 			v.SetUint(r.ID(v.Uint()))
 		}
 	}
+}
+
+// event takes out of an event what may not be shown: of the words of a server's log all that is not etcd's own.
+func (r *Redactor) event(e *story.Event) {
+	for i, m := range e.Members {
+		e.Members[i] = r.Text(m)
+	}
+	e.Leader = r.Text(e.Leader)
+	if e.Parts == nil {
+		e.What = r.Text(e.What)
+		return
+	}
+	what := ""
+	for _, p := range e.Parts {
+		if p.Quoted {
+			what += r.quote(p.Text)
+		} else {
+			what += p.Text // this program's
+		}
+	}
+	e.What, e.Parts = what, nil
+}
+
+// quote is what may be shown of words of a server's log: those of etcd itself, and tokens for all others.
+func (r *Redactor) quote(s string) string {
+	if r.whole(s) {
+		return r.word(s)
+	}
+	out := ""
+	for _, p := range messages.Apart(s) {
+		if p.Quoted && !r.whole(p.Text) {
+			out += r.token(p.Text)
+		} else {
+			out += r.Text(p.Text)
+		}
+	}
+	return out
 }
 
 // keyDiff takes out of a key what may not be shown.

@@ -5,6 +5,7 @@ package attach
 
 import (
 	"etcd-autopsy/diff"
+	"etcd-autopsy/diff/story"
 	"etcd-autopsy/report"
 )
 
@@ -19,6 +20,8 @@ type Report struct {
 	Files []File `json:"files"`
 	// Diff is the comparison, with explanations and the plan.
 	Diff *diff.Document `json:"diff"`
+	// Story is what happened, as the raft log and the logs of servers tell it together. It is left out if there was no log of a server.
+	Story *story.Document `json:"story,omitempty"`
 	// Inspection and Checkup are what the members' files hold, and what is wrong with them.
 	Inspection *report.Inspection `json:"inspection"`
 	Checkup    *report.Checkup    `json:"checkup"`

@@ -6,6 +6,8 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
+	"etcd-autopsy/diff/messages"
+	"etcd-autopsy/diff/story"
 	"etcd-autopsy/inspect"
 	"etcd-autopsy/inspect/raftlog"
 	"etcd-autopsy/inspect/schema"
@@ -42,6 +44,21 @@ func Collect(ms []*inspect.Member) *Secrets {
 		s.compact()
 	}
 	return s
+}
+
+// Logs adds what the logs of servers name: their files, and what stands in the place of a release and is none.
+func (s *Secrets) Logs(logs []story.Log) {
+	for _, l := range logs {
+		s.add(l.File, l.Name)
+		for _, p := range l.Processes {
+			for _, q := range messages.Apart(p.Version) {
+				if q.Quoted {
+					s.add(q.Text)
+				}
+			}
+		}
+	}
+	s.compact()
 }
 
 func (s *Secrets) add(words ...string) { s.words = append(s.words, words...) }
