@@ -120,7 +120,7 @@ Exit status:
 		},
 	})
 	cmd.Flags().Int64Var(&o.Revision, "rev", 0, "the value as of this revision, instead of each member's last")
-	cmd.Flags().StringVar(&namespace, "namespace", "", "all objects of this Kubernetes namespace, Secrets with what they hold, in place of a KEY")
+	cmd.Flags().StringVar(&namespace, "namespace", "", "in place of a KEY all objects of the Kubernetes namespace `NS`")
 	cmd.Flags().BoolVar(&object, "object", false, "write the Kubernetes object alone, as it could be applied, as YAML or JSON")
 	cmd.Flags().BoolVar(&o.Secrets, "show-values", false, "show what Secrets hold")
 	return cmd
