@@ -163,22 +163,28 @@ func relationText(k *Relation) string {
 	return "?"
 }
 
-// apart are names of backups that tell them apart: as many of the last parts of their paths as that takes.
+// apart are names of backups that tell them apart: of each as many of the last parts of its path as that takes.
 func apart(v *Verification) []string {
-	names := make([]string, len(v.Backups))
-	for n := 1; ; n++ {
-		seen, same, more := map[string]bool{}, false, false
-		for i := range v.Backups {
-			parts := strings.Split(filepath.ToSlash(v.Backups[i].File.Called()), "/")
-			more = more || len(parts) > n
-			names[i] = strings.Join(parts[max(0, len(parts)-n):], "/")
-			if v.Backups[i].Kind == backup.KindChain {
-				names[i] += " (chain)"
-			}
-			same, seen[names[i]] = same || seen[names[i]], true
+	last := func(i, n int) string {
+		parts := strings.Split(filepath.ToSlash(v.Backups[i].File.Called()), "/")
+		name := strings.Join(parts[max(0, len(parts)-n):], "/")
+		if v.Backups[i].Kind == backup.KindChain {
+			name += " (chain)"
 		}
-		if !same || !more {
-			return names
+		return name
+	}
+	names := make([]string, len(v.Backups))
+	for n, open := 1, len(names); open > 0; n++ {
+		seen := map[string]int{}
+		for i := range names {
+			seen[last(i, n)]++
+		}
+		for i := range names {
+			if names[i] == "" && (seen[last(i, n)] == 1 || last(i, n) == last(i, n+1)) {
+				names[i] = last(i, n)
+				open--
+			}
 		}
 	}
+	return names
 }
