@@ -10,6 +10,7 @@ import (
 
 	"sigs.k8s.io/yaml"
 
+	"etcd-autopsy/diff"
 	"etcd-autopsy/diff/values"
 	"etcd-autopsy/inspect/kube"
 	"etcd-autopsy/report/escape"
@@ -42,21 +43,51 @@ func Object(w io.Writer, d *values.Document, format Format) error {
 		if d.Hidden {
 			l.Line("# what the Secret holds is hidden, so that this cannot be applied: --show-values shows it")
 		}
-		b, err := json.Marshal(o)
-		if err == nil {
-			b, err = yaml.JSONToYAML(b)
-		}
-		if err != nil {
+		if err := document(l, o); err != nil {
 			return err
 		}
-		lines := strings.Split(strings.TrimSuffix(string(b), "\n"), "\n")
-		if slices.ContainsFunc(lines, func(s string) bool { return !escape.Safe(s) }) {
-			// What cannot be written as it is would be another text. JSON, which is YAML, too, has escapes for it everywhere.
-			l.JSON(o)
-			continue
+	}
+	return l.Flush()
+}
+
+// document writes an object as YAML.
+func document(l *escape.Lines, o map[string]any) error {
+	b, err := json.Marshal(o)
+	if err == nil {
+		b, err = yaml.JSONToYAML(b)
+	}
+	if err != nil {
+		return err
+	}
+	lines := strings.Split(strings.TrimSuffix(string(b), "\n"), "\n")
+	if slices.ContainsFunc(lines, func(s string) bool { return !escape.Safe(s) }) {
+		// What cannot be written as it is would be another text. JSON, which is YAML, too, has escapes for it everywhere.
+		l.JSON(o)
+		return nil
+	}
+	for _, s := range lines {
+		l.Line(s)
+	}
+	return nil
+}
+
+// Objects writes the objects of a namespace as they could be applied: in YAML a document for each, with its key above it, in JSON a List.
+func Objects(w io.Writer, n *values.Namespace, format Format) error {
+	if format == JSON {
+		items := []any{}
+		for _, o := range n.Objects {
+			items = append(items, kube.Applicable(o.Object))
 		}
-		for _, s := range lines {
-			l.Line(s)
+		return escape.JSON(w, map[string]any{"apiVersion": "v1", "kind": "List", "items": items}, "", "  ")
+	}
+	l := escape.NewLines(w)
+	for i, o := range n.Objects {
+		if i > 0 {
+			l.Line("---")
+		}
+		l.Line("# ", diff.Key(o.Key).String())
+		if err := document(l, kube.Applicable(o.Object)); err != nil {
+			return err
 		}
 	}
 	return l.Flush()

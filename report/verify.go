@@ -1,9 +1,12 @@
 package report
 
 import (
+	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 
 	"etcd-autopsy/diff"
 	"etcd-autopsy/inspect/backup"
@@ -18,6 +21,7 @@ type Verification struct {
 // Backup is one file that was verified. Its path is in File, or in FileBase64 if it is not printable.
 type Backup struct {
 	File            diff.Named   `json:"file"`
+	Kind            backup.Kind  `json:"kind"`
 	State           backup.State `json:"state"`
 	Reason          string       `json:"reason"`
 	Hash            backup.Hash  `json:"hash,omitempty"`
@@ -29,6 +33,21 @@ type Backup struct {
 	CompactRevision int64        `json:"compact_revision"`
 	Keys            int          `json:"keys"`
 	Version         string       `json:"version"` // of storage or cluster, empty if the db does not tell
+	Events          int          `json:"events"`  // of deltas
+	// Relation is to the first data directory that was named, or to the backup before; null for none.
+	Relation *Relation `json:"relation"`
+}
+
+// Relation is how a backup stands to another state.
+type Relation struct {
+	To     diff.Named     `json:"to"`
+	Is     backup.Kinship `json:"is"`
+	Reason string         `json:"reason"`
+	// ByRows is true if rows that both hold show it.
+	ByRows bool `json:"by_rows"`
+	// Revisions and Entries are how many more the backup has come to, less than nothing if it is older; entries are 0 if one of them does not tell.
+	Revisions int64 `json:"revisions"`
+	Entries   int64 `json:"entries"`
 }
 
 // NewVerification is empty.
@@ -38,10 +57,14 @@ func NewVerification() *Verification {
 
 // Add adds a backup.
 func (v *Verification) Add(path string, r *backup.Result) {
-	v.Backups = append(v.Backups, Backup{
-		File: diff.NameOf(path), State: r.State, Reason: r.Why, Hash: r.Hash, Whole: r.Whole, Cut: r.Cut, Size: r.Size,
-		Entry: r.Entry, Revision: r.Revision, CompactRevision: r.CompactRevision, Keys: r.Keys, Version: r.Version,
-	})
+	b := Backup{
+		File: diff.NameOf(path), Kind: r.Kind, State: r.State, Reason: r.Why, Hash: r.Hash, Whole: r.Whole, Cut: r.Cut, Size: r.Size,
+		Entry: r.Entry, Revision: r.Revision, CompactRevision: r.CompactRevision, Keys: r.Keys, Version: r.Version, Events: r.Events,
+	}
+	if k := r.Relation; k != nil {
+		b.Relation = &Relation{To: diff.NameOf(k.To), Is: k.Is, Reason: k.Why, ByRows: k.Sure, Revisions: k.Revisions, Entries: k.Entries}
+	}
+	v.Backups = append(v.Backups, b)
 }
 
 // Verified writes what was verified: a line for one backup, a table for several.
@@ -49,7 +72,7 @@ func Verified(w io.Writer, v *Verification, format Format, hints ...string) erro
 	return encode(w, format, v, func() *page { return verifiedPage(v, hints) }, func() (ls [][]string) {
 		for i := range v.Backups {
 			b := &v.Backups[i]
-			ls = append(ls, []string{b.File.Called(), string(b.State), string(b.Hash), strconv.FormatInt(b.Revision, 10), strconv.Itoa(b.Keys), b.Reason})
+			ls = append(ls, []string{b.File.Called(), string(b.State), string(b.Hash), strconv.FormatInt(b.Revision, 10), strconv.Itoa(b.Keys), b.Reason, string(b.Kind), relationText(b.Relation)})
 		}
 		return ls
 	})
@@ -70,15 +93,98 @@ func verifiedPage(v *Verification, hints []string) *page {
 		}
 		return p
 	}
+	names := apart(v)
+	related := slices.ContainsFunc(v.Backups, func(b Backup) bool { return b.Relation != nil })
 	t := table{header: []string{"backup", "state", "hash", "entry", "revision", "keys", "size"}, keys: true}
+	if related {
+		t.header = append(t.header, "stands")
+	}
 	for i := range v.Backups {
 		b := &v.Backups[i]
-		t.rows = append(t.rows, []string{
-			filepath.Base(b.File.Called()), stateWords[b.State], string(b.Hash), strconv.FormatUint(b.Entry, 10), strconv.FormatInt(b.Revision, 10),
+		row := []string{
+			names[i], stateWords[b.State], string(b.Hash), strconv.FormatUint(b.Entry, 10), strconv.FormatInt(b.Revision, 10),
 			strconv.Itoa(b.Keys), strconv.FormatInt(b.Size, 10),
-		})
-		t.notes = append(t.notes, filepath.Base(b.File.Called())+": "+b.Reason)
+		}
+		if b.Kind == backup.KindDelta {
+			row[5] = "-"
+		}
+		if b.Kind != backup.KindDB && b.Kind != backup.KindFull || b.Entry == 0 {
+			row[3] = "-"
+		}
+		note := names[i] + ": " + b.Reason
+		if related {
+			row = append(row, relationText(b.Relation))
+			if k := b.Relation; k != nil {
+				note += fmt.Sprintf("; beside %s: %s", nameIn(v, names, k.To), k.Reason)
+			}
+		}
+		t.rows = append(t.rows, row)
+		t.notes = append(t.notes, note)
 	}
 	p.tables = append(p.tables, t)
 	return p
+}
+
+// nameIn is how the table calls a backup.
+func nameIn(v *Verification, names []string, n diff.Named) string {
+	for i := range v.Backups {
+		if v.Backups[i].Kind != backup.KindChain && v.Backups[i].File == n {
+			return names[i]
+		}
+	}
+	return n.Called()
+}
+
+// relationText says in few words how a backup stands to another state.
+func relationText(k *Relation) string {
+	if k == nil {
+		return "-"
+	}
+	by := ""
+	switch n := max(k.Revisions, -k.Revisions); {
+	case n > 0:
+		by = " by " + count(n, "revision")
+	case k.Entries != 0:
+		by = " by " + strconv.FormatInt(max(k.Entries, -k.Entries), 10) + " entries without a revision"
+	}
+	switch k.Is {
+	case backup.Newer, backup.Older:
+		if !k.ByRows {
+			by += "?"
+		}
+		return string(k.Is) + by
+	case backup.Same:
+		return "the same"
+	case backup.OtherCluster:
+		return "another cluster"
+	case backup.OtherHistory:
+		return "another history"
+	}
+	return "?"
+}
+
+// apart are names of backups that tell them apart: of each as many of the last parts of its path as that takes.
+func apart(v *Verification) []string {
+	last := func(i, n int) string {
+		parts := strings.Split(filepath.ToSlash(v.Backups[i].File.Called()), "/")
+		name := strings.Join(parts[max(0, len(parts)-n):], "/")
+		if v.Backups[i].Kind == backup.KindChain {
+			name += " (chain)"
+		}
+		return name
+	}
+	names := make([]string, len(v.Backups))
+	for n, open := 1, len(names); open > 0; n++ {
+		seen := map[string]int{}
+		for i := range names {
+			seen[last(i, n)]++
+		}
+		for i := range names {
+			if names[i] == "" && (seen[last(i, n)] == 1 || last(i, n) == last(i, n+1)) {
+				names[i] = last(i, n)
+				open--
+			}
+		}
+	}
+	return names
 }

@@ -91,7 +91,8 @@ var found = regexp.MustCompile(`(?m)^note: the server log of .*\n`)
 func TestExamples(t *testing.T) {
 	t.Parallel()
 	incident := filepath.Join(scenarios, "lease-revoke-auth")
-	web := dbOf(t, "node1", "/registry/deployments/default/web", `{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"web"}}`)
+	web := dbOf(t, "node1", "/registry/deployments/default/web", `{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"web"}}`,
+		"/registry/configmaps/shop/x", `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"x","namespace":"shop"}}`)
 	binary := dbOf(t, "backup.db", "\x00\xffz", "value")
 	panicked := filepath.Join(t.TempDir(), "panic.log")
 	if err := os.WriteFile(panicked, []byte("panic: page 1234 already freed\n"), 0o600); err != nil {
@@ -121,10 +122,12 @@ func TestExamples(t *testing.T) {
 	}
 	special := map[string]map[string]string{
 		"-w yaml > web.yaml":    {"node1/": web, "4711": "2"},
+		"get --namespace shop":  {"node1/": web, "4710": "3"},
 		"get 0x00ff7a":          {"backup.db": binary},
 		"select(.ttl > 60)":     {"node1/": filepath.Join(scenarios, "healthy-3.6", "s1.tar.zst")},
 		"history 0x00ff7a":      {"node1/": binary},
 		"recover node1/ node2/": {"node1/": "a=" + filepath.Join(healthy, "s1.tar.zst"), "node2/": "b=" + filepath.Join(healthy, "s2.tar.zst"), "node3/": "c=" + filepath.Join(healthy, "s3.tar.zst")},
+		"--at-time":             {"node1/": filepath.Join(scenarios, "log-fork-newterm", "a.tar.zst")},
 		"--since backup-of-mon": {"node1/": filepath.Join(scenarios, "healthy-3.2", "a1.tar.zst"), "backup-of-monday.db": filepath.Join(scenarios, "healthy-3.2", "a3.tar.zst")},
 	}
 	all := examplesOf(t, (&app{}).root())

@@ -9,6 +9,11 @@ import (
 	"testing"
 
 	bolt "go.etcd.io/bbolt"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
+	"sigs.k8s.io/yaml"
 
 	"etcd-autopsy/inspect/mvcc"
 )
@@ -103,5 +108,76 @@ func TestGetObject(t *testing.T) {
 				t.Errorf("%s: %q in\n%.2000s", name, s, out)
 			}
 		}
+	}
+}
+
+// TestGetNamespace writes the objects of a namespace, wherever they are stored, as of a revision.
+func TestGetNamespace(t *testing.T) {
+	t.Parallel()
+	object := func(kind, name, namespace, more string) string {
+		in := ""
+		if namespace != "" {
+			in = `"namespace":"` + namespace + `",`
+		}
+		return `{"apiVersion":"v1","kind":"` + kind + `","metadata":{` + in + `"name":"` + name + `","uid":"u"` + more + `}}`
+	}
+	pod, err := runtime.Encode(protobuf.NewSerializer(nil, nil), &corev1.Pod{
+		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"}, ObjectMeta: metav1.ObjectMeta{Name: "p", Namespace: "shop", UID: "u", OwnerReferences: []metav1.OwnerReference{{Name: "rs", UID: "r"}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := []string{
+		"/registry/pods/shop/p", string(pod),
+		"/registry/services/specs/shop/svc", object("Service", "svc", "shop", ""),
+		"/registry/services/endpoints/shop/svc", object("Endpoints", "svc", "shop", ""),
+		"/registry/stable.example.com/widgets/shop/w", object("Widget", "w", "shop", ""),
+		"/kubernetes.io/configmaps/shop/c", object("ConfigMap", "c", "shop", ""),
+		"/other/prefix/configmaps/shop/d", object("ConfigMap", "d", "shop", ""),
+		"/registry/namespaces/shop", object("Namespace", "shop", "", ""),
+		"/registry/secrets/shop/s", `{"apiVersion":"v1","kind":"Secret","metadata":{"name":"s","namespace":"shop"},"data":{"k":"aHVudGVyMg=="}}`,
+		"/registry/configmaps/web/shop", object("ConfigMap", "other", "web", ""),
+		"/registry/secrets/shop/enc", "k8s:enc:aescbc:v1:key1:\x00\x01\x02",
+		"/registry/configmaps/shop/forged", object("ConfigMap", "forged", "web", ""), // of another namespace by its own word
+		"/registry/configmaps/shopping/x", object("ConfigMap", "x", "shopping", ""),
+	}
+	db := dbOf(t, "a.db", rows...)
+	names := func(out string) (all []string) {
+		for doc := range strings.SplitSeq(out, "\n---\n") {
+			var o struct {
+				Kind     string
+				Metadata map[string]any
+			}
+			if err := yaml.Unmarshal([]byte(doc), &o); err != nil {
+				t.Errorf("%v in\n%s", err, doc)
+			}
+			if o.Metadata["uid"] != nil {
+				t.Errorf("with what only an apiserver sets: %s", doc)
+			}
+			all = append(all, fmt.Sprint(o.Kind, "/", o.Metadata["name"]))
+		}
+		return all
+	}
+	out, errs, status := autopsy(t, "get", "--namespace", "shop", db)
+	want := "Namespace/shop ConfigMap/c ConfigMap/d Pod/p Secret/s Endpoints/svc Service/svc Widget/w"
+	if got := strings.Join(names(out), " "); got != want || status != exitPartial {
+		t.Errorf("status %d: %s, want %s", status, got, want)
+	}
+	if !strings.Contains(out, "aHVudGVyMg==") {
+		t.Error("the Secret is hidden")
+	}
+	for _, s := range []string{"1 key of the namespace: encrypted at rest by aescbc v1, key key1", "1 object with owners (ownerReferences) among 8 objects"} {
+		if !strings.Contains(errs, s) {
+			t.Errorf("%q is not said:\n%s", s, errs)
+		}
+	}
+	// As of the third row.
+	out, errs, status = autopsy(t, "get", "--namespace", "shop", db, "--rev", "4", "-w", "yaml")
+	if got := strings.Join(names(out), " "); got != "Pod/p Endpoints/svc Service/svc" || status != exitOK {
+		t.Errorf("status %d: %s: %s", status, got, errs)
+	}
+	out, _, status = autopsy(t, "get", "--namespace", "shop", db, "--rev", "4", "-w", "json")
+	if !strings.HasPrefix(out, "{\n  \"apiVersion\": \"v1\",\n  \"items\": [") || status != exitOK {
+		t.Errorf("status %d: %s", status, out)
 	}
 }

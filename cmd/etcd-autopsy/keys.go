@@ -87,16 +87,39 @@ func (f *pointFlag) Set(s string) error {
 		}
 		return nil
 	}
-	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04:05", "2006-01-02 15:04:05", "2006-01-02T15:04", "2006-01-02 15:04", time.DateOnly} {
-		if t, err := time.Parse(layout, strings.TrimSuffix(s, " UTC")); err == nil {
-			f.Point = diff.Point{Time: t}
-			return nil
-		}
+	if t, ok := parseTime(s); ok {
+		f.Point = diff.Point{Time: t}
+		return nil
 	}
 	return errors.New("neither an entry (1576, entry:1576), nor a revision (rev:1244), nor a time (2026-11-21T08:23:25Z, or without a zone in UTC)")
 }
 
 func (*pointFlag) Type() string { return "place" }
+
+// parseTime reads a time, which is UTC unless it has a zone.
+func parseTime(s string) (time.Time, bool) {
+	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04:05", "2006-01-02 15:04:05", "2006-01-02T15:04", "2006-01-02 15:04", time.DateOnly} {
+		if t, err := time.Parse(layout, strings.TrimSuffix(s, " UTC")); err == nil {
+			return t, true
+		}
+	}
+	return time.Time{}, false
+}
+
+// timeFlag is a time.
+type timeFlag struct{ time.Time }
+
+func (f *timeFlag) String() string { return "" }
+
+func (f *timeFlag) Set(s string) (err error) {
+	var ok bool
+	if f.Time, ok = parseTime(s); !ok {
+		return errors.New("no time (2026-11-21T08:23:25Z, or without a zone in UTC)")
+	}
+	return nil
+}
+
+func (*timeFlag) Type() string { return "time" }
 
 // sizeFlag is a number of bytes.
 type sizeFlag struct{ bytes int }

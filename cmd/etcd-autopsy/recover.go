@@ -15,6 +15,7 @@ import (
 	"etcd-autopsy/diff"
 	"etcd-autopsy/diff/recovery"
 	"etcd-autopsy/diff/shell"
+	"etcd-autopsy/diff/story"
 	"etcd-autopsy/inspect"
 	"etcd-autopsy/report"
 )
@@ -26,6 +27,9 @@ type recoverFlags struct {
 	bases                      []string
 	without                    []uint
 	union                      bool
+	time                       timeFlag
+	serverLogs                 []string
+	noServerLogs               bool
 	atEntry, atRevision, atBef bool // given
 }
 
@@ -38,11 +42,16 @@ func (a *app) recover() *cobra.Command {
 takes. Of one copy it holds what that holds, read around damage. Of several that agree it is the
 one that diff recommends; where members parted, --from says whose life counts.
 
-With --at-entry, --at-revision or --before-entry it holds the state at that moment. That is made by
-running the log with etcd's own code from the best base: the beginning of the log, the rows of a
-copy, taken back as far as compaction allows, or a backup given with --base; so a backup and the log
-of a dead member give the last state that was acknowledged. Then it is compared with what the copies
-hold. What cannot be made is said before anything is written.
+With --at-entry, --at-revision, --before-entry or --at-time it holds the state at that moment. That
+is made by running the log with etcd's own code from the best base: the beginning of the log, the
+rows of a copy, taken back as far as compaction allows, or a backup given with --base; so a backup
+and the log of a dead member give the last state that was acknowledged. Then it is compared with
+what the copies hold. What cannot be made is said before anything is written.
+
+Entries carry no time. Request ids tell when the processes started that proposed them, and servers'
+logs (--server-log, or beside a member, as for timeline) what was committed by then. So --at-time is
+taken only if all entries between those that are known to be from before and from after it give one
+state; otherwise these entries are named, to choose with --at-entry.
 
 --without-entries leaves entries out, such as a bad delete. That is no state that the cluster ever
 had: what is otherwise because of it is listed. --union-of-acknowledged takes the log that raft
@@ -62,6 +71,7 @@ Exit status:
 		Example: `  etcd-autopsy recover node1/ -o recovered.db
   etcd-autopsy recover node1/ node2/ node3/ -o recovered.db
   etcd-autopsy recover node1/ --at-revision 1200 -o recovered.db
+  etcd-autopsy recover node1/ --at-time 2026-11-21T09:37:10Z -o recovered.db
   etcd-autopsy recover node1/ --before-entry 1500 --base backup-of-monday.db -o recovered.db
   etcd-autopsy recover node1/ --without-entries 1500 -o recovered.db`,
 		Args: needMembers,
@@ -75,11 +85,14 @@ Exit status:
 	cmd.Flags().Uint64Var(&f.entry, "at-entry", 0, "the state when entry `N` had been applied")
 	cmd.Flags().Uint64Var(&f.before, "before-entry", 0, "the state just before entry `N`")
 	cmd.Flags().Uint64Var(&f.revision, "at-revision", 0, "the state when revision `R` had been made")
+	cmd.Flags().Var(&f.time, "at-time", "the state at a `TIME` by the clocks of the members, UTC without a zone")
+	cmd.Flags().StringArrayVar(&f.serverLogs, "server-log", nil, "for --at-time a server's log, as `M=FILE`; may be repeated")
+	cmd.Flags().BoolVar(&f.noServerLogs, "no-server-logs", false, "do not look for logs of servers beside members")
 	cmd.Flags().StringArrayVar(&f.bases, "base", nil, "an earlier `BACKUP` to run the log on from; may be repeated")
 	cmd.Flags().UintSliceVar(&f.without, "without-entries", nil, "entries `N,...` to leave out")
 	cmd.Flags().BoolVar(&f.union, "union-of-acknowledged", false, "take the log that raft would elect, to its end")
 	cmd.Flags().StringVar(&f.release, "for", "", "the `RELEASE` that is to run the file, such as 3.5, if not that of the copy")
-	cmd.MarkFlagsMutuallyExclusive("at-entry", "before-entry", "at-revision")
+	cmd.MarkFlagsMutuallyExclusive("at-entry", "before-entry", "at-revision", "at-time")
 	cmd.MarkFlagsMutuallyExclusive("from", "union-of-acknowledged")
 	return cmd
 }
@@ -96,6 +109,8 @@ func (f *recoverFlags) request() (*recovery.Request, error) {
 		q.Moment = recovery.Moment{Kind: recovery.AtRevision, N: f.revision}
 	case f.atBef:
 		q.Moment = recovery.Moment{Kind: recovery.AtEntry, N: f.before - 1}
+	case !f.time.IsZero():
+		q.Moment = recovery.Moment{Kind: recovery.AtTime, Time: f.time.Time}
 	}
 	if f.atEntry && f.entry == 0 || f.atBef && f.before < 2 {
 		return nil, errors.New("entries are counted from 1, and before the first one there is nothing to recover")
@@ -148,6 +163,17 @@ func (a *app) writeRecovered(cmd *cobra.Command, args []string, f *recoverFlags)
 			return err
 		}
 		q.Members = ms
+		if q.Moment.Kind == recovery.AtTime {
+			files, err := logFiles(cmd, ms, f.serverLogs, f.noServerLogs)
+			if err != nil {
+				return err
+			}
+			logs, err := readLogs(cmd, files)
+			if err != nil {
+				return err
+			}
+			q.Dated = story.Dated(logs)
+		}
 		doc, err := recovery.Recover(cmd.Context(), q, f.out)
 		bar.end()
 		if err != nil {

@@ -22,7 +22,7 @@ func TestSchemas(t *testing.T) {
 			{"recover", filepath.Join(scenarios, "damaged-page", "a.tar.zst"), "-o", filepath.Join(t.TempDir(), "2.db"), "-w", "json"},
 			{"recover", filepath.Join(scenarios, "log-fork"), "--from", "c", "--at-revision", "400", "--without-entries", "380", "-o", filepath.Join(t.TempDir(), "3.db"), "-w", "json"},
 		},
-		"verify": {{"verify", recovered, filepath.Join(scenarios, "garbage-db", "c.tar.zst"), "-w", "json"}},
+		"verify": {{"verify", recovered, filepath.Join(scenarios, "garbage-db", "c.tar.zst"), "-w", "json"}, {"verify", gardenerChain(t), recovered, "-w", "json"}},
 		"plan": {
 			{"plan", filepath.Join(scenarios, "log-fork"), "--preview", "-w", "json"},
 			{"plan", filepath.Join(scenarios, "healthy-3.6"), "--from", recovered, "-w", "json"},

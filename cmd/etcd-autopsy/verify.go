@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	"etcd-autopsy/inspect"
 	"etcd-autopsy/inspect/backup"
 	"etcd-autopsy/inspect/evidence"
+	"etcd-autopsy/inspect/gardener"
 	"etcd-autopsy/report"
 )
 
@@ -27,7 +29,15 @@ server starts with it: whether its hash is right, missing, all zeros or wrong, w
 cut or damaged, and which revision and how many keys it holds. Nothing is restored for that.
 
 A BACKUP is a snapshot file, a db file, a data directory, or an archive or compressed file of any of
-these; of a folder every file in it is taken, and the result is a table.
+these; of a folder every file in it is taken, and the result is a table. It says, too, how each
+backup stands to the one before, or to the first data directory that is named: newer, older, of
+another cluster or of another history, by the rows that both hold, and with a question mark where
+only numbers tell.
+
+Of Gardener's etcd-backup-restore, the deltas (Incr-...) are read, too: their hashes, and whether
+events are in order. The last full snapshot of a folder and the deltas behind it are a chain: a gap,
+an overlap or missing revisions, on which its restore ends with an error, are told, or what it would
+hold. It drops the leases of what deltas wrote.
 
 Exit status:
   0  every backup can be restored; one without a hash needs --skip-hash-check
@@ -46,13 +56,11 @@ Exit status:
 			if err != nil {
 				return err
 			}
-			doc := report.NewVerification()
-			for _, p := range paths {
-				if err := a.verifyOne(cmd, p, doc); err != nil {
-					return cmp.Or(interrupted(cmd), err)
-				}
+			v := &verifier{a: a, doc: report.NewVerification(), chains: chainsOf(paths), deltas: map[string]*backup.Result{}}
+			if err := errors.Join(v.run(cmd, paths), v.release()); err != nil {
+				return cmp.Or(interrupted(cmd), err)
 			}
-			return report.Verified(cmd.OutOrStdout(), doc, format)
+			return report.Verified(cmd.OutOrStdout(), v.doc, format)
 		},
 	})
 }
@@ -60,40 +68,166 @@ Exit status:
 // verifyRank orders the exit statuses of several backups, the one that counts first.
 var verifyRank = []int{exitFailed, exitDiverged, exitPartial, exitOK}
 
-// verifyOne verifies all that a path stands for. Only that the work was interrupted is an error.
-func (a *app) verifyOne(cmd *cobra.Command, path string, doc *report.Verification) error {
-	add := func(name string, r *backup.Result) {
-		doc.Add(name, r)
-		status := map[backup.State]int{backup.Restorable: exitOK, backup.Unknown: exitPartial, backup.NotRestorable: exitDiverged, backup.Unopened: exitFailed}[r.State]
-		if slices.Index(verifyRank, status) < slices.Index(verifyRank, a.status) {
-			a.status = status
+// verifier verifies backups one after another.
+type verifier struct {
+	a   *app
+	doc *report.Verification
+	// ref is what the next backup is related to, nil for nothing: the first data directory that was named, or else the backup before.
+	ref      *inspect.Member
+	refName  string
+	refClose func() error
+	fixed    bool
+	// chains are the deltas behind a full snapshot, by its path; deltas the results of those that were read for one.
+	chains map[string][]backup.Delta
+	deltas map[string]*backup.Result
+}
+
+func (v *verifier) run(cmd *cobra.Command, paths []string) error {
+	if i := slices.IndexFunc(paths, dataDir); i >= 0 && len(paths) > 1 {
+		set, closed, err := v.open(cmd.Context(), paths[i])
+		if err == nil && len(set.Members) == 1 {
+			v.ref, v.refName, v.refClose, v.fixed = set.Members[0], paths[i], closed, true
+		} else if err == nil {
+			err = closed()
+		}
+		if errors.Is(err, context.Canceled) {
+			return err
 		}
 	}
+	for _, p := range paths {
+		if err := v.one(cmd.Context(), p); err != nil {
+			return err
+		}
+		if err := cmd.Context().Err(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (v *verifier) open(ctx context.Context, path string) (*inspect.Set, func() error, error) {
+	return v.a.engine.open(ctx, []string{path}, inspect.Options{Meta: v.a.in.meta.slot, TempDir: v.a.in.temp})
+}
+
+// release closes what is held to relate the next backup to.
+func (v *verifier) release() (err error) {
+	if v.refClose != nil {
+		err = v.refClose()
+	}
+	v.ref, v.refClose = nil, nil
+	return err
+}
+
+func (v *verifier) add(name string, r *backup.Result) {
+	v.doc.Add(name, r)
+	status := map[backup.State]int{backup.Restorable: exitOK, backup.Unknown: exitPartial, backup.NotRestorable: exitDiverged, backup.Unopened: exitFailed}[r.State]
+	if slices.Index(verifyRank, status) < slices.Index(verifyRank, v.a.status) {
+		v.a.status = status
+	}
+}
+
+// one verifies all that a path stands for. Only that the work was interrupted is an error.
+func (v *verifier) one(ctx context.Context, path string) (rerr error) {
 	if f, err := os.Open(path); err != nil {
-		add(path, backup.NotOpened(backup.Unopened, err.Error()))
+		v.add(path, backup.NotOpened(backup.Unopened, err.Error()))
 		return nil
 	} else if err := f.Close(); err != nil {
 		return err
 	}
-	set, closed, err := a.engine.open(cmd.Context(), []string{path}, inspect.Options{Meta: a.in.meta.slot, TempDir: a.in.temp})
+	name, ours := gardener.Parse(filepath.Base(path))
+	if ours && name.Kind == gardener.Delta {
+		r := v.deltas[path]
+		if r == nil {
+			r = backup.VerifyFile(ctx, &backup.Delta{Name: name, Open: func() (io.ReadCloser, error) { return os.Open(path) }})
+		}
+		v.add(path, r)
+		return nil
+	}
+	set, closed, err := v.open(ctx, path)
 	if errors.Is(err, context.Canceled) {
 		return err
 	}
 	if err != nil {
-		add(path, backup.NotOpened(backup.NotRestorable, oneLine(err)))
+		v.add(path, backup.NotOpened(backup.NotRestorable, oneLine(err)))
 		return nil
 	}
+	var last *inspect.Member
+	var lastName string
 	err = evidence.Guard(path, func() error {
 		for _, m := range set.Members {
 			name := path
 			if len(set.Members) > 1 {
 				name = path + ": " + m.Label
 			}
-			add(name, backup.Verify(m))
+			r := backup.Verify(m)
+			if ours {
+				r.Kind = backup.KindFull
+			}
+			switch {
+			case last != nil && !v.fixed:
+				r.Relation = backup.Relate(m, last, lastName)
+			case v.ref != nil && name != v.refName:
+				r.Relation = backup.Relate(m, v.ref, v.refName)
+			}
+			v.add(name, r)
+			last, lastName = m, name
+			if deltas := v.chains[path]; len(deltas) > 0 && len(set.Members) == 1 {
+				v.chain(ctx, filepath.Dir(path), m, r, deltas)
+			}
 		}
 		return nil
 	})
-	return errors.Join(err, closed())
+	if v.fixed || last == nil || last.DB == nil {
+		return errors.Join(err, closed())
+	}
+	err = errors.Join(err, v.release())
+	v.ref, v.refName, v.refClose = last, lastName, closed
+	return err
+}
+
+// chain says what a full snapshot and the deltas behind it come to.
+func (v *verifier) chain(ctx context.Context, dir string, m *inspect.Member, full *backup.Result, deltas []backup.Delta) {
+	v.add(dir, backup.Replay(ctx, m, full, deltas, func(d *backup.Delta, r *backup.Result) { v.deltas[filepath.Join(dir, d.File)] = r }))
+}
+
+// chainsOf finds what etcd-backup-restore would restore of the files of each folder: the last full snapshot, and the deltas behind it
+// (pkg/miscellaneous/miscellaneous.go, GetLatestFullSnapshotAndDeltaSnapList).
+func chainsOf(paths []string) map[string][]backup.Delta {
+	type file struct {
+		path string
+		name gardener.Name
+	}
+	folders := map[string][]file{}
+	for _, p := range paths {
+		if n, ok := gardener.Parse(filepath.Base(p)); ok {
+			folders[filepath.Dir(p)] = append(folders[filepath.Dir(p)], file{p, n})
+		}
+	}
+	chains := map[string][]backup.Delta{}
+	for _, files := range folders {
+		slices.SortStableFunc(files, func(a, b file) int {
+			switch {
+			case a.name.Before(&b.name):
+				return -1
+			case b.name.Before(&a.name):
+				return 1
+			}
+			return 0
+		})
+		full := len(files) - 1
+		for full >= 0 && files[full].name.Kind != gardener.Full {
+			full--
+		}
+		if full < 0 {
+			continue
+		}
+		for _, f := range files[full+1:] {
+			chains[files[full].path] = append(chains[files[full].path], backup.Delta{
+				File: filepath.Base(f.path), Name: f.name, Open: func() (io.ReadCloser, error) { return os.Open(f.path) },
+			})
+		}
+	}
+	return chains
 }
 
 // backups are the files that arguments stand for: those of a folder, unless it is a data directory.

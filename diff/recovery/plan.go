@@ -111,7 +111,7 @@ func (p *planner) choose(ctx context.Context) error {
 	case diff.NotComparable:
 		return refuse("recover from one of them with --from", "the members cannot be compared: %s", strings.Join(doc.Reasons, "; "))
 	case diff.Diverged:
-		if first, rev := firstParted(doc); !before(p.q.Moment, first, rev) {
+		if first, rev := firstParted(doc); !p.before(first, rev) {
 			return p.parted(doc, first)
 		}
 	}
@@ -170,13 +170,16 @@ func firstParted(doc *diff.Document) (entry uint64, rev int64) {
 	return entry, rev
 }
 
-// before tells whether a moment lies before what is behind an entry and a revision.
-func before(m Moment, entry uint64, rev int64) bool {
-	switch m.Kind {
+// before tells whether the moment lies before what is behind an entry and a revision.
+func (p *planner) before(entry uint64, rev int64) bool {
+	switch m := p.q.Moment; m.Kind {
 	case AtEntry:
 		return m.N < entry
 	case AtRevision:
 		return m.N < uint64(rev)
+	case AtTime:
+		last, _, err := diff.NewLedger(p.q.Members).Until(diff.Point{Time: m.Time})
+		return err == nil && last > 0 && last < entry
 	}
 	return false
 }
@@ -268,6 +271,13 @@ func (p *planner) source(ctx context.Context) (source, error) {
 		index = p.q.Moment.N
 	case AtRevision:
 		if index, err = p.entryOf(ctx, int64(p.q.Moment.N)); err != nil {
+			return nil, err
+		}
+	case AtTime:
+		if len(p.log) == 0 {
+			return nil, refuse("copy the wal folder of a member", "%s has no log that tells when anything was", p.m.Label)
+		}
+		if index, err = p.entryAt(p.q.Moment.Time); err != nil {
 			return nil, err
 		}
 	}

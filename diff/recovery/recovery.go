@@ -4,8 +4,8 @@
 //	moment              base, the first that leads there                       what is written
 //	now                 the copy itself                                        every row that can be read
 //	an entry,           nothing: the log begins with the cluster               the rows of the base,
-//	a revision          the copy's own rows, taken back or run on              those that etcd's applier makes of the entries,
-//	                    an older snapshot or backup                            less what compactions up to there removed,
+//	a revision,         the copy's own rows, taken back or run on              those that etcd's applier makes of the entries,
+//	a time              an older snapshot or backup                            less what compactions up to there removed,
 //	                    another copy that holds the same                       and the tables as the applier leaves them
 //
 // Everything is decided, and the entries are run, before the file is begun. Rows that a copy holds are written with its own
@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/coreos/go-semver/semver"
 
@@ -35,12 +36,14 @@ const (
 	Now        Kind = iota // what the copy holds
 	AtEntry                // when entry N had been applied
 	AtRevision             // when revision N had been made
+	AtTime                 // when clocks showed Time
 )
 
 // Moment is what is asked for.
 type Moment struct {
 	Kind Kind
 	N    uint64
+	Time time.Time
 }
 
 // Request says what to recover, and of what.
@@ -51,6 +54,8 @@ type Request struct {
 	// Bases are older states, such as backups, that the log may be run on from.
 	Bases  []*inspect.Member
 	Moment Moment
+	// Dated are entries of which something else than request ids tells when they were there, for AtTime.
+	Dated []Dated
 	// Without are entries that are left out, ascending.
 	Without []uint64
 	// Union takes all that any log holds, also what nobody is known to have committed.

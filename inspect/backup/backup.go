@@ -41,8 +41,20 @@ const (
 	HashWrong   Hash = "wrong"
 )
 
+// Kind is what was verified.
+type Kind string
+
+// Kinds. The last three are of etcd-backup-restore.
+const (
+	KindDB    Kind = "db" // a snapshot, or the db of a data directory
+	KindFull  Kind = "full"
+	KindDelta Kind = "delta"
+	KindChain Kind = "chain" // a full snapshot with the deltas behind it
+)
+
 // Result is one backup.
 type Result struct {
+	Kind  Kind
 	State State
 	// Why is the reason in one sentence.
 	Why  string
@@ -55,14 +67,17 @@ type Result struct {
 	Entry           uint64 // the consistent index, 0 if not known
 	Keys            int
 	Version         string // of storage or cluster, as far as the db tells
+	Events          int    // of deltas
+	// Relation is to another state that was verified, nil for none.
+	Relation *Relation
 }
 
 // NotOpened is the result of a file that could not be opened or is none of etcd's.
-func NotOpened(state State, why string) *Result { return &Result{State: state, Why: why} }
+func NotOpened(state State, why string) *Result { return &Result{Kind: KindDB, State: state, Why: why} }
 
 // Verify judges what was read of a backup. A data directory is judged by its db: etcdutl restores that without a hash.
 func Verify(m *inspect.Member) *Result {
-	r := &Result{}
+	r := &Result{Kind: KindDB}
 	if m.DB == nil {
 		r.State, r.Why = NotRestorable, "no db that can be read"
 		for _, f := range m.Findings {

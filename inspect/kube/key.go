@@ -1,6 +1,9 @@
 package kube
 
-import "strings"
+import (
+	"bytes"
+	"strings"
+)
 
 // keyParsed is how much of a key is looked at: names in Kubernetes are shorter.
 const keyParsed = 1000 // bytes
@@ -39,4 +42,20 @@ func NameOf(key []byte) (n Name, ok bool) {
 	}
 	n.Name = strings.Join(rest, "/")
 	return n, true
+}
+
+// Within tells whether a key is where an apiserver stores an object of a namespace, whatever the resource and whatever all keys begin with:
+// NAMESPACE/NAME are the last two segments of it (k8s.io/apiserver, pkg/registry/generic/registry/store.go, NamespaceKeyFunc, the same from
+// 1.10 to 1.34).
+func Within(key []byte, namespace string) bool {
+	i := bytes.LastIndexByte(key, '/')
+	if i < 0 || i == len(key)-1 {
+		return false
+	}
+	return bytes.HasSuffix(key[:i], []byte("/"+namespace))
+}
+
+// IsNamespace tells whether a key is where the object of a namespace itself is stored.
+func IsNamespace(key []byte, namespace string) bool {
+	return bytes.HasSuffix(key, []byte("/namespaces/"+namespace))
 }

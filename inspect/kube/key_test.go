@@ -29,3 +29,15 @@ func TestNameOf(t *testing.T) {
 		}
 	}
 }
+
+func TestWithin(t *testing.T) {
+	t.Parallel()
+	for key, want := range map[string]bool{
+		"/registry/pods/shop/p": true, "/x/shop/p": true, "/registry/services/specs/shop/p": true,
+		"/registry/pods/shopping/p": false, "/registry/pods/web-shop/p": false, "/registry/pods/shop/": false, "/registry/pods/web/shop": false, "shop/p": false, "": false, "/": false,
+	} {
+		if Within([]byte(key), "shop") != want {
+			t.Errorf("%s: %v", key, !want)
+		}
+	}
+}
