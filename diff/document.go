@@ -448,6 +448,26 @@ type PlanCopy struct {
 	ResurrectedLeases []ID     `json:"resurrected_leases"`
 }
 
+// Fault says in a clause what a member did, or holds, that its log does not ask for; empty if nothing is known.
+func (d *Document) Fault(label string) string {
+	for i := range d.Divergences {
+		v := &d.Divergences[i]
+		if !slices.Contains(v.Faulty, label) {
+			continue
+		}
+		switch {
+		case v.Entry != nil && v.What != "":
+			return fmt.Sprintf("departed from its log at entry %d: %s", v.Entry.Index, v.What)
+		case v.Entry != nil:
+			return fmt.Sprintf("departed from its log at entry %d", v.Entry.Index)
+		case v.EntryInterval != nil:
+			return fmt.Sprintf("departed from its log between entries %d and %d", v.EntryInterval.First, v.EntryInterval.Last)
+		}
+		return "departed from its log"
+	}
+	return ""
+}
+
 // LeaseDiff is a lease on which members disagree.
 type LeaseDiff struct {
 	ID       ID                    `json:"id"`

@@ -65,6 +65,20 @@ func (l *Ledger) Kept(member int) bool {
 	})
 }
 
+// ShownFrom is the first revision that an entry of the member's log made, 0 if its log shows none of its rows to be what entries make.
+func (l *Ledger) ShownFrom(member int) int64 {
+	a := &l.accounts[member]
+	if !l.Kept(member) {
+		return 0
+	}
+	for i := range a.made {
+		if b := &a.made[i]; b.step.Index > 0 && find(a.views, b.step.Index) != nil {
+			return b.step.Revision
+		}
+	}
+	return 0
+}
+
 // ForeignBase says why an older state cannot be the past of a member with a log, empty if nothing speaks against it. sure is false if nothing speaks
 // for it either: neither knows a member that the other knows.
 func ForeignBase(b, m *inspect.Member, log []effect.Entry) (why string, sure bool) {

@@ -28,6 +28,10 @@ func recoveredPage(d *recovery.Document, commands, hints []string) *page {
 		p.title += ", with losses"
 	case !d.Proven:
 		p.title += ", not proven"
+	case len(d.Without) > 0:
+		p.title += ", whole; no state that the cluster ever had"
+	case d.ProvenFrom > 0:
+		p.title += fmt.Sprintf(", whole, proven from revision %d on", d.ProvenFrom)
 	default:
 		p.title += ", whole and proven"
 	}

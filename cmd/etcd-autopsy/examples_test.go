@@ -127,6 +127,7 @@ func TestExamples(t *testing.T) {
 		"select(.ttl > 60)":     {"node1/": filepath.Join(scenarios, "healthy-3.6", "s1.tar.zst")},
 		"history 0x00ff7a":      {"node1/": binary},
 		"recover node1/ node2/": {"node1/": "a=" + filepath.Join(healthy, "s1.tar.zst"), "node2/": "b=" + filepath.Join(healthy, "s2.tar.zst"), "node3/": "c=" + filepath.Join(healthy, "s3.tar.zst")},
+		"--from snapshot.db":    {"snapshot.db": incident + "/etcd-b.tar.zst"},
 		"--at-time":             {"node1/": filepath.Join(scenarios, "log-fork-newterm", "a.tar.zst")},
 		"--since backup-of-mon": {"node1/": filepath.Join(scenarios, "healthy-3.2", "a1.tar.zst"), "backup-of-monday.db": filepath.Join(scenarios, "healthy-3.2", "a3.tar.zst")},
 	}

@@ -25,7 +25,7 @@ func TestSchemas(t *testing.T) {
 		"verify": {{"verify", recovered, filepath.Join(scenarios, "garbage-db", "c.tar.zst"), "-w", "json"}, {"verify", gardenerChain(t), recovered, "-w", "json"}},
 		"plan": {
 			{"plan", filepath.Join(scenarios, "log-fork"), "--preview", "-w", "json"},
-			{"plan", filepath.Join(scenarios, "healthy-3.6"), "--from", recovered, "-w", "json"},
+			{"plan", filepath.Join(scenarios, "damaged-page"), "--from", recovered, "-w", "json"},
 			{"plan", filepath.Join(scenarios, "garbage-db", "c.tar.zst"), "-w", "json"},
 		},
 		"preflight": {{"preflight", filepath.Join(scenarios, "wal-gap"), "--to", "3.6", "-w", "json"}, {"preflight", incident, "--to", "3.5", "-w", "json"}},

@@ -87,8 +87,9 @@ func Run(ms []*inspect.Member, to string) (*Document, error) {
 		return nil, err
 	}
 	d := &Document{SchemaVersion: diff.SchemaVersion, To: to, Outcome: Starts, Members: []Member{}}
+	forks := diff.LogForks(ms)
 	for _, m := range ms {
-		x := one(m, v, line)
+		x := one(m, v, line, forked(ms, m, forks))
 		for _, r := range x.Releases {
 			d.Outcome = worse(d.Outcome, r.Outcome)
 		}
@@ -110,7 +111,35 @@ type found struct {
 	doubt string
 }
 
-func one(m *inspect.Member, v *semver.Version, line bool) Member {
+// forked is what conflicting logs say about a member. A leader whose entry is of another term than the one that a member has committed there
+// makes that end (raft, log.go, maybeAppend); of entries of the same term nobody sees that they are different ones.
+func forked(ms []*inspect.Member, m *inspect.Member, forks []diff.LogFork) (all []found) {
+	for _, f := range forks {
+		var sides []string
+		for _, g := range f.Groups {
+			sides = append(sides, strings.Join(g, " and "))
+		}
+		x := found{code: "log-fork-same-term", severity: finding.Error, count: 1, detail: fmt.Sprintf("at entry %d, which both sides know as committed, %s hold different ones", f.Index, strings.Join(sides, ", against "))}
+		mine := slices.ContainsFunc(f.Groups, func(g []string) bool { return slices.Contains(g, m.Label) })
+		for _, o := range ms {
+			for i := range m.Log.Entries {
+				e := &m.Log.Entries[i]
+				if e.Index < f.Index || e.Index > min(m.Log.HardState.Commit, o.Log.HardState.Commit) {
+					continue
+				}
+				if theirs := o.Log.Entry(e.Index); theirs != nil && theirs.Term != e.Term {
+					x.code = "log-fork"
+				}
+			}
+		}
+		if mine {
+			all = append(all, x)
+		}
+	}
+	return all
+}
+
+func one(m *inspect.Member, v *semver.Version, line bool, more []found) Member {
 	x := Member{Member: m.Label, Cluster: m.ClusterVersion()}
 	if m.DB != nil {
 		x.Storage = m.DB.Tables.StorageVersion
@@ -134,6 +163,7 @@ func one(m *inspect.Member, v *semver.Version, line bool) Member {
 		all = append(all, found{code: "not-complete", detail: strings.Join(why, "; "), severity: finding.Error, count: 1})
 	}
 	all = append(all, versions(m, x.Cluster, v)...)
+	all = append(all, more...)
 	starts := []int64{v.Patch}
 	if line {
 		for _, f := range all {

@@ -14,7 +14,7 @@ import (
 // TestRules asserts that rules are about codes that check explains, and that each release has the message that it is said to end with; bbolt's releases are not etcd's.
 func TestRules(t *testing.T) {
 	t.Parallel()
-	own := []string{"cluster-version-above", "cluster-version-far-below", "downgrade-enabled", "not-complete"}
+	own := []string{"log-fork", "log-fork-same-term", "cluster-version-above", "cluster-version-far-below", "downgrade-enabled", "not-complete"}
 	for code, rs := range rules {
 		if check.Explain(code) == (check.Advice{}) && !slices.Contains(own, code) {
 			t.Errorf("%s: nothing finds that", code)

@@ -65,6 +65,8 @@ var rules = map[string][]rule{
 	"wal-segment-missing":    {{outcome: Stops, what: "the files of the log do not follow one another", message: "wal-open", quote: "file not found"}},
 	"wal-big-record":         {{outcome: Stops, fixed: []string{"3.5.5"}, what: "a record of 10 MiB or more cannot be read back", message: "wal-record-too-long"}},
 	"wal-commit-beyond-log":  {{outcome: Stops, what: "the saved commit index lies beyond the log", message: "raft-hard-state-out-of-range"}},
+	"log-fork":               {{outcome: Stops, what: "together with the others, a member ends when a leader sends another entry than the one that it has committed", message: "raft-conflict-with-committed", quote: "conflict with committed"}},
+	"log-fork-same-term":     {{outcome: Harms, what: "the members start together and go on with different keys: their entries are of the same terms, so that raft takes them for the same"}},
 	"wal-torn-tail":          {},
 	"wal-missing":            {{outcome: Unknown, what: "a server without a log takes itself for a new one, though a db is there: what comes of that is not looked at"}},
 	"index-beyond-log":       {{outcome: Unknown, what: "normal for a copy of a running member; otherwise the log lost its end, and the member forgot what it acknowledged and may vote against that"}},

@@ -25,6 +25,10 @@ func (p *planner) finish(ctx context.Context, x *made, v *verdict) (source, erro
 		d.ChangedCount = len(d.Changed)
 		d.Changed = d.Changed[:min(len(d.Changed), MaxChanged)]
 		d.note("this is no state that the cluster ever had: without %s, %s otherwise", entries(skip), plural(d.ChangedCount, "key is", "keys are"))
+		for i := range v.proof {
+			v.proof[i] = "with them: " + v.proof[i]
+		}
+		d.prove("without %s, %s run by etcd's own applier (%s); no copy holds that, to compare it with", entries(skip), plural(y.entries, "entry was", "entries were"), y.res.Rules)
 		x = y
 	}
 	x.m = p.m
@@ -40,6 +44,9 @@ func (p *planner) finish(ctx context.Context, x *made, v *verdict) (source, erro
 	}
 	d.From, d.Base, d.Run = p.m.Label, x.what, x.entries
 	d.Proof, d.Proven = slices.Concat(d.Proof, v.proof), v.proven
+	if d.Proven && v.from > 1 {
+		d.ProvenFrom = v.from
+	}
 	d.Notes = slices.Concat(p.notes, d.Notes, v.notes, x.res.Notes)
 	if n := len(unknown); n > 0 {
 		d.lost("the %s of %s: no file that was read holds them", verb(n, "password", "passwords"), some(quoted(unknown)))

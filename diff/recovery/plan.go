@@ -189,7 +189,8 @@ func (p *planner) parted(doc *diff.Document, first uint64) error {
 	var prices []string
 	if doc.Plan != nil {
 		for i := range doc.Plan.Copies {
-			prices = append(prices, price(&doc.Plan.Copies[i]))
+			k := &doc.Plan.Copies[i]
+			prices = append(prices, price(k, doc.Fault(k.Member)))
 		}
 	}
 	if len(prices) == 0 {
@@ -209,9 +210,12 @@ func (p *planner) parted(doc *diff.Document, first uint64) error {
 	return refuse(need, "the members parted, %s: %s", where, strings.Join(prices, "; "))
 }
 
-// price is what it costs to go on with a copy.
-func price(c *diff.PlanCopy) string {
+// price is what it costs to go on with a copy. fault is what is known of how it departed from its log.
+func price(c *diff.PlanCopy, fault string) string {
 	var costs []string
+	if fault != "" {
+		costs = append(costs, fault)
+	}
 	add := func(n int, one, many, what string) {
 		if n > 0 {
 			costs = append(costs, plural(n, one, many)+what)
@@ -245,9 +249,12 @@ func (p *planner) source(ctx context.Context) (source, error) {
 		}
 		c := newCopied(p.m)
 		c.d.Notes = append(p.notes, c.d.Notes...)
-		if l := diff.NewLedger(p.q.Members); c.d.Proven && l.Explained(p.i) && !l.Kept(p.i) {
-			c.d.Proven = false
-			c.d.note("not proven: rows of %s are not those that its log makes; --at-entry %d writes what that makes", p.m.Label, p.m.DB.Tables.ConsistentIndex)
+		if c.d.Whole {
+			p.ledger = diff.NewLedger(p.q.Members)
+			v := &verdict{}
+			p.shown(v, p.m.DB.Revision())
+			c.d.Proven, c.d.ProvenFrom = v.proven, v.from
+			c.d.Proof, c.d.Notes = append(c.d.Proof, v.proof...), append(c.d.Notes, v.notes...)
 		}
 		if !c.d.Whole && len(p.m.Log.Entries) > 0 {
 			c.d.note("its log may make good what is lost: --at-entry %d", p.m.Log.HardState.Commit)

@@ -93,10 +93,11 @@ type Document struct {
 	StorageVersion  string `json:"storage_version"`
 	// Run is how many entries were run by etcd's applier.
 	Run int `json:"entries_run"`
-	// Whole is true if nothing is known or feared to be lost, Proven if what was made was compared with what etcd's applier or a
-	// copy says, and found the same.
-	Whole  bool `json:"whole"`
-	Proven bool `json:"proven"`
+	// Whole is true if nothing is known or feared to be lost, Proven if a log, or etcd's applier that ran it, makes the rows of it. ProvenFrom is the
+	// first revision of which that is so: the rows before it are older than the log, and as a file has them. It is 0 if all are proven, or none.
+	Whole      bool  `json:"whole"`
+	Proven     bool  `json:"proven"`
+	ProvenFrom int64 `json:"proven_from"`
 	// Salvaged is how many rows come from pages to which nothing readable refers.
 	Salvaged int      `json:"salvaged"`
 	Lost     []string `json:"lost"`

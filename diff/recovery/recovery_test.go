@@ -365,8 +365,40 @@ func TestWithout(t *testing.T) {
 	if d.Revision != 299 || d.ChangedCount != 1 || d.Changed[0].Key != string(row.Key()) {
 		t.Errorf("%+v", d)
 	}
+	for i, p := range d.Proof {
+		if strings.HasPrefix(p, "with them: ") != (i > 0) || strings.HasPrefix(p, "without entry ") != (i == 0) {
+			t.Errorf("proof of which state: %q", d.Proof)
+		}
+	}
 	if a, b := got.DB.Rows.HashKV(299, 0), ms[0].DB.Rows.HashKV(299, 0); a != b {
 		t.Errorf("hash %d, want that of the revision before: %d", a, b)
+	}
+}
+
+// TestShown asserts that a copy is called proven as far as a log makes its rows, and no further.
+func TestShown(t *testing.T) {
+	t.Parallel()
+	m := read(t, "no-compaction")[0]
+	d, _, _ := recovered(t, &recovery.Request{Members: []*inspect.Member{m}})
+	if !d.Proven || d.ProvenFrom != 0 || !slices.ContainsFunc(d.Proof, func(s string) bool { return strings.Contains(s, "from the beginning of the cluster on") }) {
+		t.Errorf("with all of its log: proven %v from %d: %q", d.Proven, d.ProvenFrom, d.Proof)
+	}
+	d, _, _ = recovered(t, &recovery.Request{Members: []*inspect.Member{withoutLog(t, m)}})
+	if d.Proven || !d.Whole || !slices.Contains(d.Notes, "not proven: read whole, but no log shows its rows") {
+		t.Errorf("without a log: proven %v, whole %v: %q", d.Proven, d.Whole, d.Notes)
+	}
+	log := *m.Log
+	log.Entries = log.Entries[len(log.Entries)/2:]
+	half := &inspect.Member{Label: m.Label, Origin: m.Origin, DB: m.DB, Log: &log, Findings: m.Findings}
+	for _, moment := range []recovery.Moment{{}, {Kind: recovery.AtEntry, N: m.DB.Tables.ConsistentIndex}, {Kind: recovery.AtEntry, N: m.DB.Tables.ConsistentIndex - 5}} {
+		d, _, _ = recovered(t, &recovery.Request{Members: []*inspect.Member{half}, Moment: moment})
+		if !d.Proven || d.ProvenFrom < 2 || d.ProvenFrom > d.Revision || !slices.ContainsFunc(d.Proof, func(s string) bool { return strings.Contains(s, "no log shows those before") }) {
+			t.Errorf("%v with half of its log: proven %v from %d: %q %q", moment, d.Proven, d.ProvenFrom, d.Proof, d.Notes)
+		}
+	}
+	d, _, _ = recovered(t, &recovery.Request{Members: []*inspect.Member{half}, Moment: recovery.Moment{Kind: recovery.AtEntry, N: log.Entries[0].Index - 1}})
+	if d.Proven {
+		t.Errorf("of a moment before its log: proven from %d: %q", d.ProvenFrom, d.Proof)
 	}
 }
 

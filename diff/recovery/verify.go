@@ -16,6 +16,7 @@ type verdict struct {
 	// departs says where a copy holds something else than was made: it is not that copy's life. Empty if it does not.
 	departs string
 	proven  bool
+	from    int64 // the first revision that is proven, 0 for all
 	proof   []string
 	notes   []string
 }
@@ -28,6 +29,14 @@ func (p *planner) verify(ctx context.Context, x *made, index uint64) (*verdict, 
 	}
 	if x.of == p.m && x.entries == 0 {
 		return v, p.runOn(ctx, x, index, v)
+	}
+	if x.of != nil {
+		v.from = x.st.Revision + 1 // what is run; its base is as a file has it
+		if x.of == p.m {
+			if from := p.ledger.ShownFrom(p.i); from > 0 {
+				v.from = min(v.from, from)
+			}
+		}
 	}
 	seen := false // a copy that holds it
 	for _, i := range append([]int{p.i}, p.otherMembers()...) {
@@ -80,6 +89,34 @@ func (p *planner) verify(ctx context.Context, x *made, index uint64) (*verdict, 
 	return v, nil
 }
 
+// shown says which rows of a copy, up to a revision, its log makes.
+func (p *planner) shown(v *verdict, last int64) {
+	const read = "every page of the copy was read, and its rows are written as they are"
+	from := p.ledger.ShownFrom(p.i)
+	switch {
+	case p.ledger.Explained(p.i) && !p.ledger.Kept(p.i):
+		v.proven = false
+		v.notes = append(v.notes, fmt.Sprintf("not proven: rows of %s are not those that its log makes; --at-entry %d writes what that makes", p.m.Label, p.m.DB.Tables.ConsistentIndex))
+	case from == 0 || from > last:
+		v.proven = false
+		v.notes = append(v.notes, "not proven: read whole, but no log shows its rows")
+	case p.ledger.BeginsWithCluster(p.i):
+		v.proven = true
+		v.proof = append(v.proof, read, "its log, from the beginning of the cluster on, makes just these rows"+p.befell())
+	default:
+		v.proven, v.from = true, from
+		v.proof = append(v.proof, read, fmt.Sprintf("its log makes just those from revision %d on%s; it does not reach further back, and no log shows those before", from, p.befell()))
+	}
+}
+
+// befell says that the member departed from its log, empty if it is not known to have.
+func (p *planner) befell() string {
+	if p.ledger.Departed(p.i, p.m.DB.Tables.ConsistentIndex) {
+		return ", with what befell it, of which diff tells"
+	}
+	return ""
+}
+
 func (p *planner) otherMembers() (js []int) {
 	for j := range p.q.Members {
 		if j != p.i {
@@ -93,8 +130,8 @@ func (p *planner) otherMembers() (js []int) {
 func (p *planner) runOn(ctx context.Context, x *made, index uint64, v *verdict) error {
 	m := x.of
 	reach := max(p.ledger.Reach(p.i), m.DB.Tables.ConsistentIndex)
-	if index >= reach {
-		v.proof = append(v.proof, "every page of the copy was read, and its rows are written as they are")
+	p.shown(v, x.revision())
+	if index >= reach || !v.proven {
 		return nil
 	}
 	entries := replay.Between(p.log, index+1, reach)
@@ -129,6 +166,8 @@ func (p *planner) runOn(ctx context.Context, x *made, index uint64, v *verdict) 
 	case match.Differ > 0:
 		v.proven = false
 		v.notes = append(v.notes, fmt.Sprintf("not proven: run on by etcd's own applier, it makes something else than %s holds from entry %d on", m.Label, match.First))
+	case match.Revisions == 0:
+		v.notes = append(v.notes, "the entries behind it make no revision that the copy still holds, so that running the log on shows nothing more")
 	default:
 		v.proof = append(v.proof, fmt.Sprintf("run on by etcd's own applier (%s), its next %s make all %s that %s holds",
 			res.Rules, plural(len(entries), "entry", "entries"), plural(match.Revisions, "revision", "revisions"), m.Label))

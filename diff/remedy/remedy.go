@@ -13,6 +13,7 @@ import (
 	"etcd-autopsy/diff"
 	"etcd-autopsy/diff/recovery"
 	"etcd-autopsy/inspect"
+	"etcd-autopsy/inspect/backup"
 	"etcd-autopsy/inspect/raftlog"
 	"etcd-autopsy/inspect/schema"
 )
@@ -169,6 +170,9 @@ func Make(ctx context.Context, q *Request) (*Document, error) {
 	p := &planner{q: q, doc: doc, d: d}
 	switch {
 	case q.File != nil:
+		if err := p.ofCluster(); err != nil {
+			return nil, err
+		}
 		p.fromFile()
 	case from >= 0:
 		p.fromMember(q.Members[from])
@@ -367,9 +371,46 @@ func (p *planner) fromMember(m *inspect.Member) {
 	} else if !p.d.From.Sound {
 		p.doubt("it is not sound: etcd-autopsy check says why, and recover what is lost")
 	}
+	if fault := p.doc.Fault(m.Label); fault != "" {
+		p.doubt("it %s; that comes into the new cluster with it", fault)
+	}
 	if k := p.copyOf(m); k != nil && len(k.ResurrectedKeys) > 0 {
 		p.doubt("%s that others do not hold come back", plural(len(k.ResurrectedKeys), "key", "keys"))
 	}
+}
+
+// ofCluster refuses a file that is of another cluster than every member.
+func (p *planner) ofCluster() error {
+	if p.q.File.DB == nil {
+		return nil
+	}
+	why, foreign, sure := "", 0, false
+	for i, m := range p.q.Members {
+		if m.DB == nil && !m.Log.HasMetadata {
+			continue
+		}
+		says, known := diff.ForeignBase(p.q.File, m, diff.AppliedLog(p.q.Members, i))
+		rows := backup.Relate(p.q.File, m, m.Label)
+		if says == "" && rows.Sure && rows.Is == backup.OtherCluster {
+			says = "is of another cluster: " + rows.Why
+		}
+		if says != "" && !(rows.Sure && rows.Is != backup.OtherCluster && rows.Is != backup.OtherHistory) {
+			why = cmp.Or(why, says)
+			foreign++
+			continue
+		}
+		if sure = sure || known || rows.Sure && rows.Is != backup.OtherHistory; rows.Sure && rows.Is == backup.OtherHistory {
+			p.doubt("the file and %s hold different rows: %s", m.Label, rows.Why)
+		}
+		foreign -= len(p.q.Members) // it fits one
+	}
+	switch {
+	case foreign > 0:
+		return &recovery.Refusal{Why: fmt.Sprintf("--from: %s %s", p.q.Path, why), Need: "name a backup of this cluster, or a file that recover made of its members"}
+	case !sure:
+		p.doubt("nothing in the file shows that it is of this cluster: neither its members nor its rows are known to any of these")
+	}
+	return nil
 }
 
 // fromFile goes on with a file that the user chose.

@@ -2,12 +2,14 @@ package remedy
 
 import (
 	"context"
+	"errors"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"etcd-autopsy/diff"
+	"etcd-autopsy/diff/recovery"
 	"etcd-autopsy/diff/shell"
 	"etcd-autopsy/inspect"
 )
@@ -87,5 +89,38 @@ func TestPreview(t *testing.T) {
 	same := compareRows(a, a, 2)
 	if same.GoneCount+same.BackCount+same.OtherCount+same.GoneLeases+same.BackLeases != 0 {
 		t.Errorf("%+v", same)
+	}
+}
+
+// TestForeign refuses a file of another cluster, takes one of this cluster, and says so where nothing tells.
+func TestForeign(t *testing.T) {
+	t.Parallel()
+	ms := open(t, "log-fork")
+	doc := compare(t.Context(), ms)
+	plan := func(file *inspect.Member) (*Document, error) {
+		return Make(t.Context(), &Request{
+			Members: ms, Args: []string{"nodes/"}, File: file, Path: "backup.db",
+			Compare: func(context.Context, []*inspect.Member) *diff.Document { return doc },
+		})
+	}
+	for _, other := range []string{"lease-revoke-auth/etcd-a.tar.zst", "healthy-3.6/s1.tar.zst"} {
+		_, err := plan(open(t, other)[0])
+		if r, ok := errors.AsType[*recovery.Refusal](err); !ok || !strings.Contains(r.Why, "is of another cluster") {
+			t.Errorf("%s: %v", other, err)
+		}
+	}
+	doubts := func(file *inspect.Member) string {
+		d, err := plan(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Join(d.Doubts, "\n")
+	}
+	if s := doubts(ms[2]); !strings.Contains(s, "the file and a hold different rows") || strings.Contains(s, "nothing in the file shows") {
+		t.Errorf("a side of the fork: %s", s)
+	}
+	rows := &inspect.Member{Label: "empty", Log: ms[0].Log, DB: ms[0].DB}
+	if s := doubts(rows); strings.Contains(s, "nothing in the file shows") {
+		t.Errorf("its own rows: %s", s)
 	}
 }
