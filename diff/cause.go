@@ -14,6 +14,7 @@ import (
 type cause struct {
 	layer    Layer
 	index    uint64   // entry, 0 if none
+	cut      bool     // the search was, so that begins may not be all
 	begins   []uint64 // of a tale: in order, all entries that it may begin with
 	interval *Interval
 	revision int64

@@ -143,7 +143,7 @@ func (c *comparison) write(k *cause) Divergence {
 	effects := k.effects
 	if k.open() {
 		// What the entries did is known of those alone that explain what the members hold.
-		v.CandidateCount, v.Effects, v.Entries, v.Revision = len(k.begins), nil, nil, 0
+		v.CandidateCount, v.SearchBounded, v.Effects, v.Entries, v.Revision = len(k.begins), k.cut, nil, nil, 0
 		v.RevisionInterval, effects = c.revisionsOf(k), nil
 	}
 	for _, g := range k.groups {

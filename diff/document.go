@@ -272,9 +272,11 @@ type Divergence struct {
 	// Entries are all entries that show this cause, if there are more than one.
 	Entries []uint64 `json:"entries,omitempty"`
 	// Candidates are the entries of EntryInterval that write the same, or that may have led to this, at most 10 of them. CandidateCount is
-	// how many they are if every one of them, and no other, explains what the members hold: Effects are not given then.
+	// how many they are if every one of them, and no other, explains what the members hold: Effects are not given then. If SearchBounded is
+	// true, others of EntryInterval may do so, too: the search was cut short.
 	Candidates     []Entry `json:"candidates,omitempty"`
 	CandidateCount int     `json:"candidate_count,omitempty"`
+	SearchBounded  bool    `json:"search_bounded,omitempty"`
 	// GroupsNow are the groups at the last entry that all members have reached.
 	GroupsNow [][]string `json:"groups_now,omitempty"`
 	// Faulty are the members whose own logs do not lead to what they hold without this.

@@ -73,7 +73,10 @@ func (c *comparison) finding(k *cause) (finding.Finding, bool) {
 		}
 	}
 	if what += ": " + c.write(k).What; k.open() {
-		what = fmt.Sprintf("beginning with one of %d entries from %d to %d: %s", len(k.begins), k.interval.First, k.interval.Last, k.what)
+		what = fmt.Sprintf("beginning with one of %d entries from %d to %d: %s", len(k.begins), k.begins[0], k.begins[len(k.begins)-1], k.what)
+		if k.cut {
+			what += "; the search was cut short, others may do so, too"
+		}
 	}
 	f := finding.New(code, finding.Error, m.DB.File.Name, "%s", what)
 	if page, ok := onePage(m.DB.Rows.Group(k.revision)); ok && k.outcome == effect.Altered {

@@ -345,6 +345,10 @@ func (c *comparison) causeOfTale(t *tale) *cause {
 	k := &cause{layer: LayerApply, index: begins[0], begins: begins, odd: t.members, outcome: effect.Refused, tale: t}
 	if last := begins[len(begins)-1]; last > k.index {
 		k.interval = &Interval{First: k.index, Last: last}
+		if x := c.told[who]; len(x.limits) > 0 { // there may be others
+			first, end := x.member.Untried(&x.chosen, t.slots[who])
+			k.interval, k.cut = &Interval{First: min(first, k.index), Last: max(end, last)}, true
+		}
 	}
 	if l := c.layerOf(who, k.index); l != LayerApply && t.first != k.index {
 		k.layer = l
@@ -681,14 +685,17 @@ func (c *comparison) writeTale(v *Divergence, t *tale) {
 	v.Faulty, v.Onset = c.labels(t.members), map[string]Onset{}
 	for _, i := range t.members {
 		o := Onset{Until: t.until[i]}
-		if at := t.onset[i]; at.First < at.Last {
+		switch at := t.onset[i]; {
+		case v.SearchBounded:
+			o.EntryInterval = &Interval{First: min(at.First, v.EntryInterval.First), Last: max(at.Last, v.EntryInterval.Last)}
+		case at.First < at.Last:
 			o.EntryInterval = &at
-		} else {
+		default:
 			o.Entry = at.First
 		}
 		v.Onset[c.ms[i].Label] = o
 	}
-	if t.first > t.order() && t.first < math.MaxUint64 {
+	if t.first > t.order() && t.first < math.MaxUint64 && !v.SearchBounded {
 		v.FirstEffect = &FirstEffect{Entry: t.first, Revision: v.Revision}
 		if e := c.entry(t.members[0], t.first); e != nil {
 			v.FirstEffect.Type, v.FirstEffect.Summary = e.Type, e.Summary

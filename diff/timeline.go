@@ -181,6 +181,8 @@ func (c *comparison) began(v *Divergence, k *cause, add func(Event)) {
 		switch {
 		case v.Entry != nil:
 			add(Event{Entry: v.Entry.Index, Kind: EventOnset, Members: v.Minority, What: v.What})
+		case v.SearchBounded && len(v.Candidates) > 0: // the first that was found
+			add(Event{Entry: v.Candidates[0].Index, Kind: EventOnset, Members: v.Faulty, What: v.What})
 		case v.EntryInterval != nil:
 			add(Event{Entry: v.EntryInterval.First, Kind: EventOnset, Members: v.Faulty, What: v.What})
 		}

@@ -201,7 +201,11 @@ func candidates(p *page, v *diff.Divergence, withAuth bool) {
 	if v.CandidateCount == 0 {
 		return
 	}
-	p.line("entry", "one of %d: with each of them the log makes what %s", v.CandidateCount, list(v.Faulty)+verb(len(v.Faulty), " holds", " hold"))
+	if v.SearchBounded {
+		p.line("entry", "%d were found with which the log makes what %s; the search was cut short, others may do so, too", v.CandidateCount, list(v.Faulty)+verb(len(v.Faulty), " holds", " hold"))
+	} else {
+		p.line("entry", "one of %d: with each of them the log makes what %s", v.CandidateCount, list(v.Faulty)+verb(len(v.Faulty), " holds", " hold"))
+	}
 	for i := range v.Candidates {
 		if i == changesShown && v.CandidateCount > changesShown+1 {
 			p.line("", "and %d more: see -w json", v.CandidateCount-i)
@@ -309,7 +313,7 @@ func place(v *diff.Divergence) string {
 		return fmt.Sprintf("%s raft entry %d%s", from, v.Entry.Index, on)
 	case v.Entry != nil:
 		return fmt.Sprintf("%s raft entry %d (term %d)", from, v.Entry.Index, v.Entry.Term)
-	case v.CandidateCount > 0:
+	case v.CandidateCount > 0 && !v.SearchBounded:
 		return fmt.Sprintf("%s one of %d raft entries from %d to %d%s", from, v.CandidateCount, v.EntryInterval.First, v.EntryInterval.Last, on)
 	case v.EntryInterval != nil:
 		return fmt.Sprintf("%s a raft entry from %d to %d%s", from, v.EntryInterval.First, v.EntryInterval.Last, on)

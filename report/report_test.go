@@ -102,6 +102,24 @@ func TestCutShort(t *testing.T) {
 	}
 }
 
+// TestCutShortAmongSeveral names entries that explain what a member holds, and not as if no other could, where the search for others was cut short.
+func TestCutShortAmongSeveral(t *testing.T) {
+	t.Parallel()
+	for _, bounded := range []bool{false, true} {
+		d := &diff.Document{
+			Verdict: diff.Diverged, Members: members("a", "b"), Explained: true,
+			Divergences: []diff.Divergence{{
+				Layer: diff.LayerApply, Groups: [][]string{{"a"}, {"b"}}, Faulty: []string{"b"}, EntryInterval: &diff.Interval{First: 3, Last: 90},
+				Candidates: []diff.Entry{{Index: 40, Type: "Put"}, {Index: 50, Type: "Put"}}, CandidateCount: 2, SearchBounded: bounded,
+			}},
+		}
+		got := render(t, d, Table)
+		if strings.Contains(got, "one of 2 raft entries") == bounded || strings.Contains(got, "a raft entry from 3 to 90") != bounded || strings.Contains(got, "others may do so, too") != bounded {
+			t.Errorf("bounded %v:\n%s", bounded, got)
+		}
+	}
+}
+
 // TestFields asserts that every scalar of the JSON document is a line, and none is lost.
 func TestFields(t *testing.T) {
 	t.Parallel()

@@ -89,6 +89,11 @@ func TestSearchLater(t *testing.T) {
 					if !x.Explains(&r) {
 						t.Errorf("member %d: %v does not explain the db", i, r.Faults)
 					}
+					for n, f := range r.Faults {
+						if first, last := x.Untried(&r, n); f.First < first || f.First > last {
+							t.Errorf("member %d: %v is said not to lie in what may be untried, entries %d to %d", i, f, first, last)
+						}
+					}
 				}
 			}
 		})

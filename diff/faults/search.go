@@ -607,6 +607,33 @@ func (e *expansion) confirmed() int {
 	return max(sort.Search(len(e.revs), func(i int) bool { return e.revs[i] >= revision })-1, 0)
 }
 
+// Untried is where the n-th fault of a reading may lie if the search for others was cut short: from behind the last entry of which a row is left that no
+// other can have made, less as many as may be applied again, to the one at which the log without that fault contradicts the db.
+func (m *Member) Untried(r *Reading, n int) (first, last uint64) {
+	m.indexPuts()
+	x := &search{Member: m, s: m.start, begin: m.start.Mark()}
+	defer func() { m.start.Back(x.begin) }()
+	stop := x.reach(x.run(r.Rules, r.Began))
+	place := 0
+	if len(x.revs) > 0 {
+		place = (&expansion{search: x}).confirmed() + 1
+	}
+	for i := range n + 1 {
+		if r.Faults[i].Kind == Again {
+			place -= maxReplay
+			break
+		}
+	}
+	if n > 0 {
+		all := r.Began
+		for _, f := range r.Faults[:n] {
+			all = with(all, f)
+		}
+		stop = max(stop, x.reach(x.run(r.Rules, all)))
+	}
+	return m.index(max(place, 0)), m.index(min(stop, m.end()))
+}
+
 // around tries the faults at the contradiction and before it. If revisions behind it rule all of them out, these are left out of account:
 // several faults may lie close to each other.
 func (e *expansion) around() {

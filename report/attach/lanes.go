@@ -188,13 +188,18 @@ func departs(d *diff.Document, label string) (at uint64) {
 		v := &d.Divergences[i]
 		first := uint64(0)
 		if o, ok := v.Onset[label]; ok {
-			if first = o.Entry; o.EntryInterval != nil {
+			switch first = o.Entry; {
+			case v.SearchBounded && len(v.Candidates) > 0: // the first that was found
+				first = v.Candidates[0].Index
+			case o.EntryInterval != nil:
 				first = o.EntryInterval.First
 			}
 		} else if slices.Contains(v.Minority, label) || len(v.Minority) == 0 && len(v.Groups) > 1 && !slices.Contains(v.Groups[0], label) && slices.ContainsFunc(v.Groups, func(g []string) bool { return slices.Contains(g, label) }) {
 			switch {
 			case v.Entry != nil:
 				first = v.Entry.Index
+			case v.SearchBounded && len(v.Candidates) > 0: // the first that was found
+				first = v.Candidates[0].Index
 			case v.EntryInterval != nil:
 				first = v.EntryInterval.First
 			}
@@ -300,7 +305,7 @@ func layOut(d *diff.Document, low, high uint64, width float64, chars int, at uin
 		case p.At > width-50:
 			p.AtAnchor = "end"
 		}
-		if v := &d.Divergences[0]; v.CandidateCount > 0 {
+		if v := &d.Divergences[0]; v.CandidateCount > 0 && !v.SearchBounded {
 			p.AtText = fmt.Sprintf("one of %d from entry %d on", v.CandidateCount, at)
 		}
 	}
