@@ -311,9 +311,12 @@ func (c *Case) choose(p *Plan) {
 	case majority[best.Member]:
 		p.Why = append(p.Why, fmt.Sprintf("%s is of the majority, which agrees with it", best.Member))
 	}
-	if best.Behind <= 0 {
+	switch {
+	case best.Behind <= 0 && forked:
+		p.Why = append(p.Why, fmt.Sprintf("no copy with its log has come further: entry %d, revision %d", best.Index, best.Revision))
+	case best.Behind <= 0:
 		p.Why = append(p.Why, fmt.Sprintf("no copy has come further: entry %d, revision %d", best.Index, best.Revision))
-	} else {
+	default:
 		p.Why = append(p.Why, fmt.Sprintf("it has come to entry %d, %d entries behind the furthest, which would be lost", best.Index, best.Behind))
 	}
 	c.doubts(p, best, candidates, odd, forked, tied)

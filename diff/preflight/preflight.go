@@ -152,6 +152,9 @@ func one(m *inspect.Member, v *semver.Version, line bool, more []found) Member {
 			code = check.Pages
 		}
 		told = told || f.Unreadable
+		if strings.HasPrefix(code, "snap-") && reaches(m) {
+			continue // a server sets the file aside
+		}
 		doubt := doubtful(m, &f)
 		if i := slices.IndexFunc(all, func(o found) bool { return o.code == code && o.severity == f.Severity && o.doubt == doubt }); i >= 0 {
 			all[i].count++
@@ -206,6 +209,15 @@ func doubtful(m *inspect.Member, f *finding.Finding) string {
 		return "it lies before the newest snapshot, where a server needs no entries; whether it reads that far back all the same differs between releases"
 	}
 	return ""
+}
+
+// reaches tells whether the log leads on from the newest .snap file that can be read, or from the beginning.
+func reaches(m *inspect.Member) bool {
+	first := uint64(0)
+	if n := len(m.Snaps); n > 0 {
+		first = m.Snaps[n-1].Index
+	}
+	return len(m.Log.Entries) > 0 && m.Log.Entries[0].Index <= first+1
 }
 
 // needed is the number of the segment that a start reads entries from: the last one that begins at the newest snapshot or before.

@@ -4,6 +4,8 @@ import (
 	"slices"
 
 	"github.com/coreos/go-semver/semver"
+
+	"etcd-autopsy/inspect/check"
 )
 
 // rule is what releases make of a finding.
@@ -53,22 +55,25 @@ func (r *rule) edges(minor int64) (at []int64) {
 const (
 	bucketCounts = "from 3.6 on the members bucket is what a server believes, so that the cluster counts wrong members"
 	unreadable   = "the log cannot be read to its end"
-	broken       = "a server renames the .snap file to .broken and takes an older one: whether the log reaches back to that is not looked at here"
+	broken       = "a server renames the .snap file to .broken and takes an older one, to which the log does not reach back"
+	missing      = "the files of the log do not follow one another; as checksums are chained over files, a server may call that a wrong checksum"
+	atStart      = "at its start a server reads all keys, leases, users and roles: "
 	first3526    = "; first run 3.5.26 or later on every member"
 )
 
 // rules are by the code of a finding. A code without one is not known to matter if it is no error, and unknown if it is.
 var rules = map[string][]rule{
 	// The log.
-	"wal-crc-mismatch":       {{outcome: Stops, what: unreadable, message: "wal-crc"}},
-	"wal-gap":                {{outcome: Stops, what: "the log cannot be put together", message: "wal-slice-out-of-range"}},
-	"wal-segment-missing":    {{outcome: Stops, what: "the files of the log do not follow one another", message: "wal-open", quote: "file not found"}},
-	"wal-big-record":         {{outcome: Stops, fixed: []string{"3.5.5"}, what: "a record of 10 MiB or more cannot be read back", message: "wal-record-too-long"}},
-	"wal-commit-beyond-log":  {{outcome: Stops, what: "the saved commit index lies beyond the log", message: "raft-hard-state-out-of-range"}},
-	"log-fork":               {{outcome: Stops, what: "together with the others, a member ends when a leader sends another entry than the one that it has committed", message: "raft-conflict-with-committed", quote: "conflict with committed"}},
-	"log-fork-same-term":     {{outcome: Harms, what: "the members start together and go on with different keys: their entries are of the same terms, so that raft takes them for the same"}},
-	"wal-torn-tail":          {},
-	"wal-missing":            {{outcome: Unknown, what: "a server without a log takes itself for a new one, though a db is there: what comes of that is not looked at"}},
+	"wal-crc-mismatch":      {{outcome: Stops, what: unreadable, message: "wal-crc"}},
+	"wal-gap":               {{outcome: Stops, what: "the log cannot be put together", message: "wal-slice-out-of-range"}},
+	"wal-segment-missing":   {{outcome: Stops, from: "3.5.0", what: missing, message: "wal-crc"}, {outcome: Stops, what: missing, message: "wal-open", quote: "file not found"}},
+	"wal-big-record":        {{outcome: Stops, fixed: []string{"3.5.5"}, what: "a record of 10 MiB or more cannot be read back", message: "wal-record-too-long"}},
+	"wal-commit-beyond-log": {{outcome: Stops, what: "the saved commit index lies beyond the log", message: "raft-hard-state-out-of-range"}},
+	"log-fork":              {{outcome: Stops, what: "together with the others, a member ends when a leader sends another entry than the one that it has committed", message: "raft-conflict-with-committed", quote: "conflict with committed"}},
+	"log-fork-same-term":    {{outcome: Harms, what: "the members start together and go on with different keys: their entries are of the same terms, so that raft takes them for the same"}},
+	"wal-torn-tail":         {},
+
+	"wal-missing":            {{outcome: Harms, what: "unless its log lies elsewhere (--wal-dir), a server takes itself for a new member and applies nothing of its new log until that passes the index of the db: requests time out"}},
 	"index-beyond-log":       {{outcome: Unknown, what: "normal for a copy of a running member; otherwise the log lost its end, and the member forgot what it acknowledged and may vote against that"}},
 	"entry-stops-old-server": {{outcome: Stops, fixed: []string{"3.5.0"}, what: "it ends when it applies the entry, at every start again", message: "request-not-implemented", error: true}},
 	"snap-crc-mismatch":      {{outcome: Unknown, what: broken}},
@@ -77,6 +82,8 @@ var rules = map[string][]rule{
 	// The db.
 	"db-missing":             {{outcome: Stops, what: "where a .snap file says that the member ran, a server does not start without its db", message: "db-missing"}},
 	"db-unreadable":          {{outcome: Stops, what: "the file cannot be opened", message: "backend-open"}},
+	check.Pages:              {{outcome: Unknown, what: atStart + "it ends with a panic where bbolt sees that a page is not what it should be, and goes on with what is there where not", error: true}},
+	"db-truncated":           {{outcome: Unknown, what: atStart + "it dies of a bus error (SIGBUS) at the first page beyond the end of the file that is in use", error: true}},
 	"freelist-unreadable":    {{outcome: Stops, what: "the stored list of free pages cannot be read", message: "bbolt-freelist"}},
 	"log-after-db":           {{outcome: Stops, what: "entries between the db and the log are gone"}},
 	"snapshot-beyond-db":     {{outcome: Stops, what: "the newest snapshot is later than the db, and its .snap.db is not there", message: "snapshot-beyond-db"}},

@@ -91,20 +91,20 @@ func (p *planner) restore() {
 		return all
 	}
 	p.add(kubeadm, lines([]string{
-		"# on every control plane node: stop the api server and etcd",
+		"# on every control plane node: stop etcd, the api server and what caches keys; deleting their pods would not restart them",
 		"mkdir -p /root/stopped",
-		"mv /etc/kubernetes/manifests/kube-apiserver.yaml /etc/kubernetes/manifests/etcd.yaml /root/stopped/",
-		"# wait until crictl ps shows neither; then set the data directory aside, which is the copy to keep",
+		"mv /etc/kubernetes/manifests/etcd.yaml /etc/kubernetes/manifests/kube-apiserver.yaml /root/stopped/",
+		"mv /etc/kubernetes/manifests/kube-controller-manager.yaml /etc/kubernetes/manifests/kube-scheduler.yaml /root/stopped/",
+		"# wait until crictl ps shows none of them; then set the data directory aside, which is the copy to keep",
 		"mv /var/lib/etcd /var/lib/etcd.before",
 		"# on each node one of these, that of its own name, with the file beside it",
 	}, each("/var/lib/etcd"), []string{
-		"# on every node: start etcd; when all are up and agree, the api server, then what holds caches",
+		"# on every control plane node: start etcd; when all are up and agree, the others",
 		"mv /root/stopped/etcd.yaml /etc/kubernetes/manifests/",
-		"mv /root/stopped/kube-apiserver.yaml /etc/kubernetes/manifests/",
+		"mv /root/stopped/kube-apiserver.yaml /root/stopped/kube-controller-manager.yaml /root/stopped/kube-scheduler.yaml /etc/kubernetes/manifests/",
+		"# on every node, the workers, too: kubelet caches keys",
 		"systemctl restart kubelet",
-		"kubectl -n kube-system delete pod -l component=kube-controller-manager",
-		"kubectl -n kube-system delete pod -l component=kube-scheduler",
-		"# restart operators and whatever else watches, too",
+		"# restart kube-proxy, the agents of the network, operators and whatever else watches",
 	})...)
 	file := from
 	var raised []string
