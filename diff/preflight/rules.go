@@ -82,7 +82,7 @@ var rules = map[string][]rule{
 	// The db.
 	"db-missing":             {{outcome: Stops, what: "where a .snap file says that the member ran, a server does not start without its db", message: "db-missing"}},
 	"db-unreadable":          {{outcome: Stops, what: "the file cannot be opened", message: "backend-open"}},
-	check.Pages:              {{outcome: Unknown, what: atStart + "it ends with a panic where bbolt sees that a page is not what it should be, and goes on with what is there where not", error: true}},
+	check.Pages:              {{outcome: Unknown, what: atStart + "it ends where bbolt sees that a page is not what it should be, and goes on with what is there where not", error: true}},
 	"db-truncated":           {{outcome: Unknown, what: atStart + "it dies of a bus error (SIGBUS) at the first page beyond the end of the file that is in use", error: true}},
 	"freelist-unreadable":    {{outcome: Stops, what: "the stored list of free pages cannot be read", message: "bbolt-freelist"}},
 	"log-after-db":           {{outcome: Stops, what: "entries between the db and the log are gone"}},
