@@ -120,15 +120,15 @@ func Replay(ctx context.Context, m *inspect.Member, full *Result, deltas []Delta
 		case i == 0 && d.Name.First > full.Revision+1:
 			stop(NotRestorable, "a gap: the full snapshot ends with revision %d, and %s begins with revision %d", full.Revision, d.File, d.Name.First)
 		case i > 0 && d.Name.First > before+1:
-			stop(NotRestorable, "a gap: revisions %d to %d are in no file, and a restore ends with an error at %s", before+1, d.Name.First-1, d.File)
+			stop(NotRestorable, "a gap: revisions %d to %d are in no file, and a restore ends with an error at %s; up to revision %d it can be done with the files before", before+1, d.Name.First-1, d.File, c.Revision)
 		case i > 0 && p.begins <= before:
-			stop(NotRestorable, "an overlap: %s begins with revision %d, which the file before holds, too; a restore makes it twice, and ends with an error there", d.File, p.begins)
+			stop(NotRestorable, "an overlap: %s begins with revision %d, which the file before holds, too; a restore makes it twice, and ends with an error there; up to revision %d it can be done with the files before", d.File, p.begins, c.Revision)
 		default:
 			switch why := p.end(d.Name); {
 			case p.many:
 				stop(Unknown, "there are more than %d different keys in its deltas, which were not followed", mostKeys)
 			case why != "":
-				stop(NotRestorable, "a restore ends with an error at %s: %s", d.File, why)
+				stop(NotRestorable, "a restore ends with an error at %s: %s; up to revision %d it can be done with the files before", d.File, why, c.Revision)
 			default:
 				c.Revision, c.Keys = p.rev, p.live
 			}
