@@ -128,7 +128,7 @@ func (k *cause) witness() int {
 func (c *comparison) write(k *cause) Divergence {
 	v := Divergence{
 		Layer: k.layer, EntryInterval: k.interval, Revision: k.revision, Effects: k.effects, What: k.what,
-		Entries: k.entries, RevisionInterval: k.between,
+		Entries: k.entries, RevisionInterval: k.between, SearchBounded: k.cut,
 	}
 	if k.index > 0 {
 		v.Entry = c.entry(k.witness(), k.index)
@@ -143,7 +143,7 @@ func (c *comparison) write(k *cause) Divergence {
 	effects := k.effects
 	if k.open() {
 		// What the entries did is known of those alone that explain what the members hold.
-		v.CandidateCount, v.SearchBounded, v.Effects, v.Entries, v.Revision = len(k.begins), k.cut, nil, nil, 0
+		v.CandidateCount, v.Effects, v.Entries, v.Revision = len(k.begins), nil, nil, 0
 		v.RevisionInterval, effects = c.revisionsOf(k), nil
 	}
 	for _, g := range k.groups {

@@ -273,7 +273,7 @@ type Divergence struct {
 	Entries []uint64 `json:"entries,omitempty"`
 	// Candidates are the entries of EntryInterval that write the same, or that may have led to this, at most 10 of them. CandidateCount is
 	// how many they are if every one of them, and no other, explains what the members hold: Effects are not given then. If SearchBounded is
-	// true, others of EntryInterval may do so, too: the search was cut short.
+	// true, others of EntryInterval, or others than Entry, may do so, too: the search was cut short.
 	Candidates     []Entry `json:"candidates,omitempty"`
 	CandidateCount int     `json:"candidate_count,omitempty"`
 	SearchBounded  bool    `json:"search_bounded,omitempty"`

@@ -343,11 +343,12 @@ func (c *comparison) causeOfTale(t *tale) *cause {
 	f := c.told[who].chosen.Faults[t.slots[who]]
 	begins := t.beginsOn(who)
 	k := &cause{layer: LayerApply, index: begins[0], begins: begins, odd: t.members, outcome: effect.Refused, tale: t}
+	x := c.told[who]
+	k.cut = len(x.limits) > 0 // there may be others
 	if last := begins[len(begins)-1]; last > k.index {
-		k.interval = &Interval{First: k.index, Last: last}
-		if x := c.told[who]; len(x.limits) > 0 { // there may be others
+		if k.interval = (&Interval{First: k.index, Last: last}); k.cut {
 			first, end := x.member.Untried(&x.chosen, t.slots[who])
-			k.interval, k.cut = &Interval{First: min(first, k.index), Last: max(end, last)}, true
+			k.interval = &Interval{First: min(first, k.index), Last: max(end, last)}
 		}
 	}
 	if l := c.layerOf(who, k.index); l != LayerApply && t.first != k.index {
@@ -686,7 +687,7 @@ func (c *comparison) writeTale(v *Divergence, t *tale) {
 	for _, i := range t.members {
 		o := Onset{Until: t.until[i]}
 		switch at := t.onset[i]; {
-		case v.SearchBounded:
+		case v.SearchBounded && v.EntryInterval != nil:
 			o.EntryInterval = &Interval{First: min(at.First, v.EntryInterval.First), Last: max(at.Last, v.EntryInterval.Last)}
 		case at.First < at.Last:
 			o.EntryInterval = &at
@@ -695,7 +696,7 @@ func (c *comparison) writeTale(v *Divergence, t *tale) {
 		}
 		v.Onset[c.ms[i].Label] = o
 	}
-	if t.first > t.order() && t.first < math.MaxUint64 && !v.SearchBounded {
+	if t.first > t.order() && t.first < math.MaxUint64 && !(v.SearchBounded && v.EntryInterval != nil) {
 		v.FirstEffect = &FirstEffect{Entry: t.first, Revision: v.Revision}
 		if e := c.entry(t.members[0], t.first); e != nil {
 			v.FirstEffect.Type, v.FirstEffect.Summary = e.Type, e.Summary

@@ -179,6 +179,9 @@ func whatHappened(p *page, d *diff.Document, v *diff.Divergence) {
 	withAuth := slices.ContainsFunc(d.Members, func(m diff.Member) bool { return m.AuthEnabled })
 	if v.Entry != nil && v.Layer != diff.LayerLog {
 		p.line("entry", "%s", entry(v.Entry, withAuth))
+		if v.SearchBounded {
+			p.line("", "with it the log makes what %s; the search was cut short, others may do so, too", list(v.Faulty)+verb(len(v.Faulty), " holds", " hold"))
+		}
 	}
 	candidates(p, v, withAuth)
 	if f := v.FirstEffect; f != nil {

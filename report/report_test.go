@@ -120,6 +120,22 @@ func TestCutShortAmongSeveral(t *testing.T) {
 	}
 }
 
+// TestCutShortAtEntry says so beside a single entry, too.
+func TestCutShortAtEntry(t *testing.T) {
+	t.Parallel()
+	for _, bounded := range []bool{false, true} {
+		d := &diff.Document{
+			Verdict: diff.Diverged, Members: members("a", "b"), Explained: true,
+			Divergences: []diff.Divergence{{
+				Layer: diff.LayerApply, Groups: [][]string{{"a"}, {"b"}}, Faulty: []string{"b"}, Entry: &diff.Entry{Index: 40, Type: "Put"}, SearchBounded: bounded,
+			}},
+		}
+		if got := render(t, d, Table); strings.Contains(got, "the search was cut short") != bounded {
+			t.Errorf("bounded %v:\n%s", bounded, got)
+		}
+	}
+}
+
 // TestFields asserts that every scalar of the JSON document is a line, and none is lost.
 func TestFields(t *testing.T) {
 	t.Parallel()

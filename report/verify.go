@@ -147,18 +147,19 @@ func relationText(k *Relation) string {
 	case k.Entries != 0:
 		by = " by " + strconv.FormatInt(max(k.Entries, -k.Entries), 10) + " entries without a revision"
 	}
+	sure := ""
+	if !k.ByRows {
+		sure = "?"
+	}
 	switch k.Is {
 	case backup.Newer, backup.Older:
-		if !k.ByRows {
-			by += "?"
-		}
-		return string(k.Is) + by
+		return string(k.Is) + by + sure
 	case backup.Same:
-		return "the same"
+		return "the same" + sure
 	case backup.OtherCluster:
-		return "another cluster"
+		return "another cluster" + sure
 	case backup.OtherHistory:
-		return "another history"
+		return "another history" + sure
 	}
 	return "?"
 }

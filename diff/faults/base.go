@@ -514,6 +514,9 @@ func (t *trial) likely() bool {
 // unlikely it is. A member that may have parted before the log begins is not explained so, nor one by rows that no entry wrote: that is what a
 // key looks like that was something else before.
 func alike(l *apply.Log, ms []Beginner, trials []*trial) []Later {
+	if len(trials) == 0 {
+		return nil
+	}
 	for n, t := range trials {
 		if t.all == nil {
 			t.search()
@@ -533,16 +536,13 @@ func alike(l *apply.Log, ms []Beginner, trials []*trial) []Later {
 			x.Readings = slices.DeleteFunc(x.Readings, func(r Reading) bool {
 				return n > 0 && !slices.ContainsFunc(trials[0].all[i].Readings, func(o Reading) bool { return slices.Equal(o.Faults, r.Faults) })
 			})
-			if len(x.Readings) == 0 || !x.likely() && len(x.Limits) > 0 || !x.likely() && n == 0 && t.b.apart(l, ms, i) {
+			if len(x.Readings) == 0 || !x.likely() && len(x.Limits) > 0 || !x.likely() && n == 0 && ms[i].apart(l) {
 				return nil
 			}
 		}
 		if !agreed(t.all) {
 			return nil
 		}
-	}
-	if len(trials) == 0 {
-		return nil
 	}
 	return trials[len(trials)-1].all
 }
@@ -559,12 +559,12 @@ func confirmed(all []Later) bool {
 	return slices.ContainsFunc(clean, func(x Later) bool { return x.Shown() }) || len(clean) > 1 && agreed(clean)
 }
 
-// apart tells whether member i may have parted from the others before the log begins: by itself, it needs no fault to go on from another
+// apart tells whether a member may have parted from the others before the log begins: by itself, it needs no fault to go on from another
 // beginning to what it holds.
-func (b *beginning) apart(l *apply.Log, ms []Beginner, i int) bool {
-	for _, revision := range bases(l, ms[i].Evidence, ms[i].Auth, minBases) {
-		m := NewMember(l, ms[i].Evidence, nil, ms[i].Committed, ms[i].Rules...)
-		m.base = NewBase(l, ms[i].Evidence, nil, revision, ms[i].Auth, nil)
+func (b *Beginner) apart(l *apply.Log) bool {
+	for _, revision := range bases(l, b.Evidence, b.Auth, minBases) {
+		m := NewMember(l, b.Evidence, nil, b.Committed, b.Rules...)
+		m.base = NewBase(l, b.Evidence, nil, revision, b.Auth, nil)
 		m.start = m.base.State(l)
 		if all, _ := m.settle(1); len(all) > 0 {
 			return true

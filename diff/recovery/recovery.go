@@ -226,7 +226,8 @@ func readBack(ctx context.Context, path string, d *Document) (err error) {
 		return errors.New("what was written cannot be read back: please report it")
 	}
 	db := set.Members[0].DB
-	if !db.Whole || !db.Bolt.TrailerOK() {
+	// That rows which were lost are missing in it is known, and said.
+	if len(db.Bolt.Damage()) > 0 || !db.Whole && d.Whole || !db.Bolt.TrailerOK() {
 		return fmt.Errorf("what was written cannot all be read back, please report it: %v", set.Members[0].Findings)
 	}
 	t := db.Tables

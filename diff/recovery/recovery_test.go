@@ -297,6 +297,58 @@ func withoutLog(t *testing.T, m *inspect.Member) *inspect.Member {
 	return set.Members[0]
 }
 
+// TestRowsMissing writes a copy whose first rows are gone, as where a page of another moment was copied: what is written lacks them, too, and that is
+// no reason to refuse it.
+func TestRowsMissing(t *testing.T) {
+	t.Parallel()
+	m := withoutLog(t, read(t, "no-compaction")[0])
+	path := filepath.Join(t.TempDir(), "db")
+	if err := os.WriteFile(path, m.DB.File.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	db, err := bolt.Open(path, 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(db.Update(func(tx *bolt.Tx) error {
+		c := tx.Bucket([]byte("key")).Cursor()
+		for range 8 {
+			if k, _ := c.First(); k == nil {
+				return errors.New("too few rows")
+			}
+			if err := c.Delete(); err != nil {
+				return err
+			}
+		}
+		return nil
+	})); err != nil {
+		t.Fatal(err)
+	}
+	gone := filepath.Join(t.TempDir(), "db") // no page of before is left in it, from which rows could be salvaged
+	to, err := bolt.Open(gone, 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(bolt.Compact(to, db, 0), to.Close(), db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	set, err := inspect.Open(t.Context(), []string{gone}, inspect.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { set.Close() })
+	if set.Members[0].DB.Whole {
+		t.Fatal("nothing is missing")
+	}
+	d, err := recovery.Recover(t.Context(), &recovery.Request{Members: set.Members, Compare: compare}, filepath.Join(t.TempDir(), "out.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d.Whole || d.Proven || len(d.Lost) == 0 || d.Revisions != set.Members[0].DB.Rows.Len() {
+		t.Errorf("%+v", d)
+	}
+}
+
 // TestBase runs the log of a member whose db is gone on from a backup that another one made earlier.
 func TestBase(t *testing.T) {
 	t.Parallel()
