@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 
+	"etcd-autopsy/diff/effect"
 	"etcd-autopsy/diff/faults"
 	"etcd-autopsy/diff/verdict"
 	"etcd-autopsy/inspect/finding"
@@ -248,9 +249,15 @@ func (c *comparison) candidates(k *cause) []Entry {
 		return out
 	}
 	want := c.entry(i, k.index)
-	for x := k.interval.First; x <= k.interval.Last && len(out) < maxCandidates; x++ {
-		if e := c.entry(i, x); e != nil && want != nil && (e.Type == want.Type || x == k.index) {
-			out = append(out, *e)
+	for _, es := range [][]effect.Entry{c.views[i].entries, c.views[i].pending} {
+		at, _ := slices.BinarySearchFunc(es, k.interval.First, func(e effect.Entry, index uint64) int { return cmp.Compare(e.Index, index) })
+		for _, x := range es[at:] { // not by number: an entry may have any
+			if x.Index > k.interval.Last || len(out) == maxCandidates {
+				break
+			}
+			if e := c.entry(i, x.Index); want != nil && (e.Type == want.Type || x.Index == k.index) {
+				out = append(out, *e)
+			}
 		}
 	}
 	return out

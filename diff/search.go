@@ -162,10 +162,12 @@ func unexplainedOf(all []*explained) (n int) {
 func (c *comparison) mayHaveApplied(i int) uint64 {
 	h := c.views[c.source(i)]
 	known := min(h.last(), committed(c.ms[i]))
-	for index := c.ms[i].Log.Last(); index > known; index-- {
-		own, shared := c.ms[i].Log.Entry(index), h.find(index)
-		if own != nil && shared != nil && sameEntry(own, shared.Raw) {
-			return index // raft's log matching: all before it are the same, too
+	for _, own := range slices.Backward(c.ms[i].Log.Entries) { // not by number: an entry may have any
+		if own.Index <= known {
+			break
+		}
+		if shared := h.find(own.Index); shared != nil && sameEntry(&own, shared.Raw) {
+			return own.Index // raft's log matching: all before it are the same, too
 		}
 	}
 	return known

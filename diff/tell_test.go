@@ -1,11 +1,29 @@
 package diff
 
 import (
+	"math"
 	"slices"
 	"testing"
 
+	"etcd-autopsy/diff/effect"
 	"etcd-autopsy/diff/faults"
+	"etcd-autopsy/inspect"
+	"etcd-autopsy/inspect/raftlog"
 )
+
+// TestMayHaveApplied counts entries, and not the numbers between them: a damaged record may have any.
+func TestMayHaveApplied(t *testing.T) {
+	es := []raftlog.Entry{{Index: 1, Term: 1}, {Index: 2, Term: 1}, {Index: 3, Term: 1}, {Index: math.MaxUint64, Term: 1}}
+	m := &inspect.Member{Label: "a", Log: &raftlog.Log{Entries: es, HardState: raftlog.HardState{Commit: 1}}}
+	h := &history{}
+	for i := range es[:2] {
+		h.entries = append(h.entries, effect.Entry{Index: es[i].Index, Term: 1, Raw: &es[i]})
+	}
+	c := &comparison{ms: []*inspect.Member{m}, views: []*history{h}}
+	if got := c.mayHaveApplied(0); got != 2 {
+		t.Errorf("entry %d, want 2", got)
+	}
+}
 
 // TestBeginsOn: what several entries explain on one member and on another is one of those that explain both, but for faults that begin on each member
 // where it went over to them.
