@@ -3,6 +3,7 @@ package replay
 import (
 	"errors"
 	"fmt"
+	"math"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
@@ -48,5 +49,27 @@ func TestBounded(t *testing.T) {
 	}
 	if last != want {
 		t.Errorf("it ran up to entry %d, want %d", last, want)
+	}
+}
+
+// TestBetween takes any indexes: those of damaged records may be the last ones there are.
+func TestBetween(t *testing.T) {
+	log := []effect.Entry{{Index: 3}, {Index: 4}, {Index: 7}, {Index: math.MaxUint64}}
+	for _, c := range []struct {
+		first, last uint64
+		want        int
+	}{
+		{0, 2, 0},
+		{0, 3, 1},
+		{4, 7, 2},
+		{5, 6, 0},
+		{7, 4, 0},
+		{4, math.MaxUint64 - 1, 2},
+		{4, math.MaxUint64, 3},
+		{math.MaxUint64, math.MaxUint64, 1},
+	} {
+		if got := Between(log, c.first, c.last); len(got) != c.want {
+			t.Errorf("from %d to %d: %d entries, want %d", c.first, c.last, len(got), c.want)
+		}
 	}
 }

@@ -14,14 +14,13 @@
 package replay
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"runtime"
 	"runtime/debug"
-	"slices"
+	"sort"
 
 	"etcd-autopsy/diff/effect"
 	"etcd-autopsy/inspect/schema"
@@ -200,12 +199,9 @@ func inCopy(ctx context.Context, st *State, keys *effect.Touched, rules Rules, t
 
 // Between returns the entries of a log from first to last, both included.
 func Between(log []effect.Entry, first, last uint64) []effect.Entry {
-	at := func(index uint64) int {
-		i, _ := slices.BinarySearchFunc(log, index, func(e effect.Entry, x uint64) int { return cmp.Compare(e.Index, x) })
-		return i
-	}
 	if last < first {
 		return nil
 	}
-	return log[at(first):at(last+1)]
+	from := sort.Search(len(log), func(i int) bool { return log[i].Index >= first })
+	return log[from : from+sort.Search(len(log)-from, func(i int) bool { return log[from+i].Index > last })]
 }
