@@ -44,7 +44,7 @@ func keyDifference(a, b *apply.Record) (kind string, shifted bool) {
 	switch {
 	case a.Exists() != b.Exists():
 		return "missing", false
-	case a.Value.Sum != b.Value.Sum:
+	case a.Value != b.Value:
 		return "value", false
 	case a.Lease != b.Lease:
 		return "lease", false
@@ -140,11 +140,12 @@ func stateOf(log *apply.Log, r *apply.Record, brief bool) KeyState {
 	if !r.Exists() {
 		return KeyState{}
 	}
+	value := log.Bytes(r.Value)
 	s := KeyState{
-		Present: true, ModRevision: r.Mod, CreateRevision: r.Create, Version: r.Version, Lease: ID(uint64(log.Leases[r.Lease])), ValueSize: len(r.Value.Bytes),
+		Present: true, ModRevision: r.Mod, CreateRevision: r.Create, Version: r.Version, Lease: ID(uint64(log.Leases[r.Lease])), ValueSize: len(value),
 	}
 	if !brief {
-		sum := sha256.Sum256(r.Value.Bytes)
+		sum := sha256.Sum256(value)
 		s.ValueSHA256 = hex.EncodeToString(sum[:])
 	}
 	return s

@@ -36,7 +36,7 @@ func digest(st *faults.Step) uint64 {
 		number(uint64(c.Key))
 		if !c.Delete {
 			number(uint64(c.Record.Lease)<<1 | 1)
-			number(c.Record.Value.Sum)
+			number(uint64(c.Record.Value))
 		}
 	}
 	return h.Sum64() | 1
@@ -145,8 +145,12 @@ func prefixed(label string, texts []string) (all []string) {
 func changesOf(log *apply.Log, changes []apply.Change) (all []effect.Change) {
 	for i := range changes {
 		ch := &changes[i]
+		var value []byte
+		if !ch.Delete {
+			value = log.Bytes(ch.Record.Value)
+		}
 		all = append(all, effect.Change{
-			Delete: ch.Delete, Key: log.Keys[ch.Key], Value: ch.Record.Value.Bytes, Lease: log.Leases[ch.Record.Lease],
+			Delete: ch.Delete, Key: log.Keys[ch.Key], Value: value, Lease: log.Leases[ch.Record.Lease],
 			Create: ch.Record.Create, Version: ch.Record.Version,
 		})
 	}

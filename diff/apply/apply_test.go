@@ -65,7 +65,7 @@ func changes(s *State, res Result) string {
 		if key := s.Log.Keys[c.Key]; c.Delete {
 			all = append(all, "del "+key)
 		} else {
-			all = append(all, fmt.Sprintf("%s=%s c%d v%d l%d", key, c.Record.Value.Bytes, c.Record.Create, c.Record.Version, s.Log.Leases[c.Record.Lease]))
+			all = append(all, fmt.Sprintf("%s=%s c%d v%d l%d", key, s.Log.Bytes(c.Record.Value), c.Record.Create, c.Record.Version, s.Log.Leases[c.Record.Lease]))
 		}
 	}
 	return fmt.Sprintf("%d: %s", s.Revision, strings.Join(all, ", "))
@@ -234,7 +234,7 @@ func FuzzApply(f *testing.F) {
 				if _, most := e.Range(); s.Revision-before > int64(most) || (res == Made) != (s.Revision > before) {
 					t.Fatalf("entry %d: result %d, revision %d after %d", i+1, res, s.Revision, before)
 				}
-				e.Puts(func(key int32, _ *Value) { _ = l.Keys[key] })
+				e.Puts(func(key int32, _ Value, _ bool) { _ = l.Keys[key] })
 				_, _ = e.Touches(), e.Uses()
 				for n := range l.Leases {
 					s.Lose(int32(n))

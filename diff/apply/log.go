@@ -2,7 +2,7 @@ package apply
 
 import (
 	"hash/maphash"
-	"slices"
+	"sync"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
@@ -29,16 +29,13 @@ const (
 // each level, 128 unless it is set, and nobody is known to nest more than a few.
 const MaxDepth = 64
 
-// Value is the value of a key: its digest, by which values are held to be equal, and its bytes, which order them.
-type Value struct {
-	Sum   uint64
-	Bytes []byte
-}
+// Value is the digest of the value of a key, by which values are held to be equal: [Log.Bytes] tells what it is.
+type Value uint64
 
 var seed = maphash.MakeSeed()
 
-// NewValue is the value with these bytes, which it keeps.
-func NewValue(b []byte) Value { return Value{Sum: maphash.Bytes(seed, b), Bytes: b} }
+// NewValue is the value with these bytes.
+func NewValue(b []byte) Value { return Value(maphash.Bytes(seed, b)) }
 
 // Entry is one raft entry, made ready to be applied many times: keys and leases are numbers that the Log gives them.
 type Entry struct {
@@ -92,6 +89,7 @@ type compare struct {
 	result pb.Compare_CompareResult
 	than   int64
 	value  []byte
+	sum    Value // of value
 }
 
 // Log is a log made ready to be applied.
@@ -107,80 +105,36 @@ type Log struct {
 	keys   map[string]int32
 	leases map[int64]int32
 	ranges int32 // compares of ranges
+
+	request func(i int) *raftlog.Request
+	places  func() *Places
+	values
 }
 
 // NewLog makes n entries ready; request decodes the i-th, and keys and leases are those that rows name besides.
 func NewLog(n int, index func(i int) uint64, request func(i int) *raftlog.Request, keys []string, leases []int64) *Log {
-	l := &Log{Entries: make([]Entry, n), keys: map[string]int32{}, leases: map[int64]int32{}}
-	requests := make([]*raftlog.Request, n)
-	authorized := false
-	names := slices.Clone(keys)
-	l.Leases = append(slices.Clone(leases), 0)
-	for i := range requests {
+	l := &Log{Entries: make([]Entry, n), keys: make(map[string]int32, len(keys)), leases: map[int64]int32{0: 0}, Leases: []int64{0}, request: request}
+	l.places = sync.OnceValue(l.findPlaces)
+	l.known = sync.OnceValue(l.findValues)
+	for _, k := range keys {
+		l.keyOf([]byte(k))
+	}
+	for _, id := range leases {
+		l.leaseOf(id)
+	}
+	c := compiler{Log: l}
+	for i := range l.Entries {
 		r := request(i)
-		requests[i] = r
-		in := r.Internal
-		if in == nil {
-			continue
+		if in := r.Internal; in != nil && !c.authorized && (in.AuthEnable != nil || r.User != "") {
+			c.authorized = true
+			for k := range i {
+				l.Entries[k].request = request(k)
+			}
 		}
-		authorized = authorized || in.AuthEnable != nil || r.User != ""
-		switch {
-		case in.Put != nil:
-			names = append(names, string(in.Put.Key))
-			l.Leases = append(l.Leases, in.Put.Lease)
-		case in.DeleteRange != nil:
-			names = append(names, string(in.DeleteRange.Key)) // it may have been there before the log begins
-		case in.Txn != nil:
-			names = l.name(names, in.Txn, 0)
-		case in.LeaseGrant != nil:
-			l.Leases = append(l.Leases, in.LeaseGrant.ID)
-		case in.LeaseRevoke != nil:
-			l.Leases = append(l.Leases, in.LeaseRevoke.ID)
-		}
+		l.Entries[i] = c.compile(index(i), r)
 	}
-	slices.Sort(names)
-	l.Keys = slices.Compact(names)
-	for i, k := range l.Keys {
-		l.keys[k] = int32(i)
-	}
-	slices.Sort(l.Leases)
-	l.Leases = slices.Compact(l.Leases)
-	if at, ok := slices.BinarySearch(l.Leases, 0); ok && at > 0 { // none comes first, also before negative ids
-		l.Leases = slices.Insert(slices.Delete(l.Leases, at, at+1), 0, 0)
-	}
-	for i, id := range l.Leases {
-		l.leases[id] = int32(i)
-	}
-	for i, r := range requests {
-		l.Entries[i] = l.compile(index(i), r, authorized)
-		requests[i] = nil
-	}
+	c.number()
 	return l
-}
-
-// name appends the keys that a transaction puts, deletes or compares, and notes its leases.
-func (l *Log) name(names []string, t *pb.TxnRequest, depth int) []string {
-	if depth > MaxDepth {
-		return names
-	}
-	for _, c := range t.Compare {
-		names = append(names, string(c.Key))
-	}
-	for _, ops := range [][]*pb.RequestOp{t.Success, t.Failure} {
-		for _, o := range ops {
-			if p := o.GetRequestPut(); p != nil {
-				names = append(names, string(p.Key))
-				l.Leases = append(l.Leases, p.Lease)
-			}
-			if d := o.GetRequestDeleteRange(); d != nil {
-				names = append(names, string(d.Key))
-			}
-			if n := o.GetRequestTxn(); n != nil {
-				names = l.name(names, n, depth+1)
-			}
-		}
-	}
-	return names
 }
 
 // Key is the number of a key, and whether the log knows it.
@@ -189,114 +143,10 @@ func (l *Log) Key(name string) (int32, bool) { k, ok := l.keys[name]; return k, 
 // Lease is the number of a lease, and whether the log knows it.
 func (l *Log) Lease(id int64) (int32, bool) { n, ok := l.leases[id]; return n, ok }
 
-// span are the keys of a range as requests give it: an empty end stands for the key alone, a zero byte for all from the key on.
-func (l *Log) span(key, end []byte) (lo, hi int32) {
-	if len(end) == 0 {
-		if k, ok := l.keys[string(key)]; ok {
-			return k, k + 1
-		}
-		return 0, 0
-	}
-	l.Ranged = true
-	from, _ := slices.BinarySearch(l.Keys, string(key))
-	to := len(l.Keys)
-	if len(end) != 1 || end[0] != 0 {
-		to, _ = slices.BinarySearch(l.Keys, string(end))
-	}
-	return int32(from), int32(max(from, to))
-}
-
-func (l *Log) compile(index uint64, r *raftlog.Request, authorized bool) Entry {
-	e := Entry{Index: index}
-	if authorized {
-		e.request = r
-	}
-	in := r.Internal
-	if e.Opaque = r.Unrunnable(); e.Opaque || in == nil {
-		return e
-	}
-	switch {
-	case in.Put != nil:
-		e.Kind, e.puts = Put, true
-		e.op = l.put(in.Put)
-	case in.DeleteRange != nil:
-		e.Kind = Delete
-		e.op.kind = opDelete
-		e.op.lo, e.op.hi = l.span(in.DeleteRange.Key, in.DeleteRange.RangeEnd)
-	case in.Txn != nil:
-		e.Kind = Txn
-		e.txn = l.transaction(in.Txn, &e, 0)
-	case in.LeaseGrant != nil:
-		e.Kind, e.puts = Grant, true
-		e.lease, e.ttl = l.leases[in.LeaseGrant.ID], in.LeaseGrant.TTL
-	case in.LeaseRevoke != nil:
-		e.Kind, e.lease = Revoke, l.leases[in.LeaseRevoke.ID]
-	case in.Compaction != nil:
-		e.Kind, e.revision = Compaction, in.Compaction.Revision
-	case in.Alarm != nil:
-		e.Kind, e.alarm = Alarm, in.Alarm
-	case isAuth(in):
-		e.Kind, e.request = Auth, r
-	}
-	return e
-}
-
 func isAuth(in *pb.InternalRaftRequest) bool {
 	return in.AuthEnable != nil || in.AuthDisable != nil || in.AuthUserAdd != nil || in.AuthUserDelete != nil ||
 		in.AuthUserChangePassword != nil || in.AuthUserGrantRole != nil || in.AuthUserRevokeRole != nil || in.AuthRoleAdd != nil ||
 		in.AuthRoleDelete != nil || in.AuthRoleGrantPermission != nil || in.AuthRoleRevokePermission != nil
-}
-
-func (l *Log) put(r *pb.PutRequest) op {
-	return op{
-		kind: opPut, lo: l.keys[string(r.Key)], lease: l.leases[r.Lease], value: NewValue(r.Value),
-		ignoreValue: r.IgnoreValue, ignoreLease: r.IgnoreLease,
-	}
-}
-
-func (l *Log) transaction(t *pb.TxnRequest, e *Entry, depth int) *txn {
-	if depth > MaxDepth {
-		e.Opaque = true
-		return &txn{}
-	}
-	out := &txn{}
-	for _, c := range t.Compare {
-		x := compare{target: c.Target, result: c.Result, value: c.GetValue()}
-		x.lo, x.hi = l.span(c.Key, c.RangeEnd)
-		if x.hi-x.lo > 1 {
-			l.ranges++
-			x.number = l.ranges
-		}
-		switch c.Target {
-		case pb.Compare_CREATE:
-			x.than = c.GetCreateRevision()
-		case pb.Compare_MOD:
-			x.than = c.GetModRevision()
-		case pb.Compare_VERSION:
-			x.than = c.GetVersion()
-		case pb.Compare_LEASE:
-			x.than = c.GetLease()
-		}
-		out.compares = append(out.compares, x)
-	}
-	for n, ops := range [][]*pb.RequestOp{t.Failure, t.Success} {
-		for _, o := range ops {
-			switch {
-			case o.GetRequestPut() != nil:
-				out.branches[n] = append(out.branches[n], l.put(o.GetRequestPut()))
-				e.puts = true
-			case o.GetRequestDeleteRange() != nil:
-				d := op{kind: opDelete}
-				d.lo, d.hi = l.span(o.GetRequestDeleteRange().Key, o.GetRequestDeleteRange().RangeEnd)
-				out.branches[n] = append(out.branches[n], d)
-			case o.GetRequestRange() != nil:
-				out.branches[n] = append(out.branches[n], op{kind: opRange, revision: o.GetRequestRange().Revision})
-			case o.GetRequestTxn() != nil:
-				out.branches[n] = append(out.branches[n], op{kind: opTxn, txn: l.transaction(o.GetRequestTxn(), e, depth+1)})
-			}
-		}
-	}
-	return out
 }
 
 // User is whose permissions apply to the entry: empty where auth cannot be on.
@@ -377,9 +227,8 @@ func (t *txn) uses(leases []int32) []int32 {
 	return leases
 }
 
-// Puts calls f for every put that the entry may make, and Deletes for every range of keys [lo, hi) that it may delete from. Without a
-// value it puts the one that the key has.
-func (e *Entry) Puts(f func(key int32, v *Value)) {
+// Puts calls f for every put that the entry may make. One that keeps puts the value that the key has.
+func (e *Entry) Puts(f func(key int32, v Value, keeps bool)) {
 	switch e.Kind {
 	case Put:
 		e.op.puts(f)
@@ -388,15 +237,9 @@ func (e *Entry) Puts(f func(key int32, v *Value)) {
 	}
 }
 
-func (o *op) puts(f func(key int32, v *Value)) {
-	if o.ignoreValue {
-		f(o.lo, nil)
-	} else {
-		f(o.lo, &o.value)
-	}
-}
+func (o *op) puts(f func(key int32, v Value, keeps bool)) { f(o.lo, o.value, o.ignoreValue) }
 
-func (t *txn) puts(f func(key int32, v *Value)) {
+func (t *txn) puts(f func(key int32, v Value, keeps bool)) {
 	for _, ops := range t.branches {
 		for i := range ops {
 			switch o := &ops[i]; o.kind {

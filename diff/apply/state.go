@@ -67,8 +67,8 @@ func (r Rules) Next() (next Rules, ok bool) {
 // created by that one; -1 before there was one. Mod is Before or Other until then, and the value is Unknown.
 type Record struct {
 	Create, Mod, Version int64
-	Lease                int32
 	Value                Value
+	Lease                int32
 }
 
 // What a record holds in the place of what is not known.
@@ -79,19 +79,19 @@ const (
 )
 
 // Unknown is the value of a key of which nothing tells it.
-var Unknown = Value{Sum: ^uint64(0)}
+const Unknown = ^Value(0)
 
 // Exists tells whether there is a key.
 func (r *Record) Exists() bool { return r.Mod != 0 }
 
 // IsOpen tells whether not all of a record is known.
 func (r *Record) IsOpen() bool {
-	return r.Version < 0 || r.Create < 0 || r.Mod < 0 || r.Value.Sum == Unknown.Sum && r.Mod != 0
+	return r.Version < 0 || r.Create < 0 || r.Mod < 0 || r.Value == Unknown && r.Mod != 0
 }
 
 // Same tells whether two records are equal.
 func (r *Record) Same(o *Record) bool {
-	return r.Create == o.Create && r.Mod == o.Mod && r.Version == o.Version && r.Lease == o.Lease && r.Value.Sum == o.Value.Sum
+	return r.Create == o.Create && r.Mod == o.Mod && r.Version == o.Version && r.Lease == o.Lease && r.Value == o.Value
 }
 
 // Born tells whether a key may have been created at a revision; base is the one before the log begins.
@@ -105,7 +105,7 @@ func (r *Record) May(o *Record, base int64) bool {
 		return r.Same(o)
 	}
 	switch {
-	case r.Mod > 0 && r.Mod != o.Mod, r.Mod < 0 && o.Mod > base, r.Value.Sum != Unknown.Sum && r.Value.Sum != o.Value.Sum, r.Mod > 0 && r.Lease != o.Lease:
+	case r.Mod > 0 && r.Mod != o.Mod, r.Mod < 0 && o.Mod > base, r.Value != Unknown && r.Value != o.Value, r.Mod > 0 && r.Lease != o.Lease:
 		return false
 	case r.Version >= 0:
 		return r.Born(o.Create, base) && r.Version == o.Version
@@ -125,7 +125,7 @@ func (r *Record) digest(key int32) uint64 {
 	h = mix(h ^ uint64(r.Mod))
 	h = mix(h ^ uint64(r.Version))
 	h = mix(h ^ uint64(r.Lease))
-	return mix(h ^ r.Value.Sum)
+	return mix(h ^ uint64(r.Value))
 }
 
 // mix is the finalizer of splitmix64.
@@ -182,7 +182,9 @@ type State struct {
 	leaseSum uint64    // of all leases that are stored
 	lostSum  uint64    // and of those of them that are not known
 	journal  []undo
-	compared []compared // of each compare of a range, what it came to last
+	auths    []*authz.State // what undoAuth goes back to
+	silenced [][]alarm      // what undoAlarms goes back to
+	compared []compared     // of each compare of a range, what it came to last
 }
 
 // compared is what a compare came to with some keys.
@@ -197,13 +199,11 @@ type alarm struct {
 	typ    pb.AlarmType
 }
 
+// undo takes one change back. There are two for each entry, so it is small and holds no pointers.
 type undo struct {
-	kind   undoKind
+	record Record // what a key was; its Mod is the revision of other kinds
 	number int32
-	record Record
-	rev    int64
-	auth   *authz.State
-	alarms []alarm
+	kind   undoKind
 }
 
 type undoKind uint8
@@ -251,23 +251,28 @@ func (s *State) Back(to Mark) {
 			s.flip(u.number)
 		case undoLost:
 			s.lose(u.number)
-			if !s.lost[u.number] && u.rev != 0 {
+			if !s.lost[u.number] && u.record.Mod != 0 {
 				n := len(s.dropped) - 1
 				s.attached[u.number] = s.dropped[n]
 				s.dropped = s.dropped[:n]
 			}
 		case undoRevision:
-			s.Revision = u.rev
+			s.Revision = u.record.Mod
 		case undoCompact:
-			s.Compact = u.rev
+			s.Compact = u.record.Mod
 		case undoAuth:
-			s.Auth = u.auth
+			s.Auth, s.auths = pop(s.auths)
 		case undoAlarms:
-			s.alarms = u.alarms
+			s.alarms, s.silenced = pop(s.silenced)
 		}
-		*u = undo{}
 		s.journal = s.journal[:len(s.journal)-1]
 	}
+}
+
+func pop[T any](stack []T) (top T, rest []T) {
+	n := len(stack) - 1
+	top, stack[n] = stack[n], top
+	return top, stack[:n]
 }
 
 // Record is a key's.
@@ -293,7 +298,7 @@ func (s *State) Lose(lease int32) bool {
 	s.dropped = append(s.dropped, s.attached[lease])
 	s.attached[lease] = nil
 	s.lose(lease)
-	s.journal = append(s.journal, undo{kind: undoLost, number: lease, rev: 1})
+	s.journal = append(s.journal, undo{kind: undoLost, number: lease, record: Record{Mod: 1}})
 	return true
 }
 
@@ -377,7 +382,7 @@ func (s *State) SetLease(lease int32, granted bool) {
 
 // SetAlarms makes some alarms be on, outside of any entry.
 func (s *State) SetAlarms(on []pb.AlarmMember) {
-	s.journal = append(s.journal, undo{kind: undoAlarms, alarms: s.alarms})
+	s.journal, s.silenced = append(s.journal, undo{kind: undoAlarms}), append(s.silenced, s.alarms)
 	s.alarms = nil
 	for i := range on {
 		s.alarms = append(s.alarms, alarm{on[i].MemberID, on[i].Alarm})
@@ -391,13 +396,13 @@ func (a alarm) compare(b alarm) int {
 
 // Advance makes the current revision another one, outside of any entry.
 func (s *State) Advance(revision int64) {
-	s.journal = append(s.journal, undo{kind: undoRevision, rev: s.Revision})
+	s.journal = append(s.journal, undo{kind: undoRevision, record: Record{Mod: s.Revision}})
 	s.Revision = revision
 }
 
 // SetAuth makes auth another state, outside of any entry.
 func (s *State) SetAuth(a *authz.State) {
-	s.journal = append(s.journal, undo{kind: undoAuth, auth: s.Auth})
+	s.journal, s.auths = append(s.journal, undo{kind: undoAuth}), append(s.auths, s.Auth)
 	s.Auth = a
 }
 
@@ -470,7 +475,7 @@ func (s *State) Apply(e *Entry, way Way) Result {
 		}
 	case Compaction:
 		if e.revision > s.Compact && e.revision <= s.Revision {
-			s.journal = append(s.journal, undo{kind: undoCompact, rev: s.Compact})
+			s.journal = append(s.journal, undo{kind: undoCompact, record: Record{Mod: s.Compact}})
 			s.Compact = e.revision
 		}
 	case Alarm:
@@ -523,7 +528,7 @@ func (s *State) turn(r *pb.AlarmRequest) {
 		next = slices.Delete(slices.Clone(s.alarms), at, at+1)
 	}
 	if len(next) != len(s.alarms) {
-		s.journal = append(s.journal, undo{kind: undoAlarms, alarms: s.alarms})
+		s.journal, s.silenced = append(s.journal, undo{kind: undoAlarms}), append(s.silenced, s.alarms)
 		s.alarms, s.Turned = next, true
 	}
 }
@@ -677,7 +682,7 @@ func (s *State) compareKeys(c *compare) bool {
 func (s *State) asksUnknown(c *compare, r *Record) bool {
 	switch c.target {
 	case pb.Compare_VALUE:
-		return r.Value.Sum == Unknown.Sum
+		return r.Value == Unknown
 	case pb.Compare_CREATE:
 		return r.Create < 0 && c.than > 0 && (c.than <= s.Base || r.Create == -c.than)
 	case pb.Compare_MOD:
@@ -710,7 +715,11 @@ func (s *State) holds(c *compare, r *Record) bool {
 	d := 0
 	switch c.target {
 	case pb.Compare_VALUE:
-		d = bytes.Compare(r.Value.Bytes, c.value)
+		if c.result == pb.Compare_EQUAL || c.result == pb.Compare_NOT_EQUAL {
+			d = number(r.Value != c.sum)
+		} else {
+			d = bytes.Compare(s.Log.Bytes(r.Value), c.value)
+		}
 	case pb.Compare_CREATE:
 		d = cmp.Compare(r.Create, c.than)
 	case pb.Compare_MOD:

@@ -358,9 +358,9 @@ func bases(l *apply.Log, own *Evidence, auth *authz.State, limit int) (all []int
 	// Each vote is for a range of revisions. Some are wrong: the same may have been written before the log begins.
 	turns := map[int64]int{}
 	vote := func(revision int64, place int) {
-		low, high := max(revision-1-int64(m.most[place]), 0), revision-1
-		if m.refusing[place] == 0 && (auth == nil || !auth.Enabled) {
-			high -= int64(m.least[place])
+		low, high := max(revision-1-int64(m.places.Most[place]), 0), revision-1
+		if m.places.Refusing[place] == 0 && (auth == nil || !auth.Enabled) {
+			high -= int64(m.places.Least[place])
 		}
 		turns[low]++ // faults may have made more revisions, or fewer
 		turns[max(high, low)+1]--

@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"sort"
+	"sync"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
@@ -154,7 +155,34 @@ func newEvidence(l *apply.Log, rows iter.Seq2[int, mvcc.Row], n int, t *mvcc.Tab
 	}
 	e.leases = apply.DigestOfLeases(leases)
 	e.index()
+	l.HeldBy(e.bytes(t))
 	return e
+}
+
+// bytes finds those of a value that a row holds.
+func (e *Evidence) bytes(t *mvcc.Table) func(v apply.Value) []byte {
+	byValue := sync.OnceValue(func() map[apply.Value]int32 {
+		m := make(map[apply.Value]int32, len(e.rows))
+		for i := range e.rows {
+			if r := &e.rows[i]; !r.bad && !r.tombstone {
+				m[r.Value] = int32(i)
+			}
+		}
+		return m
+	})
+	return func(v apply.Value) []byte {
+		i, ok := byValue()[v]
+		if !ok {
+			return nil
+		}
+		var kv mvcc.KeyValue
+		for _, x := range t.Group(e.rows[i].main) {
+			if kv.Decode(x.Value) == nil && apply.NewValue(kv.Value) == v {
+				return kv.Value
+			}
+		}
+		return nil
+	}
 }
 
 // index makes rows of a revision found at once, if revisions are dense enough.
@@ -210,24 +238,24 @@ func (m *Member) writers(main int64, lo, hi int) (places []int32, ok bool) {
 		case r.tombstone:
 			tombstone = r
 		case !ok:
-			places, ok = cut(m.putters[put{r.key, r.Value.Sum}], lo, hi), true
-			if keepers := cut(m.keepers[r.key], lo, hi); len(keepers) > 0 {
+			places, ok = cut(m.places.Putters(r.key, r.Value), lo, hi), true
+			if keepers := cut(m.places.Keepers(r.key), lo, hi); len(keepers) > 0 {
 				places = append(slices.Clone(places), keepers...)
 				slices.Sort(places)
 				places = slices.Compact(places)
 			}
 		case len(places) > 1:
 			places = slices.DeleteFunc(slices.Clone(places), func(p int32) bool {
-				return !in(m.putters[put{r.key, r.Value.Sum}], p) && !in(m.keepers[r.key], p)
+				return !in(m.places.Putters(r.key, r.Value), p) && !in(m.places.Keepers(r.key), p)
 			})
 		}
 	}
 	for _, key := range born {
 		switch {
 		case !ok:
-			places, ok = cut(m.touchers[key], lo, hi), true
+			places, ok = cut(m.places.Touchers(key), lo, hi), true
 		case len(places) > 1:
-			places = slices.DeleteFunc(slices.Clone(places), func(p int32) bool { return !in(m.touchers[key], p) })
+			places = slices.DeleteFunc(slices.Clone(places), func(p int32) bool { return !in(m.places.Touchers(key), p) })
 		}
 	}
 	if ok || tombstone == nil {
@@ -252,12 +280,6 @@ func cut(places []int32, lo, hi int) []int32 {
 func in(places []int32, p int32) bool {
 	_, ok := slices.BinarySearch(places, p)
 	return ok
-}
-
-// put is what an entry puts.
-type put struct {
-	key   int32
-	value uint64
 }
 
 // agrees tells whether what a state has just made as a new revision is what the db holds. Of excused keys it is not asked what rows

@@ -22,17 +22,11 @@ type Member struct {
 	base      *Base // where the log does not begin with the cluster
 	certain   bool  // what that was is known
 	rules     []apply.Rules
-	putters   map[put][]int32 // places of entries that may put this
-	keepers   [][]int32       // of each key, places of entries that may put the value again that it had
-	touchers  [][]int32       // of each key, places of entries that may put it
-	// Before each place, how many revisions the entries up to there make at least and at most, whatever the state, if nothing refuses them.
-	least, most []int32
-	refusing    []int32         // before each place, how many entries may turn auth or an alarm on
-	turning     []int32         // and how many may turn these on or off, or revoke a lease
-	clues       []clue          // in order
-	signs       []sign          // in order
-	settled     map[int][]int32 // keys of which the newest row at or below the compact revision was surely made at a place
-	signed      []int64         // of each place, the last revision that the entry made as a sign says, 0 for none
+	places    *apply.Places
+	clues     []clue          // in order
+	signs     []sign          // in order
+	settled   map[int][]int32 // keys of which the newest row at or below the compact revision was surely made at a place
+	signed    []int64         // of each place, the last revision that the entry made as a sign says, 0 for none
 }
 
 // clue is a revision of which it is known which entries may have made it.
@@ -59,45 +53,18 @@ func NewMember(l *apply.Log, e *Evidence, start *apply.State, committed uint64, 
 
 // index notes which entries may put what, once that is asked for.
 func (m *Member) indexPuts() {
-	if m.putters != nil {
+	if m.places != nil {
 		return
 	}
-	m.putters, m.touchers, m.keepers = map[put][]int32{}, make([][]int32, len(m.Log.Keys)), make([][]int32, len(m.Log.Keys))
-	note := func(places *[]int32, i int) {
-		if n := len(*places); n == 0 || (*places)[n-1] != int32(i) {
-			*places = append(*places, int32(i))
-		}
-	}
-	for _, sums := range []*[]int32{&m.least, &m.most, &m.refusing, &m.turning} {
-		*sums = make([]int32, 1, len(m.Log.Entries)+1)
-	}
-	for i := range m.Log.Entries {
-		e := &m.Log.Entries[i]
-		least, most := e.Range()
-		m.least, m.most = append(m.least, m.least[i]+int32(least)), append(m.most, m.most[i]+int32(most))
-		refusing := int32(flag(e.Kind == apply.Auth || e.Kind == apply.Alarm))
-		m.refusing = append(m.refusing, m.refusing[i]+refusing)
-		m.turning = append(m.turning, m.turning[i]+max(refusing, int32(flag(e.Kind == apply.Revoke))))
-		e.Puts(func(key int32, v *apply.Value) {
-			note(&m.touchers[key], i)
-			if v == nil {
-				note(&m.keepers[key], i)
-				return
-			}
-			p := put{key, v.Sum}
-			at := m.putters[p]
-			note(&at, i)
-			m.putters[p] = at
-		})
-	}
+	m.places = m.Log.Places()
 	m.signed, m.settled = make([]int64, len(m.Log.Entries)), map[int][]int32{}
 	for key, n := range m.Evidence.last {
-		if n >= 0 && len(m.keepers[key]) == 0 {
+		if n >= 0 && len(m.places.Keepers(int32(key))) == 0 {
 			r := &m.Evidence.rows[n]
 			if r.main <= m.start.Base {
 				continue
 			}
-			if at := m.putters[put{r.key, r.Value.Sum}]; !r.tombstone && len(at) == 1 {
+			if at := m.places.Putters(r.key, r.Value); !r.tombstone && len(at) == 1 {
 				m.settled[int(at[0])] = append(m.settled[int(at[0])], int32(key))
 			}
 		}
@@ -468,15 +435,15 @@ func (e *expansion) fits(from, to int, revisions int64) bool {
 	if to < from {
 		return revisions == 0
 	}
-	least, most := int64(e.least[to+1]-e.least[from]), int64(e.most[to+1]-e.most[from])
+	least, most := int64(e.places.Least[to+1]-e.places.Least[from]), int64(e.places.Most[to+1]-e.places.Most[from])
 	return revisions <= most && (!e.surely(from, to) || least <= revisions)
 }
 
 // fitsAgain tells whether the entries of a run make so many revisions up to one of them, the last time that they are applied again.
 func (e *expansion) fitsAgain(first, place, last int, revisions int64) bool {
-	least, most := int64(e.least[last+1]-e.least[first]), int64(e.most[last+1]-e.most[first])
+	least, most := int64(e.places.Least[last+1]-e.places.Least[first]), int64(e.places.Most[last+1]-e.places.Most[first])
 	for times := range int64(maxTimes) { // before
-		if low, high := int64(e.least[place+1]-e.least[first])+times*least, int64(e.most[place+1]-e.most[first])+times*most; revisions <= high && (!e.surely(first, last) || low <= revisions) {
+		if low, high := int64(e.places.Least[place+1]-e.places.Least[first])+times*least, int64(e.places.Most[place+1]-e.places.Most[first])+times*most; revisions <= high && (!e.surely(first, last) || low <= revisions) {
 			return true
 		}
 	}
@@ -485,7 +452,7 @@ func (e *expansion) fitsAgain(first, place, last int, revisions int64) bool {
 
 // surely tells whether neither permissions nor alarms refuse any entry from one place to another.
 func (e *expansion) surely(from, to int) bool {
-	return e.sure && !e.s.Auth.Enabled && !e.s.Alarmed() && e.refusing[to+1] == e.refusing[from]
+	return e.sure && !e.s.Auth.Enabled && !e.s.Alarmed() && e.places.Refusing[to+1] == e.places.Refusing[from]
 }
 
 // viable tells whether the log can go on from a place in the present state: the next revision of which it is known who made it is made
@@ -520,9 +487,9 @@ func (e *expansion) mayRepeat(first, last int) bool {
 		return e.fitsAgain(first, s.place, last, s.revision-e.s.Revision)
 	}
 	revisions := s.revision - e.s.Revision
-	least, most := int64(e.least[last+1]-e.least[first]), int64(e.most[last+1]-e.most[first])
-	most = most*maxTimes + int64(e.most[s.place+1]-e.most[last+1])
-	return revisions <= most && (!e.surely(first, s.place) || least+int64(e.least[s.place+1]-e.least[last+1]) <= revisions)
+	least, most := int64(e.places.Least[last+1]-e.places.Least[first]), int64(e.places.Most[last+1]-e.places.Most[first])
+	most = most*maxTimes + int64(e.places.Most[s.place+1]-e.places.Most[last+1])
+	return revisions <= most && (!e.surely(first, s.place) || least+int64(e.places.Least[s.place+1]-e.places.Least[last+1]) <= revisions)
 }
 
 // outcome is where a fault of a kind leads.
@@ -730,7 +697,7 @@ const slack = 2
 
 // counted tells whether an entry touches a key that was put more often or less often than the log says.
 func (e *expansion) counted(i int) (touched bool) {
-	e.Log.Entries[i].Puts(func(key int32, _ *apply.Value) { touched = touched || e.surplus[key] != 0 })
+	e.Log.Entries[i].Puts(func(key int32, _ apply.Value, _ bool) { touched = touched || e.surplus[key] != 0 })
 	return touched
 }
 
@@ -1076,7 +1043,7 @@ func (e *expansion) leaveUpTo(i, high, last int) {
 		if z <= last && (z == i || changed) {
 			e.leave(i, z)
 		}
-		if made && e.turning[z] == e.turning[i] {
+		if made && e.places.Turning[z] == e.places.Turning[i] {
 			return
 		}
 	}

@@ -207,7 +207,7 @@ func (l *life) apply(e *apply.Entry, way apply.Way) {
 	for sub, c := range l.s.Changes {
 		kv := &mvccpb.KeyValue{Key: []byte(l.log.Keys[c.Key])}
 		if r := &c.Record; !c.Delete {
-			kv.CreateRevision, kv.ModRevision, kv.Version, kv.Lease, kv.Value = r.Create, r.Mod, r.Version, l.log.Leases[r.Lease], r.Value.Bytes
+			kv.CreateRevision, kv.ModRevision, kv.Version, kv.Lease, kv.Value = r.Create, r.Mod, r.Version, l.log.Leases[r.Lease], l.log.Bytes(r.Value)
 		}
 		v, err := proto.Marshal(kv)
 		if err != nil {

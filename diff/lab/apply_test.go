@@ -77,7 +77,7 @@ func sameChange(l *apply.Log, c *apply.Change, r *Row) bool {
 		return false
 	}
 	x := &c.Record
-	return tombstone || kv.Create == x.Create && kv.Mod == x.Mod && kv.Version == x.Version && kv.Lease == l.Leases[x.Lease] && bytes.Equal(kv.Value, x.Value.Bytes)
+	return tombstone || kv.Create == x.Create && kv.Mod == x.Mod && kv.Version == x.Version && kv.Lease == l.Leases[x.Lease] && bytes.Equal(kv.Value, l.Bytes(x.Value))
 }
 
 func checkTables(t *testing.T, seed uint64, s *apply.State, ref *replica) {

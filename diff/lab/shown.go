@@ -137,7 +137,7 @@ func (b *brute) made() bool {
 	for sub, c := range b.s.Changes {
 		r := shownRow{key: b.l.Keys[c.Key], deleted: c.Delete}
 		if x := &c.Record; !c.Delete {
-			r.create, r.mod, r.version, r.leaseID, r.value = x.Create, x.Mod, x.Version, b.l.Leases[x.Lease], string(x.Value.Bytes)
+			r.create, r.mod, r.version, r.leaseID, r.value = x.Create, x.Mod, x.Version, b.l.Leases[x.Lease], string(b.l.Bytes(x.Value))
 		}
 		rows[int64(sub)] = r
 	}
