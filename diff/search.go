@@ -387,10 +387,11 @@ func (c *comparison) partedBy(members []int, revision int64) bool {
 
 // rulesOf are the rules that may hold when member i's log begins.
 func (c *comparison) rulesOf(i int) []apply.Rules {
+	if len(c.views[i].authWrites) == 0 { // nobody is asked for permissions
+		return []apply.Rules{apply.Rules3510}
+	}
 	v, err := semver.NewVersion(c.firstVersion(i))
 	switch {
-	case len(c.views[i].authWrites) == 0: // nobody is asked for permissions
-		return []apply.Rules{apply.Rules3510}
 	case err != nil:
 		return []apply.Rules{apply.Rules3510, apply.Rules33, apply.Rules32}
 	case v.Minor <= 2:
@@ -405,14 +406,9 @@ func (c *comparison) rulesOf(i int) []apply.Rules {
 
 // firstVersion is the first cluster version that member i's log sets, empty if it sets none.
 func (c *comparison) firstVersion(i int) string {
-	es := c.views[i].entries
-	for k := range es {
-		r := es[k].Request()
-		if v := r.Internal.GetClusterVersionSet(); v != nil {
-			return v.Ver
-		}
-		if r.V2 != nil && r.V2.Path == "/0/version" && r.V2.Method == "PUT" {
-			return r.V2.Val
+	for _, m := range c.views[i].milestones {
+		if m.kind == EventVersion {
+			return m.version
 		}
 	}
 	return ""

@@ -53,6 +53,7 @@ func (c *comparison) traceOf(i int, x *explained) *trace {
 		}
 	}
 	log := x.member.Log
+	t.all = make([]effect.Step, 0, len(log.Entries))
 	x.member.Run(&x.chosen, x.reach, func(st *faults.Step) {
 		s := effect.Step{Index: st.Index, Again: st.Again, Revision: st.Revision, Result: st.Result}
 		switch {

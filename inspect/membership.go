@@ -61,7 +61,7 @@ func (m *Member) findMembership() *Membership {
 			ms.Whole = false
 		}
 		next = e.Index + 1
-		if !e.IsPut() {
+		if !e.Writes() {
 			if r, err := raftlog.Decode(e); err == nil {
 				ms.apply(r)
 			}

@@ -228,6 +228,14 @@ func New(l *Log) *State {
 	}
 }
 
+// note notes a change that was made. There are some for each entry, so that what holds them is doubled when it is full.
+func (s *State) note(u undo) {
+	if n := len(s.journal); n == cap(s.journal) {
+		s.journal = slices.Grow(s.journal, n+16)
+	}
+	s.journal = append(s.journal, u)
+}
+
 // Mark is a moment to go back to.
 type Mark int
 
@@ -298,7 +306,7 @@ func (s *State) Lose(lease int32) bool {
 	s.dropped = append(s.dropped, s.attached[lease])
 	s.attached[lease] = nil
 	s.lose(lease)
-	s.journal = append(s.journal, undo{kind: undoLost, number: lease, record: Record{Mod: 1}})
+	s.note(undo{kind: undoLost, number: lease, record: Record{Mod: 1}})
 	return true
 }
 
@@ -356,14 +364,14 @@ func (s *State) flip(lease int32) {
 // Set makes a key what a record says, outside of any entry.
 func (s *State) Set(key int32, r Record) {
 	old := &s.keys[key]
-	s.journal = append(s.journal, undo{kind: undoKey, number: key, record: *old})
+	s.note(undo{kind: undoKey, number: key, record: *old})
 	s.keySum ^= old.digest(key) ^ r.digest(key)
 	s.open += opened(&r) - opened(old)
 	attach := r.Lease != 0 && (old.Mod == 0 || old.Lease != r.Lease || len(s.dropped) > 0)
 	*old = r
 	if attach {
 		s.attached[r.Lease] = append(s.attached[r.Lease], key)
-		s.journal = append(s.journal, undo{kind: undoAttach, number: r.Lease})
+		s.note(undo{kind: undoAttach, number: r.Lease})
 	}
 }
 
@@ -371,18 +379,19 @@ func (s *State) Set(key int32, r Record) {
 func (s *State) SetLease(lease int32, granted bool) {
 	if granted && s.lost[lease] { // it is granted anew, and stored where it was
 		s.lose(lease)
-		s.journal = append(s.journal, undo{kind: undoLost, number: lease})
+		s.note(undo{kind: undoLost, number: lease})
 		return
 	}
 	if lease != 0 && s.leases[lease] != granted {
-		s.journal = append(s.journal, undo{kind: undoLease, number: lease})
+		s.note(undo{kind: undoLease, number: lease})
 		s.flip(lease)
 	}
 }
 
 // SetAlarms makes some alarms be on, outside of any entry.
 func (s *State) SetAlarms(on []pb.AlarmMember) {
-	s.journal, s.silenced = append(s.journal, undo{kind: undoAlarms}), append(s.silenced, s.alarms)
+	s.silenced = append(s.silenced, s.alarms)
+	s.note(undo{kind: undoAlarms})
 	s.alarms = nil
 	for i := range on {
 		s.alarms = append(s.alarms, alarm{on[i].MemberID, on[i].Alarm})
@@ -396,13 +405,14 @@ func (a alarm) compare(b alarm) int {
 
 // Advance makes the current revision another one, outside of any entry.
 func (s *State) Advance(revision int64) {
-	s.journal = append(s.journal, undo{kind: undoRevision, record: Record{Mod: s.Revision}})
+	s.note(undo{kind: undoRevision, record: Record{Mod: s.Revision}})
 	s.Revision = revision
 }
 
 // SetAuth makes auth another state, outside of any entry.
 func (s *State) SetAuth(a *authz.State) {
-	s.journal, s.auths = append(s.journal, undo{kind: undoAuth}), append(s.auths, s.Auth)
+	s.auths = append(s.auths, s.Auth)
+	s.note(undo{kind: undoAuth})
 	s.Auth = a
 }
 
@@ -475,7 +485,7 @@ func (s *State) Apply(e *Entry, way Way) Result {
 		}
 	case Compaction:
 		if e.revision > s.Compact && e.revision <= s.Revision {
-			s.journal = append(s.journal, undo{kind: undoCompact, record: Record{Mod: s.Compact}})
+			s.note(undo{kind: undoCompact, record: Record{Mod: s.Compact}})
 			s.Compact = e.revision
 		}
 	case Alarm:
@@ -528,7 +538,8 @@ func (s *State) turn(r *pb.AlarmRequest) {
 		next = slices.Delete(slices.Clone(s.alarms), at, at+1)
 	}
 	if len(next) != len(s.alarms) {
-		s.journal, s.silenced = append(s.journal, undo{kind: undoAlarms}), append(s.silenced, s.alarms)
+		s.silenced = append(s.silenced, s.alarms)
+		s.note(undo{kind: undoAlarms})
 		s.alarms, s.Turned = next, true
 	}
 }

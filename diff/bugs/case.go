@@ -275,9 +275,10 @@ func (m *Member) digested() *digest {
 	}
 	d := &digest{processes: raftlog.Processes{}}
 	m.digest = d
+	var decoder raftlog.Decoder
 	for i := range m.Log {
 		e := &m.Log[i]
-		r := e.Request()
+		r := e.RequestBy(&decoder)
 		d.visit(e, r)
 		d.processes.Note(e.Index, r)
 	}

@@ -26,6 +26,16 @@ func (e *Entry) Request() *raftlog.Request {
 	return &raftlog.Request{Type: "Unknown"}
 }
 
+// RequestBy does so by a decoder: the request of a put is valid until its next one.
+func (e *Entry) RequestBy(d *raftlog.Decoder) *raftlog.Request {
+	if e.Raw != nil {
+		if r, err := d.Decode(e.Raw); err == nil {
+			return r
+		}
+	}
+	return &raftlog.Request{Type: "Unknown"}
+}
+
 // weight is how many steps of a search it takes to decode the entry.
 func (e *Entry) weight() int {
 	if e.Raw == nil {

@@ -19,10 +19,12 @@ type Log struct {
 	unsure    map[string]struct{}
 }
 
-// NewLog prepares entries in ascending order of index, which may have gaps. It decodes each of them once and shows it to visit.
+// NewLog prepares entries in ascending order of index, which may have gaps. It decodes each of them once and shows it to visit,
+// for as long as that runs.
 func NewLog(entries []Entry, visit func(e *Entry, r *raftlog.Request)) *Log {
+	var d raftlog.Decoder
 	for i := range entries {
-		visit(&entries[i], entries[i].Request())
+		visit(&entries[i], entries[i].RequestBy(&d))
 	}
 	return &Log{entries: entries}
 }
@@ -32,8 +34,9 @@ func (l *Log) write() {
 	l.written.Do(func() {
 		l.byContent, l.unsure = make(map[signature][]int32, len(l.entries)), map[string]struct{}{}
 		h := newHasher()
+		var d raftlog.Decoder
 		for i := range l.entries {
-			in := l.entries[i].Request().Internal
+			in := l.entries[i].RequestBy(&d).Internal
 			l.doubt(h, in)
 			for _, s := range h.ofRequest(in) {
 				l.byContent[s] = append(l.byContent[s], int32(i))

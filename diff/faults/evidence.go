@@ -58,16 +58,14 @@ func Names(t *mvcc.Table, tables *schema.Tables) (r Named) { return NamesSince(t
 
 // NamesSince collects those that rows behind a revision name.
 func NamesSince(t *mvcc.Table, tables *schema.Tables, low int64) (r Named) {
-	seen := map[string]bool{}
-	var kv mvcc.KeyValue
-	for _, x := range t.Between(t.Lower(low+1), t.Len()) {
+	var kv, earlier mvcc.KeyValue
+	from := t.Lower(low + 1)
+	for i, x := range t.Between(from, t.Len()) {
 		if kv.Decode(x.Value) != nil {
 			continue
 		}
-		if !seen[string(kv.Key)] {
-			k := string(kv.Key)
-			seen[k] = true
-			r.Keys = append(r.Keys, k)
+		if p := t.Previous(i); p < from || earlier.Decode(t.Row(p).Value) != nil {
+			r.Keys = append(r.Keys, string(kv.Key))
 		}
 		if kv.Lease != 0 {
 			r.Leases = append(r.Leases, kv.Lease)

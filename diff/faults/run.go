@@ -31,8 +31,9 @@ type run struct {
 	excuse []int32     // keys whose rows are not what entries make
 	missed bool        // the last contradiction was a revision that was not made
 	blind  bool        // what entries make is not held against the db
-	// see is called for every step, if it is not nil.
-	see func(st *Step)
+	// see is called for every step, if it is not nil; the step is valid during the call.
+	see  func(st *Step)
+	seen Step // what see is called with
 	// free is true if entries are applied whatever the db holds.
 	free bool
 	// altered are the revisions whose rows are not what their entry writes, if free.
@@ -149,7 +150,8 @@ func (r *run) extra(f *Fault) bool {
 	}
 	r.s.Advance(main)
 	if r.see != nil {
-		r.see(&Step{Fault: f, Result: apply.Made, Revision: main, Changes: changes})
+		r.seen = Step{Fault: f, Result: apply.Made, Revision: main, Changes: changes}
+		r.see(&r.seen)
 	}
 	return main != r.Evidence.Compact || r.Evidence.compacted(r.s, r.excused())
 }
@@ -169,7 +171,8 @@ func (m *Member) lose(s *apply.State) (any bool) {
 func (r *run) leave(e *apply.Entry, f *Fault) bool {
 	if r.see != nil {
 		changes, turned := r.would(e)
-		r.see(&Step{Index: e.Index, Fault: f, Changes: changes, Turned: turned})
+		r.seen = Step{Index: e.Index, Fault: f, Changes: changes, Turned: turned}
+		r.see(&r.seen)
 	}
 	r.s.Steps++
 	return true
@@ -208,7 +211,8 @@ func (r *run) apply(e *apply.Entry, way apply.Way, rows, by *Fault, again bool) 
 		if rows != nil {
 			by = rows
 		}
-		r.see(&Step{Index: e.Index, Again: again, Result: res, Fault: by, Revision: made, Changes: r.s.Changes, Turned: r.s.Turned, Forbidden: forbidden && res != apply.Forbidden, Auth: r.turnedAuth(e)})
+		r.seen = Step{Index: e.Index, Again: again, Result: res, Fault: by, Revision: made, Changes: r.s.Changes, Turned: r.s.Turned, Forbidden: forbidden && res != apply.Forbidden, Auth: r.turnedAuth(e)}
+		r.see(&r.seen)
 	}
 	return ok || r.free
 }

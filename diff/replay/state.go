@@ -13,6 +13,7 @@ import (
 
 	"etcd-autopsy/diff/effect"
 	"etcd-autopsy/inspect/mvcc"
+	"etcd-autopsy/inspect/raftlog"
 	"etcd-autopsy/inspect/schema"
 )
 
@@ -43,8 +44,9 @@ func (b *Base) events() []event {
 }
 
 func (b *Base) readEvents() {
+	var d raftlog.Decoder
 	for i := range b.Log {
-		r := b.Log[i].Request()
+		r := b.Log[i].RequestBy(&d)
 		ev := event{index: b.Log[i].Index, typ: r.Type, in: r.Internal}
 		switch in := r.Internal; {
 		case in != nil && in.ClusterVersionSet != nil:

@@ -14,19 +14,20 @@ type putRequest struct {
 	put    pb.PutRequest
 }
 
-// IsPut tells whether an entry is the commonest kind of request, a put, without decoding all of it. false may be one, too.
-func (e *Entry) IsPut() bool {
+// Writes tells whether an entry is of the commonest kinds of requests, a put, a delete or a transaction, without decoding all of it.
+// false may be one, too.
+func (e *Entry) Writes() bool {
 	if e.Type != EntryNormal {
 		return false
 	}
-	put := false
+	writes := false
 	for c := (cursor{b: e.Data}); c.next(); {
 		switch c.num {
 		case 1:
 			c.varint()
-		case 4, 100:
+		case 4, 5, 6, 100:
 			c.bytes()
-			put = put || c.num == 4
+			writes = writes || c.num != 100
 		default:
 			return false
 		}
@@ -34,13 +35,21 @@ func (e *Entry) IsPut() bool {
 			return false
 		}
 	}
-	return put
+	return writes
 }
 
 // decodePut decodes the commonest request without copying its key and value, which are parts of data. ok is false for
 // anything but a put of the fields that etcd up to 3.7 knows.
 func decodePut(data []byte) (*Request, bool) {
 	p := new(putRequest)
+	if !p.decode(data) {
+		return nil, false
+	}
+	return &p.req, true
+}
+
+// decode does so for a request without fields.
+func (p *putRequest) decode(data []byte) bool {
 	found := false
 	c := cursor{b: data}
 	for c.next() {
@@ -49,27 +58,44 @@ func decodePut(data []byte) (*Request, bool) {
 			p.in.ID = c.varint()
 		case 4:
 			if found || !p.decodePut(c.bytes()) {
-				return nil, false
+				return false
 			}
 			found = true
 		case 100:
 			if p.in.Header != nil || !p.decodeHeader(c.bytes()) {
-				return nil, false
+				return false
 			}
 			p.in.Header = &p.header
 		default:
-			return nil, false
+			return false
 		}
 	}
 	if c.bad || !found {
-		return nil, false
+		return false
 	}
 	p.in.Put = &p.put
 	p.req = Request{Type: "Put", ID: p.in.ID, Internal: &p.in, User: p.header.Username, AuthRevision: p.header.AuthRevision}
 	if p.header.ID != 0 {
 		p.req.ID = p.header.ID
 	}
-	return &p.req, true
+	return true
+}
+
+// Decoder decodes one entry after the other. What it returns of a put is valid until the next one.
+type Decoder struct{ put *putRequest }
+
+// Decode decodes the request of an entry as the function Decode does.
+func (d *Decoder) Decode(e *Entry) (*Request, error) {
+	if e.Type == EntryNormal && len(e.Data) > 0 {
+		if d.put == nil {
+			d.put = new(putRequest)
+		}
+		if *d.put = (putRequest{}); d.put.decode(e.Data) {
+			d.put.req.Problem = d.put.req.unset()
+			return &d.put.req, nil
+		}
+	}
+	return Decode(e)
 }
 
 func (p *putRequest) decodePut(b []byte) bool {
