@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"math"
+	"reflect"
 	"slices"
 
 	"github.com/coreos/go-semver/semver"
@@ -55,10 +56,23 @@ func (c *comparison) search() (all []*explained) {
 		return all
 	}
 	evidence := make([]*faults.Evidence, len(use))
+	same := make([]int, len(use)) // of each the first one that holds the same
+	for n, i := range use {
+		same[n] = slices.IndexFunc(use[:n+1], func(j int) bool { return j == i || c.holdSame(i, j) })
+		if logs[same[n]] != logs[n] {
+			same[n] = n
+		}
+	}
 	c.eachOf(use, func(n, i int) {
+		if same[n] != n {
+			return
+		}
 		db := c.ms[i].DB
 		evidence[n] = faults.NewEvidenceSince(logs[n], db.Rows, db.Tables, c.last[i], db.CompactRevision(), low)
 	})
+	for n := range use {
+		evidence[n] = evidence[same[n]]
+	}
 	found, limits := make([]*explained, len(use)), make([][]string, len(use))
 	if len(whole) > 0 {
 		c.eachOf(use, func(n, i int) {
@@ -104,6 +118,14 @@ func (c *comparison) search() (all []*explained) {
 		}
 	}
 	return all
+}
+
+// holdSame tells whether the dbs of two members hold the same, byte for byte in their rows.
+func (c *comparison) holdSame(i, j int) bool {
+	a, b := c.ms[i].DB, c.ms[j].DB
+	n := a.Rows.Len()
+	return n == b.Rows.Len() && c.shared[i] == n && c.shared[j] == n && a.CompactRevision() == b.CompactRevision() && c.last[i] == c.last[j] &&
+		reflect.DeepEqual(a.Tables, b.Tables)
 }
 
 // eachOf runs f for some members at the same time, with the place of each among them.

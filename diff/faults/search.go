@@ -3,7 +3,6 @@ package faults
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"math"
 	"slices"
 	"sort"
@@ -69,14 +68,21 @@ func (m *Member) indexPuts() {
 			}
 		}
 	}
-	revisions := slices.DeleteFunc(slices.Collect(maps.Keys(m.Evidence.born)), func(main int64) bool { return main <= m.start.Base })
+	revisions := make([]int64, 0, len(m.Evidence.rows)+len(m.Evidence.born))
+	for main := range m.Evidence.born {
+		if main > m.start.Base {
+			revisions = append(revisions, main)
+		}
+	}
 	for i := range m.Evidence.rows {
 		if r := &m.Evidence.rows[i]; !r.tombstone && !r.bad && r.main > m.start.Base {
 			revisions = append(revisions, r.main)
 		}
 	}
 	slices.Sort(revisions)
-	for _, main := range slices.Compact(revisions) {
+	revisions = slices.Compact(revisions)
+	m.clues, m.signs = make([]clue, 0, len(revisions)), make([]sign, 0, len(revisions))
+	for _, main := range revisions {
 		at, ok := m.writers(main, 0, len(m.Log.Entries))
 		if ok {
 			m.clues = append(m.clues, clue{main, at})

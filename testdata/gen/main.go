@@ -5,7 +5,7 @@
 // makes three members a, b, c of one cluster whose dbs have the given size each, with keys of 1 KiB values, and a log of
 // 25,000 puts, of which c skipped one, 5,000 entries before the end. With -hot the puts of the log are of as many keys, and with -compact
 // all members are compacted as many entries before the end: behind the one that was skipped, as in a cluster that an incident is found
-// in some minutes later.
+// in some minutes later. With -equal no member skips anything, and -members makes others than three.
 package main
 
 import (
@@ -37,7 +37,7 @@ func main() {
 
 func run(args []string) error {
 	if len(args) == 0 || args[0] != "big" {
-		return errors.New("usage: gen big [-mib N] [-log N] [-value N] [-differ N] -o DIR")
+		return errors.New("usage: gen big [-mib N] [-log N] [-value N] [-differ N] [-members N] [-equal] -o DIR")
 	}
 	fs := flag.NewFlagSet("big", flag.ContinueOnError)
 	c := config{}
@@ -47,6 +47,8 @@ func run(args []string) error {
 	fs.IntVar(&c.value, "value", 1024, "bytes of a value")
 	fs.IntVar(&c.hot, "hot", 0, "keys that the log puts, each many times; 0 for one of its own each")
 	fs.IntVar(&c.compact, "compact", 0, "entries after the compact revision; 0 for none")
+	fs.BoolVar(&c.equal, "equal", false, "c skips nothing")
+	fs.IntVar(&c.members, "members", 3, "how many there are; the last one skips")
 	fs.IntVar(&c.differ, "differ", 0, "keys whose value c has otherwise, in the part before the log")
 	fs.StringVar(&c.out, "o", "", "directory to make")
 	if err := fs.Parse(args[1:]); err != nil {
@@ -62,8 +64,11 @@ func run(args []string) error {
 	}
 	c.log = min(c.log, c.rows/2)
 	c.after = min(c.after, c.log/2)
-	for i, name := range []string{"a", "b", "c"} {
-		if err := c.member(name, i == 2); err != nil {
+	if c.members < 1 || c.members > len(ids) {
+		return fmt.Errorf("-members is from 1 to %d", len(ids))
+	}
+	for i := range c.members {
+		if err := c.member(string(rune('a'+i)), i == c.members-1 && !c.equal); err != nil {
 			return err
 		}
 	}
@@ -71,8 +76,9 @@ func run(args []string) error {
 }
 
 type config struct {
-	mib, log, after, value, differ, rows, hot, compact int
-	out                                                string
+	mib, log, after, value, differ, rows, hot, compact, members int
+	equal                                                       bool
+	out                                                         string
 }
 
 const (
@@ -83,7 +89,7 @@ const (
 	applied = 8
 )
 
-var ids = []uint64{0xa000000000000a01, 0xb000000000000b02, 0xc000000000000c03}
+var ids = []uint64{0xa000000000000a01, 0xb000000000000b02, 0xc000000000000c03, 0xd000000000000d04, 0xe000000000000e05}
 
 // value is the same for the same revision on every member.
 func (c *config) valueAt(rev int, buf []byte) []byte {
@@ -207,7 +213,8 @@ func (c *config) tables(tx *bolt.Tx, last uint64) error {
 		}
 	}
 	put := func(bucket, k string, v []byte) error { return tx.Bucket([]byte(bucket)).Put([]byte(k), v) }
-	conf, err := json.Marshal(map[string]any{"voters": ids, "auto_leave": false})
+	voters := ids[:max(c.members, 3)]
+	conf, err := json.Marshal(map[string]any{"voters": voters, "auto_leave": false})
 	if err != nil {
 		return err
 	}
@@ -219,7 +226,7 @@ func (c *config) tables(tx *bolt.Tx, last uint64) error {
 		put("cluster", "clusterVersion", []byte("3.6.0")),
 		put("auth", "authRevision", binary.BigEndian.AppendUint64(nil, 1)),
 	}
-	for i, id := range ids {
+	for i, id := range voters {
 		m, err := json.Marshal(map[string]any{"id": id, "name": string(rune('a' + i)), "peerURLs": []string{fmt.Sprintf("http://127.0.0.1:%d", 2380+i)}})
 		errs = append(errs, err, put("members", fmt.Sprintf("%x", id), m))
 	}
@@ -238,7 +245,7 @@ func (c *config) wal(dir string, id uint64, last int) error {
 	defer w.Close()
 	w.SetUnsafeNoFsync()
 	first := last - c.log + 1
-	if err := w.SaveSnapshot(&walpb.Snapshot{Index: proto.Uint64(uint64(first - 1)), Term: proto.Uint64(term), ConfState: &raftpb.ConfState{Voters: ids}}); err != nil {
+	if err := w.SaveSnapshot(&walpb.Snapshot{Index: proto.Uint64(uint64(first - 1)), Term: proto.Uint64(term), ConfState: &raftpb.ConfState{Voters: ids[:max(c.members, 3)]}}); err != nil {
 		return err
 	}
 	buf := make([]byte, c.value)
