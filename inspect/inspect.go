@@ -212,7 +212,7 @@ func (m *Member) readDB(f *evidence.File, opts Options) {
 	}
 	tables, found := schema.Read(f.Name, rowsOf(db))
 	m.DB = &DB{File: f, Bolt: db, Tables: tables}
-	rows := newRowTaker(m.DB, opts.alone)
+	rows := newRowTaker(m.DB, opts.alone, opts.TempDir)
 	if opts.Progress != nil {
 		total := int(min(int64(db.Meta().HighWater)*int64(db.Meta().PageSize), f.Size))
 		rows.progress.show = func(done int) { opts.Progress("reading "+m.Label, min(done, total), total) }

@@ -16,6 +16,7 @@ import (
 type rowTaker struct {
 	db     *DB
 	noting bool // digests
+	tmp    string
 	table  *mvcc.Table
 	odd    []finding.Finding // keys that are no revisions
 	prev   mvcc.Revision     // of the last row; at first what all rows above the compact revision come behind
@@ -47,14 +48,14 @@ func (p *progress) add(n int) {
 // between is how many bytes are read between two calls of progress.
 const between = 16 << 20
 
-func newRowTaker(db *DB, noting bool) *rowTaker {
-	t := &rowTaker{db: db, noting: noting, progress: &progress{}}
+func newRowTaker(db *DB, noting bool, tmp string) *rowTaker {
+	t := &rowTaker{db: db, noting: noting, tmp: tmp, progress: &progress{}}
 	t.begin()
 	return t
 }
 
 func (t *rowTaker) begin() {
-	t.table = mvcc.NewTableOf(t.db.Bolt)
+	t.table = mvcc.NewTableOf(t.db.Bolt, t.tmp)
 	if t.noting {
 		t.table.NoteDigests()
 	}
@@ -64,7 +65,7 @@ func (t *rowTaker) begin() {
 
 // Fork is for rows behind those taken so far.
 func (t *rowTaker) Fork() bolt.Visitor {
-	f := &rowTaker{db: t.db, noting: t.noting, progress: t.progress}
+	f := &rowTaker{db: t.db, noting: t.noting, tmp: t.tmp, progress: t.progress}
 	f.begin()
 	return f
 }
@@ -209,7 +210,7 @@ const minTorn = 3
 func (m *Member) gaps(t *rowTaker, known []mvcc.Hole) []mvcc.Hole {
 	compacted := m.laterCompaction()
 	damaged := len(known) > 0 || !m.DB.Whole
-	first := newRowTaker(m.DB, false).prev
+	first := newRowTaker(m.DB, false, "").prev
 	above := t.table.Lower(first.Main + 1)
 	var cleared []mvcc.Hole // on purpose: nothing is torn
 	for _, h := range m.DB.Bolt.Cleared(schema.Key) {

@@ -80,6 +80,7 @@ func (c *checker) join(forks []*checker) bool {
 	for _, f := range forks {
 		c.report.Findings = append(c.report.Findings, f.report.Findings...)
 		c.report.Rows += f.report.Rows
+		c.report.RowBytes += f.report.RowBytes
 		c.nested = append(c.nested, f.nested...)
 		c.claims = append(c.claims, f.claims...)
 		for name, holes := range f.clears {

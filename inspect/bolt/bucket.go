@@ -18,6 +18,7 @@ type Bucket struct {
 	bad      *fault // why the bucket's header cannot be used
 	odd      *fault // what of it bbolt reads, but never writes
 	isRoot   bool   // this is the bucket of buckets
+	top      bool   // it is in that one
 }
 
 // open reads the header of a bucket: value, at offset off of the file, in a leaf page.

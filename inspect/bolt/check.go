@@ -13,8 +13,9 @@ type Report struct {
 	Findings []finding.Finding // sorted
 	Pages    PageCounts
 	Bytes    ByteCounts
-	Rows     int  // rows of all buckets that were read, nested ones included, and the buckets themselves
-	Complete bool // all rows below the meta page in use were read, and no page is used twice
+	RowBytes int64 // of the keys and values of top-level buckets' rows; of buckets in them, of their keys
+	Rows     int   // rows of all buckets that were read, nested ones included, and the buckets themselves
+	Complete bool  // all rows below the meta page in use were read, and no page is used twice
 }
 
 // PageCounts counts the pages below the high water mark by what they are. They add up to Meta.HighWater.
@@ -377,14 +378,23 @@ func (c *checker) settle() {
 func (c *checker) rows(b *Bucket, p *page) {
 	nested := len(c.nested)
 	for i := range p.n {
+		key, value, end := p.row(i)
+		size := end - key
 		if p.isBucket(i) {
-			key, value, end := p.row(i)
-			n := c.db.open(p.buf[key:value], p.buf[value:end], p.id, p.off+int64(value))
-			if !b.isRoot && len(b.name) < maxNameText {
-				n.name = b.name + "/" + n.name
-			}
-			c.nested = append(c.nested, n)
+			size = value - key
 		}
+		if b.top {
+			c.report.RowBytes += int64(size)
+		}
+		if !p.isBucket(i) {
+			continue
+		}
+		n := c.db.open(p.buf[key:value], p.buf[value:end], p.id, p.off+int64(value))
+		if !b.isRoot && len(b.name) < maxNameText {
+			n.name = b.name + "/" + n.name
+		}
+		n.top = b.isRoot
+		c.nested = append(c.nested, n)
 	}
 	if c.visitor != nil && p.n > 0 {
 		c.visitor.Leaf(b, Leaf{*p, p == &b.inline})

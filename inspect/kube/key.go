@@ -44,6 +44,31 @@ func NameOf(key []byte) (n Name, ok bool) {
 	return n, true
 }
 
+// ResourceOf is the resource alone, nil if the key is none of Kubernetes. It copies nothing where it is a part of the key.
+func ResourceOf(key []byte) []byte {
+	key = key[:min(len(key), keyParsed)]
+	var parts [3][]byte
+	rest, ok := key, true
+	for i := range parts {
+		if parts[i], rest, ok = bytes.Cut(rest, []byte("/")); !ok {
+			return nil
+		}
+	}
+	switch resource := parts[2]; {
+	case bytes.IndexByte(resource, '.') < 0 && string(resource) != "minions" && string(resource) != "services":
+		if first := string(parts[1]); len(parts[0]) > 0 || first != "registry" && first != "kubernetes.io" && first != "openshift.io" {
+			return nil
+		}
+		return resource
+	default:
+		n, ok := NameOf(key)
+		if !ok {
+			return nil
+		}
+		return []byte(n.Resource)
+	}
+}
+
 // Within tells whether a key is where an apiserver stores an object of a namespace, whatever the resource and whatever all keys begin with:
 // NAMESPACE/NAME are the last two segments of it (k8s.io/apiserver, pkg/registry/generic/registry/store.go, NamespaceKeyFunc, the same from
 // 1.10 to 1.34).

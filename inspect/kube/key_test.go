@@ -22,10 +22,16 @@ func TestNameOf(t *testing.T) {
 		if got, ok := NameOf([]byte(key)); !ok || got != want {
 			t.Errorf("%s: %+v, %v, want %+v", key, got, ok, want)
 		}
+		if got := ResourceOf([]byte(key)); string(got) != want.Resource {
+			t.Errorf("%s: resource %q, want %q", key, got, want.Resource)
+		}
 	}
 	for _, key := range []string{"", "/", "/registry", "/registry/pods", "registry/pods/a/b", "/other/pods/a/b", "compact_rev_key"} {
 		if got, ok := NameOf([]byte(key)); ok {
 			t.Errorf("%s: %+v", key, got)
+		}
+		if got := ResourceOf([]byte(key)); got != nil {
+			t.Errorf("%s: resource %q", key, got)
 		}
 	}
 }

@@ -8,6 +8,8 @@ import (
 	mathbits "math/bits"
 	"runtime/debug"
 	"slices"
+
+	"etcd-autopsy/inspect/scratch"
 )
 
 // links tell of each row which one before it has the same key, and of each key its last row. They take 4 bytes a row and 7
@@ -23,6 +25,8 @@ type links struct {
 	// The keys of rows from on.
 	tags  []uint8 // a part of the hash, 0 where there is no key; a power of two of them
 	heads []int32
+
+	held [3]any // the tables that hold these
 
 	odd bits // of rows from on
 	tally
@@ -97,8 +101,9 @@ func (t *Table) newLinks(like *Table, from int) *links {
 	for size*3 < n*4 {
 		size *= 2
 	}
+	previous, tags, heads := scratch.New[int32](t.tmp, n), scratch.New[uint8](t.tmp, size), scratch.New[int32](t.tmp, size)
 	return &links{
-		like: like, from: from, previous: make([]int32, n), tags: make([]uint8, size), heads: make([]int32, size),
+		like: like, from: from, previous: previous.Cells, tags: tags.Cells, heads: heads.Cells, held: [3]any{previous, tags, heads},
 		odd: newBits(n), tally: tally{leased: map[int64]int{}},
 	}
 }
@@ -115,8 +120,16 @@ const (
 // Digests are what links are made of, noted by whoever walks over all rows anyway.
 type Digests []digest
 
-// NewDigests has room for the digest of each row.
-func (t *Table) NewDigests() Digests { return make(Digests, t.n) }
+// NewDigests has room for the digest of each row, nil if that would be much.
+func (t *Table) NewDigests() Digests {
+	if t.n > maxNoted {
+		return nil
+	}
+	return make(Digests, t.n)
+}
+
+// maxNoted is the number of rows up to which digests are noted, 8 bytes a row; else they are made when they are asked for.
+const maxNoted = 4 << 20
 
 // Note takes the row that a walk stands at. Walks over different rows may do so at the same time.
 func (d Digests) Note(c *Cursor) { d[c.Index] = c.digest() }
@@ -129,6 +142,10 @@ func (t *Table) NoteDigests() { t.noting, t.newest = true, beforeAll }
 
 // note takes n rows that are about to be appended.
 func (t *Table) note(n int, row func(i int) Row) {
+	if t.n+n > maxNoted {
+		t.noting, t.noted = false, nil
+		return
+	}
 	for i := range n {
 		r := row(i)
 		t.noted = append(t.noted, digestOf(&r, t.newest))

@@ -40,6 +40,7 @@ type Table struct {
 
 	link  sync.Once
 	links *links
+	tmp   string // where what a row takes is kept, if it is much: see package scratch
 	// noting tells that the digests of rows are noted as they come.
 	noting bool
 	noted  Digests
@@ -68,8 +69,8 @@ func NewTable(rows []Row, holes []Hole) *Table {
 	return t
 }
 
-// NewTableOf returns an empty table of rows that db holds.
-func NewTableOf(db *bolt.DB) *Table { return &Table{db: db} }
+// NewTableOf returns an empty table of rows that db holds. What is noted of rows may lie in files below tmp.
+func NewTableOf(db *bolt.DB, tmp string) *Table { return &Table{db: db, tmp: tmp} }
 
 // AppendLeaf adds all rows of a leaf page, which come behind those that are there. The key of each must be a revision, and
 // main is that of the first.
@@ -105,7 +106,9 @@ func (t *Table) Append(o *Table) {
 		t.parts = append(t.parts, p)
 	}
 	t.made = append(t.made, o.made...)
-	if t.noted = append(t.noted, o.noted...); t.noting && o.n > 0 && t.n > 0 {
+	if t.noting = t.noting && o.noting && t.n+o.n <= maxNoted; !t.noting {
+		t.noted = nil
+	} else if t.noted = append(t.noted, o.noted...); o.n > 0 && t.n > 0 {
 		t.noted[t.n] = t.noted[t.n]&^isNext | next(o.Row(0).Rev, t.newest)
 	}
 	if o.n > 0 {
@@ -113,6 +116,9 @@ func (t *Table) Append(o *Table) {
 	}
 	t.n += o.n
 }
+
+// Scratch is the folder for what is noted of rows: see package scratch.
+func (t *Table) Scratch() string { return t.tmp }
 
 // MaxPage is the highest page that a table can refer to.
 const MaxPage = inMemory - 1
@@ -330,7 +336,7 @@ func (t *Table) HasGroup(main int64) bool {
 func (t *Table) With(rows []Row, holes []Hole) *Table {
 	rows = slices.Clone(rows)
 	SortRows(rows)
-	out := &Table{db: t.db, holes: holes}
+	out := &Table{db: t.db, tmp: t.tmp, holes: holes}
 	for k := range t.parts {
 		p := &t.parts[k]
 		switch n := t.before(rows, k+1); {

@@ -494,7 +494,7 @@ func open(t testing.TB, path string) *Table {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := &taker{NewTableOf(db)}
+	v := &taker{NewTableOf(db, "")}
 	db.CheckLeaves(v, 1, nil)
 	return v.table
 }

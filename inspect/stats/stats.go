@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"cmp"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -12,6 +13,7 @@ import (
 	"etcd-autopsy/inspect/kube"
 	"etcd-autopsy/inspect/mvcc"
 	"etcd-autopsy/inspect/raftlog"
+	"etcd-autopsy/inspect/scratch"
 )
 
 // Stats is what one member's files are made of. Without a db, all but Log is zero.
@@ -123,51 +125,54 @@ func Of(m *inspect.Member, o Options) *Stats {
 	return s
 }
 
-// rows counts the keyspace.
+// rows counts the keyspace. What the rows of a key come to is summed up from row to row, and counted with its last one.
 func (s *Stats) rows(t *mvcc.Table, o Options) {
 	prefixes, resources := map[string]*Group{}, map[string]*Group{}
-	n := make([]int32, t.Len()) // revisions of the row's key so far
-	sum := make([]int64, t.Len())
-	each := func(key []byte, f func(g *Group)) {
-		f(&s.Total)
-		f(group(prefixes, prefix(key, o.Depth)))
-		if n, ok := kube.NameOf(key); ok {
-			f(group(resources, n.Resource))
-		}
-	}
+	revisions, tombstones := scratch.New[int32](t.Scratch(), t.Len()), scratch.New[int32](t.Scratch(), t.Len())
+	sums := scratch.New[int64](t.Scratch(), t.Len())
 	for i, r := range t.All() {
-		size := rowSize(&r)
-		n[i], sum[i] = 1, size
-		if p := t.Previous(i); p >= 0 {
-			n[i], sum[i] = n[p]+1, sum[p]+size
+		n, dead, sum := int32(1), int32(0), rowSize(&r)
+		if r.Tombstone {
+			dead = 1
 		}
-		each(r.Key(), func(g *Group) {
-			g.Revisions++
-			g.Bytes += size
-			if r.Tombstone {
-				g.Tombstones++
-			}
-		})
+		if p := t.Previous(i); p >= 0 {
+			n, dead, sum = n+revisions.Cells[p], dead+tombstones.Cells[p], sum+sums.Cells[p]
+		}
+		revisions.Cells[i], tombstones.Cells[i], sums.Cells[i] = n, dead, sum
 	}
 	big, busy := top{n: o.Top, by: bySize}, top{n: o.Top, by: byRevisions}
 	for i, r := range t.Latest(t.Len()) {
-		k := Key{Key: string(r.Key()), Mod: r.Rev.Main, Revisions: int(n[i]), Bytes: sum[i], Alive: !r.Tombstone}
-		if k.Alive {
+		key := r.Key()
+		all := Group{Revisions: int(revisions.Cells[i]), Tombstones: int(tombstones.Cells[i]), Bytes: sums.Cells[i]}
+		k := candidate{key: key, mod: r.Rev.Main, revisions: all.Revisions, bytes: all.Bytes, alive: !r.Tombstone}
+		if k.alive {
 			var kv mvcc.KeyValue
 			if kv.Decode(r.Value) == nil {
-				k.Size = len(kv.Value)
+				k.size = len(kv.Value)
 			}
-			size := rowSize(&r)
-			each(r.Key(), func(g *Group) {
-				g.Keys++
-				g.LiveBytes += size
-			})
+			all.Keys, all.LiveBytes = 1, rowSize(&r)
 			big.add(k)
 		}
 		busy.add(k)
+		s.Total.add(&all)
+		group(prefixes, prefix(key, o.Depth)).add(&all)
+		if resource := kube.ResourceOf(key); resource != nil {
+			group(resources, resource).add(&all)
+		}
 	}
+	runtime.KeepAlive(revisions)
+	runtime.KeepAlive(tombstones)
+	runtime.KeepAlive(sums)
 	s.Prefixes, s.Resources = sorted(prefixes), sorted(resources)
-	s.Biggest, s.Busiest = big.sorted(), busy.sorted()
+	s.Biggest, s.Busiest = big.best(), busy.best()
+}
+
+func (g *Group) add(o *Group) {
+	g.Keys += o.Keys
+	g.Revisions += o.Revisions
+	g.Tombstones += o.Tombstones
+	g.Bytes += o.Bytes
+	g.LiveBytes += o.LiveBytes
 }
 
 func rowSize(r *mvcc.Row) int64 {
@@ -177,11 +182,11 @@ func rowSize(r *mvcc.Row) int64 {
 	return int64(mvcc.RevisionLen + len(r.Value))
 }
 
-func group(all map[string]*Group, name string) *Group {
-	g := all[name]
+func group(all map[string]*Group, name []byte) *Group {
+	g := all[string(name)]
 	if g == nil {
-		g = &Group{Name: name}
-		all[name] = g
+		g = &Group{Name: string(name)}
+		all[g.Name] = g
 	}
 	return g
 }
@@ -197,7 +202,7 @@ func sorted(all map[string]*Group) []Group {
 
 // prefix is the first parts of a key, with the slash behind them. A key that has no more parts is its own prefix but for
 // the last part.
-func prefix(key []byte, depth int) string {
+func prefix(key []byte, depth int) []byte {
 	end := 0
 	at := 0
 	if bytes.HasPrefix(key, []byte("/")) {
@@ -214,48 +219,68 @@ func prefix(key []byte, depth int) string {
 	if end == 0 && at == 1 {
 		end = 1
 	}
-	return string(key[:end])
+	return key[:end]
+}
+
+// candidate is a key that may be listed; the key itself is a part of the file.
+type candidate struct {
+	key             []byte
+	mod             int64
+	size, revisions int
+	bytes           int64
+	alive           bool
 }
 
 // top keeps the first n keys of an order.
 type top struct {
 	n    int
-	by   func(a, b Key) int
-	keys []Key
+	by   func(a, b candidate) int
+	keys []candidate
+	cut  bool // the first n keys are in order, and there were more
 }
 
-func bySize(a, b Key) int {
-	return cmp.Or(cmp.Compare(b.Size, a.Size), strings.Compare(a.Key, b.Key))
+func bySize(a, b candidate) int {
+	return cmp.Or(cmp.Compare(b.size, a.size), bytes.Compare(a.key, b.key))
 }
 
-func byRevisions(a, b Key) int {
-	return cmp.Or(cmp.Compare(b.Revisions, a.Revisions), cmp.Compare(b.Bytes, a.Bytes), strings.Compare(a.Key, b.Key))
+func byRevisions(a, b candidate) int {
+	return cmp.Or(cmp.Compare(b.revisions, a.revisions), cmp.Compare(b.bytes, a.bytes), bytes.Compare(a.key, b.key))
 }
 
-func (t *top) add(k Key) {
+func (t *top) add(k candidate) {
+	if t.cut && (t.n == 0 || t.by(k, t.keys[t.n-1]) > 0) {
+		return
+	}
 	if t.keys = append(t.keys, k); len(t.keys) >= 2*t.n+1000 {
-		t.keys = t.sorted()
+		t.sort()
 	}
 }
 
-func (t *top) sorted() []Key {
+func (t *top) sort() {
 	slices.SortFunc(t.keys, t.by)
-	return slices.Clip(t.keys[:min(t.n, len(t.keys))])
+	t.cut = t.cut || len(t.keys) > t.n
+	t.keys = t.keys[:min(t.n, len(t.keys))]
+}
+
+func (t *top) best() []Key {
+	t.sort()
+	keys := make([]Key, len(t.keys))
+	for i, k := range t.keys {
+		keys[i] = Key{Key: string(k.key), Mod: k.mod, Size: k.size, Revisions: k.revisions, Bytes: k.bytes, Alive: k.alive}
+	}
+	return keys
 }
 
 // file counts pages and what rows take of them.
 func (s *Stats) file(m *inspect.Member) {
 	db := m.DB.Bolt
 	size := int64(db.Meta().PageSize)
-	p := db.Check().Pages
+	report := db.Check()
+	p := report.Pages
 	s.File = File{
+		Rows: report.RowBytes,
 		Size: int64(len(m.DB.File.Bytes())), Free: int64(p.Free) * size, Unreachable: int64(p.Unreachable) * size, Unreadable: int64(p.Unreadable) * size,
 		Used: int64(p.Meta+p.Branch+p.Leaf+p.Freelist+p.Overflow) * size, Leaves: int64(p.Leaf+p.Overflow) * size,
-	}
-	for _, name := range db.BucketNames() {
-		for r := db.Bucket(name).Rows(); r.Next(); {
-			s.File.Rows += int64(len(r.Key()) + len(r.Value()))
-		}
 	}
 }
 

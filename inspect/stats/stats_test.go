@@ -37,7 +37,7 @@ func TestPrefixes(t *testing.T) {
 		{"", 2, "", ""},
 		{"//", 2, "//", ""},
 	} {
-		if got := prefix([]byte(test.key), test.depth); got != test.prefix {
+		if got := prefix([]byte(test.key), test.depth); string(got) != test.prefix {
 			t.Errorf("prefix of %q: %q, want %q", test.key, got, test.prefix)
 		}
 		if got, _ := kube.NameOf([]byte(test.key)); got.Resource != test.kind {
