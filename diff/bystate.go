@@ -130,7 +130,7 @@ func (c *comparison) tellKeys() {
 	c.doc.Keys = KeyDiffs{len(numbers), func(n int, brief bool) KeyDiff {
 		d := KeyDiff{Key: Key(c.keys.keys[n]), Difference: c.keys.kinds[n], ByMember: make(map[string]KeyState, len(c.told))}
 		for i, m := range c.ms {
-			d.ByMember[m.Label] = stateOf(log, &held[i][n], brief)
+			d.ByMember[m.Label] = stateOf(c.told[i].member.Log, &held[i][n], brief)
 		}
 		return d
 	}}
