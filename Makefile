@@ -46,13 +46,17 @@ demo: build
 	@./$(BIN) diff testdata/lease-revoke-auth; status=$$?; \
 	echo; echo "exit status $$status (1: diverged)"; test $$status -eq 1
 
-# Whole processes beside those of other tools, on members of MIB MiB each, below BENCH.
+# Whole processes beside a walk over all rows and the tools of others, on members of MIB MiB each, below BENCH (12 GiB of disk for 1024).
 MIB         ?= 1024
 BENCH       ?= /tmp/etcd-autopsy-bench
+SETS         = $(BENCH)/$(MIB)
 bench: build
-	@test -d $(BENCH)/$(MIB) || $(GO) run ./testdata/gen big -mib $(MIB) -o $(BENCH)/$(MIB)
-	@cd testdata/bench && $(GO) build -o $(BENCH)/bin/ go.etcd.io/etcd/etcdutl/v3 go.etcd.io/bbolt/cmd/bbolt go.etcd.io/etcd/v3/tools/etcd-dump-db
-	@cd testdata/bench && $(GO) run . -autopsy $(CURDIR)/$(BIN) -tools $(BENCH)/bin -members $(BENCH)/$(MIB)
+	@test -d $(SETS)/big || $(GO) run ./testdata/gen big -mib $(MIB) -o $(SETS)/big
+	@test -d $(SETS)/compacted || $(GO) run ./testdata/gen big -mib $(MIB) -hot 3000 -compact 2000 -o $(SETS)/compacted
+	@test -d $(SETS)/log || $(GO) run ./testdata/gen big -mib $$(($(MIB) * 2 / 5)) -log 300000 -o $(SETS)/log
+	@test -d $(SETS)/five || $(GO) run ./testdata/gen big -mib $$(($(MIB) / 4)) -members 5 -o $(SETS)/five
+	@cd testdata/bench && $(GO) build -o $(BENCH)/bin/ ./walk go.etcd.io/etcd/etcdutl/v3 go.etcd.io/bbolt/cmd/bbolt go.etcd.io/etcd/v3/tools/etcd-dump-db
+	@cd testdata/bench && $(GO) run . -autopsy $(CURDIR)/$(BIN) -tools $(BENCH)/bin -members $(SETS)
 
 # What recover writes is restored by etcdutl and run by a server, at AT entries at random of each member and at every EVERY-th of a healthy one.
 AT          ?= 20

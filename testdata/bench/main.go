@@ -1,10 +1,12 @@
-// Command bench runs etcd-autopsy and the tools that people use in its place on the same members, and prints a table.
+// Command bench runs etcd-autopsy, a walk over all rows, and the tools that people use in its place on the same members, and prints a table.
 // It is a module of its own: what it builds is no dependency of the product.
 //
-//	go run . -autopsy ../../etcd-autopsy -tools DIR -members DIR [-runs 3]
+//	go run . -autopsy ../../etcd-autopsy -tools DIR -members DIR [-runs 3] [-only TEXT]
 //
-// members holds a/, b/ and c/ as testdata/gen makes them. tools holds etcdutl, etcd-dump-db and bbolt. Whatever writes to
-// the file it reads gets a copy.
+// members holds the sets that testdata/gen makes: big, with members a, b and c; compacted, where what they parted at is compacted away;
+// log, with many entries; and five, with as many members. tools holds walk, etcdutl, etcd-dump-db and bbolt. Whatever writes to the file it
+// reads gets a copy. Files are read from the disk in order before they are used, but where the name says otherwise: how they came into the
+// page cache decides how fast they are mapped.
 package main
 
 import (
@@ -20,112 +22,208 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // task is one command line. Alone it is a row; peer names the row that it is compared with.
 type task struct {
-	name string
-	cmd  string // for sh -c
-	peer string
-	want string // what the ratio should be at most
+	name   string
+	cmd    string // for sh -c
+	peer   string
+	want   string   // what it should be at most
+	before func()   // runs before each run, and is not timed
+	writes []string // what a run leaves behind
 }
 
 type result struct {
 	seconds []float64
-	rss     int64 // anonymous memory at most, in KiB, as sampled
+	cpu     []float64
+	anon    int64 // anonymous memory at most, in KiB, as sampled
 	err     error
 }
 
 func main() {
-	autopsy := flag.String("autopsy", "", "the program")
-	tools := flag.String("tools", "", "directory with the peers")
-	members := flag.String("members", "", "directory with a/, b/ and c/")
-	runs := flag.Int("runs", 3, "how often each is run; the median is shown")
+	b := bench{results: map[string]*result{}}
+	flag.StringVar(&b.autopsy, "autopsy", "", "the program")
+	flag.StringVar(&b.tools, "tools", "", "directory with the peers")
+	flag.StringVar(&b.members, "members", "", "directory with the sets of members")
+	flag.StringVar(&b.only, "only", "", "only rows that have this in their name, and those that they are compared with")
+	flag.IntVar(&b.runs, "runs", 3, "how often each is run; the median is shown")
 	flag.Parse()
-	if err := run(*autopsy, *tools, *members, *runs); err != nil {
+	if err := b.run(); err != nil {
 		fmt.Fprintln(os.Stderr, "Error:", err)
 		os.Exit(1)
 	}
 }
 
-func run(autopsy, tools, members string, runs int) error {
-	tmp, err := os.MkdirTemp("", "etcd-autopsy-bench-")
+type bench struct {
+	autopsy, tools, members, only string
+	runs                          int
+	tmp                           string
+	results                       map[string]*result
+}
+
+func (b *bench) run() (err error) {
+	if b.tmp, err = os.MkdirTemp(filepath.Dir(b.members), "bench-"); err != nil {
+		return err
+	}
+	defer os.RemoveAll(b.tmp)
+	tasks, err := b.tasks()
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(tmp)
-	var dbs []string
-	for _, m := range []string{"a", "b", "c"} {
-		dbs = append(dbs, filepath.Join(members, m, "member", "snap", "db"))
+	for _, dir := range []string{"big", "compacted", "log", "five"} {
+		b.warm(filepath.Join(b.members, dir))
 	}
-	two := make([]string, 2)
-	for i, m := range []int{0, 2} {
-		two[i] = filepath.Join(tmp, fmt.Sprint(i, ".db"))
-		if err := copyFile(two[i], dbs[m]); err != nil {
-			return err
-		}
-	}
-	tool := func(name string) string { return filepath.Join(tools, name) }
-	dump := func(db, out string) string {
-		return fmt.Sprintf("%s iterate-bucket %s key --decode > %s", tool("etcd-dump-db"), db, out)
-	}
-	out := func(n int) string { return filepath.Join(tmp, fmt.Sprint("dump", n)) }
-	// Each stands close to what it is compared with; what fills memory and disk comes last, and cat of everything behind it.
-	tasks := []task{
-		{"cat of the three dbs", "cat " + strings.Join(dbs, " ") + " > /dev/null", "", ""},
-		{"**etcd-autopsy diff** of three", autopsy + " diff " + members, "cat of the three dbs", "3"},
-		{"the same, against dumping two", "", "etcd-dump-db of two, and diff", "0.033"},
-		{"cat of one db", "cat " + dbs[0] + " > /dev/null", "", ""},
-		{"**etcd-autopsy inspect** of one", autopsy + " inspect " + filepath.Join(members, "a"), "cat of one db", "3"},
-		{"**etcd-autopsy hash** of one", autopsy + " hash " + dbs[0], "etcdutl hashkv of one", "0.5"},
-		{"etcdutl hashkv of one", tool("etcdutl") + " hashkv " + two[0], "", ""},
-		{"**etcd-autopsy check** of one", autopsy + " check " + filepath.Join(members, "a"), "bbolt check of one", "3"},
-		{"bbolt check of one", tool("bbolt") + " check " + two[0], "", ""},
-		{"**etcd-autopsy report** on three", "rm -rf " + tmp + "/report; " + autopsy + " report " + members + " -o " + tmp + "/report", "sha256sum of the three dbs, two at a time", "1.2"},
-		{"sha256sum of the three dbs, two at a time", "printf '%s\\n' " + strings.Join(dbs, " ") + " | xargs -P 2 -n 1 sha256sum", "", ""},
-		{"etcd-dump-db of two, and diff", dump(two[0], out(0)) + "; " + dump(two[1], out(1)) + "; diff " + out(0) + " " + out(1) + " > /dev/null", "", ""},
-	}
-	results := map[string]*result{}
-	for _, t := range tasks {
-		if t.cmd == "" {
-			results[t.name] = results["**etcd-autopsy diff** of three"]
-			continue
-		}
-		results[t.name] = &result{}
-	}
-	for range runs {
+	for range b.runs {
 		for _, t := range tasks {
-			if t.cmd != "" {
-				settle(out(0), out(1))
-				results[t.name].once(t.cmd)
+			if b.results[t.name] == nil {
+				b.results[t.name] = &result{}
+			}
+			if t.before != nil {
+				t.before()
+			}
+			syscall.Sync() // what another run has written is not this one's time
+			b.results[t.name].once(t.cmd)
+			for _, w := range t.writes {
+				_ = os.RemoveAll(w)
 			}
 		}
 	}
-	fmt.Println("| command | seconds | anonymous memory | ratio | aim |\n| --- | --- | --- | --- | --- |")
+	fmt.Println("| command | seconds | CPU seconds | anonymous memory | ratio | aim |\n| --- | --- | --- | --- | --- | --- |")
 	for _, t := range tasks {
-		r := results[t.name]
+		r := b.results[t.name]
 		if r.err != nil {
 			return fmt.Errorf("%s: %w", t.name, r.err)
 		}
 		ratio := ""
-		if t.peer != "" {
-			ratio = fmt.Sprintf("%.2f of %s", r.median()/results[t.peer].median(), t.peer)
+		if p := b.results[t.peer]; p != nil {
+			ratio = fmt.Sprintf("%.2f of %s", median(r.seconds)/median(p.seconds), t.peer)
 		}
-		fmt.Printf("| %s | %.2f | %d MiB | %s | %s |\n", t.name, r.median(), r.rss>>10, ratio, t.want)
+		fmt.Printf("| %s | %.2f | %.2f | %d MiB | %s | %s |\n", t.name, median(r.seconds), median(r.cpu), r.anon>>10, ratio, t.want)
 	}
 	return nil
 }
 
-// settle removes what a run has written, and waits until the disk is done with it: that is not the next one's time.
-func settle(left ...string) {
-	for _, l := range left {
-		_ = os.Remove(l)
+// tasks are all rows in the order in which they run: each stands close to what it is compared with.
+func (b *bench) tasks() ([]task, error) {
+	in := func(set string, members ...string) (dirs, dbs string) {
+		for _, m := range members {
+			dir := filepath.Join(b.members, set, m)
+			dirs += " " + dir
+			dbs += " " + filepath.Join(dir, "member", "snap", "db")
+		}
+		return dirs, dbs
 	}
-	syscall.Sync()
+	three, dbs := in("big", "a", "b", "c")
+	two, dbs2 := in("big", "a", "b") // they are equal
+	one, db := in("big", "a")
+	compacted, compactedDBs := in("compacted", "a", "b", "c")
+	long, longDBs := in("log", "a", "b", "c")
+	long1, longDB := in("log", "a")
+	five, fiveDBs := in("five", "a", "b", "c", "d", "e")
+	tool := func(name string) string { return filepath.Join(b.tools, name) }
+	walk := func(dbs string) string { return tool("walk") + dbs }
+	run := func(args ...string) string { return b.autopsy + " " + strings.Join(args, " ") }
+	tmp := func(name string) string { return filepath.Join(b.tmp, name) }
+	copied := make([]string, 2)
+	for i, m := range []string{"a", "c"} {
+		copied[i] = tmp(m + ".db")
+		if err := copyFile(copied[i], filepath.Join(b.members, "big", m, "member", "snap", "db")); err != nil {
+			return nil, err
+		}
+	}
+	dump := func(db, out string) string {
+		return fmt.Sprintf("%s iterate-bucket %s key --decode > %s", tool("etcd-dump-db"), db, out)
+	}
+	again := func() { // as somebody has them who has just copied them
+		_ = exec.Command("cp", "-r", filepath.Join(b.members, "big"), tmp("copies")).Run()
+	}
+	cold := func() { forget(filepath.Join(b.members, "big")) }
+	const key = "/registry/configmaps/default/object-000000100"
+	all := []task{
+		{name: "cat of three dbs", cmd: "cat " + dbs + " > /dev/null"},
+		{name: "walk of three dbs", cmd: walk(dbs)},
+		{name: "**diff** of three", cmd: run("diff", three), peer: "walk of three dbs", want: "2.5"},
+		{name: "walk of two dbs", cmd: walk(dbs2)},
+		{name: "**diff** of two that are equal", cmd: run("diff", two), peer: "walk of two dbs", want: "1.5, 128 MiB"},
+		{name: "walk of three compacted dbs", cmd: walk(compactedDBs)},
+		{name: "**diff** of three, parting compacted away", cmd: run("diff", compacted), peer: "walk of three compacted dbs", want: "2.5"},
+		{name: "walk of three dbs, 300,000 entries", cmd: walk(longDBs)},
+		{name: "**diff** of three, 300,000 entries", cmd: run("diff", long), peer: "walk of three dbs, 300,000 entries", want: "2.5 and 1.5 s"},
+		{name: "walk of five dbs", cmd: walk(fiveDBs)},
+		{name: "**diff** of five", cmd: run("diff", five), peer: "walk of five dbs", want: "2.5"},
+
+		{name: "walk of one db", cmd: walk(db)},
+		{name: "**inspect** of one", cmd: run("inspect", one), peer: "walk of one db", want: "2"},
+		{name: "**check** of one", cmd: run("check", one), peer: "walk of one db", want: "2"},
+		{name: "**hash** of one", cmd: run("hash", one), peer: "walk of one db", want: "2"},
+		{name: "**stats** of one", cmd: run("stats", one), peer: "walk of one db", want: "3"},
+		{name: "**inspect --quick** of one", cmd: run("inspect", "--quick", one), want: "0.1 s"},
+		{name: "**history** of one key", cmd: run("history", key, one), peer: "walk of one db"},
+		{name: "**get** of one key", cmd: run("get", key, one), peer: "walk of one db"},
+		{name: "etcdutl hashkv of one", cmd: tool("etcdutl") + " hashkv " + copied[0]},
+		{name: "bbolt check of one", cmd: tool("bbolt") + " check " + copied[0]},
+
+		{name: "walk of one db, 300,000 entries", cmd: walk(longDB)},
+		{name: "**log** of 300,000 entries", cmd: run("log", long1), peer: "walk of one db, 300,000 entries", want: "2 and 2 s"},
+		{name: "**check** of 300,000 entries", cmd: run("check", long1), peer: "walk of one db, 300,000 entries", want: "2 and 2 s"},
+		{name: "**history** of one key, 300,000 entries", cmd: run("history", key, long1), peer: "walk of one db, 300,000 entries"},
+
+		{name: "**report** on three", cmd: run("report", three, "-o", tmp("report")), peer: "sha256sum of three dbs, two at a time", want: "1.2", writes: []string{tmp("report")}},
+		{name: "sha256sum of three dbs, two at a time", cmd: "printf '%s\\n' " + dbs + " | xargs -P 2 -n 1 sha256sum"},
+		{name: "**timeline** of three", cmd: run("timeline", three), peer: "walk of three dbs", want: "4"},
+		{name: "**recover** of one", cmd: run("recover", one, "-o", tmp("recovered.db")), peer: "walk of one db", want: "4, and a copy and a sha256", writes: []string{tmp("recovered.db")}},
+		{name: "cp of one, and sha256sum", cmd: "cp " + db + " " + tmp("copy.db") + " && sha256sum " + tmp("copy.db"), writes: []string{tmp("copy.db")}},
+		{name: "**version**", cmd: run("version"), want: "0.03 s"},
+
+		{name: "**diff** of three, just copied", cmd: run("diff", tmp("copies")), peer: "walk of three dbs", want: "3.3", before: again, writes: []string{tmp("copies")}},
+		{name: "cat of three dbs, cold", cmd: "cat " + dbs + " > /dev/null", before: cold},
+		{name: "**diff** of three, cold", cmd: run("diff", three), peer: "cat of three dbs, cold", want: "1.3", before: cold},
+		{name: "etcd-dump-db of two, and diff", cmd: dump(copied[0], tmp("0")) + "; " + dump(copied[1], tmp("1")) + "; diff " + tmp("0") + " " + tmp("1") + " > /dev/null", writes: []string{tmp("0"), tmp("1")}},
+	}
+	if b.only == "" {
+		return all, nil
+	}
+	wanted := map[string]bool{}
+	for _, t := range all {
+		if strings.Contains(t.name, b.only) {
+			wanted[t.name], wanted[t.peer] = true, true
+		}
+	}
+	return slices.DeleteFunc(all, func(t task) bool { return !wanted[t.name] }), nil
 }
 
-func (r *result) median() float64 {
-	s := slices.Sorted(slices.Values(r.seconds))
+// warm reads files from the disk in order, so that they lie in the page cache in large pieces.
+func (b *bench) warm(dir string) {
+	forget(dir)
+	each(dir, func(f *os.File) { _, _ = io.Copy(io.Discard, f) })
+}
+
+// forget takes files out of the page cache.
+func forget(dir string) {
+	syscall.Sync()
+	each(dir, func(f *os.File) { _ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED) })
+}
+
+func each(dir string, use func(f *os.File)) {
+	_ = filepath.WalkDir(dir, func(path string, e os.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		use(f)
+		return nil
+	})
+}
+
+func median(all []float64) float64 {
+	s := slices.Sorted(slices.Values(all))
 	return s[len(s)/2]
 }
 
@@ -138,21 +236,25 @@ func (r *result) once(line string) {
 		return
 	}
 	done := make(chan struct{})
+	sampled := make(chan struct{})
 	go func() {
+		defer close(sampled)
 		for {
 			select {
 			case <-done:
 				return
 			case <-time.After(5 * time.Millisecond):
-				r.rss = max(r.rss, anonymous(cmd.Process.Pid))
+				r.anon = max(r.anon, anonymous(cmd.Process.Pid))
 			}
 		}
 	}()
 	err := cmd.Wait()
 	r.seconds = append(r.seconds, time.Since(start).Seconds())
+	r.cpu = append(r.cpu, (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Seconds())
 	close(done)
-	if exit := new(exec.ExitError); err != nil && (!errors.As(err, &exit) || exit.ExitCode() > 1) {
-		r.err = err
+	<-sampled
+	if exit := new(exec.ExitError); err != nil && (!errors.As(err, &exit) || exit.ExitCode() > 1 && exit.ExitCode() != 3) {
+		r.err = fmt.Errorf("%s: %w", line, err)
 	}
 }
 
