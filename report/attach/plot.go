@@ -6,6 +6,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"sync"
 
 	"etcd-autopsy/report/escape"
 )
@@ -154,7 +155,7 @@ func plotBars(rows []bar, legend []legend, axis string, width float64, chars int
 // svg writes the picture as an element of a page.
 func (p *plot) svg() (template.HTML, error) {
 	var b bytes.Buffer
-	if err := plotTemplate.Execute(&b, p); err != nil {
+	if err := plotTemplate().Execute(&b, p); err != nil {
 		return "", err
 	}
 	return template.HTML(b.String()), nil //nolint:gosec // by a template that escapes
@@ -162,12 +163,13 @@ func (p *plot) svg() (template.HTML, error) {
 
 func pixels(f float64) string { return strconv.FormatFloat(f, 'f', 1, 64) }
 
-// plotTemplate writes the picture as an element of a page.
-var plotTemplate = template.Must(template.New("plot").Funcs(template.FuncMap{
-	"add":  func(a, b float64) float64 { return a + b },
-	"half": func(a, b float64) float64 { return (a + b) / 2 },
-	"px":   pixels,
-}).Parse(`<svg viewBox="0 0 {{px .Width}} {{px .Height}}" role="img" aria-label="{{.Alt}}" font-size="12" style="fill:var(--fg)">
+// plotTemplate writes the picture as an element of a page. Templates are parsed when they are used: most commands use none.
+var plotTemplate = sync.OnceValue(func() *template.Template {
+	return template.Must(template.New("plot").Funcs(template.FuncMap{
+		"add":  func(a, b float64) float64 { return a + b },
+		"half": func(a, b float64) float64 { return (a + b) / 2 },
+		"px":   pixels,
+	}).Parse(`<svg viewBox="0 0 {{px .Width}} {{px .Height}}" role="img" aria-label="{{.Alt}}" font-size="12" style="fill:var(--fg)">
 {{- $axis := add .Bottom 7}}
 <path d="M{{px .Left}},{{px $axis}}H{{px .Right}}{{range .XMarks}}M{{px .At}},{{px $axis}}v8{{end}}" style="fill:none;stroke:var(--fg);stroke-width:.5"/>
 {{- range .XMarks}}
@@ -195,3 +197,4 @@ var plotTemplate = template.Must(template.New("plot").Funcs(template.FuncMap{
 <path d="M{{px .At}},{{px .Bottom}}V{{px .Top}}" style="fill:none;stroke:var(--fg);stroke-width:1.2;stroke-dasharray:4,4"/>
 {{- end}}
 </svg>`))
+})
