@@ -12,7 +12,7 @@ BIN          = etcd-autopsy
 .PHONY: build dist test race lint lint-all demo bench recover-e2e microbench fuzz lab torture torn golden man clean
 
 build:
-	CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN) ./cmd/etcd-autopsy
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o $(BIN) ./cmd/etcd-autopsy
 
 # What a release holds. The list of modules is a CycloneDX document.
 dist: man
