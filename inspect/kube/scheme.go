@@ -15,7 +15,8 @@ import (
 // kindsText has the kinds of k8s.io/api whose objects an apiserver stores, and the messages that they are made of: what reflection tells of
 // the Go types. With those in it the program would be half as large again. Versions that are no longer in k8s.io/api are unknown. Lines are
 //
-//	message PATH                            its fields follow; list: in JSON it is the list that its only field is
+//	message PATH                            its fields follow
+//	list PATH                               the same, of one field, which in JSON is all there is
 //	NUMBER GO-NAME JSON-NAME TYPE [omit]    JSON-NAME is . where the fields stand among those of the message around it
 //	kind APIVERSION KIND PATH               APIVERSION is * where the kind is that in every version
 //
