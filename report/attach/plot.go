@@ -2,10 +2,10 @@ package attach
 
 import (
 	"bytes"
+	"fmt"
 	"html/template"
 	"math"
 	"strconv"
-	"strings"
 	"sync"
 
 	"etcd-autopsy/report/escape"
@@ -103,19 +103,19 @@ func plotCurves(curves []Curve, at uint64, steps bool, width, height float64) *p
 			continue
 		}
 		n--
-		var b strings.Builder
+		var path []byte
 		for k, q := range c.Points {
 			px, py := pixels(x.at(float64(q.Index))), pixels(y.at(float64(q.Revision)))
 			switch {
 			case k == 0:
-				b.WriteString("M" + px + "," + py)
+				path = fmt.Appendf(path, "M%s,%s", px, py)
 			case steps:
-				b.WriteString("H" + px + "V" + py)
+				path = fmt.Appendf(path, "H%sV%s", px, py)
 			default:
-				b.WriteString("L" + px + "," + py)
+				path = fmt.Appendf(path, "L%s,%s", px, py)
 			}
 		}
-		p.Curves = append(p.Curves, curve{b.String(), 1.8 + math.Min(float64(n), 3)*2.2, i % lineColor})
+		p.Curves = append(p.Curves, curve{string(path), 1.8 + math.Min(float64(n), 3)*2.2, i % lineColor})
 	}
 	if at > 0 {
 		p.At = x.at(float64(at))
