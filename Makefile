@@ -12,14 +12,14 @@ BIN          = etcd-autopsy
 .PHONY: build dist test race lint lint-all demo bench recover-e2e microbench fuzz lab torture torn golden man clean
 
 build:
-	CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN) ./cmd/etcd-autopsy
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o $(BIN) ./cmd/etcd-autopsy
 
 # What a release holds. The list of modules is a CycloneDX document.
 dist: man
 	@for p in $(PLATFORMS); do \
 		os=$${p%/*}; arch=$${p#*/}; ext=; [ $$os = windows ] && ext=.exe; \
-		echo dist/$(BIN)-$$os-$$arch$$ext; \
-		CGO_ENABLED=0 GOOS=$$os GOARCH=$$arch $(GO) build -trimpath -ldflags '-s -w' -o dist/$(BIN)-$$os-$$arch$$ext ./cmd/etcd-autopsy || exit 1; \
+		CGO_ENABLED=0 GOOS=$$os GOARCH=$$arch $(GO) build -trimpath -ldflags '-s -w' -o dist/$(BIN)-$$os-$$arch$$ext ./cmd/etcd-autopsy && \
+		wc -c dist/$(BIN)-$$os-$$arch$$ext || exit 1; \
 	done
 	@mkdir -p dist/completions
 	@for sh in bash zsh fish powershell; do $(GO) run ./cmd/etcd-autopsy completion $$sh > dist/completions/$(BIN).$$sh || exit 1; done

@@ -25,6 +25,7 @@ var rawMethods = map[string]bool{"Write": true, "WriteString": true, "WriteByte"
 var mayBeRaw = map[string]string{
 	"report/attach/lanes.go lanesPicture": "a template that escapes",
 	"report/attach/spans.go spansPicture": "the same",
+	"report/attach/plot.go svg":           "the same",
 	"report/diff.go subject":              "a sentence, which a writer of its place writes",
 	"report/attach/write.go Zip":          "a zip of files that were written by their writers",
 	"report/attach/write.go Write":        "the same",
@@ -36,7 +37,6 @@ var mayBeRaw = map[string]string{
 	"report/attach/hash.go feed":          "a hash",
 	"report/attach/html.go newRows":       "JSON in a script, in which encoding/json escapes what could end it",
 	"report/attach/html.go newView":       "the style and the script of this program",
-	"report/attach/chart.go inline":       "a picture whose texts its renderer has escaped",
 	"report/export/export.go rows":        "Parquet",
 }
 

@@ -6,7 +6,7 @@
 //	k8s:enc:NAME:...  encrypted at rest: the provider and, for most, the name of its key, up to the next colons
 //
 // Facts from k8s.io/apimachinery/pkg/runtime/serializer/protobuf and k8s.io/apiserver/pkg/storage/value/encrypt. The
-// kinds are those of k8s.io/api; nothing is decoded here that these packages decode.
+// kinds are those of k8s.io/api, decoded as its generated code decodes them, by tables made from it: kinds.txt.
 package kube
 
 import (
@@ -21,8 +21,6 @@ import (
 	"sync"
 	"unicode"
 	"unicode/utf8"
-
-	"k8s.io/apimachinery/pkg/runtime"
 
 	"etcd-autopsy/inspect/nest"
 )
@@ -73,7 +71,7 @@ func (h Hidden) String() string { return fmt.Sprintf("(%d bytes, hidden)", h.Siz
 // MarshalJSON writes only the size.
 func (h Hidden) MarshalJSON() ([]byte, error) { return json.Marshal(h.String()) }
 
-var decoder = sync.OnceValues(newDecoder)
+var known = sync.OnceValues(func() (*kinds, error) { return parseKinds(kindsText) })
 
 // Decode decodes the value of a key. Unless secrets is true, what a Secret holds is hidden.
 func Decode(key, value []byte, secrets bool) *Object {
@@ -101,7 +99,7 @@ func decode(value []byte) *Object {
 		}
 		return o
 	}
-	switch fields, err := object(value); {
+	switch fields, err := parse(value); {
 	case err == nil:
 		o := &Object{Encoding: JSON, Fields: fields}
 		o.APIVersion, o.Kind = word(fields["apiVersion"]), word(fields["kind"])
@@ -117,30 +115,20 @@ func decode(value []byte) *Object {
 
 func decodeProtobuf(value []byte) *Object {
 	o := &Object{Encoding: Protobuf}
-	d, err := decoder()
+	k, err := known()
 	if err != nil {
 		o.Note = oneLine(err)
 		return o
 	}
-	obj, gvk, err := d.Decode(value, nil, nil)
-	if gvk != nil {
-		version, kind := gvk.ToAPIVersionAndKind()
-		o.APIVersion, o.Kind = word(version), word(kind)
+	version, kind, b, err := k.decode(value[len(protobufPrefix):])
+	o.APIVersion, o.Kind = word(version), word(kind)
+	if err == nil {
+		o.Fields, err = parse(b)
 	}
 	switch {
-	case err != nil && runtime.IsNotRegisteredError(err):
-		o.Note = "a kind that Kubernetes' own packages do not know in this version"
-		return o
+	case errors.Is(err, errUnknownKind):
+		o.Note = oneLine(err)
 	case err != nil:
-		o.Note = "does not decode: " + oneLine(err)
-		return o
-	}
-	obj.GetObjectKind().SetGroupVersionKind(*gvk)
-	b, err := json.Marshal(obj)
-	if err == nil {
-		o.Fields, err = object(b)
-	}
-	if err != nil {
 		o.Note = "does not decode: " + oneLine(err)
 	}
 	return o
@@ -159,8 +147,8 @@ var (
 	errTooDeep   = fmt.Errorf("nested more than %d levels deep", nest.Limit)
 )
 
-// object decodes JSON without rounding numbers.
-func object(b []byte) (map[string]any, error) {
+// parse decodes JSON without rounding numbers.
+func parse(b []byte) (map[string]any, error) {
 	if nest.Deeper(b, nest.Limit) {
 		return nil, errTooDeep
 	}

@@ -1,22 +1,11 @@
 package attach
 
 import (
-	"bytes"
 	"fmt"
 	"html/template"
-	"image/color"
 	"math"
-	"regexp"
 	"slices"
 	"strconv"
-	"strings"
-
-	"gonum.org/v1/plot"
-	"gonum.org/v1/plot/font"
-	"gonum.org/v1/plot/plotter"
-	"gonum.org/v1/plot/vg"
-	"gonum.org/v1/plot/vg/draw"
-	"gonum.org/v1/plot/vg/vgsvg"
 
 	"etcd-autopsy/diff"
 	"etcd-autopsy/report/escape"
@@ -25,12 +14,11 @@ import (
 // A picture is drawn twice, so that its text can be read on a wide screen and on a telephone alike.
 var widths = []struct {
 	class string
-	width float64 // in points, which the page shows as CSS pixels
+	width float64 // in CSS pixels
 	chars int     // of a label that fits
 }{{"wide", 760, 100}, {"narrow", 330, 44}}
 
 const (
-	textSize  = 12
 	lineColor = 8       // as many colors as the page has, --c0 and following
 	maxExact  = 1 << 50 // far above it, axes cannot tell neighbouring numbers apart
 	barsShown = 12
@@ -208,40 +196,8 @@ func curveChart(p *picture, curves []Curve, at uint64, steps bool) (*picture, er
 			p.Alt += fmt.Sprintf("%s is %d behind at entry %d. ", c.Member, -last.Revision, last.Index)
 		}
 	}
-	return p, p.draw(func(width float64, _ int) (*plot.Plot, float64, error) {
-		x := newPlot()
-		x.X.Label.Text, x.Y.Label.Text = "raft index", "revision"
-		k := n
-		for i, c := range curves {
-			if len(c.Points) == 0 {
-				continue
-			}
-			k--
-			xys := plotter.XYs{}
-			for _, q := range c.Points {
-				xys = append(xys, plotter.XY{X: float64(q.Index), Y: float64(q.Revision)})
-			}
-			l, err := plotter.NewLine(xys)
-			if err != nil {
-				return nil, 0, err
-			}
-			l.Color = series(i)
-			l.Width = vg.Points(1.8 + math.Min(float64(k), 3)*2.2)
-			if steps {
-				l.StepStyle = plotter.PostStep
-			}
-			x.Add(l)
-		}
-		if at > 0 {
-			mark, err := plotter.NewLine(plotter.XYs{{X: float64(at), Y: x.Y.Min}, {X: float64(at), Y: x.Y.Max}})
-			if err != nil {
-				return nil, 0, err
-			}
-			mark.Color, mark.Width, mark.Dashes = ink, vg.Points(1.2), []vg.Length{4, 4}
-			x.Add(mark)
-		}
-		x.X.Tick.Marker, x.Y.Tick.Marker = ticks(int(width/110)), ticks(5)
-		return x, math.Min(width*0.75, 330), nil
+	return p, p.draw(func(width float64, _ int) *plot {
+		return plotCurves(curves, at, steps, width, math.Min(width*0.75, 330))
 	})
 }
 
@@ -300,122 +256,37 @@ func compositionPicture(r *Report) (*picture, error) {
 	return barChart(p, bars, name)
 }
 
-// barChart draws lying bars with their labels above them: keys are too long to stand beside.
 func barChart(p *picture, bars []bar, axis string) (*picture, error) {
 	if len(bars) == 0 {
 		return nil, nil
 	}
-	return p, p.draw(func(width float64, chars int) (*plot.Plot, float64, error) {
-		x := newPlot()
-		x.X.Label.Text = axis
-		var on *plotter.BarChart
-		for k := range bars[0].parts {
-			vs := make(plotter.Values, len(bars))
-			for i, b := range bars {
-				vs[len(bars)-1-i] = b.parts[k]
-			}
-			c, err := plotter.NewBarChart(vs, vg.Points(13))
-			if err != nil {
-				return nil, 0, err
-			}
-			c.Horizontal, c.Color, c.Width = true, series(p.Legend[k].Color), vg.Points(13)
-			c.LineStyle.Width = 0
-			if on != nil {
-				c.StackOn(on)
-			}
-			on = c
-			x.Add(c)
-		}
-		labels := plotter.XYLabels{}
-		for i, b := range bars {
-			labels.XYs = append(labels.XYs, plotter.XY{X: 0, Y: float64(len(bars)-1-i) + 0.3})
-			labels.Labels = append(labels.Labels, shorten(escape.Visible(b.label), chars))
-		}
-		ls, err := plotter.NewLabels(labels)
-		if err != nil {
-			return nil, 0, err
-		}
-		for i := range ls.TextStyle {
-			ls.TextStyle[i].Color, ls.TextStyle[i].Font = ink, textFont()
-		}
-		x.HideY()
-		x.X.Min, x.X.Max = 0, math.Max(x.X.Max, 1)
-		x.Y.Min, x.Y.Max = -0.5, float64(len(bars))-0.2
-		// Labels reserve room to their right, which would squeeze the bars: they are drawn without.
-		x.Add(unboxed{ls})
-		x.X.Tick.Marker = ticks(int(width / 110))
-		return x, float64(len(bars))*38 + 56, nil
-	})
-}
-
-// unboxed is a plotter that makes no room for what it draws.
-type unboxed struct{ p plot.Plotter }
-
-func (u unboxed) Plot(c draw.Canvas, p *plot.Plot) { u.p.Plot(c, p) }
-
-// Colors stand for the variables of the page, which are others in the dark.
-var ink = color.RGBA{1, 1, 1, 255}
-
-func series(i int) color.RGBA { return color.RGBA{1, 2, uint8(i % lineColor), 255} }
-
-var (
-	standsFor = regexp.MustCompile(`(fill|stroke):#01(0101|020[0-7])`)
-	prologue  = regexp.MustCompile(`(?s)^.*?<svg [^>]*?viewBox="([^"]*)"[^>]*>`)
-	family    = regexp.MustCompile(`font-family:[^;"]*;font-variant:[^;"]*;font-weight:[^;"]*;font-style:[^;"]*`)
-)
-
-func textFont() font.Font {
-	return font.Font{Typeface: "Liberation", Variant: "Sans", Size: textSize}
-}
-
-func newPlot() *plot.Plot {
-	p := plot.New()
-	p.BackgroundColor = color.Transparent
-	for _, a := range []*plot.Axis{&p.X, &p.Y} {
-		a.Color, a.Label.TextStyle.Color, a.Tick.Color, a.Tick.Label.Color = ink, ink, ink, ink
-		a.Label.TextStyle.Font, a.Tick.Label.Font = textFont(), textFont()
-	}
-	return p
+	return p, p.draw(func(width float64, chars int) *plot { return plotBars(bars, p.Legend, axis, width, chars) })
 }
 
 // draw makes the picture at each width.
-func (p *picture) draw(at func(width float64, chars int) (*plot.Plot, float64, error)) error {
+func (p *picture) draw(at func(width float64, chars int) *plot) error {
 	for _, w := range widths {
-		x, height, err := at(w.width, w.chars)
+		x := at(w.width, w.chars)
+		x.Alt = escape.Visible(p.Alt)
+		svg, err := x.svg()
 		if err != nil {
 			return err
 		}
-		c := vgsvg.NewWith(vgsvg.UseWH(vg.Points(w.width), vg.Points(height)))
-		x.Draw(draw.Crop(draw.New(c), 0, -vg.Points(14), 0, -vg.Points(4)))
-		var b bytes.Buffer
-		if _, err := c.WriteTo(&b); err != nil {
-			return err
-		}
-		p.SVG = append(p.SVG, drawing{w.class, inline(b.String(), p.Alt)})
+		p.SVG = append(p.SVG, drawing{w.class, svg})
 	}
 	return nil
-}
-
-// inline makes of an SVG file an element of a page. The renderer has escaped all text in it.
-func inline(svg, alt string) template.HTML {
-	svg = prologue.ReplaceAllString(svg, `<svg viewBox="$1" role="img" aria-label="`+strings.ReplaceAll(template.HTMLEscapeString(escape.Visible(alt)), "$", "$$")+`">`)
-	svg = family.ReplaceAllString(svg, "")
-	svg = strings.ReplaceAll(svg, "\n\t", " ") // as the renderer breaks tags
-	svg = standsFor.ReplaceAllStringFunc(svg, func(s string) string {
-		name, hex, _ := strings.Cut(s, ":#01")
-		if hex == "0101" {
-			return name + ":var(--fg)"
-		}
-		return name + ":var(--c" + hex[3:] + ")"
-	})
-	return template.HTML(svg) //nolint:gosec // made here, its text escaped
 }
 
 // ticks are about n marks at round whole numbers.
 type ticks int
 
+type tick struct {
+	Value float64
+	Label string
+}
+
 // Ticks returns the marks of an axis from lo to hi.
-func (n ticks) Ticks(lo, hi float64) []plot.Tick {
+func (n ticks) Ticks(lo, hi float64) []tick {
 	if !(hi > lo) || math.IsInf(hi-lo, 0) {
 		return nil
 	}
@@ -429,11 +300,11 @@ func (n ticks) Ticks(lo, hi float64) []plot.Tick {
 	if step = math.Max(step, 1); step > 1 {
 		step = math.Round(step)
 	}
-	var out []plot.Tick
+	var out []tick
 	start := math.Ceil(lo / step)
 	for i := range 2 * (int(n) + 2) { // where numbers are too large for steps, adding one may change nothing
 		if x := (start + float64(i)) * step; x <= hi {
-			out = append(out, plot.Tick{Value: x, Label: strconv.FormatFloat(x, 'f', 0, 64)})
+			out = append(out, tick{Value: x, Label: strconv.FormatFloat(x, 'f', 0, 64)})
 		}
 	}
 	return out

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"text/template/parse"
 
 	"etcd-autopsy/diff"
@@ -27,26 +28,28 @@ var (
 	pageJS string
 )
 
-var pageTemplate = everyTextVisible(template.Must(template.New("report").Funcs(template.FuncMap{
-	"visible": visible,
-	"list":    list,
-	"join":    func(words []string) string { return strings.Join(words, ", ") },
-	"add":     func(a, b int) int { return a + b },
-	"starred": func(s string) bool { return strings.HasSuffix(s, " *") },
-	"size":    size,
-	"link":    func(s string) bool { return strings.HasPrefix(s, "https://") },
-	"fit":     report.Fit,
-	"indexes": func(all []uint64) string {
-		var s []string
-		for _, n := range all[:min(len(all), entriesShown)] {
-			s = append(s, strconv.FormatUint(n, 10))
-		}
-		if n := len(all) - len(s); n > 0 {
-			s = append(s, fmt.Sprintf("and %d more: see report.json", n))
-		}
-		return strings.Join(s, " ")
-	},
-}).Parse(pageText)))
+var pageTemplate = sync.OnceValue(func() *template.Template {
+	return everyTextVisible(template.Must(template.New("report").Funcs(template.FuncMap{
+		"visible": visible,
+		"list":    list,
+		"join":    func(words []string) string { return strings.Join(words, ", ") },
+		"add":     func(a, b int) int { return a + b },
+		"starred": func(s string) bool { return strings.HasSuffix(s, " *") },
+		"size":    size,
+		"link":    func(s string) bool { return strings.HasPrefix(s, "https://") },
+		"fit":     report.Fit,
+		"indexes": func(all []uint64) string {
+			var s []string
+			for _, n := range all[:min(len(all), entriesShown)] {
+				s = append(s, strconv.FormatUint(n, 10))
+			}
+			if n := len(all) - len(s); n > 0 {
+				s = append(s, fmt.Sprintf("and %d more: see report.json", n))
+			}
+			return strings.Join(s, " ")
+		},
+	}).Parse(pageText)))
+})
 
 // visible makes of every text what escape.Visible does, and leaves everything else, pieces of the page included, as it is.
 func visible(x any) any {
@@ -114,7 +117,7 @@ func HTML(w io.Writer, r *Report) error {
 		return err
 	}
 	f := escape.NewFilter(w)
-	return cmp.Or(pageTemplate.Execute(f, v), f.Flush())
+	return cmp.Or(pageTemplate().Execute(f, v), f.Flush())
 }
 
 // view is the report in the order and the words of the page.

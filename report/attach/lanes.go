@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"etcd-autopsy/diff"
 	"etcd-autopsy/inspect"
@@ -116,7 +117,7 @@ func lanesPicture(r *Report) (*picture, error) {
 		x := layOut(d, low, high, w.width, w.chars, parting(r), used)
 		x.Alt = p.Alt
 		var b bytes.Buffer
-		if err := lanesTemplate.Execute(&b, x); err != nil {
+		if err := lanesTemplate().Execute(&b, x); err != nil {
 			return nil, err
 		}
 		p.SVG = append(p.SVG, drawing{w.class, template.HTML(b.String())}) //nolint:gosec // by a template that escapes
@@ -313,10 +314,11 @@ func layOut(d *diff.Document, low, high uint64, width float64, chars int, at uin
 }
 
 // lanesTemplate writes the picture as an element of a page.
-var lanesTemplate = template.Must(template.New("lanes").Funcs(template.FuncMap{
-	"add": func(a, b float64) float64 { return a + b },
-	"px":  func(f float64) string { return strconv.FormatFloat(f, 'f', 1, 64) },
-}).Parse(`<svg viewBox="0 0 {{px .Width}} {{px .Height}}" role="img" aria-label="{{.Alt}}" font-size="12">
+var lanesTemplate = sync.OnceValue(func() *template.Template {
+	return template.Must(template.New("lanes").Funcs(template.FuncMap{
+		"add": func(a, b float64) float64 { return a + b },
+		"px":  func(f float64) string { return strconv.FormatFloat(f, 'f', 1, 64) },
+	}).Parse(`<svg viewBox="0 0 {{px .Width}} {{px .Height}}" role="img" aria-label="{{.Alt}}" font-size="12">
 {{- range .Lanes}}
 <text x="0" y="{{px (add .Y 10)}}" style="fill:var(--fg)">{{.Label}}</text>
 {{- $y := .Y}}
@@ -341,3 +343,4 @@ var lanesTemplate = template.Must(template.New("lanes").Funcs(template.FuncMap{
 <text x="{{px .X}}" y="{{px (add $axis 18)}}" text-anchor="middle" style="fill:var(--muted)">{{.Text}}</text>
 {{- end}}
 </svg>`))
+})

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"etcd-autopsy/diff"
@@ -143,7 +144,7 @@ func spansPicture(r *Report) (*picture, error) {
 		x.Alt = p.Alt
 		dropped = max(dropped, x.dropped)
 		var b bytes.Buffer
-		if err := spansTemplate.Execute(&b, x.spans); err != nil {
+		if err := spansTemplate().Execute(&b, x.spans); err != nil {
 			return nil, err
 		}
 		p.SVG = append(p.SVG, drawing{w.class, template.HTML(b.String())}) //nolint:gosec // by a template that escapes
@@ -362,10 +363,11 @@ func when(d *story.Document, entry uint64) (from, to time.Time) {
 }
 
 // spansTemplate writes the picture as an element of a page.
-var spansTemplate = template.Must(template.New("spans").Funcs(template.FuncMap{
-	"add": func(a, b float64) float64 { return a + b },
-	"px":  func(f float64) string { return strconv.FormatFloat(f, 'f', 1, 64) },
-}).Parse(`<svg viewBox="0 0 {{px .Width}} {{px .Height}}" role="img" aria-label="{{.Alt}}" font-size="12">
+var spansTemplate = sync.OnceValue(func() *template.Template {
+	return template.Must(template.New("spans").Funcs(template.FuncMap{
+		"add": func(a, b float64) float64 { return a + b },
+		"px":  func(f float64) string { return strconv.FormatFloat(f, 'f', 1, 64) },
+	}).Parse(`<svg viewBox="0 0 {{px .Width}} {{px .Height}}" role="img" aria-label="{{.Alt}}" font-size="12">
 {{- if .Band}}
 <rect x="{{px .BandX}}" y="20" width="{{px .BandW}}" height="{{px (add .Axis -20)}}" style="fill:var(--bad);opacity:.13"/>
 <text x="{{px .BandTX}}" y="14" text-anchor="{{.Anchor}}" style="fill:var(--bad);font-weight:600">{{.BandAt}}</text>
@@ -388,6 +390,7 @@ var spansTemplate = template.Must(template.New("spans").Funcs(template.FuncMap{
 <text x="{{px .X}}" y="{{px (add $axis 18)}}" text-anchor="middle" style="fill:var(--muted)">{{.Text}}</text>
 {{- end}}
 </svg>`))
+})
 
 // tale is the table of all events.
 func tale(d *story.Document) (*rows, error) {
