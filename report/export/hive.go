@@ -46,15 +46,15 @@ func escapePath(value string) string {
 	if value == "" {
 		return nullPartition
 	}
-	var b strings.Builder
+	var b []byte
 	for i := 0; i < len(value); i++ {
 		if c := value[i]; c < ' ' || strings.IndexByte(escaped, c) >= 0 {
-			fmt.Fprintf(&b, "%%%02X", c)
+			b = fmt.Appendf(b, "%%%02X", c)
 		} else {
-			b.WriteByte(c)
+			b = append(b, c)
 		}
 	}
-	return b.String()
+	return string(b)
 }
 
 // fileName is that of the only file of a partition.
