@@ -21,6 +21,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/parquet-go/parquet-go"
 	"github.com/parquet-go/parquet-go/compress/zstd"
@@ -53,6 +54,15 @@ type Member struct {
 	HasDB           bool   `parquet:"has_db"`
 	Complete        bool   `parquet:"complete"`
 	Origin          string `parquet:"origin"`
+	// Verdict is that of the members that were exported together: consistent, diverged, indeterminate or not_comparable. If they diverged, the
+	// first parting lies in entries PartedFirst to PartedLast, 0 where the logs do not tell, and PartedRevision is the first revision
+	// that differs, 0 if none does.
+	Verdict        string `parquet:"verdict,dict"`
+	PartedFirst    uint64 `parquet:"parted_first"`
+	PartedLast     uint64 `parquet:"parted_last"`
+	PartedRevision int64  `parquet:"parted_revision"`
+	// Faulty tells that the member's own log does not lead to what it holds without that parting.
+	Faulty bool `parquet:"faulty"`
 }
 
 // Revision is a row of revisions: one change of a key.
@@ -149,19 +159,14 @@ func Write(ctx context.Context, dir string, ms []*inspect.Member, opts Options) 
 			}
 		}
 	}
-	ledger := diff.NewLedger(ms)
+	doc, ledger := diff.Compare(ms), diff.NewLedger(ms)
 	for i, m := range ms {
-		table(x, "members", parts[i], nil, func(put func(Member)) { put(member(m)) })
+		table(x, "members", parts[i], nil, func(put func(Member)) { put(member(m, doc)) })
 		table(x, "revisions", parts[i], []string{"key", "key_base64", "revision", "sub"}, func(put func(Revision)) { x.revisions(m, put) })
 		table(x, "entries", parts[i], []string{"raft_index"}, func(put func(Entry)) { x.entries(m, put) })
 		table(x, "effects", parts[i], []string{"raft_index", "revision"}, func(put func(Effect)) { x.effects(ledger, i, put) })
 		table(x, "leases", parts[i], []string{"id"}, func(put func(Lease)) { leases(m, put) })
-	}
-	if !x.stopped() {
-		doc := diff.Compare(ms)
-		for i, m := range ms {
-			table(x, "differences", parts[i], []string{"key", "key_base64"}, func(put func(Difference)) { x.differences(doc, m.Label, put) })
-		}
+		table(x, "differences", parts[i], []string{"key", "key_base64"}, func(put func(Difference)) { x.differences(doc, m.Label, put) })
 	}
 	return x.rows, parts, cmp.Or(ctx.Err(), x.err)
 }
@@ -241,9 +246,19 @@ func key(k string) Key {
 	return Key{KeyBase64: base64.StdEncoding.EncodeToString([]byte(k))}
 }
 
-func member(m *inspect.Member) Member {
-	r := Member{MemberID: diff.ID(m.Log.NodeID).String(), FirstEntry: m.Log.First(), LastEntry: m.Log.Last(), HasDB: m.DB != nil, Origin: m.Origin}
+func member(m *inspect.Member, doc *diff.Document) Member {
+	r := Member{Verdict: string(doc.Verdict), MemberID: diff.ID(m.Log.NodeID).String(), FirstEntry: m.Log.First(), LastEntry: m.Log.Last(), HasDB: m.DB != nil, Origin: m.Origin}
 	r.Complete, _ = m.Complete()
+	if len(doc.Divergences) > 0 {
+		v := &doc.Divergences[0]
+		switch {
+		case v.Entry != nil:
+			r.PartedFirst, r.PartedLast = v.Entry.Index, v.Entry.Index
+		case v.EntryInterval != nil:
+			r.PartedFirst, r.PartedLast = v.EntryInterval.First, v.EntryInterval.Last
+		}
+		r.PartedRevision, r.Faulty = v.Revision, slices.Contains(v.Faulty, m.Label)
+	}
 	if db := m.DB; db != nil {
 		r.ConsistentIndex, r.Term, r.Revision, r.CompactRevision = db.Tables.ConsistentIndex, db.Tables.Term, db.Revision(), db.CompactRevision()
 		r.Rows, r.AuthEnabled, r.AuthRevision = int64(db.Rows.Len()), db.Tables.AuthEnabled, db.Tables.AuthRevision

@@ -93,7 +93,8 @@ func TestWrite(t *testing.T) {
 			t.Errorf("%s is there of %d members", k, n)
 		}
 	}
-	if got := read[Member](t, dir, "members"); len(got) != 3 || got[1].Revision != 1825 || got[1].MemberID == "" {
+	if got := read[Member](t, dir, "members"); len(got) != 3 || got[1].Revision != 1825 || got[1].MemberID == "" ||
+		got[0].Verdict != "diverged" || got[0].PartedFirst != 1576 || got[2].PartedLast != 1576 || got[0].PartedRevision != 1244 {
 		t.Errorf("%+v", got)
 	}
 
