@@ -128,7 +128,7 @@ func (e *Eaches) Add(x *Each, line json.RawMessage) error {
 	if len(x.Members) == 1 && x.Members[0].DB != nil {
 		revision = strconv.FormatInt(x.Members[0].DB.Revision, 10)
 	}
-	e.s.row(line, []string{strconv.Itoa(x.ExitStatus), revision, strconv.FormatInt(x.Size, 10), x.File.Called(), x.Summary})
+	e.s.row(line, []string{strconv.Itoa(x.ExitStatus), revision, strconv.FormatInt(x.Size, 10), x.Path(), x.Summary})
 	if e.n[x.ExitStatus]++; e.s.format == JSON {
 		e.s.check(e.s.w.Flush())
 	}

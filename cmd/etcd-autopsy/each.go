@@ -167,7 +167,7 @@ func (a *app) each(cmd *cobra.Command, args []string, f *eachFlags, format repor
 		}
 		if format != report.JSON {
 			for _, note := range t.Notes {
-				notes.Line("note: ", t.File.Called(), ": ", note)
+				notes.Line("note: ", t.Path(), ": ", note)
 			}
 		}
 		if out == nil {
