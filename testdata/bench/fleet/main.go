@@ -1,5 +1,5 @@
 // Command fleet runs etcd-autopsy on thousands of members, one process for all of them, and asks the tables that it exports with DuckDB.
-// It is a module of its own: DuckDB is no dependency of the product.
+// It is a module of its own: neither DuckDB nor Prometheus is a dependency of the product.
 //
 //	go run . -autopsy ../../../etcd-autopsy -members DIR -tables DIR -readme ../../../README.md
 //
@@ -25,6 +25,8 @@ import (
 	"time"
 
 	_ "github.com/duckdb/duckdb-go/v2"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/textparse"
 )
 
 func main() {
@@ -64,6 +66,13 @@ func run(autopsy, members, tables, readme string) error {
 			fmt.Printf("| %s --each | %d | %s | %.2f | %.0f | %d MiB | %d MiB |\n", command, n, statuses, p.seconds, float64(n)/p.seconds, p.anonymous>>10, p.resident>>10)
 		}
 	}
+	metrics := filepath.Join(tmp, "metrics")
+	if _, err := once(metrics, autopsy, "verify", "--each", members, "-w", "openmetrics"); err != nil {
+		return err
+	}
+	if err := parsed(metrics); err != nil {
+		return err
+	}
 	clusters, err := filepath.Glob(filepath.Join(members, "cluster-*"))
 	if err != nil {
 		return err
@@ -76,6 +85,26 @@ func run(autopsy, members, tables, readme string) error {
 	}
 	fmt.Printf("\n%d clusters exported in %.1f s\n", len(clusters), time.Since(start).Seconds())
 	return ask(tables, readme)
+}
+
+// parsed reads metrics with the parser of Prometheus.
+func parsed(path string) error {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	p := textparse.NewOpenMetricsParser(b, labels.NewSymbolTable())
+	for n := 0; ; {
+		switch e, err := p.Next(); {
+		case errors.Is(err, io.EOF):
+			fmt.Printf("\n%d samples in %d bytes of OpenMetrics are read by Prometheus\n", n, len(b))
+			return nil
+		case err != nil:
+			return fmt.Errorf("Prometheus does not read the metrics: %w", err)
+		case e == textparse.EntrySeries:
+			n++
+		}
+	}
 }
 
 type process struct {
@@ -179,10 +208,11 @@ var questions = []struct{ what, query string }{
 		SELECT count(DISTINCT cluster) clusters FROM odd`,
 	},
 	{
-		"Which keys grew fastest: bytes written to a key in a thousand revisions of its member",
+		"Which keys grew fastest, of each cluster the first: bytes written to a key in a thousand revisions of its member",
 		`WITH span AS (SELECT cluster, member, time, max(revision) - min(revision) + 1 AS revisions FROM revisions GROUP BY ALL)
 		SELECT r.cluster, r.key, count(*) puts, sum(r.value_size) bytes, round(1000 * sum(r.value_size) / any_value(s.revisions)) in_a_thousand
-		FROM revisions r JOIN span s USING (cluster, member, time) WHERE member = 'a' AND NOT tombstone GROUP BY r.cluster, r.key ORDER BY in_a_thousand DESC, r.cluster, r.key LIMIT 5`,
+		FROM revisions r JOIN span s USING (cluster, member, time) WHERE member = 'a' AND NOT tombstone GROUP BY r.cluster, r.key
+		QUALIFY row_number() OVER (PARTITION BY r.cluster ORDER BY in_a_thousand DESC, r.key) = 1 ORDER BY in_a_thousand DESC, r.cluster LIMIT 5`,
 	},
 	{"Which members never compacted", `SELECT cluster, member, revision FROM members WHERE has_db AND complete AND compact_revision = 0 ORDER BY ALL LIMIT 5`},
 	{"Of how many", `SELECT count(*) never_compacted, count(DISTINCT cluster) clusters FROM members WHERE has_db AND complete AND compact_revision = 0`},
