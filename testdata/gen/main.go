@@ -9,8 +9,6 @@
 package main
 
 import (
-	"bytes"
-	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -19,7 +17,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"time"
 
 	bolt "go.etcd.io/bbolt"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -32,21 +29,22 @@ import (
 )
 
 func main() {
-	if err := run(os.Args[1:]); err != nil {
+	gen := run
+	if len(os.Args) > 1 && os.Args[1] == "fleet" {
+		gen = fleet
+	}
+	if err := gen(os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "Error:", err)
 		os.Exit(2)
 	}
 }
 
 func run(args []string) error {
-	if len(args) > 0 && args[0] == "fleet" {
-		return fleet(args[1:])
-	}
 	if len(args) == 0 || args[0] != "big" {
-		return errors.New("usage: gen big [-mib N] [-log N] [-value N] [-differ N] -o DIR, or gen fleet [-n N] [-mib N] [-snapshots] -o DIR")
+		return errors.New("usage: gen big [-mib N] [-log N] [-value N] [-differ N] -o DIR")
 	}
 	fs := flag.NewFlagSet("big", flag.ContinueOnError)
-	c := config{cluster: bigCluster, ids: bigIDs}
+	c := config{}
 	fs.IntVar(&c.mib, "mib", 1024, "size of each db in MiB")
 	fs.IntVar(&c.log, "log", 25_000, "entries in the log")
 	fs.IntVar(&c.after, "after", 5_000, "entries after the one that is skipped")
@@ -61,7 +59,13 @@ func run(args []string) error {
 	if c.out == "" {
 		return errors.New("-o is missing")
 	}
-	c.fit()
+	// A leaf page is filled to 90 %, a row takes some 120 bytes besides its value.
+	c.rows = c.mib << 20 / 1500 * 1024 / (c.value + 100) * 1124 / 1024
+	if c.value == 1024 {
+		c.rows = int(float64(c.mib) / 1024 * 715_000)
+	}
+	c.log = min(c.log, c.rows/2)
+	c.after = min(c.after, c.log/2)
 	for i, name := range []string{"a", "b", "c"} {
 		if err := c.member(name, i == 2); err != nil {
 			return err
@@ -70,112 +74,22 @@ func run(args []string) error {
 	return nil
 }
 
-// fit chooses how many rows and entries there are.
-func (c *config) fit() {
-	// A leaf page is filled to 90 %, a row takes some 120 bytes besides its value.
-	c.rows = c.mib << 20 / 1500 * 1024 / (c.value + 100) * 1124 / 1024
-	if c.value == 1024 {
-		c.rows = int(float64(c.mib) / 1024 * 715_000)
-	}
-	c.log = min(c.log, c.rows/2)
-	c.after = min(c.after, c.log/2)
-}
-
-// fleet makes small members of many clusters.
-func fleet(args []string) error {
-	fs := flag.NewFlagSet("fleet", flag.ContinueOnError)
-	n := fs.Int("n", 2000, "members")
-	mib := fs.Int("mib", 1, "size of each db in MiB")
-	snapshots := fs.Bool("snapshots", false, "snapshot files instead of data directories")
-	out := fs.String("o", "", "directory to make")
-	if err := fs.Parse(args); err != nil {
-		return err
-	}
-	if *out == "" {
-		return errors.New("-o is missing")
-	}
-	wal.SegmentSizeBytes = 256 << 10
-	for i := range *n {
-		k, name := i/3, string(rune('a'+i%3))
-		c := config{mib: *mib, log: 300, after: 100, value: 1024, hot: 50, compact: 60, cluster: fleetCluster + uint64(k), began: fleetBegan.Add(time.Duration(k) * time.Minute)}
-		for m := range uint64(3) {
-			c.ids = append(c.ids, (m+0xa)<<60|uint64(k)<<16|(m+0xa)<<8|uint64(k)&0xff)
-		}
-		if k%4 == 0 {
-			c.compact = 0
-		}
-		if k%7 == 0 {
-			c.hot = 5
-		}
-		if c.fit(); c.compact > 0 {
-			c.rows += c.log - c.compact - c.hot // about as many as compaction removes
-		}
-		cut := k%50 == 7 && name == "b"
-		dir, err := os.MkdirTemp("", "gen-fleet-")
-		if err != nil {
-			return err
-		}
-		c.out = filepath.Join(*out, fmt.Sprintf("cluster-%04d", k))
-		db := filepath.Join(c.out, name, "member", "snap", "db")
-		if *snapshots {
-			c.out, db = dir, fmt.Sprintf("%s-%s.db", c.out, name)
-		}
-		err = errors.Join(os.MkdirAll(filepath.Dir(db), 0o700), c.member(name, name == "c" && k%10 == 3))
-		if err == nil {
-			err = shrink(filepath.Join(c.out, name, "member", "snap", "db"), db, *snapshots, cut)
-		}
-		if err := errors.Join(err, os.RemoveAll(dir)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// shrink writes a db anew without what is preallocated, as a snapshot does, and with its hash behind it if it is to be one.
-func shrink(from, to string, hashed, cut bool) error {
-	db, err := bolt.Open(from, 0o600, &bolt.Options{ReadOnly: true})
-	if err != nil {
-		return err
-	}
-	var b bytes.Buffer
-	err = db.View(func(tx *bolt.Tx) error {
-		_, err := tx.WriteTo(&b)
-		return err
-	})
-	if err := errors.Join(err, db.Close(), os.Remove(from)); err != nil {
-		return err
-	}
-	if hashed {
-		sum := sha256.Sum256(b.Bytes())
-		b.Write(sum[:])
-	}
-	if cut {
-		b.Truncate(b.Len() / 4 * 3)
-	}
-	return os.WriteFile(to, b.Bytes(), 0o600)
-}
-
 type config struct {
 	mib, log, after, value, differ, rows, hot, compact int
 	out                                                string
-	cluster                                            uint64
-	ids                                                []uint64
-	began                                              time.Time // the process that proposes, as ids of requests tell
 }
 
-const (
-	bigCluster   = 0xc1057e12
-	fleetCluster = 0xc1057e1200000000
+// cluster is the id of the cluster, and began what ids of requests tell of the start of the process that proposes.
+var cluster, began uint64 = 0xc1057e12, 0
 
+const (
 	keyPrefix = "/registry/configmaps/default/object-"
 	term      = 2
 	// applied is how many entries the cluster had before it wrote its first key.
 	applied = 8
 )
 
-var fleetBegan = time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
-
-var bigIDs = []uint64{0xa000000000000a01, 0xb000000000000b02, 0xc000000000000c03}
+var ids = []uint64{0xa000000000000a01, 0xb000000000000b02, 0xc000000000000c03}
 
 // value is the same for the same revision on every member.
 func (c *config) valueAt(rev int, buf []byte) []byte {
@@ -224,7 +138,7 @@ func (c *config) member(name string, odd bool) error {
 	if err := c.db(filepath.Join(dir, "snap", "db"), odd, skipped, last); err != nil {
 		return err
 	}
-	return c.wal(filepath.Join(dir, "wal"), c.ids[name[0]-'a'], last)
+	return c.wal(filepath.Join(dir, "wal"), ids[name[0]-'a'], last)
 }
 
 func (c *config) db(path string, odd bool, skipped, last int) error {
@@ -299,7 +213,7 @@ func (c *config) tables(tx *bolt.Tx, last uint64) error {
 		}
 	}
 	put := func(bucket, k string, v []byte) error { return tx.Bucket([]byte(bucket)).Put([]byte(k), v) }
-	conf, err := json.Marshal(map[string]any{"voters": c.ids, "auto_leave": false})
+	conf, err := json.Marshal(map[string]any{"voters": ids, "auto_leave": false})
 	if err != nil {
 		return err
 	}
@@ -311,7 +225,7 @@ func (c *config) tables(tx *bolt.Tx, last uint64) error {
 		put("cluster", "clusterVersion", []byte("3.6.0")),
 		put("auth", "authRevision", binary.BigEndian.AppendUint64(nil, 1)),
 	}
-	for i, id := range c.ids {
+	for i, id := range ids {
 		m, err := json.Marshal(map[string]any{"id": id, "name": string(rune('a' + i)), "peerURLs": []string{fmt.Sprintf("http://127.0.0.1:%d", 2380+i)}})
 		errs = append(errs, err, put("members", fmt.Sprintf("%x", id), m))
 	}
@@ -319,7 +233,7 @@ func (c *config) tables(tx *bolt.Tx, last uint64) error {
 }
 
 func (c *config) wal(dir string, id uint64, last int) error {
-	meta, err := proto.Marshal(&pb.Metadata{NodeID: &id, ClusterID: proto.Uint64(c.cluster)})
+	meta, err := proto.Marshal(&pb.Metadata{NodeID: &id, ClusterID: proto.Uint64(cluster)})
 	if err != nil {
 		return err
 	}
@@ -330,14 +244,10 @@ func (c *config) wal(dir string, id uint64, last int) error {
 	defer w.Close()
 	w.SetUnsafeNoFsync()
 	first := last - c.log + 1
-	if err := w.SaveSnapshot(&walpb.Snapshot{Index: proto.Uint64(uint64(first - 1)), Term: proto.Uint64(term), ConfState: &raftpb.ConfState{Voters: c.ids}}); err != nil {
+	if err := w.SaveSnapshot(&walpb.Snapshot{Index: proto.Uint64(uint64(first - 1)), Term: proto.Uint64(term), ConfState: &raftpb.ConfState{Voters: ids}}); err != nil {
 		return err
 	}
 	buf := make([]byte, c.value)
-	began := uint64(0)
-	if !c.began.IsZero() {
-		began = uint64(c.began.UnixMilli()) & (1<<40 - 1) << 8
-	}
 	const batch = 1000
 	for from := first; from <= last; from += batch {
 		var es []*raftpb.Entry
@@ -345,7 +255,7 @@ func (c *config) wal(dir string, id uint64, last int) error {
 		for i := from; i <= to; i++ {
 			n := i - applied
 			data, err := proto.Marshal(&pb.InternalRaftRequest{
-				Header: &pb.RequestHeader{ID: c.ids[0]<<48 | began + uint64(i)},
+				Header: &pb.RequestHeader{ID: ids[0]<<48 | began + uint64(i)},
 				Put:    &pb.PutRequest{Key: c.key(n), Value: c.valueAt(n, buf)},
 			})
 			if err != nil {
@@ -353,7 +263,7 @@ func (c *config) wal(dir string, id uint64, last int) error {
 			}
 			es = append(es, &raftpb.Entry{Index: proto.Uint64(uint64(i)), Term: proto.Uint64(term), Type: raftpb.EntryNormal.Enum(), Data: data})
 		}
-		if err := w.Save(&raftpb.HardState{Term: proto.Uint64(term), Vote: proto.Uint64(c.ids[0]), Commit: proto.Uint64(uint64(to))}, es); err != nil {
+		if err := w.Save(&raftpb.HardState{Term: proto.Uint64(term), Vote: proto.Uint64(ids[0]), Commit: proto.Uint64(uint64(to))}, es); err != nil {
 			return err
 		}
 	}
