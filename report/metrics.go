@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"etcd-autopsy/diff"
 	"etcd-autopsy/inspect"
 	"etcd-autopsy/inspect/finding"
 	"etcd-autopsy/report/escape"
@@ -103,7 +104,31 @@ const NoStatus = -1
 // Metrics writes what a command found in the text format of OpenMetrics. All samples of a family stand together, so that it is
 // written at the end.
 func Metrics(w io.Writer, command string, status int, all []Measured) error {
-	var m escape.Metrics
+	return metrics(command, status, all).End(w)
+}
+
+// DiffMetrics writes, besides, how members differ.
+func DiffMetrics(w io.Writer, d *diff.Document, status int, ms []*inspect.Member) error {
+	var all []Measured
+	for _, x := range ms {
+		var found []FindingRecord
+		for _, f := range d.Findings {
+			if f.Member == x.Label {
+				found = append(found, FindingRecord{Severity: string(f.Severity)})
+			}
+		}
+		all = append(all, Measured{Path: x.Origin, Status: NoStatus, Members: []Figures{FiguresOf(x, found)}})
+	}
+	m, of := metrics("diff", status, all), escape.Label{Name: "command", Value: "diff"}
+	m.Gauge("etcd_autopsy_divergences", "", "Number of causes for which members diverged.")
+	m.Sample(float64(len(d.Divergences)), of)
+	m.Gauge("etcd_autopsy_keys_differing", "", "Number of keys that are not the same on all members, at the last entry that all have come to.")
+	m.Sample(float64(d.Counts.KeysDiffering), of)
+	return m.End(w)
+}
+
+func metrics(command string, status int, all []Measured) *escape.Metrics {
+	m := &escape.Metrics{}
 	of := escape.Label{Name: "command", Value: command}
 	paths := apartVisible(all)
 	m.Gauge("etcd_autopsy_exit_status", "", "Exit status of the command: 0 nothing found, 1 problems, 2 could not run, 3 cannot be told.")
@@ -155,7 +180,7 @@ func Metrics(w io.Writer, command string, status int, all []Measured) error {
 			m.Sample(float64(s.n), append(slices.Clip(at), escape.Label{Name: "severity", Value: string(s.severity)})...)
 		}
 	})
-	return m.End(w)
+	return m
 }
 
 // apartVisible are labels that tell paths apart, also where they differ only in what is not shown as it is.

@@ -144,7 +144,7 @@ What that means is told by the help of each command.`,
 		if cmd.Flags().Lookup("object") != nil {
 			formats = append(formats, string(report.YAML))
 		}
-		if cmd.Flags().Lookup("each") != nil {
+		if cmd.Flags().Lookup("each") != nil || cmd.Name() == "diff" {
 			formats = append(formats, string(report.OpenMetrics))
 		}
 		return formats, cobra.ShellCompDirectiveNoFileComp

@@ -551,7 +551,7 @@ func torture(ctx context.Context, seed uint64, bases []string, root string, ever
 		switch args = append(args, "-w", formats[m.IntN(len(formats))]); {
 		case args[0] == "export":
 			args[len(args)-1] = "json"
-		case slices.Contains([]string{"check", "inspect", "verify"}, args[0]) && m.IntN(4) == 0:
+		case slices.Contains([]string{"check", "diff", "inspect", "verify"}, args[0]) && m.IntN(4) == 0:
 			args[len(args)-1] = "openmetrics"
 		}
 		done := make(chan string, 1)
