@@ -131,11 +131,18 @@ var ErrThere = errors.New("is there already")
 // 128 MiB, find several in each.
 const rowGroup = 122_880
 
+// sortedAtOnce is how many rows are sorted in memory; such parts are merged, with a page of each column of each part in memory at a time.
+// Smaller parts and bigger pages cost more of it in the end.
+const (
+	sortedAtOnce = rowGroup / 2
+	pageSize     = 64 << 10 // bytes
+)
+
 // Options say how tables are written.
 type Options struct {
 	// Force replaces what is there of the same partitions.
 	Force bool
-	// TempDir is where rows are sorted that are more than one group: "" for the system's folder for temporary files.
+	// TempDir is where rows are kept while they are sorted: "" for the system's folder for temporary files.
 	TempDir string
 }
 
@@ -212,14 +219,14 @@ func table[T any](x *exporter, name string, p Partition, sorted []string, fill f
 	x.rows[name] += n
 }
 
-// rows writes rows, sorted by columns, in groups. Memory is that of one group: each is sorted, and all are merged, in a file if there are several.
+// rows writes rows, sorted by columns, in groups. Memory is about that of one group: sorted parts of it are kept in a file, and merged in the end.
 func rows[T any](w io.Writer, x *exporter, sorted []string, fill func(put func(T))) (n int64, err error) {
 	var columns []parquet.SortingColumn
 	for _, name := range sorted {
 		columns = append(columns, parquet.Ascending(name))
 	}
-	p := parquet.NewSortingWriter[T](w, rowGroup,
-		parquet.Compression(&zstd.Codec{}), parquet.CreatedBy("etcd-autopsy", "1", ""), parquet.MaxRowsPerRowGroup(rowGroup), parquet.DataPageStatistics(true),
+	p := parquet.NewSortingWriter[T](w, sortedAtOnce,
+		parquet.Compression(&zstd.Codec{}), parquet.CreatedBy("etcd-autopsy", "1", ""), parquet.MaxRowsPerRowGroup(rowGroup), parquet.DataPageStatistics(true), parquet.PageBufferSize(pageSize),
 		parquet.SortingWriterConfig(parquet.SortingColumns(columns...), parquet.SortingBuffers(parquet.NewFileBufferPool(x.opts.TempDir, "etcd-autopsy-*"))))
 	one := make([]T, 1)
 	fill(func(row T) {
