@@ -40,6 +40,7 @@ events are in order. The last full snapshot of a folder and the deltas behind it
 an overlap or missing revisions, on which its restore ends with an error, are told, or what it would
 hold. It drops the leases of what deltas wrote.
 
+With --each neither chains nor how backups stand to each other are told.
 ` + eachHelp + `
 
 Exit status:
