@@ -9,7 +9,7 @@ FUZZTIME    ?= 10s
 N           ?= 10000
 BIN          = etcd-autopsy
 
-.PHONY: build dist test race lint lint-all demo bench recover-e2e microbench fuzz lab torture torn golden man clean
+.PHONY: build dist test race lint lint-all demo bench bench-fleet recover-e2e microbench fuzz lab torture torn golden man clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o $(BIN) ./cmd/etcd-autopsy
@@ -57,6 +57,13 @@ bench: build
 	@test -d $(SETS)/five || $(GO) run ./testdata/gen big -mib $$(($(MIB) / 4)) -members 5 -o $(SETS)/five
 	@cd testdata/bench && $(GO) build -o $(BENCH)/bin/ ./walk go.etcd.io/etcd/etcdutl/v3 go.etcd.io/bbolt/cmd/bbolt go.etcd.io/etcd/v3/tools/etcd-dump-db
 	@cd testdata/bench && $(GO) run . -autopsy $(CURDIR)/$(BIN) -tools $(BENCH)/bin -members $(SETS)
+
+# One process over MEMBERS members of 1 MiB, and their tables asked with DuckDB, which needs cgo.
+MEMBERS     ?= 2000
+bench-fleet: build
+	@test -d $(BENCH)/fleet-$(MEMBERS) || $(GO) run ./testdata/gen fleet -n $(MEMBERS) -o $(BENCH)/fleet-$(MEMBERS)
+	@cd testdata/bench/fleet && CGO_ENABLED=1 $(GO) build -o $(BENCH)/bin/fleet .
+	@$(BENCH)/bin/fleet -autopsy $(CURDIR)/$(BIN) -members $(BENCH)/fleet-$(MEMBERS) -tables $(BENCH)/fleet-$(MEMBERS)-tables -readme $(CURDIR)/README.md
 
 # What recover writes is restored by etcdutl and run by a server, at AT entries at random of each member and at every EVERY-th of a healthy one.
 AT          ?= 20

@@ -38,6 +38,8 @@ Private copies are used, which are removed afterwards.
 said. The verdict, the counts, the causes and what to do are about all keys in any case.
 ` + keysHelp + `
 
+-w openmetrics writes gauges for Prometheus, as check does, and how many keys differ.
+
 --server-log names logs of servers, from which the versions and times of restarts come; what they
 say against what the files show is told. timeline tells them in full.
 
@@ -53,57 +55,58 @@ Exit status:
   etcd-autopsy diff node1/ node2/ node3/ --base backup-of-monday.db
   etcd-autopsy diff node1/ node2/ node3/ --server-log node1=node1.log --server-log node2=node2.log`,
 		Args: needMembers,
-		RunE: func(cmd *cobra.Command, args []string) (rerr error) {
-			format, err := report.ParseFormat(a.format)
-			if err != nil {
-				return err
-			}
-			if len(bases) > 0 {
-				before, closed, err := a.openBases(cmd, bases)
-				if err != nil {
-					return err
-				}
-				defer func() { rerr = errors.Join(rerr, closed()) }()
-				opts.Bases = before
-			}
-			bar := newProgress(cmd.ErrOrStderr())
-			defer bar.end()
-			opts.Progress = bar.update
-			return a.reads(cmd, args, func(ms []*inspect.Member, hints []string) error {
-				files, err := logFiles(cmd, ms, serverLogs, true)
-				if err != nil {
-					return err
-				}
-				logs, err := readLogs(cmd, files)
-				if err != nil {
-					return err
-				}
-				doc := a.engine.compare(cmd.Context(), ms, opts)
-				bar.end()
-				if err := anyReadable(ms); err != nil {
-					return err
-				}
-				if err := interrupted(cmd); err != nil {
-					return err
-				}
-				if len(logs) > 0 {
-					doc = story.Enrich(doc, logs)
-				}
-				switch doc.Verdict {
-				case diff.Consistent:
-					if a.status = exitOK; doc.Problems > 0 {
-						a.status = exitDiverged // members that agree may be damaged all the same
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.measured(cmd, func(format report.Format) (rerr error) {
+				if len(bases) > 0 {
+					before, closed, err := a.openBases(cmd, bases)
+					if err != nil {
+						return err
 					}
-				case diff.Diverged:
-					a.status = exitDiverged
-				default:
-					a.status = exitPartial
+					defer func() { rerr = errors.Join(rerr, closed()) }()
+					opts.Bases = before
 				}
-				filter := diff.KeyFilter{Ignore: ignore.keys}
-				if prefix.key != nil {
-					filter.Prefix = (*diff.Key)(prefix.key)
-				}
-				return report.Diff(cmd.OutOrStdout(), doc.Filtered(filter), format, full, hints...)
+				bar := newProgress(cmd.ErrOrStderr())
+				defer bar.end()
+				opts.Progress = bar.update
+				return a.reads(cmd, args, func(ms []*inspect.Member, hints []string) error {
+					files, err := logFiles(cmd, ms, serverLogs, true)
+					if err != nil {
+						return err
+					}
+					logs, err := readLogs(cmd, files)
+					if err != nil {
+						return err
+					}
+					doc := a.engine.compare(cmd.Context(), ms, opts)
+					bar.end()
+					if err := anyReadable(ms); err != nil {
+						return err
+					}
+					if err := interrupted(cmd); err != nil {
+						return err
+					}
+					if len(logs) > 0 {
+						doc = story.Enrich(doc, logs)
+					}
+					switch doc.Verdict {
+					case diff.Consistent:
+						if a.status = exitOK; doc.Problems > 0 {
+							a.status = exitDiverged // members that agree may be damaged all the same
+						}
+					case diff.Diverged:
+						a.status = exitDiverged
+					default:
+						a.status = exitPartial
+					}
+					filter := diff.KeyFilter{Ignore: ignore.keys}
+					if prefix.key != nil {
+						filter.Prefix = (*diff.Key)(prefix.key)
+					}
+					if format == report.OpenMetrics {
+						return report.DiffMetrics(cmd.OutOrStdout(), doc, a.status, ms)
+					}
+					return report.Diff(cmd.OutOrStdout(), doc.Filtered(filter), format, full, hints...)
+				})
 			})
 		},
 	})

@@ -5,6 +5,9 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"io/fs"
+	"maps"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -42,6 +45,7 @@ import (
 	"etcd-autopsy/inspect/stats"
 	"etcd-autopsy/report"
 	"etcd-autopsy/report/attach"
+	"etcd-autopsy/report/export"
 )
 
 // hostile are names that try to leave the place where they are printed. FORGED must never begin a line, and neither an element
@@ -294,6 +298,8 @@ func hostileCommands(t *testing.T, members []string) [][]string {
 	var all [][]string
 	with := func(words ...string) { all = append(all, append(slices.Clone(words), members...)) }
 	with("inspect")
+	with("inspect", "--each")
+	with("verify", "--each")
 	with("log", "--raw")
 	for _, h := range []string{hostile[ofLines], "/end"} {
 		with("get", h)
@@ -320,7 +326,11 @@ func TestHostileNames(t *testing.T) {
 		t.Fatal("where are the commands?")
 	}
 	for i, c := range commands {
-		for _, format := range report.Formats() {
+		formats := report.Formats()
+		if slices.Contains(c, "--each") {
+			formats = append(formats, string(report.OpenMetrics))
+		}
+		for _, format := range formats {
 			t.Run(fmt.Sprintf("%d-%s-%s", i, c[0], format), func(t *testing.T) {
 				t.Parallel()
 				out, errs, _ := autopsy(t, append(slices.Clone(c), "-w", format)...)
@@ -335,6 +345,45 @@ func TestHostileNames(t *testing.T) {
 					t.Errorf("a line is forged: %q", around(out, forged.FindStringIndex(out)[0]))
 				}
 			})
+		}
+	}
+}
+
+// TestHostileExport asks that the files of members which are called so lie in the folder that was named, and tell their names.
+func TestHostileExport(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	dir := filepath.Join(root, "a", "tables")
+	out, errs, status := autopsy(t, append([]string{"export", "-o", dir, "-w", "json"}, hostileMembers(t)...)...)
+	var doc report.Exported
+	if err := json.Unmarshal([]byte(out), &doc); err != nil || status == exitFailed || len(doc.Partitions) != len(hostileLabels) {
+		t.Fatal(err, status, errs)
+	}
+	names, n := map[string]bool{}, 0
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		rel, err := filepath.Rel(dir, path)
+		parts := strings.Split(rel, string(filepath.Separator))
+		if err != nil || len(parts) != 5 || !slices.Contains(export.Tables, parts[0]) || parts[4] != "part-0.parquet" {
+			t.Errorf("%q is written", path)
+			return err
+		}
+		n++
+		name, ok := strings.CutPrefix(parts[2], "member=")
+		if name, err = url.PathUnescape(name); !ok || err != nil {
+			t.Errorf("%q: %v", parts[2], err)
+		}
+		names[name] = true
+		return nil
+	})
+	if err != nil || n != len(export.Tables)*len(hostileLabels) {
+		t.Errorf("%d files: %v", n, err)
+	}
+	for _, p := range doc.Partitions {
+		if p.Member.Name == nil || !names[*p.Member.Name] {
+			t.Errorf("no file of %s among %q", p.Member.Called(), slices.Sorted(maps.Keys(names)))
 		}
 	}
 }

@@ -8,7 +8,8 @@ import (
 )
 
 func (a *app) inspect() *cobra.Command {
-	return a.inputOptions(&cobra.Command{
+	var f eachFlags
+	cmd := a.inputOptions(&cobra.Command{
 		Use:   "inspect MEMBER...",
 		Short: "Show every index, revision, count and table of members, side by side",
 		Long: `inspect shows what the files of each member hold: one column per member, and a mark where
@@ -16,32 +17,56 @@ members differ. A difference here may be mere lag: use diff to compare.
 
 ` + members + `
 
+` + eachHelp + `
+
 Exit status:
   0  everything was read, and nothing is damaged
   2  could not run: wrong usage, or nothing that can be read
   3  parts of a member are damaged or could not be read; the rest is shown`,
 		Example: `  etcd-autopsy inspect node1/ node2/ node3/
   etcd-autopsy inspect backup.db
-  etcd-autopsy inspect incident.tar.gz -w json | jq '.members[].hash_kv'`,
+  etcd-autopsy inspect incident.tar.gz -w json | jq '.members[].hash_kv'
+  etcd-autopsy inspect --each backups/ -w json | jq '.members[].db.revision'`,
 		Args: needMembers,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			format, err := report.ParseFormat(a.format)
-			if err != nil {
-				return err
-			}
-			return a.reads(cmd, args, func(ms []*inspect.Member, hints []string) error {
-				if err := anyReadable(ms); err != nil {
-					return err
+			return a.measured(cmd, func(format report.Format) error {
+				if f.each {
+					return a.each(cmd, args, &f, format, a.readEach(inspectEach))
 				}
-				doc := report.Members(ms)
-				if err := interrupted(cmd); err != nil {
-					return err
-				}
-				if !doc.Sound() {
-					a.status = exitPartial
-				}
-				return report.Inspect(cmd.OutOrStdout(), doc, format, hints...)
+				return a.reads(cmd, args, func(ms []*inspect.Member, hints []string) error {
+					if err := anyReadable(ms); err != nil {
+						return err
+					}
+					doc, figures, status := inspected(ms)
+					if err := interrupted(cmd); err != nil {
+						return err
+					}
+					if a.status = status; format == report.OpenMetrics {
+						return report.Metrics(cmd.OutOrStdout(), cmd.Name(), status, measuredApart(ms, figures))
+					}
+					return report.Inspect(cmd.OutOrStdout(), doc, format, hints...)
+				})
 			})
 		},
 	})
+	f.add(cmd)
+	return cmd
+}
+
+func inspected(ms []*inspect.Member) (doc *report.Inspection, figures []report.Figures, status int) {
+	doc = report.Members(ms)
+	for i, m := range ms {
+		figures = append(figures, report.FiguresOf(m, doc.Members[i].Findings))
+	}
+	if !doc.Sound() {
+		status = exitPartial
+	}
+	return doc, figures, status
+}
+
+// inspectEach inspects what one path stands for, by itself.
+func inspectEach(ms []*inspect.Member, x *report.Each) any {
+	doc, figures, status := inspected(ms)
+	x.Members, x.ExitStatus, x.Summary = figures, status, doc.SummaryOf()
+	return doc
 }

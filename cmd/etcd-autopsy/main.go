@@ -144,6 +144,9 @@ What that means is told by the help of each command.`,
 		if cmd.Flags().Lookup("object") != nil {
 			formats = append(formats, string(report.YAML))
 		}
+		if cmd.Flags().Lookup("each") != nil || cmd.Name() == "diff" {
+			formats = append(formats, string(report.OpenMetrics))
+		}
 		return formats, cobra.ShellCompDirectiveNoFileComp
 	})
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {

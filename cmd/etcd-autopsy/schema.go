@@ -15,7 +15,11 @@ import (
 )
 
 // schemas are the documents that have a JSON Schema, by the name of what writes them.
-var schemas = map[string]any{"report": &attach.Report{}, "match": &report.MatchDocument{}, "timeline": &story.Document{}, "recover": &recovery.Document{}, "verify": &report.Verification{}, "plan": &remedy.Document{}, "preflight": &preflight.Document{}}
+var schemas = map[string]any{
+	"report": &attach.Report{}, "match": &report.MatchDocument{}, "timeline": &story.Document{}, "recover": &recovery.Document{}, "verify": &report.Verification{},
+	"each-check": &report.EachOf[report.Checkup]{}, "each-inspect": &report.EachOf[report.Inspection]{}, "each-verify": &report.EachOf[report.Verification]{},
+	"plan": &remedy.Document{}, "preflight": &preflight.Document{},
+}
 
 func (a *app) schema() *cobra.Command {
 	names := slices.Sorted(maps.Keys(schemas))
@@ -23,7 +27,8 @@ func (a *app) schema() *cobra.Command {
 		Use:   "schema [NAME]",
 		Short: "Print the JSON Schema of report.json, or of what a command writes with -w json",
 		Long: `schema prints the JSON Schema that report.json follows, or the one of what a command writes with
--w json, by its name; match is bugs match.
+-w json, by its name; match is bugs match, and each-check, each-inspect and each-verify are a line
+that these commands write with --each.
 
 Exit status:
   0  done

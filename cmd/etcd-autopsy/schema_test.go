@@ -2,6 +2,7 @@ package main
 
 import (
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -17,6 +18,7 @@ func TestSchemas(t *testing.T) {
 	if _, errs, status := autopsy(t, "recover", filepath.Join(scenarios, "damaged-page", "a.tar.zst"), "-o", recovered); status == exitFailed {
 		t.Fatal(errs)
 	}
+	each := []string{recovered, filepath.Join(scenarios, "garbage-db"), filepath.Join(scenarios, "wal-crc", "a.tar.zst"), filepath.Join(t.TempDir(), "none"), "-w", "json"}
 	for name, commands := range map[string][][]string{
 		"recover": {
 			{"recover", filepath.Join(scenarios, "damaged-page", "a.tar.zst"), "-o", filepath.Join(t.TempDir(), "2.db"), "-w", "json"},
@@ -32,6 +34,10 @@ func TestSchemas(t *testing.T) {
 		"timeline":  {{"timeline", incident, "-w", "json"}, {"timeline", filepath.Join(scenarios, "truncated-db"), "-w", "json"}},
 		"match":     {{"bugs", "match", log, "-w", "json"}, {"bugs", "match", filepath.Join(incident, "server-etcd-a.log.gz"), "-w", "json"}},
 		"report":    nil,
+
+		"each-check":   {append([]string{"check", "--each"}, each...)},
+		"each-inspect": {append([]string{"inspect", "--each", "--meta", "1"}, each...)},
+		"each-verify":  {append([]string{"verify", "--each"}, each...)},
 	} {
 		text, errs, status := autopsy(t, "schema", name)
 		if status != exitOK || errs != "" {
@@ -51,15 +57,23 @@ func TestSchemas(t *testing.T) {
 		}
 		for _, args := range commands {
 			out, errs, status := autopsy(t, args...)
-			if status == exitFailed {
+			docs := []string{out}
+			if strings.HasPrefix(name, "each-") { // a line each, also of what it could not run on
+				docs = slices.Collect(strings.Lines(out))
+			} else if status == exitFailed {
 				t.Fatalf("%v: %s", args, errs)
 			}
-			got, err := jsonschema.UnmarshalJSON(strings.NewReader(out))
-			if err != nil {
-				t.Fatal(err)
+			for _, text := range docs {
+				got, err := jsonschema.UnmarshalJSON(strings.NewReader(text))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := schema.Validate(got); err != nil {
+					t.Errorf("%v: %v", args, err)
+				}
 			}
-			if err := schema.Validate(got); err != nil {
-				t.Errorf("%v: %v", args, err)
+			if len(docs) == 0 {
+				t.Errorf("%v: nothing is written: %s", args, errs)
 			}
 		}
 	}

@@ -548,8 +548,11 @@ func torture(ctx context.Context, seed uint64, bases []string, root string, ever
 				args[i] = filepath.Join(dir, fmt.Sprint("out", k))
 			}
 		}
-		if args = append(args, "-w", formats[m.IntN(len(formats))]); args[0] == "export" {
+		switch args = append(args, "-w", formats[m.IntN(len(formats))]); {
+		case args[0] == "export":
 			args[len(args)-1] = "json"
+		case slices.Contains([]string{"check", "diff", "inspect", "verify"}, args[0]) && m.IntN(4) == 0:
+			args[len(args)-1] = "openmetrics"
 		}
 		done := make(chan string, 1)
 		go func() { done <- ordeal(ctx, args) }()

@@ -21,7 +21,8 @@ import (
 )
 
 func (a *app) verify() *cobra.Command {
-	return a.inputOptions(&cobra.Command{
+	var f eachFlags
+	cmd := a.inputOptions(&cobra.Command{
 		Use:   "verify BACKUP...",
 		Short: "Say whether backups can be restored",
 		Long: `verify reads all of each backup, and says in a line whether etcdutl snapshot restore takes it and a
@@ -39,39 +40,53 @@ events are in order. The last full snapshot of a folder and the deltas behind it
 an overlap or missing revisions, on which its restore ends with an error, are told, or what it would
 hold. It drops the leases of what deltas wrote.
 
+With --each neither chains nor how backups stand to each other are told.
+` + eachHelp + `
+
 Exit status:
   0  every backup can be restored; one without a hash needs --skip-hash-check
   1  one cannot: it is cut, damaged, none of etcd's, or its hash is wrong
   2  could not run: wrong usage, or a file that cannot be opened
   3  it cannot be told: all of it can be read, but not all of it fits together`,
 		Example: `  etcd-autopsy verify snapshot.db
-  etcd-autopsy verify backups/ -w json`,
+  etcd-autopsy verify backups/ -w json
+  etcd-autopsy verify --each backups/ -w json | jq -r 'select(.exit_status == 0) | .file.name'
+  etcd-autopsy verify --each backups/ -w openmetrics > etcd-backups.prom`,
 		Args: needMembers,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			format, err := report.ParseFormat(a.format)
-			if err != nil {
-				return err
-			}
-			paths, err := backups(args)
-			if err != nil {
-				return err
-			}
-			v := &verifier{a: a, doc: report.NewVerification(), chains: chainsOf(paths), deltas: map[string]*backup.Result{}}
-			if err := errors.Join(v.run(cmd, paths), v.release()); err != nil {
-				return cmp.Or(interrupted(cmd), err)
-			}
-			return report.Verified(cmd.OutOrStdout(), v.doc, format)
+			return a.measured(cmd, func(format report.Format) error {
+				if f.each {
+					return a.each(cmd, args, &f, format, a.verifyEach)
+				}
+				paths, err := backups(args)
+				if err != nil {
+					return err
+				}
+				v := a.newVerifier()
+				v.chains = chainsOf(paths)
+				if err := errors.Join(v.run(cmd, paths), v.release()); err != nil {
+					return cmp.Or(interrupted(cmd), err)
+				}
+				a.status = v.status
+				if format == report.OpenMetrics {
+					return report.Metrics(cmd.OutOrStdout(), cmd.Name(), a.status, v.measured)
+				}
+				return report.Verified(cmd.OutOrStdout(), v.doc, format)
+			})
 		},
 	})
+	f.add(cmd)
+	return cmd
 }
-
-// verifyRank orders the exit statuses of several backups, the one that counts first.
-var verifyRank = []int{exitFailed, exitDiverged, exitPartial, exitOK}
 
 // verifier verifies backups one after another.
 type verifier struct {
 	a   *app
 	doc *report.Verification
+	// status is the one that counts first of those of the backups, and measured their figures.
+	status   int
+	measured []report.Measured
+	notes    []string // of what was found and not read
 	// ref is what the next backup is related to, nil for nothing: the first data directory that was named, or else the backup before.
 	ref      *inspect.Member
 	refName  string
@@ -80,6 +95,23 @@ type verifier struct {
 	// chains are the deltas behind a full snapshot, by its path; deltas the results of those that were read for one.
 	chains map[string][]backup.Delta
 	deltas map[string]*backup.Result
+}
+
+func (a *app) newVerifier() *verifier {
+	return &verifier{a: a, doc: report.NewVerification(), deltas: map[string]*backup.Result{}}
+}
+
+// verifyEach verifies what one path stands for, by itself.
+func (a *app) verifyEach(ctx context.Context, path string, x *report.Each) (any, error) {
+	v := a.newVerifier()
+	if err := errors.Join(v.one(ctx, path), v.release()); err != nil {
+		return nil, err
+	}
+	for _, m := range v.measured {
+		x.Members = append(x.Members, m.Members...)
+	}
+	x.ExitStatus, x.Summary, x.Notes = v.status, v.doc.SummaryOf(), append(x.Notes, v.notes...)
+	return v.doc, nil
 }
 
 func (v *verifier) run(cmd *cobra.Command, paths []string) error {
@@ -118,12 +150,16 @@ func (v *verifier) release() (err error) {
 	return err
 }
 
-func (v *verifier) add(name string, r *backup.Result) {
+// add adds a backup, of members if it has any of its own.
+func (v *verifier) add(name string, r *backup.Result, ms ...*inspect.Member) {
 	v.doc.Add(name, r)
 	status := map[backup.State]int{backup.Restorable: exitOK, backup.Unknown: exitPartial, backup.NotRestorable: exitDiverged, backup.Unopened: exitFailed}[r.State]
-	if slices.Index(verifyRank, status) < slices.Index(verifyRank, v.a.status) {
-		v.a.status = status
+	v.status = worse(v.status, status)
+	x := report.Measured{Path: name, Status: status}
+	for _, m := range ms {
+		x.Members = append(x.Members, report.FiguresFound(m))
 	}
+	v.measured = append(v.measured, x)
 }
 
 // one verifies all that a path stands for. Only that the work was interrupted is an error.
@@ -151,6 +187,7 @@ func (v *verifier) one(ctx context.Context, path string) (rerr error) {
 		v.add(path, backup.NotOpened(backup.NotRestorable, oneLine(err)))
 		return nil
 	}
+	v.notes = append(v.notes, set.Notes...)
 	var last *inspect.Member
 	var lastName string
 	err = evidence.Guard(path, func() error {
@@ -169,7 +206,7 @@ func (v *verifier) one(ctx context.Context, path string) (rerr error) {
 			case v.ref != nil && name != v.refName:
 				r.Relation = backup.Relate(m, v.ref, v.refName)
 			}
-			v.add(name, r)
+			v.add(name, r, m)
 			last, lastName = m, name
 			if deltas := v.chains[path]; len(deltas) > 0 && len(set.Members) == 1 {
 				v.chain(ctx, filepath.Dir(path), m, r, deltas)

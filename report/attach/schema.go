@@ -5,6 +5,7 @@ import (
 	"io"
 	"path"
 	"reflect"
+	"strings"
 
 	"github.com/invopop/jsonschema"
 
@@ -38,7 +39,8 @@ func packaged(t reflect.Type) string {
 	if t.Name() == "" {
 		return "" // a pointer or a list has none
 	}
-	return path.Base(t.PkgPath()) + "." + t.Name()
+	name, _, _ := strings.Cut(t.Name(), "[") // of a generic type there is one in a schema
+	return path.Base(t.PkgPath()) + "." + name
 }
 
 // nullable allows null where Go has a pointer or a list: for objects, lists, and the numbers that may be missing.

@@ -87,6 +87,9 @@ type Filter struct {
 // NewFilter writes to w.
 func NewFilter(w io.Writer) *Filter { return &Filter{w: w} }
 
+// To is what it writes to.
+func (f *Filter) To() io.Writer { return f.w }
+
 // Write writes p, but for the begin of a last character that is not whole.
 func (f *Filter) Write(p []byte) (int, error) {
 	all := p

@@ -29,7 +29,11 @@ import (
 )
 
 func main() {
-	if err := run(os.Args[1:]); err != nil {
+	gen := run
+	if len(os.Args) > 1 && os.Args[1] == "fleet" {
+		gen = fleet
+	}
+	if err := gen(os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "Error:", err)
 		os.Exit(2)
 	}
@@ -81,8 +85,10 @@ type config struct {
 	out                                                         string
 }
 
+// cluster is the id of the cluster, and began what ids of requests tell of the start of the process that proposes.
+var cluster, began uint64 = 0xc1057e12, 0
+
 const (
-	cluster   = 0xc1057e12
 	keyPrefix = "/registry/configmaps/default/object-"
 	term      = 2
 	// applied is how many entries the cluster had before it wrote its first key.
@@ -256,7 +262,7 @@ func (c *config) wal(dir string, id uint64, last int) error {
 		for i := from; i <= to; i++ {
 			n := i - applied
 			data, err := proto.Marshal(&pb.InternalRaftRequest{
-				Header: &pb.RequestHeader{ID: ids[0]<<48 | uint64(i)},
+				Header: &pb.RequestHeader{ID: ids[0]<<48 | began + uint64(i)},
 				Put:    &pb.PutRequest{Key: c.key(n), Value: c.valueAt(n, buf)},
 			})
 			if err != nil {
