@@ -72,6 +72,10 @@ type Options struct {
 	TempDir string
 	Say     func(string)
 
+	// Quick is for where members stand, and no more: of each the meta pages, the small tables and the last row are read, and nothing is checked.
+	// Rows then holds that row alone, and Log no entries.
+	Quick bool
+
 	alone bool // one member: with several the rows that they share are looked at once, later
 }
 
@@ -136,9 +140,13 @@ func (s *Set) labels() {
 func read(ev *evidence.Member, opts Options) *Member {
 	m := &Member{Label: ev.Label, Origin: ev.Origin, Bare: ev.Bare, Findings: slices.Clone(ev.Findings)}
 	m.files(ev)
-	m.readLog(ev.WAL)
-	m.readSnaps(ev.Snap)
-	m.readDB(ev.DB, opts)
+	if opts.Quick {
+		m.glance(ev, opts)
+	} else {
+		m.readLog(ev.WAL)
+		m.readSnaps(ev.Snap)
+		m.readDB(ev.DB, opts)
+	}
 	finding.Sort(m.Findings)
 	return m
 }

@@ -9,11 +9,15 @@ import (
 
 func (a *app) inspect() *cobra.Command {
 	var f eachFlags
+	var quick bool
 	cmd := a.inputOptions(&cobra.Command{
 		Use:   "inspect MEMBER...",
 		Short: "Show every index, revision, count and table of members, side by side",
 		Long: `inspect shows what the files of each member hold: one column per member, and a mark where
 members differ. A difference here may be mere lag: use diff to compare.
+
+--quick says at once where members stand: index, term, revision, compaction, leases, alarms and
+auth. It reads a few pages of each db for that, whatever its size, and checks nothing else.
 
 ` + members + `
 
@@ -25,10 +29,14 @@ Exit status:
   3  parts of a member are damaged or could not be read; the rest is shown`,
 		Example: `  etcd-autopsy inspect node1/ node2/ node3/
   etcd-autopsy inspect backup.db
+  etcd-autopsy inspect --quick node1/ node2/ node3/
   etcd-autopsy inspect incident.tar.gz -w json | jq '.members[].hash_kv'
   etcd-autopsy inspect --each backups/ -w json | jq '.members[].db.revision'`,
 		Args: needMembers,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if quick {
+				return a.glance(cmd, args)
+			}
 			return a.measured(cmd, func(format report.Format) error {
 				if f.each {
 					return a.each(cmd, args, &f, format, a.readEach(inspectEach))
@@ -50,7 +58,27 @@ Exit status:
 		},
 	})
 	f.add(cmd)
+	cmd.Flags().BoolVar(&quick, "quick", false, "say at once where members stand, and check nothing")
+	cmd.MarkFlagsMutuallyExclusive("quick", "each")
 	return cmd
+}
+
+// glance says where members stand.
+func (a *app) glance(cmd *cobra.Command, args []string) error {
+	format, err := report.ParseFormat(a.format)
+	if err != nil {
+		return err
+	}
+	return a.readsBy(cmd, args, inspect.Options{Quick: true}, func(ms []*inspect.Member, _ []string) error {
+		if err := anyReadable(ms); err != nil {
+			return err
+		}
+		doc := report.GlanceAt(ms)
+		if !doc.Sound() {
+			a.status = exitPartial
+		}
+		return report.QuickInspect(cmd.OutOrStdout(), doc, format)
+	})
 }
 
 func inspected(ms []*inspect.Member) (doc *report.Inspection, figures []report.Figures, status int) {

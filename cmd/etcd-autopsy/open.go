@@ -107,7 +107,13 @@ func (*metaFlag) Type() string { return "0|1" }
 // reads runs f on the members that args name, with a file that is cut meanwhile as an error. Hints are what a person
 // should know about how they were read.
 func (a *app) reads(cmd *cobra.Command, args []string, use func(ms []*inspect.Member, hints []string) error) (err error) {
-	set, closed, err := a.open(cmd, args, inspect.Options{Meta: a.in.meta.slot, WALDirs: a.in.wal})
+	return a.readsBy(cmd, args, inspect.Options{}, use)
+}
+
+// readsBy does so by other options than those that flags set.
+func (a *app) readsBy(cmd *cobra.Command, args []string, opts inspect.Options, use func(ms []*inspect.Member, hints []string) error) (err error) {
+	opts.Meta, opts.WALDirs = a.in.meta.slot, a.in.wal
+	set, closed, err := a.open(cmd, args, opts)
 	if err != nil {
 		return err
 	}

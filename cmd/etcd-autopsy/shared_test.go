@@ -44,7 +44,7 @@ func openShared(ctx context.Context, args []string, opts inspect.Options) (*insp
 	if opts.Meta != nil {
 		key = strconv.Itoa(*opts.Meta)
 	}
-	if len(opts.WALDirs) > 0 || opts.TempDir != "" {
+	if len(opts.WALDirs) > 0 || opts.TempDir != "" || opts.Quick {
 		return reading.open(ctx, args, opts)
 	}
 	for _, a := range args {

@@ -65,6 +65,14 @@ func zeros(file string, from, to int64) *RawRecord {
 	return &RawRecord{File: file, Zeros: true, Record: Record{Offset: from, Size: to - from}}
 }
 
+// Metadata says whose log it is, if the record does and is not damaged.
+func (r Record) Metadata() (m Metadata, ok bool) {
+	if r.Type == TypeMetadata && r.Valid {
+		ok = !decodeVarints(r.Data, &m.NodeID, &m.ClusterID).bad
+	}
+	return m, ok
+}
+
 func decodeRecord(file string, rec Record) *RawRecord {
 	r := &RawRecord{File: file, Record: rec}
 	switch rec.Type {
