@@ -355,7 +355,7 @@ func (f *eachFlags) readDone(cmd *cobra.Command) (*report.Done, error) {
 				return &hinted{fmt.Errorf("%s: its last line is cut, and what is written now would be added to it", name), "write to another file, and name both with --skip-done"}
 			}
 			if n := done.Other - before; n > 0 {
-				notes.Line("note: ", name, fmt.Sprintf(": %d lines are none of what --each writes as JSON, or are cut; they tell nothing", n))
+				notes.Line("note: ", name, fmt.Sprintf(": lines that are cut, or none of what --each writes as JSON, and tell nothing: %d", n))
 			}
 			return nil
 		}()
