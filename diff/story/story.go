@@ -147,9 +147,8 @@ func tell(d *diff.Document, logs []Log) *teller {
 	s.names = strings.NewReplacer(names...)
 	s.raft(d)
 	logs = slices.Clone(logs)
-	slices.SortStableFunc(logs, func(a, b Log) int {
-		return cmp.Or(cmp.Compare(a.Member, b.Member), a.First.Compare(b.First), cmp.Compare(a.File, b.File))
-	})
+	slices.SortStableFunc(logs, byTime)
+	logs = slices.DeleteFunc(logs, s.foreign)
 	for i := range logs {
 		s.shift(&logs[i])
 		s.server(&logs[i])
@@ -159,6 +158,11 @@ func tell(d *diff.Document, logs []Log) *teller {
 	s.contradictions(d, logs)
 	s.clocks()
 	return s
+}
+
+// byTime orders logs by member, and those of one by time.
+func byTime(a, b Log) int {
+	return cmp.Or(cmp.Compare(a.Member, b.Member), a.First.Compare(b.First), cmp.Compare(a.File, b.File))
 }
 
 type teller struct {
@@ -249,6 +253,17 @@ func (s *teller) note(format string, args ...any) {
 	s.doc.Notes = append(s.doc.Notes, fmt.Sprintf(format, args...))
 }
 
+// foreign tells whether a log says to be of another member than the one that it was given for: then it tells nothing of that one.
+func (s *teller) foreign(l Log) bool {
+	i := slices.IndexFunc(s.doc.Members, func(m Member) bool { return m.Label == l.Member })
+	id, want := fmt.Sprintf("%016x", l.Log.Member), s.doc.Members[i].MemberID
+	if l.Log.Member == 0 || want == "" || id == want {
+		return false
+	}
+	s.note("%s is left out: it is the log of member %s, and %s is %s", l.File, s.names.Replace(id), l.Member, want)
+	return true
+}
+
 // server takes over what a server's log tells.
 func (s *teller) server(l *Log) {
 	i := slices.IndexFunc(s.doc.Members, func(m Member) bool { return m.Label == l.Member })
@@ -258,9 +273,6 @@ func (s *teller) server(l *Log) {
 		x.Processes = append(x.Processes, Process{Version: p.Version, Start: known(p.Start), End: known(p.End), How: string(p.How), Commit: p.Commit})
 	}
 	of.Logs = append(of.Logs, x)
-	if id := fmt.Sprintf("%016x", l.Log.Member); l.Log.Member != 0 && of.MemberID != "" && id != of.MemberID {
-		s.note("%s: the log is of member %s, and %s is %s", l.File, s.names.Replace(id), l.Member, of.MemberID)
-	}
 	if s.terms == nil {
 		s.terms = map[uint64]map[string]time.Time{}
 	}
