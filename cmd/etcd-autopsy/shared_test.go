@@ -88,7 +88,9 @@ func compareShared(ctx context.Context, ms []*inspect.Member, opts diff.Options)
 	}
 	v, _ := comparisons.LoadOrStore(key, new(comparing))
 	c := v.(*comparing)
-	c.once.Do(func() { c.doc = reading.compare(context.WithoutCancel(ctx), ms, diff.Options{ServerLogs: opts.ServerLogs}) })
+	c.once.Do(func() {
+		c.doc = reading.compare(context.WithoutCancel(ctx), ms, diff.Options{ServerLogs: opts.ServerLogs})
+	})
 	return c.doc
 }
 

@@ -170,8 +170,10 @@ type teller struct {
 	names *strings.Replacer
 	log   []Event // of the raft log, in the order of entries
 	told  []Event // of server logs
-	// terms are the times at which members say that a leader was elected in a term.
-	terms map[uint64]map[string]time.Time
+	// terms are the times at which members say that a leader was elected in a term, and leaders who that was, by its label.
+	terms   map[uint64]map[string]time.Time
+	leaders map[uint64]string
+	unzoned map[string]bool // members with a log whose times have no zone, where nothing tells which it is
 }
 
 // begins is how diff tells of a term.
@@ -246,6 +248,10 @@ func (s *teller) shift(l *Log) {
 		l.Log = &c
 	case votes[0] == 0:
 		s.note("%s: the times of the log have no zone, and are taken for UTC", l.File)
+		if s.unzoned == nil {
+			s.unzoned = map[string]bool{}
+		}
+		s.unzoned[l.Member] = true
 	}
 }
 
@@ -274,7 +280,7 @@ func (s *teller) server(l *Log) {
 	}
 	of.Logs = append(of.Logs, x)
 	if s.terms == nil {
-		s.terms = map[uint64]map[string]time.Time{}
+		s.terms, s.leaders = map[uint64]map[string]time.Time{}, map[uint64]string{}
 	}
 	for _, e := range l.Events {
 		x := Event{
@@ -300,6 +306,7 @@ func (s *teller) server(l *Log) {
 			if _, ok := s.terms[e.Term][l.Member]; !ok {
 				s.terms[e.Term][l.Member] = e.Time
 			}
+			s.leaders[e.Term] = x.Leader
 		}
 		s.told = append(s.told, x)
 	}
@@ -459,13 +466,16 @@ func (s *teller) clocks() {
 			off[m] = append(off[m], t.Sub(all[(len(all)-1)/2]))
 		}
 	}
+	told := map[string]bool{}
 	for _, m := range s.doc.Members {
 		if d, ok := steady(off[m.Label]); ok {
+			told[m.Label] = true
 			s.note("the clock of %s seems to be %v off: by so much it tells of elections at other times than most (%d terms)", m.Label, d, len(off[m.Label]))
 		}
 	}
+	bounded := s.bounded(told)
 	for _, pair := range slices.SortedFunc(maps.Keys(apart), func(a, b [2]string) int { return slices.Compare(a[:], b[:]) }) {
-		if d, ok := steady(apart[pair]); ok {
+		if d, ok := steady(apart[pair]); ok && !bounded[pair] {
 			s.note("the clocks of %s and %s seem to be %v apart, and which is right is not known: by so much they tell of elections at different times (%d terms)", pair[0], pair[1], d.Abs(), len(apart[pair]))
 		}
 	}
