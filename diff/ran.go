@@ -167,13 +167,16 @@ func (l *life) only() (rules apply.Rules, versions []string, ok bool) {
 	}
 	for k, r := range l.runs {
 		v, err := semver.NewVersion(r.Version)
-		if err != nil || k > 0 && !rules.Covers(*v) {
+		if err != nil {
 			return 0, nil, false
 		}
-		for rules = apply.Rules3510; k == 0 && !rules.Covers(*v); rules++ {
-			if rules == apply.Rules32 {
-				return 0, nil, false // a version of which no rules are known
+		if k == 0 {
+			for rules = apply.Rules3510; !rules.Covers(*v) && rules < apply.Rules32; {
+				rules++
 			}
+		}
+		if !rules.Covers(*v) {
+			return 0, nil, false
 		}
 		if !slices.Contains(versions, r.Version) {
 			versions = append(versions, r.Version)
@@ -184,6 +187,10 @@ func (l *life) only() (rules apply.Rules, versions []string, ok bool) {
 
 // restsOnLogs says what is told by the logs of servers and not by the files, and where these contradict them.
 func (c *comparison) restsOnLogs() {
+	// Where one goes over to other rules all are held against their logs there, with the logs' times.
+	turns := slices.ContainsFunc(c.told, func(x *explained) bool {
+		return x != nil && slices.ContainsFunc(x.chosen.Faults, func(f faults.Fault) bool { return f.Kind == faults.Rules })
+	})
 	for i, x := range c.told {
 		if x == nil || len(x.life.runs) == 0 {
 			continue
@@ -207,7 +214,6 @@ func (c *comparison) restsOnLogs() {
 			c.doc.Notes = append(c.doc.Notes, fmt.Sprintf("by the files alone it is as likely that on %s %s; that %s rests on %s", label, told(o), told(&x.chosen), files))
 		}
 		rules, versions, ok := x.life.only()
-		turns := slices.ContainsFunc(x.chosen.Faults, func(f faults.Fault) bool { return f.Kind == faults.Rules })
 		if !ok || turns || rules == x.chosen.Rules {
 			continue
 		}
