@@ -235,7 +235,7 @@ func (l *life) String() string {
 		case k == 0 || r.Commit == 0:
 			parts = append(parts, r.Version)
 		default:
-			parts = append(parts, fmt.Sprintf("%s from behind entry %d on", r.Version, r.Commit))
+			parts = append(parts, fmt.Sprintf("%s behind entry %d", r.Version, r.Commit))
 		}
 		last = r.Version
 	}

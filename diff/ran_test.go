@@ -42,7 +42,7 @@ func TestRan(t *testing.T) {
 	if !l.denies(71, apply.Rules33) || l.denies(71, apply.Rules32) || l.denies(90, apply.Rules33) || l.denies(90, apply.Rules32) || !l.denies(90, apply.Rules3510) {
 		t.Error("what it denies is not what the versions say")
 	}
-	if got, want := l.String(), "3.2.24; 3.3.10 from behind entry 74 on"; got != want {
+	if got, want := l.String(), "3.2.24; 3.3.10 behind entry 74"; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
 }

@@ -76,7 +76,7 @@ Exit status:
 				if err != nil {
 					return err
 				}
-				read := beginLogs(cmd.Context(), files) // while the dbs are read
+				read := beginLogs(cmd.Context(), files, bar.update) // while the dbs are read
 				if len(files) > 0 {
 					opts.ServerLogs = func() map[string][]diff.ServerLog {
 						logs, _, _ := read() // that one is missing is said below
@@ -84,18 +84,15 @@ Exit status:
 					}
 				}
 				doc := a.engine.compare(cmd.Context(), ms, opts)
-				bar.end()
 				logs, notes, err := read()
+				bar.end()
+				if err := interrupted(cmd); err != nil {
+					return err
+				}
 				for _, n := range notes {
 					sayNote(cmd, n)
 				}
-				if err != nil {
-					return err
-				}
-				if err := anyReadable(ms); err != nil {
-					return err
-				}
-				if err := interrupted(cmd); err != nil {
+				if err := errors.Join(err, anyReadable(ms)); err != nil {
 					return err
 				}
 				if len(logs) > 0 {

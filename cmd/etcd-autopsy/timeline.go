@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/spf13/cobra"
 
@@ -92,22 +94,36 @@ Exit status:
 
 // readLogs reads logs of servers. That one which was only found cannot be read is said.
 func readLogs(cmd *cobra.Command, files []logFile) (logs []story.Log, err error) {
-	logs, notes, err := beginLogs(cmd.Context(), files)()
+	logs, notes, err := beginLogs(cmd.Context(), files, nil)()
 	for _, n := range notes {
 		sayNote(cmd, n)
 	}
 	return logs, err
 }
 
-// beginLogs begins to read logs of servers. What it returns waits for them; notes are about those that were found and cannot be read.
-func beginLogs(ctx context.Context, files []logFile) func() (logs []story.Log, notes []string, err error) {
+// beginLogs begins to read logs of servers, and tells progress of it if that is not nil. What it returns waits for them; notes are about those that were
+// found and cannot be read.
+func beginLogs(ctx context.Context, files []logFile, progress func(what string, done, total int)) func() (logs []story.Log, notes []string, err error) {
 	all, errs := make([]*serverlog.Log, len(files)), make([]error, len(files))
 	var reading sync.WaitGroup
 	cores := make(chan struct{}, runtime.GOMAXPROCS(0))
+	var done atomic.Int64
+	var total int64
+	for _, f := range files {
+		if s, err := os.Stat(f.path); err == nil {
+			total += s.Size()
+		}
+	}
+	told := func(n int) {
+		const step = 1 << 22
+		if now := done.Add(int64(n)); progress != nil && now/step > (now-int64(n))/step {
+			progress("reading logs of servers", int(now/step), int(total/step))
+		}
+	}
 	for i, f := range files {
 		reading.Go(func() {
 			cores <- struct{}{}
-			all[i], errs[i] = readLog(ctx, f.path)
+			all[i], errs[i] = readLog(ctx, f.path, told)
 			<-cores
 		})
 	}
@@ -224,14 +240,26 @@ func findLogs(m *inspect.Member, alone bool) (paths []string) {
 	return paths
 }
 
-// readLog reads a server's log. What was read before an error is kept.
-func readLog(ctx context.Context, path string) (l *serverlog.Log, rerr error) {
+// counted tells how many bytes are read.
+type counted struct {
+	io.Reader
+	told func(n int)
+}
+
+func (c counted) Read(b []byte) (n int, err error) {
+	n, err = c.Reader.Read(b)
+	c.told(n)
+	return n, err
+}
+
+// readLog reads a server's log, and tells how many bytes of the file it reads. What was read before an error is kept.
+func readLog(ctx context.Context, path string, told func(n int)) (l *serverlog.Log, rerr error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { rerr = errors.Join(rerr, f.Close()) }()
-	plain, done, err := evidence.Plain(f)
+	plain, done, err := evidence.Plain(counted{f, told})
 	if err != nil {
 		return nil, err
 	}

@@ -46,7 +46,7 @@ func TestWrongLogs(t *testing.T) {
 			var logs []story.Log
 			for i, m := range ms {
 				path := filepath.Join(scenarios, name, "server-"+m.Label+".log.gz")
-				l, err := readLog(t.Context(), path)
+				l, err := readLog(t.Context(), path, func(int) {})
 				if err != nil {
 					t.Fatal(err)
 				}
