@@ -16,14 +16,14 @@ import (
 
 // Compare compares the members of one cluster, or a single member with its own log.
 func Compare(ms []*inspect.Member) *Document {
-	c := examine(ms)
+	c := examine(ms, nil)
 	c.answer()
 	return c.doc.filled()
 }
 
 // compare finds out all there is about those of some members whose dbs are evidence of what they do not hold as well.
-func compare(ms, use []*inspect.Member) *comparison {
-	c := &comparison{all: ms, ms: use, doc: &Document{SchemaVersion: SchemaVersion, Verdict: Indeterminate}}
+func compare(ms, use []*inspect.Member, logs func() map[string][]ServerLog) *comparison {
+	c := &comparison{all: ms, ms: use, serverLogs: logs, doc: &Document{SchemaVersion: SchemaVersion, Verdict: Indeterminate}}
 	c.doc.Members = summaries(ms)
 	if len(c.ms) > 0 {
 		c.guard("the evidence", c.run)
@@ -74,6 +74,8 @@ type comparison struct {
 	basis        []verdict.Basis
 	incomparable []string
 	remarks      []string
+
+	serverLogs func() map[string][]ServerLog // nil if there are none
 
 	logs    *logs
 	views   []*history // of each member; members with the same log share one

@@ -198,6 +198,9 @@ type Member struct {
 	Removed bool `json:"removed"`
 	// BehavesAs says by the rules of which versions of etcd the member judged entries, empty if that is not known or makes no difference.
 	BehavesAs string `json:"behaves_as,omitempty"`
+	// Ran are the versions that ran by the logs of its server, with the commit indexes that they found at their start; empty if there is no log of
+	// this member, or if what it says does not fit the files.
+	Ran string `json:"ran,omitempty"`
 	// Behaviour is the same for programs, in the order of entries.
 	Behaviour []Behaviour `json:"-"`
 }

@@ -19,7 +19,7 @@ import (
 // log with etcd's own code on private copies where that settles it. It also says what to do now. ctx ends it early: then
 // explanations are missing, and Reasons says so.
 func Investigate(ctx context.Context, ms []*inspect.Member, opts Options) *Document {
-	c := examine(ms)
+	c := examine(ms, opts.ServerLogs)
 	if len(c.faults) == 0 {
 		c.guard("the evidence", func() { c.reexecute(ctx, opts) })
 	}
@@ -36,6 +36,7 @@ func Investigate(ctx context.Context, ms []*inspect.Member, opts Options) *Docum
 				m := &c.doc.Members[slices.Index(c.all, c.ms[i])]
 				m.BehavesAs, m.Behaviour = rules[i], behaviour[i]
 			}
+			c.restsOnLogs()
 		}
 		b := c.evidence(ctx)
 		b.Progress = opts.Progress

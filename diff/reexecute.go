@@ -24,6 +24,9 @@ type Options struct {
 	Bases []*inspect.Member
 	// Replay re-executes the log of every member by itself, also where the others tell enough.
 	Replay bool
+	// ServerLogs are what logs of servers tell, by the labels of the members that they are said to be of. It is asked once the files are read, and
+	// may be nil.
+	ServerLogs func() map[string][]ServerLog
 	// Progress is told about long work.
 	Progress func(what string, done, total int)
 }

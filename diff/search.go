@@ -18,6 +18,7 @@ import (
 // explained is a member whose own log, with the faults of a reading, makes just what its db holds.
 type explained struct {
 	member   *faults.Member
+	life     life
 	readings []faults.Reading // all that explain it within a margin; chosen is one of them
 	chosen   faults.Reading
 	also     []faults.Reading // with another revision before the log begins
@@ -110,9 +111,16 @@ func (c *comparison) search() (all []*explained) {
 			c.limit(prefixed(c.ms[i].Label, limits[n])...)
 		}
 	}
+	lives := c.lives()
+	for i, x := range all {
+		if x != nil {
+			x.life = lives[i]
+		}
+	}
 	choose(all)
 	for _, x := range all {
 		if x != nil {
+			x.life.prefer(x)
 			x.reach = x.member.Reach(&x.chosen)
 			x.did = x.effects(len(x.chosen.Faults))
 		}
@@ -459,7 +467,7 @@ func choose(all []*explained) {
 				return n
 			}
 			x.chosen = slices.MinFunc(x.readings, func(a, b faults.Reading) int {
-				return cmp.Or(cmp.Compare(a.Cost, b.Cost), cmp.Compare(shared(&b), shared(&a)))
+				return cmp.Or(cmp.Compare(a.Cost, b.Cost), cmp.Compare(x.life.against(x, &a), x.life.against(x, &b)), cmp.Compare(shared(&b), shared(&a)))
 			})
 		}
 	}

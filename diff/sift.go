@@ -10,7 +10,7 @@ import (
 
 // examine compares members as far as their dbs are evidence, without giving a verdict yet. What is concluded from what members hold and
 // do not hold is concluded from whole dbs alone; of the others readable rows are held against those of all, and logs.
-func examine(ms []*inspect.Member) *comparison {
+func examine(ms []*inspect.Member, logs func() map[string][]ServerLog) *comparison {
 	r := relateCopies(ms)
 	whole := func() (use []*inspect.Member) {
 		for i, m := range ms {
@@ -22,7 +22,7 @@ func examine(ms []*inspect.Member) *comparison {
 	}
 	var c *comparison
 	for use := whole(); ; {
-		c = compare(ms, use)
+		c = compare(ms, use, logs)
 		c.suspect()
 		left := whole()
 		if len(left) == len(use) {

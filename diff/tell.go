@@ -259,9 +259,15 @@ func (t *tale) order() uint64 {
 	return first
 }
 
-// like are the faults that may stand in the place of the n-th of the chosen reading: those of readings that are otherwise of the same
-// kinds. The chosen one is the first.
+// like are the faults that may stand in the place of the n-th of the chosen reading, as the logs of the member's server have it. The chosen one is the
+// first.
 func (x *explained) like(n int) []faults.Fault {
+	possible, _ := x.life.possible(x.alike(n))
+	return possible
+}
+
+// alike are the faults that may stand there by the files alone: those of readings that are otherwise of the same kinds.
+func (x *explained) alike(n int) []faults.Fault {
 	all := []faults.Fault{x.chosen.Faults[n]}
 	for _, r := range slices.Concat(x.readings, x.also) {
 		if len(r.Faults) != len(x.chosen.Faults) {

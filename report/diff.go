@@ -776,6 +776,9 @@ func membersTable(d *diff.Document) table {
 	})
 	fact("hashKV", func(m *diff.Member) string { return fmt.Sprintf("%d", m.HashKV) })
 	fact("cluster version", func(m *diff.Member) string { return orNone(m.ClusterVersion) })
+	if slices.ContainsFunc(d.Members, func(m diff.Member) bool { return m.Ran != "" }) {
+		fact("ran, by its log", func(m *diff.Member) string { return orNone(m.Ran) })
+	}
 	fact("log entries", func(m *diff.Member) string { return span(m.Log.FirstIndex, m.Log.LastIndex) })
 	fact("log commit", func(m *diff.Member) string { return strconv.FormatUint(m.Log.Commit, 10) })
 	t.rows = append(t.rows, mark(append([]string{"all readable"}, each(d.Members, func(m *diff.Member) string { return yesNo(m.Complete) })...)))

@@ -15,7 +15,7 @@ import (
 func (a *app) diff() *cobra.Command {
 	var bases, serverLogs []string
 	var opts diff.Options
-	var full bool
+	var full, noLogs bool
 	var prefix keyFlag
 	var ignore keysFlag
 	cmd := a.inputOptions(&cobra.Command{
@@ -40,8 +40,10 @@ said. The verdict, the counts, the causes and what to do are about all keys in a
 
 -w openmetrics writes gauges for Prometheus, as check does, and how many keys differ.
 
---server-log names logs of servers, from which the versions and times of restarts come; what they
-say against what the files show is told. timeline tells them in full.
+Logs of servers, named by --server-log or found beside members as by timeline, tell the versions
+and times of restarts. Where the files leave open which rules of etcd a member went by, or from
+which entry on, the log of its server decides, and that is said. It refutes nothing that the files
+show: what it says against them is told.
 
 Exit status:
   0  consistent
@@ -69,20 +71,27 @@ Exit status:
 				defer bar.end()
 				opts.Progress = bar.update
 				return a.reads(cmd, args, func(ms []*inspect.Member, hints []string) error {
-					files, err := logFiles(cmd, ms, serverLogs, true)
+					files, err := logFiles(cmd, ms, serverLogs, noLogs)
 					if err != nil {
 						return err
 					}
-					logs, err := readLogs(cmd, files)
-					if err != nil {
-						return err
+					read := beginLogs(cmd.Context(), files, bar.update) // while the dbs are read
+					if len(files) > 0 {
+						opts.ServerLogs = func() map[string][]diff.ServerLog {
+							logs, _, _ := read() // that one is missing is said below
+							return story.Runs(logs)
+						}
 					}
 					doc := a.engine.compare(cmd.Context(), ms, opts)
+					logs, notes, err := read()
 					bar.end()
-					if err := anyReadable(ms); err != nil {
+					if err := interrupted(cmd); err != nil {
 						return err
 					}
-					if err := interrupted(cmd); err != nil {
+					for _, n := range notes {
+						sayNote(cmd, n)
+					}
+					if err := errors.Join(err, anyReadable(ms)); err != nil {
 						return err
 					}
 					if len(logs) > 0 {
@@ -112,6 +121,7 @@ Exit status:
 	})
 	cmd.Flags().StringArrayVar(&bases, "base", nil, "an earlier state to re-execute the log from; may be repeated")
 	cmd.Flags().StringArrayVar(&serverLogs, "server-log", nil, "a server's log, as `M=FILE`; may be repeated")
+	cmd.Flags().BoolVar(&noLogs, "no-server-logs", false, "do not look for logs of servers beside members")
 	cmd.Flags().BoolVar(&full, "full", false, "all tables, all evidence and the commands, not one screen")
 	cmd.Flags().Var(&prefix, "prefix", "list only keys that differ and begin with this")
 	cmd.Flags().Var(&ignore, "ignore", "list no keys that begin with this; may be repeated")

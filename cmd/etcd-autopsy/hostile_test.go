@@ -438,7 +438,11 @@ func TestHostileEntries(t *testing.T) {
 	}
 	var logs []story.Log
 	for i, m := range set.Members {
-		logs = append(logs, scanned(t, m.Label, hostile[i]), scanned(t, m.Label, hostile[(i+len(set.Members))%len(hostile)]))
+		for _, word := range []string{hostile[i], hostile[(i+len(set.Members))%len(hostile)]} {
+			l := scanned(t, m.Label, word)
+			l.Log.Member = m.Log.NodeID
+			logs = append(logs, l)
+		}
 	}
 	for _, format := range report.Formats() {
 		var b bytes.Buffer

@@ -281,7 +281,7 @@ func goldenRun(t *testing.T, name string, args ...string) {
 	t.Run(name, func(t *testing.T) {
 		t.Parallel()
 		got, errs, _ := autopsy(t, args...)
-		if errs != "" {
+		if errs = foundLog.ReplaceAllString(errs, ""); errs != "" {
 			t.Fatal(errs)
 		}
 		golden(t, name, []byte(got))

@@ -230,7 +230,7 @@ func TestInterruptedReplayLeavesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out, errs bytes.Buffer
-	cmd := exec.CommandContext(t.Context(), bin, "diff", "--replay", filepath.Join(scenarios, "lease-revoke-auth"))
+	cmd := exec.CommandContext(t.Context(), bin, "diff", "--replay", "--no-server-logs", filepath.Join(scenarios, "lease-revoke-auth"))
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	cmd.Env = []string{"TMPDIR=" + scratch, "PATH=" + os.Getenv("PATH")}
 	if err := cmd.Start(); err != nil {

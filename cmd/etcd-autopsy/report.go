@@ -154,6 +154,7 @@ func (f *reportFlags) make(ctx context.Context, ms []*inspect.Member, files []lo
 		hashes, err = attach.Hash(ctx, ms, more, func(done, total int) { f.opts.Progress("hashing the files", done, total) })
 		hashed <- err
 	}()
+	f.opts.ServerLogs = runsOf(logs)
 	doc := diff.Investigate(ctx, ms, f.opts)
 	v := versions()
 	opts := attach.Options{Tool: attach.Tool{Name: "etcd-autopsy", Version: v.Version, Etcd: v.Etcd, Command: f.command(args)}, ShowValues: f.showsValues, Logs: logs}

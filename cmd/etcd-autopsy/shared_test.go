@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -36,7 +37,7 @@ type comparing struct {
 
 var (
 	openings    sync.Map // of *opening, by the arguments
-	comparisons sync.Map // of *comparing, by the first member
+	comparisons sync.Map // of *comparing, by what is compared
 )
 
 func openShared(ctx context.Context, args []string, opts inspect.Options) (*inspect.Set, func() error, error) {
@@ -65,18 +66,31 @@ func openShared(ctx context.Context, args []string, opts inspect.Options) (*insp
 		return nil, nil, o.err
 	}
 	for _, m := range o.set.Members {
-		comparisons.LoadOrStore(m, new(comparing))
+		comparisons.LoadOrStore(compared{m, ""}, new(comparing))
 	}
 	return o.set, func() error { return nil }, ctx.Err()
 }
 
+// compared are members, by the first one, and what the logs of their servers tell.
+type compared struct {
+	first *inspect.Member
+	logs  string
+}
+
 func compareShared(ctx context.Context, ms []*inspect.Member, opts diff.Options) *diff.Document {
-	v, ok := comparisons.Load(ms[0])
+	_, ok := comparisons.Load(compared{ms[0], ""})
 	if !ok || opts.Replay || len(opts.Bases) > 0 || ctx.Err() != nil {
 		return reading.compare(ctx, ms, opts)
 	}
+	key := compared{ms[0], ""}
+	if opts.ServerLogs != nil {
+		key.logs = fmt.Sprint(opts.ServerLogs())
+	}
+	v, _ := comparisons.LoadOrStore(key, new(comparing))
 	c := v.(*comparing)
-	c.once.Do(func() { c.doc = reading.compare(context.WithoutCancel(ctx), ms, diff.Options{}) })
+	c.once.Do(func() {
+		c.doc = reading.compare(context.WithoutCancel(ctx), ms, diff.Options{ServerLogs: opts.ServerLogs})
+	})
 	return c.doc
 }
 

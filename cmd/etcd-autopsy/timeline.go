@@ -4,10 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	"github.com/spf13/cobra"
 
@@ -67,7 +71,7 @@ Exit status:
 				}
 				bar := newProgress(cmd.ErrOrStderr())
 				defer bar.end()
-				doc := a.engine.compare(cmd.Context(), ms, diff.Options{Progress: bar.update})
+				doc := a.engine.compare(cmd.Context(), ms, diff.Options{Progress: bar.update, ServerLogs: runsOf(logs)})
 				bar.end()
 				if err := interrupted(cmd); err != nil {
 					return err
@@ -90,20 +94,64 @@ Exit status:
 
 // readLogs reads logs of servers. That one which was only found cannot be read is said.
 func readLogs(cmd *cobra.Command, files []logFile) (logs []story.Log, err error) {
-	for _, f := range files {
-		l, err := readLog(cmd.Context(), f.path)
-		switch {
-		case err != nil && (l == nil || l.Lines == 0) && f.named:
-			return nil, fmt.Errorf("%s: %w", f.path, err)
-		case err != nil && (l == nil || l.Lines == 0):
-			sayNote(cmd, f.path+" cannot be read: "+err.Error())
-			continue
-		case err != nil:
-			sayNote(cmd, f.path+" is not whole: "+err.Error())
-		}
-		logs = append(logs, story.Log{Member: f.member, File: filepath.Base(f.path), Log: l})
+	logs, notes, err := beginLogs(cmd.Context(), files, nil)()
+	for _, n := range notes {
+		sayNote(cmd, n)
 	}
-	return logs, nil
+	return logs, err
+}
+
+// beginLogs begins to read logs of servers, and tells progress of it if that is not nil. What it returns waits for them; notes are about those that were
+// found and cannot be read.
+func beginLogs(ctx context.Context, files []logFile, progress func(what string, done, total int)) func() (logs []story.Log, notes []string, err error) {
+	all, errs := make([]*serverlog.Log, len(files)), make([]error, len(files))
+	var reading sync.WaitGroup
+	cores := make(chan struct{}, runtime.GOMAXPROCS(0))
+	var done atomic.Int64
+	var total int64
+	for _, f := range files {
+		if s, err := os.Stat(f.path); err == nil {
+			total += s.Size()
+		}
+	}
+	told := func(n int) {
+		const step = 1 << 22
+		if now := done.Add(int64(n)); progress != nil && now/step > (now-int64(n))/step {
+			progress("reading logs of servers", int(now/step), int(total/step))
+		}
+	}
+	for i, f := range files {
+		reading.Go(func() {
+			cores <- struct{}{}
+			all[i], errs[i] = readLog(ctx, f.path, told)
+			<-cores
+		})
+	}
+	return func() (logs []story.Log, notes []string, err error) {
+		reading.Wait()
+		for i, f := range files {
+			l, err := all[i], errs[i]
+			switch {
+			case err != nil && (l == nil || l.Lines == 0) && f.named:
+				return nil, notes, fmt.Errorf("%s: %w", f.path, err)
+			case err != nil && (l == nil || l.Lines == 0):
+				notes = append(notes, f.path+" cannot be read: "+err.Error())
+				continue
+			case err != nil:
+				notes = append(notes, f.path+" is not whole: "+err.Error())
+			}
+			logs = append(logs, story.Log{Member: f.member, File: filepath.Base(f.path), Log: l})
+		}
+		return logs, notes, nil
+	}
+}
+
+// runsOf are the runs of servers that logs tell, nil if there are no logs.
+func runsOf(logs []story.Log) func() map[string][]diff.ServerLog {
+	if len(logs) == 0 {
+		return nil
+	}
+	return func() map[string][]diff.ServerLog { return story.Runs(logs) }
 }
 
 // logFile is a server's log of a member.
@@ -192,14 +240,26 @@ func findLogs(m *inspect.Member, alone bool) (paths []string) {
 	return paths
 }
 
-// readLog reads a server's log. What was read before an error is kept.
-func readLog(ctx context.Context, path string) (l *serverlog.Log, rerr error) {
+// counted tells how many bytes are read.
+type counted struct {
+	io.Reader
+	told func(n int)
+}
+
+func (c counted) Read(b []byte) (n int, err error) {
+	n, err = c.Reader.Read(b)
+	c.told(n)
+	return n, err
+}
+
+// readLog reads a server's log, and tells how many bytes of the file it reads. What was read before an error is kept.
+func readLog(ctx context.Context, path string, told func(n int)) (l *serverlog.Log, rerr error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { rerr = errors.Join(rerr, f.Close()) }()
-	plain, done, err := evidence.Plain(f)
+	plain, done, err := evidence.Plain(counted{f, told})
 	if err != nil {
 		return nil, err
 	}

@@ -28,6 +28,8 @@ type Message struct {
 	// Refs are numbers of issues and pull requests, as bugs.Refs takes them.
 	Refs     string     `json:"refs"`
 	Wordings []*Wording `json:"wordings"`
+	// Unprovoked says why the tests have no line of a real server with it, empty if they have.
+	Unprovoked string `json:"unprovoked"`
 }
 
 // Wording is a message as some releases write it.

@@ -147,9 +147,8 @@ func tell(d *diff.Document, logs []Log) *teller {
 	s.names = strings.NewReplacer(names...)
 	s.raft(d)
 	logs = slices.Clone(logs)
-	slices.SortStableFunc(logs, func(a, b Log) int {
-		return cmp.Or(cmp.Compare(a.Member, b.Member), a.First.Compare(b.First), cmp.Compare(a.File, b.File))
-	})
+	slices.SortStableFunc(logs, byTime)
+	logs = slices.DeleteFunc(logs, s.foreign)
 	for i := range logs {
 		s.shift(&logs[i])
 		s.server(&logs[i])
@@ -161,13 +160,20 @@ func tell(d *diff.Document, logs []Log) *teller {
 	return s
 }
 
+// byTime orders logs by member, and those of one by time.
+func byTime(a, b Log) int {
+	return cmp.Or(cmp.Compare(a.Member, b.Member), a.First.Compare(b.First), cmp.Compare(a.File, b.File))
+}
+
 type teller struct {
 	doc   *Document
 	names *strings.Replacer
 	log   []Event // of the raft log, in the order of entries
 	told  []Event // of server logs
-	// terms are the times at which members say that a leader was elected in a term.
-	terms map[uint64]map[string]time.Time
+	// terms are the times at which members say that a leader was elected in a term, and leaders who that was, by its label.
+	terms   map[uint64]map[string]time.Time
+	leaders map[uint64]string
+	unzoned map[string]bool // members with a log whose times have no zone, where nothing tells which it is
 }
 
 // begins is how diff tells of a term.
@@ -242,11 +248,26 @@ func (s *teller) shift(l *Log) {
 		l.Log = &c
 	case votes[0] == 0:
 		s.note("%s: the times of the log have no zone, and are taken for UTC", l.File)
+		if s.unzoned == nil {
+			s.unzoned = map[string]bool{}
+		}
+		s.unzoned[l.Member] = true
 	}
 }
 
 func (s *teller) note(format string, args ...any) {
 	s.doc.Notes = append(s.doc.Notes, fmt.Sprintf(format, args...))
+}
+
+// foreign tells whether a log says to be of another member than the one that it was given for: then it tells nothing of that one.
+func (s *teller) foreign(l Log) bool {
+	i := slices.IndexFunc(s.doc.Members, func(m Member) bool { return m.Label == l.Member })
+	id, want := fmt.Sprintf("%016x", l.Log.Member), s.doc.Members[i].MemberID
+	if l.Log.Member == 0 || want == "" || id == want {
+		return false
+	}
+	s.note("%s is left out: it is the log of member %s, and %s is %s", l.File, s.names.Replace(id), l.Member, want)
+	return true
 }
 
 // server takes over what a server's log tells.
@@ -258,11 +279,8 @@ func (s *teller) server(l *Log) {
 		x.Processes = append(x.Processes, Process{Version: p.Version, Start: known(p.Start), End: known(p.End), How: string(p.How), Commit: p.Commit})
 	}
 	of.Logs = append(of.Logs, x)
-	if id := fmt.Sprintf("%016x", l.Log.Member); l.Log.Member != 0 && of.MemberID != "" && id != of.MemberID {
-		s.note("%s: the log is of member %s, and %s is %s", l.File, s.names.Replace(id), l.Member, of.MemberID)
-	}
 	if s.terms == nil {
-		s.terms = map[uint64]map[string]time.Time{}
+		s.terms, s.leaders = map[uint64]map[string]time.Time{}, map[uint64]string{}
 	}
 	for _, e := range l.Events {
 		x := Event{
@@ -288,6 +306,7 @@ func (s *teller) server(l *Log) {
 			if _, ok := s.terms[e.Term][l.Member]; !ok {
 				s.terms[e.Term][l.Member] = e.Time
 			}
+			s.leaders[e.Term] = x.Leader
 		}
 		s.told = append(s.told, x)
 	}
@@ -447,13 +466,16 @@ func (s *teller) clocks() {
 			off[m] = append(off[m], t.Sub(all[(len(all)-1)/2]))
 		}
 	}
+	told := map[string]bool{}
 	for _, m := range s.doc.Members {
 		if d, ok := steady(off[m.Label]); ok {
+			told[m.Label] = true
 			s.note("the clock of %s seems to be %v off: by so much it tells of elections at other times than most (%d terms)", m.Label, d, len(off[m.Label]))
 		}
 	}
+	bounded := s.bounded(told)
 	for _, pair := range slices.SortedFunc(maps.Keys(apart), func(a, b [2]string) int { return slices.Compare(a[:], b[:]) }) {
-		if d, ok := steady(apart[pair]); ok {
+		if d, ok := steady(apart[pair]); ok && !bounded[pair] {
 			s.note("the clocks of %s and %s seem to be %v apart, and which is right is not known: by so much they tell of elections at different times (%d terms)", pair[0], pair[1], d.Abs(), len(apart[pair]))
 		}
 	}

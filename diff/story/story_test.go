@@ -225,3 +225,48 @@ func TestClocks(t *testing.T) {
 		t.Error(d.Notes)
 	}
 }
+
+// TestClocksApart asserts what is certain of clocks: a follower hears of an election when it was, and a process that proposed an entry had started when
+// the leader of a later term was elected.
+func TestClocksApart(t *testing.T) {
+	t.Parallel()
+	elected := func(second float64, term, who uint64) serverlog.Event {
+		e := leader(second, term)
+		e.Leader = who
+		return e
+	}
+	const a, b = 0xa1, 0xb2
+	logs := func(off time.Duration) []Log {
+		return []Log{
+			serverLog("a", false, 0, elected(1, 2, a), elected(10.3, 3, b)),
+			serverLog("b", false, off, elected(1.2, 2, a), elected(10, 3, b)),
+		}
+	}
+	for _, test := range []struct {
+		off  time.Duration
+		want string
+	}{
+		{500 * time.Millisecond, ""},
+		{-900 * time.Millisecond, ""},
+		{5 * time.Second, "the clock of b is ahead of that of a, by 4.7s at least, and 5.2s at most: "},
+		{-5 * time.Second, "the clock of a is ahead of that of b, by 4.8s at least, and 5.3s at most: "},
+	} {
+		if d := Tell(cluster(), logs(test.off)); test.want == "" && len(d.Notes) > 0 || test.want != "" && (len(d.Notes) != 1 || !strings.HasPrefix(d.Notes[0], test.want)) {
+			t.Errorf("%v: %q", test.off, d.Notes)
+		}
+	}
+	// b started at 20 s by the ids of what it proposed before term 4, of which the log of a alone tells.
+	doc := cluster()
+	doc.Timeline = append(doc.Timeline, diff.Event{Entry: 55, Kind: diff.EventLeader, Members: []string{}, What: "term 4 begins"})
+	for second, want := range map[float64]string{25: "", 12: "the clock of b is ahead of that of a, by 8s at least: "} {
+		d := Tell(doc, []Log{serverLog("a", false, 0, elected(second, 4, a))})
+		if want == "" && len(d.Notes) > 0 || want != "" && (len(d.Notes) != 1 || !strings.HasPrefix(d.Notes[0], want)) {
+			t.Errorf("%v: %q", second, d.Notes)
+		}
+	}
+	// A clock that was set between two elections.
+	two := []Log{serverLog("a", false, 0, elected(1, 2, a), elected(10, 3, b)), serverLog("b", false, 0, elected(1.1, 2, a), elected(19, 3, b))}
+	if d := Tell(cluster(), two); len(d.Notes) != 1 || !strings.HasPrefix(d.Notes[0], "a clock of a or b was set meanwhile") {
+		t.Error(d.Notes)
+	}
+}

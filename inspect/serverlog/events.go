@@ -94,6 +94,8 @@ type Process struct {
 	Version string    // empty if the log does not say
 	Start   time.Time // zero if the log begins later
 	Line    int64
+	// Member is whose it is, 0 if the log does not say.
+	Member uint64
 	// Commit is the commit index that it found at its start, 0 if the log does not say.
 	Commit uint64
 	// End is when it ended, or the last line of it, and How is Stop, Died or Killed; empty if the log ends before.
@@ -427,11 +429,15 @@ func (s *scan) member(id, cluster, commit string) {
 	if n, err := strconv.ParseUint(id, 16, 64); err == nil {
 		s.log.Member = n
 	}
-	n, err := strconv.ParseUint(commit, 10, 64)
-	if err != nil || len(s.log.Processes) == 0 {
+	if len(s.log.Processes) == 0 {
 		return
 	}
 	p := &s.log.Processes[len(s.log.Processes)-1]
+	p.Member = s.log.Member
+	n, err := strconv.ParseUint(commit, 10, 64)
+	if err != nil {
+		return
+	}
 	p.Commit = n
 	for i := len(s.log.Events) - 1; i >= 0; i-- {
 		if e := &s.log.Events[i]; e.Kind == Start && e.Line == p.Line {
