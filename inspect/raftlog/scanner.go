@@ -93,17 +93,6 @@ func (s *Scanner) Offset() int64 {
 	return s.off
 }
 
-// Err returns the first damage met so far, as a *CorruptError, or nil.
-func (s *Scanner) Err() error {
-	if s.err == nil {
-		return nil
-	}
-	return s.err
-}
-
-// Ending tells how the records end. It is known once Next has returned false.
-func (s *Scanner) Ending() Ending { return s.ending }
-
 // Next moves to the next record.
 func (s *Scanner) Next() bool {
 	if s.done {
