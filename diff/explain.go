@@ -119,26 +119,26 @@ func (c *comparison) evidence(ctx context.Context) *bugs.Case {
 		}
 	}
 	if c.doc.Explained {
-		b.Besides = func(member int, but *bugs.Cause) []*replay.Rule {
+		told := func(but *bugs.Cause) *tale {
 			for k, x := range of {
-				if x == but && k.tale != nil {
-					return c.besides(member, k.tale)
+				if x == but {
+					return k.tale
 				}
 			}
-			return c.besides(member, nil)
+			return nil
 		}
+		b.Besides = func(member int, but *bugs.Cause) []*replay.Rule { return c.besides(member, told(but)) }
+		b.Version = func(member int, but *bugs.Cause) []*replay.Rule { return c.version(member, told(but)) }
 	}
 	return b
 }
 
-// besides are the rules of etcd's own code by which a member's log makes what it holds, but for a fault.
+// besides are the rules of etcd's own code by which a member's log makes what it holds, but for a fault, and for those of its version.
 func (c *comparison) besides(member int, but *tale) (rules []*replay.Rule) {
 	if member >= len(c.told) || c.told[member] == nil {
 		return nil
 	}
 	x := c.told[member]
-	version := but == nil || but.kind != faults.Rules
-	until := uint64(math.MaxUint64)
 	for n, f := range x.chosen.Faults {
 		if but != nil && slices.Contains(but.members, member) && but.slots[member] == n {
 			continue
@@ -150,14 +150,27 @@ func (c *comparison) besides(member int, but *tale) (rules []*replay.Rule) {
 			rules = append(rules, replay.Repeat(f.First, f.Last, f.Times))
 		case faults.Lost:
 			rules = append(rules, replay.LeasesMissing("leases with a negative id", f.First, func(id int64) bool { return id < 0 }))
-		case faults.Rules:
+		}
+	}
+	return rules
+}
+
+// version is the rule of the older version that a member followed, up to where it did: none for a fault that is another version.
+func (c *comparison) version(member int, but *tale) []*replay.Rule {
+	if member >= len(c.told) || c.told[member] == nil || but != nil && but.kind == faults.Rules {
+		return nil
+	}
+	x := c.told[member]
+	until := uint64(math.MaxUint64)
+	for _, f := range x.chosen.Faults {
+		if f.Kind == faults.Rules {
 			until = min(until, f.First-1)
 		}
 	}
-	if old := oldRules(x.chosen.Rules); old != nil && version {
-		rules = append(rules, replay.Only(1, until, old))
+	if old := oldRules(x.chosen.Rules); old != nil {
+		return []*replay.Rule{replay.Only(1, until, old)}
 	}
-	return rules
+	return nil
 }
 
 // oldRules is what is different by the rules of older versions, nil if nothing is.

@@ -85,10 +85,11 @@ func leaseRevokeUnasked(c *Case) Outcome {
 // oldRule tests that each member of the cause has followed an old rule up to where the cause begins on it, and the others always.
 func (c *Case) oldRule(old *replay.Rule) Outcome {
 	until := func(i int) []*replay.Rule {
+		rule := old
 		if at, odd := c.Cause.Onset[i]; odd {
-			return rules(replay.Only(1, at-1, old))
+			rule = replay.Only(1, at-1, old)
 		}
-		return rules(old)
+		return append(c.Besides(i, c.Cause), rule)
 	}
 	does, doesNot, n, err := c.comesOut(until)
 	var parts []string
@@ -270,10 +271,11 @@ func (k *Cause) unequally() bool {
 func (c *Case) eachAsOften() Outcome {
 	first, last := c.Cause.span()
 	does, doesNot, n, err := c.comesOut(func(member int) []*replay.Rule {
+		all := c.besides(member)
 		if times := c.Cause.Times[member]; times > 0 {
-			return rules(replay.Repeat(first, last, times))
+			all = append(all, replay.Repeat(first, last, times))
 		}
-		return nil
+		return all
 	})
 	var parts []string
 	for i, m := range c.Members {

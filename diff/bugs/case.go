@@ -23,9 +23,10 @@ type Case struct {
 	// Causes are the divergences in order, Cause the one that is being explained.
 	Causes []*Cause
 	Cause  *Cause
-	// Besides are the rules by which the log of a member, from its beginning on, makes what it holds, but for a cause: its other faults,
-	// and its version. It is nil where that is not known.
-	Besides func(member int, but *Cause) []*replay.Rule
+	// Besides are the rules by which the log of a member, from its beginning on, makes what it holds, but for a cause: its other faults.
+	// It is nil where that is not known. Version is the rule of the older version that the member followed besides, up to where it did; a
+	// hypothesis about versions takes its place.
+	Besides, Version func(member int, but *Cause) []*replay.Rule
 	// Agreed is the last main revision up to which two members hold the same rows.
 	Agreed func(i, j int) int64
 	// Bases are earlier states of the cluster, for members that cannot be taken back far enough.

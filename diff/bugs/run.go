@@ -110,7 +110,7 @@ func (c *Case) run(rs replay.Rules) *run {
 		if c.Besides == nil {
 			same = c.sameAt(i, start)
 		} else {
-			rules = rs.With(c.Besides(i, c.Cause)...)
+			rules = rs.With(c.besides(i)...)
 		}
 		done = append(done, same...)
 		if err := c.runFor(r, same, start, rules); err != nil {
@@ -370,15 +370,23 @@ func (c *Case) verdict(s *split, aName, bName string, proof func(n int) string) 
 	return o
 }
 
-// comesOut runs the log of every member under the rules that with gives for it, besides those of Besides, and tells which members come out
-// as they are. entries is how many were run at most.
+// besides are the rules of all that is known of a member but for the cause.
+func (c *Case) besides(member int) []*replay.Rule {
+	rules := c.Besides(member, c.Cause)
+	if c.Version != nil {
+		rules = slices.Concat(rules, c.Version(member, c.Cause))
+	}
+	return rules
+}
+
+// comesOut runs the log of every member under the rules that with gives for it, and tells which members come out as they are. entries is how many were run at most.
 func (c *Case) comesOut(with func(member int) []*replay.Rule) (does, doesNot []*Member, entries int, err error) {
 	for i, m := range c.Members {
 		if m.DB == nil {
 			continue
 		}
 		r := &run{match: make([]*replay.Match, len(c.Members)), final: make([]*replay.Final, len(c.Members))}
-		if e := c.runFor(r, []int{i}, c.start(), ruled(slices.Concat(with(i), c.Besides(i, c.Cause)))); e != nil {
+		if e := c.runFor(r, []int{i}, c.start(), ruled(with(i))); e != nil {
 			err = errors.Join(err, e)
 			continue
 		}
