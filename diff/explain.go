@@ -50,6 +50,9 @@ func Investigate(ctx context.Context, ms []*inspect.Member, opts Options) *Docum
 		}
 		c.doc.BestCopy = c.bestCopy()
 	})
+	for _, f := range c.faults {
+		c.reason("what explains this, and what to do, could not all be told: %s", f)
+	}
 	if ctx.Err() != nil {
 		c.reason("the search for explanations was cut short: %v", context.Cause(ctx))
 	}
@@ -94,6 +97,9 @@ func (c *comparison) evidence(ctx context.Context) *bugs.Case {
 				for _, last := range t.until {
 					x.Last = max(x.Last, last)
 				}
+			}
+			if k.open() {
+				x.Begins = k.begins
 			}
 			for _, i := range t.members {
 				x.Onset[i], x.Times[i] = t.onset[i].First, c.told[i].chosen.Faults[t.slots[i]].Times
@@ -196,7 +202,11 @@ func (c *comparison) explain(b *bugs.Case) {
 		}
 		for _, v := range b.Explain(of[k]) {
 			evidence := slices.Clone(v.Evidence)
-			if k.open() && v.Status != bugs.Refuted {
+			switch {
+			case !k.open() || v.Status == bugs.Refuted:
+			case v.At > 0:
+				evidence = slices.Insert(evidence, 0, fmt.Sprintf("with entry %d, one of %d that come into question", v.At, len(k.begins)))
+			default:
 				evidence = slices.Insert(evidence, 0, fmt.Sprintf("tried with %s, one of %d that come into question", tried(of[k]), len(k.begins)))
 			}
 			c.doc.Divergences[n].Explanations = append(c.doc.Divergences[n].Explanations, Explanation{

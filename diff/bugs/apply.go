@@ -47,60 +47,100 @@ func (c *Case) authOn() bool {
 	return false
 }
 
-// leaseRevokeUnasked is the parting of 3.2 and 3.3 over leases that expire.
+// leaseRevokeUnasked is the parting of 3.2 and 3.3 over leases that are revoked.
 func leaseRevokeUnasked(c *Case) Outcome {
 	first := c.entry(c.Cause.Index)
-	if c.Cause.Layer != "apply" || internal(first).LeaseRevoke == nil {
+	if c.Cause.Layer != "apply" || internal(first).LeaseRevoke == nil && !c.Cause.Fault {
 		return Outcome{}
 	}
-	revokes, users := 0, 0
+	revokes, nameless := 0, 0
 	for _, r := range c.requests() {
 		if internal(r).LeaseRevoke != nil {
 			revokes++
-			if r.User != "" {
-				users++
+			if r.User == "" {
+				nameless++
 			}
 		}
 	}
 	switch {
+	case revokes == 0:
+		return Outcome{}
 	case !c.authOn():
 		return refuted("auth is not enabled: nobody is asked for permission")
-	case first.User != "":
-		return refuted(fmt.Sprintf("the revoke of entry %d names the user %q", c.Cause.Index, first.User))
 	}
+	who := ""
+	switch nameless {
+	case 0:
+	case revokes:
+		who = " without a user"
+	default:
+		who = fmt.Sprintf(", %d of them without a user,", nameless)
+	}
+	where := "there"
+	if !c.Cause.Fault {
+		where = "on " + labels(c.odd())
+	}
+	what := fmt.Sprintf("%s%s had no effect %s, because auth is enabled and 3.3 and later ask who may write the keys of the lease",
+		count(revokes, "LeaseRevoke", "LeaseRevokes"), who, where)
 	if c.Cause.Fault {
-		return c.oldRule(replay.RevokeUnasked()).and(fmt.Sprintf("%s without a user had no effect there, because auth is enabled and 3.3 and later ask who may write the keys of the lease",
-			count(revokes, "LeaseRevoke", "LeaseRevokes")))
+		return c.oldRule(replay.RevokeUnasked()).and(what)
 	}
 	s := c.split(rules(), rules(replay.RevokeUnasked()))
 	o := c.judge(s, "the rule of 3.3 and later", "that of 3.2")
 	if o.Status == Refuted {
 		return o
 	}
-	o = o.and(fmt.Sprintf("%s without a user had no effect on %s, because auth is enabled and 3.3 and later ask who may write the keys of the lease",
-		count(revokes, "LeaseRevoke", "LeaseRevokes"), labels(c.odd())))
-	return o.and(c.versionsOf(s)...)
+	return o.and(what).and(c.versionsOf(s)...)
 }
 
-// oldRule tests that each member of the cause has followed an old rule up to where the cause begins on it, and the others always.
+// oldRule tests that each member of the cause has followed an old rule up to where the cause begins on it, and the others always. Where
+// several entries come into question for that, each is tried.
 func (c *Case) oldRule(old *replay.Rule) Outcome {
-	until := func(i int) []*replay.Rule {
+	onsets := []map[int]uint64{c.Cause.Onset}
+	if n := len(c.Cause.Begins); n > 1 && len(c.Cause.Onset) == 1 {
+		onsets = nil
+		for i := range c.Cause.Onset {
+			for _, at := range c.Cause.Begins[:min(n, maxOnsets)] {
+				onsets = append(onsets, map[int]uint64{i: at})
+			}
+		}
+	}
+	var first Outcome
+	for n, onset := range onsets {
+		o := c.oldRuleUntil(old, onset)
+		if o.Status == Confirmed {
+			if len(onsets) > 1 {
+				o.At = c.Cause.Begins[n]
+			}
+			return o
+		}
+		if n == 0 {
+			first = o
+		}
+	}
+	return first
+}
+
+// maxOnsets is how many entries are tried as the one from which on a member followed another rule.
+const maxOnsets = 16
+
+func (c *Case) oldRuleUntil(old *replay.Rule, onset map[int]uint64) Outcome {
+	does, doesNot, n, err := c.comesOut(func(i int) []*replay.Rule {
 		rule := old
-		if at, odd := c.Cause.Onset[i]; odd {
+		if at, odd := onset[i]; odd {
 			rule = replay.Only(1, at-1, old)
 		}
 		return append(c.Besides(i, c.Cause), rule)
-	}
-	does, doesNot, n, err := c.comesOut(until)
+	})
 	var parts []string
 	for i, m := range c.Members {
-		if at, odd := c.Cause.Onset[i]; odd {
+		if at, odd := onset[i]; odd {
 			parts = append(parts, fmt.Sprintf("%s from entry %d on", m.Label, at))
 		}
 	}
 	says := fmt.Sprintf("%s by the new rule, the others and all before by the old one", list(parts))
 	switch {
-	case len(does) == 0:
+	case len(does)+len(doesNot) == 0:
 		return consistent("the entries could not be run again: " + oneLine(err))
 	case len(doesNot) > 0:
 		return consistent(fmt.Sprintf("run again by etcd's own code with %s, %s does not come out as it is: something else befell it, too, or the old version differs in more", says, labels(doesNot)))
@@ -123,6 +163,18 @@ func (c *Case) versionsOf(s *split) []string {
 func leasePutUnasked(c *Case) Outcome {
 	if !c.missing() || !c.authOn() {
 		return Outcome{}
+	}
+	if c.Cause.Fault {
+		puts := 0
+		for _, r := range c.requests() {
+			if putsLease(internal(r)) {
+				puts++
+			}
+		}
+		if puts == 0 {
+			return Outcome{}
+		}
+		return c.oldRule(replay.RevokeUnasked()).and(fmt.Sprintf("%s that would attach a key to a lease had no effect there, for the same reason", count(puts, "entry", "entries")))
 	}
 	r := c.entry(c.Cause.Index)
 	if !putsLease(internal(r)) {
@@ -285,7 +337,7 @@ func (c *Case) eachAsOften() Outcome {
 	}
 	says := fmt.Sprintf("the entries %d to %d applied again %s", first, last, list(parts))
 	switch {
-	case len(does) == 0:
+	case len(does)+len(doesNot) == 0:
 		return consistent("the entries could not be run again: " + oneLine(err))
 	case len(doesNot) > 0:
 		return consistent(fmt.Sprintf("run again by etcd's own code with %s, %s does not come out as it is: something else befell it, too", says, labels(doesNot)))

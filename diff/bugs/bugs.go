@@ -89,6 +89,8 @@ func (b *Bug) Testable() bool { return b.Test != nil || b.Look != nil || b.All !
 type Outcome struct {
 	Status   Status
 	Evidence []string
+	// At is the entry it was found with, where several come into question (Cause.Begins); 0 otherwise.
+	At uint64
 }
 
 // Verdict is a hypothesis that the evidence touches.
@@ -192,9 +194,10 @@ func (c *Case) Findings() []Verdict {
 	return out
 }
 
-func confirmed(evidence ...string) Outcome  { return Outcome{Confirmed, evidence} }
-func consistent(evidence ...string) Outcome { return Outcome{Consistent, evidence} }
-func refuted(evidence ...string) Outcome    { return Outcome{Refuted, evidence} }
+func confirmed(evidence ...string) Outcome { return Outcome{Status: Confirmed, Evidence: evidence} }
+
+func consistent(evidence ...string) Outcome { return Outcome{Status: Consistent, Evidence: evidence} }
+func refuted(evidence ...string) Outcome    { return Outcome{Status: Refuted, Evidence: evidence} }
 
 // and adds evidence to an outcome.
 func (o Outcome) and(evidence ...string) Outcome {

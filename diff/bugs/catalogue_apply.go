@@ -16,8 +16,8 @@ var applyBugs = []*Bug{
 	{
 		ID: "etcd-11689", Name: "lease-revoke-auth-11689", Title: "In an upgrade from 3.2 with auth, newer members refuse to revoke leases that expire",
 		Source: Upstream, Severity: Critical, Visible: Strong, Affected: "clusters of 3.2.0 to 3.2.30 with a member of 3.3 or later, auth enabled", Fixed: "3.2.31, which revokes leases as root",
-		Seen:    "LeaseRevoke entries without a user, from a member of 3.2: it deletes lease and keys, newer members keep both, and their revisions fall behind by one for each",
-		Against: "auth is off; the revoke names a user; the lease had no keys; no two minors were mixed",
+		Seen:    "LeaseRevoke entries, mostly without a user, from a member of 3.2: it deletes lease and keys, newer members keep both, and their revisions fall behind by one for each",
+		Against: "auth is off; whoever revokes may write all keys of the lease; the lease had no keys; no two minors were mixed",
 		Proof:   "the entries run under the rule of 3.3 make what one side holds, under that of 3.2 what the other does",
 		Remedy:  "choose the side whose state is right and rebuild the other; upgrade by way of 3.2.31 or later; look through what was decided by comparing revisions since",
 		Refs:    refs("11689 11691 8031"), Test: leaseRevokeUnasked,

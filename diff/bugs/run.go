@@ -315,7 +315,12 @@ func (s *split) err() string {
 	return "the entries could not be run again"
 }
 
-func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
+func oneLine(err error) string {
+	if err == nil {
+		return "nobody holds a db"
+	}
+	return strings.ReplaceAll(err.Error(), "\n", "; ")
+}
 
 // entries is how many entries were compared on members.
 func (r *run) entries(c *Case, ms []*Member) int {

@@ -21,7 +21,7 @@ func found(s Status, m *Member, codes ...string) Outcome {
 	if len(fs) == 0 {
 		return Outcome{}
 	}
-	return Outcome{s, details(fs)}
+	return Outcome{Status: s, Evidence: details(fs)}
 }
 
 // looks makes a test of findings.
