@@ -10,7 +10,8 @@
 //	row BUCKET KEY VALUE                                   a row of another bucket: see [Bytes]
 //	bucket NAME                                            a bucket without rows
 //	node ID                                                whose log it is
-//	entries FROM..TO term TERM                             puts
+//	entries FROM..TO term TERM                             puts of keys keyFROM, ..., each
+//	idle FROM..TO term TERM                                entries that ask for nothing, as new leaders make them
 //	entry INDEX term TERM REQUEST...                       one of those of [Log]
 //	commit INDEX term TERM                                 a hard state
 //	snapshot INDEX term TERM [voters IDS] [learners IDS]   a record in the log
@@ -19,6 +20,7 @@
 package inspecttest
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
@@ -127,10 +129,14 @@ func (m *maker) line(f []string, line string) {
 		m.row(f[1], nil, nil)
 	case "node":
 		m.node = m.number(f[1])
-	case "entries":
+	case "entries", "idle":
 		from, to, _ := strings.Cut(f[1], "..")
 		for i := m.number(from); i <= m.number(to); i++ {
-			m.entry(i, m.number(f[3]), []string{"put", fmt.Sprint("key", i), "v"})
+			request := []string{"put", fmt.Sprint("key", i), "v"}
+			if f[0] == "idle" {
+				request = []string{"empty"}
+			}
+			m.entry(i, m.number(f[3]), request)
 		}
 	case "entry":
 		m.entry(m.number(f[1]), m.number(f[3]), f[4:])
@@ -226,7 +232,7 @@ func (m *maker) writeLog() {
 
 // Log lists the requests that an entry may hold.
 //
-//	put KEY VALUE           del KEY            put KEY big: a value that fills a segment
+//	put KEY VALUE           del KEY            big as a value, or a key to delete, fills a segment
 //	auth-status             empty
 //	add ID URL [learner]    promote ID         remove ID         update ID URL
 //	attr ID NAME URL        version V          by requests of etcd 3.6
@@ -270,6 +276,9 @@ func (m *maker) entry(index, term uint64, f []string) {
 		}
 	case "del":
 		in.DeleteRange = &etcdserverpb.DeleteRangeRequest{Key: []byte(f[1])}
+		if f[1] == "big" {
+			in.DeleteRange.Key = bytes.Repeat([]byte("k"), int(wal.SegmentSizeBytes))
+		}
 	case "auth-status":
 		in.AuthStatus = &etcdserverpb.AuthStatusRequest{}
 	case "empty":
