@@ -335,7 +335,7 @@ func (m *maker) confState(f []string) *raftpb.ConfState {
 
 func (m *maker) snapFile(f []string) {
 	s := &raftpb.Snapshot{Metadata: &raftpb.SnapshotMetadata{Index: new(m.number(f[1])), Term: new(m.number(f[3])), ConfState: m.confState(f[4:])}}
-	var store v2store.Store = v2store.New("/0", "/1")
+	store := v2store.New("/0", "/1")
 	set := func(path, val string) {
 		_, err := store.Set(path, false, val, v2store.TTLOptionSet{ExpireTime: v2store.Permanent})
 		m.must(err)
