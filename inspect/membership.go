@@ -19,8 +19,11 @@ type Membership struct {
 	Members        []schema.Member // sorted by id
 	Removed        []uint64
 	ClusterVersion string
-	// Whole is false if changes may be missing: the log does not reach back to the snapshot, or to its beginning.
+	// Whole is false if changes may be missing: the log does not reach back to the snapshot, or to its beginning, or the snapshot does not
+	// tell of members.
 	Whole bool
+	// Err says why the snapshot does not.
+	Err error
 }
 
 // LogMembership is the membership that the newest readable .snap holds, with the changes that the log makes after it, up
@@ -32,10 +35,11 @@ func (m *Member) LogMembership() *Membership {
 
 func (m *Member) findMembership() *Membership {
 	ms := &Membership{}
-	if n := len(m.Snaps); n > 0 {
-		s := m.Snaps[n-1]
+	if i := lastSound(m.Snaps); i >= 0 {
+		s := m.Snaps[i]
 		ms.Index = s.Index
-		if v2, err := s.Membership(); err == nil {
+		v2, err := s.Membership()
+		if ms.Err = err; err == nil {
 			ms.Removed, ms.ClusterVersion = v2.Removed, v2.ClusterVersion
 			for _, c := range v2.Members {
 				ms.Members = append(ms.Members, schema.Member(c))
@@ -43,7 +47,7 @@ func (m *Member) findMembership() *Membership {
 		}
 	}
 	first := m.Log.First()
-	ms.Whole = first > 0 && first <= ms.Index+1
+	ms.Whole = first > 0 && first <= ms.Index+1 && ms.Err == nil
 	upTo := m.Log.HardState.Commit
 	if m.DB != nil {
 		upTo = max(upTo, m.DB.Tables.ConsistentIndex)
@@ -69,6 +73,15 @@ func (m *Member) findMembership() *Membership {
 		ms.Index = e.Index
 	}
 	return ms
+}
+
+// lastSound is the place of the newest snapshot that is as it was written, -1 if there is none: etcd takes no other.
+func lastSound(snaps []*raftlog.Snap) int {
+	i := len(snaps) - 1
+	for i >= 0 && !snaps[i].CRCOK {
+		i--
+	}
+	return i
 }
 
 func (ms *Membership) apply(r *raftlog.Request) {
@@ -155,7 +168,7 @@ func (ms *Membership) find(id uint64) *schema.Member {
 }
 
 // RaftConfState is who votes and who learns, as raft itself sees it: the conf state of the newest readable snapshot with
-// the changes that the log makes after it. Where the log does not reach back to that, it is what meta holds (3.5+),
+// the changes that the log makes after it. Where entries are missing after that, it is what meta holds (3.5+),
 // which a restored backup may have from another cluster; nil if no file tells.
 func (m *Member) RaftConfState() *schema.ConfState {
 	base, found := raftlog.ConfState{}, false
@@ -171,24 +184,27 @@ func (m *Member) RaftConfState() *schema.ConfState {
 		}
 	}
 	out := &schema.ConfState{Voters: slices.Clone(base.Voters), Learners: slices.Clone(base.Learners), VotersOutgoing: base.VotersOutgoing, LearnersNext: base.LearnersNext}
-	first := m.Log.First()
-	if first == 0 && !found || first > index+1 {
-		if m.DB != nil {
-			return m.DB.Tables.ConfState
-		}
-		return nil
+	if m.Log.First() != 1 && !found {
+		return m.storedConfState()
 	}
 	upTo := m.Log.HardState.Commit
 	if m.DB != nil {
 		upTo = max(upTo, m.DB.Tables.ConsistentIndex)
 	}
+	next := index + 1
 	for i := range m.Log.Entries {
 		e := &m.Log.Entries[i]
-		if e.Index <= index || e.Type == raftlog.EntryNormal {
+		if e.Index <= index {
 			continue
 		}
-		if e.Index > upTo {
+		if next > upTo {
 			break
+		}
+		if e.Index > next { // who was promoted in between, nothing tells
+			return m.storedConfState()
+		}
+		if next++; e.Type == raftlog.EntryNormal {
+			continue
 		}
 		if r, err := raftlog.Decode(e); err == nil && r.ConfChange != nil {
 			for _, c := range r.ConfChange.Changes {
@@ -208,6 +224,14 @@ func (m *Member) RaftConfState() *schema.ConfState {
 	slices.Sort(out.Voters)
 	slices.Sort(out.Learners)
 	return out
+}
+
+// storedConfState is what meta holds.
+func (m *Member) storedConfState() *schema.ConfState {
+	if m.DB == nil {
+		return nil
+	}
+	return m.DB.Tables.ConfState
 }
 
 func without(ids []uint64, id uint64) []uint64 {

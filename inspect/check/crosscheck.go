@@ -1,6 +1,7 @@
 package check
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -139,6 +140,9 @@ func (c *checker) membership() {
 	m := c.m
 	log := m.LogMembership()
 	conf := m.RaftConfState()
+	if e, ok := errors.AsType[*raftlog.CorruptError](log.Err); ok {
+		c.add(e.Finding())
+	}
 	if conf != nil {
 		for _, id := range conf.Learners {
 			c.add(finding.New("learner-not-promoted", finding.Warning, c.dbFile(), "member %016x is a learner still: it does not vote and was not promoted", id))

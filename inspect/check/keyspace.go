@@ -2,6 +2,8 @@ package check
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
 	"etcd-autopsy/inspect/finding"
 	"etcd-autopsy/inspect/mvcc"
@@ -13,22 +15,28 @@ const maxListed = 20
 // list adds findings up to maxListed and counts the rest.
 type list struct {
 	c *checker
-	n map[string]int
+	n map[kind]int
+}
+
+type kind struct {
+	code     string
+	severity finding.Severity
 }
 
 func (l *list) add(f finding.Finding) {
 	if l.n == nil {
-		l.n = map[string]int{}
+		l.n = map[kind]int{}
 	}
-	if l.n[f.Code]++; l.n[f.Code] <= maxListed {
+	k := kind{f.Code, f.Severity}
+	if l.n[k]++; l.n[k] <= maxListed {
 		l.c.add(f)
 	}
 }
 
 func (l *list) done() {
-	for code, n := range l.n {
+	for k, n := range l.n {
 		if n > maxListed {
-			l.c.add(finding.New(code, finding.Error, l.c.dbFile(), "%d more of this kind", n-maxListed))
+			l.c.add(finding.New(k.code, k.severity, l.c.dbFile(), "%d more of this kind", n-maxListed))
 		}
 	}
 }
@@ -161,8 +169,9 @@ func (c *checker) leases() {
 	for _, r := range c.m.DB.Tables.Leases {
 		have[r.ID] = true
 	}
-	for id, keys := range c.m.DB.Rows.LeasedKeys() {
-		if !have[id] {
+	leased := c.m.DB.Rows.LeasedKeys()
+	for _, id := range slices.Sorted(maps.Keys(leased)) {
+		if keys := leased[id]; !have[id] {
 			l.add(finding.New("lease-dangling", finding.Warning, c.dbFile(),
 				"%d live keys carry lease %016x, which is not in the lease table: they never expire", keys, uint64(id)))
 		}

@@ -174,7 +174,7 @@ func (r *reader) meta(k, v []byte) bool {
 	case "storageVersion":
 		r.t.StorageVersion = string(v)
 	case "confState":
-		return json.Unmarshal(v, &r.t.ConfState) == nil
+		return jsonInto(v, &r.t.ConfState)
 	}
 	return true
 }
@@ -203,7 +203,7 @@ func (r *reader) cluster(k, v []byte) bool {
 	case "clusterVersion":
 		r.t.ClusterVersion = string(v)
 	case "downgrade":
-		return json.Unmarshal(v, &r.t.Downgrade) == nil
+		return jsonInto(v, &r.t.Downgrade)
 	}
 	return true
 }
@@ -269,6 +269,16 @@ func (r *reader) sort() {
 	slices.SortFunc(r.t.Alarms, func(a, b AlarmMember) int {
 		return cmp.Or(cmp.Compare(a.Member, b.Member), cmp.Compare(a.Type, b.Type))
 	})
+}
+
+// jsonInto leaves nothing of a value of which a part does not decode: half a conf state tells of the wrong voters.
+func jsonInto[T any](v []byte, into **T) bool {
+	var x *T
+	if json.Unmarshal(v, &x) != nil {
+		return false
+	}
+	*into = x
+	return true
 }
 
 func uint64Into(v []byte, n *uint64, has *bool) bool {
