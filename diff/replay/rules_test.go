@@ -86,8 +86,6 @@ func ruleOf(t *testing.T, f []string) *Rule {
 	case "denied":
 		first, last := span(f[2])
 		return Denied([]string{f[1]}, first, last)
-	case "auth-revision-ahead":
-		return AuthRevisionAhead(number(f[1]), number(f[2]))
 	case "repeated-grants-ignored":
 		return RepeatedGrantsIgnored()
 	case "nested-unchecked":
