@@ -108,7 +108,7 @@ func (c *comparison) doubts() (why []string) {
 			why = append(why, m.Label+": one member without a log: there is nothing to compare it with")
 		case c.told[0] == nil:
 			why = append(why, fmt.Sprintf("%s: one member alone, and what it holds is not explained by its log: %s", m.Label, c.mute[0]))
-		case !c.told[0].member.Shown():
+		case !c.told[0].member.BaseShown():
 			why = append(why, fmt.Sprintf("%s: its log does not begin with the cluster, and what it held before is compacted away in part, up to revision %d: one member alone cannot tell whether its log makes what that left",
 				m.Label, m.DB.CompactRevision()))
 		}

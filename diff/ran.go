@@ -217,7 +217,7 @@ func (c *comparison) restsOnLogs() {
 		if !ok || turns || rules == x.chosen.Rules {
 			continue
 		}
-		if r := (faults.Reading{Rules: rules, Faults: x.chosen.Faults, Began: x.chosen.Began}); !x.member.Explains(&r) {
+		if r := (faults.Reading{Rules: rules, Faults: x.chosen.Faults, Initial: x.chosen.Initial}); !x.member.Explains(&r) {
 			c.doc.Notes = append(c.doc.Notes, fmt.Sprintf("contradiction: what %s holds was made by the rules of etcd %v, and by %s no other version than %s ran; is the log of this member, and of this time?",
 				label, x.chosen.Rules, files, listOf(versions)))
 		}

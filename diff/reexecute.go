@@ -141,7 +141,7 @@ func (c *comparison) reexecuteMember(ctx context.Context, i int, opts Options) *
 		ropts.Progress = func(done, total int) { opts.Progress("re-executing "+m.Label, done, total) }
 	}
 	own := &replay.Own{Rows: m.DB.Rows, Compact: m.DB.CompactRevision(), Last: c.last[i]}
-	if x := c.told[i]; x != nil && (len(c.ms) > 1 || x.member.Shown()) { // otherwise what was before the log is guessed
+	if x := c.told[i]; x != nil && (len(c.ms) > 1 || x.member.BaseShown()) { // otherwise what was before the log is guessed
 		own.Changed = map[uint64]bool{}
 		for _, s := range steps {
 			if s.Index > st.Index || s.Index == 0 && s.Revision > st.Revision || s.Again && s.Revision > st.Revision {

@@ -100,7 +100,7 @@ func (c *comparison) search() (all []*explained) {
 	if unexplainedOf(found) > 0 {
 		// There is something that is not searched for: what is far from likely is it rather.
 		for n, x := range found {
-			if x != nil && x.readings[0].Cost > faults.Costly {
+			if x != nil && x.readings[0].Cost > faults.MaxLikelyCost {
 				found[n] = nil
 			}
 		}
@@ -306,12 +306,12 @@ func (c *comparison) searchLater(log *apply.Log, use []int, evidence []*faults.E
 	if auth == nil {
 		return out
 	}
-	var ms []faults.Beginner
+	var ms []faults.SuffixMember
 	for n, i := range use {
-		ms = append(ms, faults.Beginner{Evidence: evidence[n], Auth: auth, Committed: c.mayHaveApplied(i), Rules: c.rulesOf(i)})
+		ms = append(ms, faults.SuffixMember{Evidence: evidence[n], Auth: auth, Committed: c.mayHaveApplied(i), Rules: c.rulesOf(i)})
 	}
-	all := faults.SearchLater(log, ms, low)
-	if n := slices.IndexFunc(all, func(x faults.Later) bool { return x.Member != nil }); n < 0 || c.partedBy(use, all[n].Begins()) {
+	all := faults.SearchSuffix(log, ms, low)
+	if n := slices.IndexFunc(all, func(x faults.SuffixResult) bool { return x.Member != nil }); n < 0 || c.partedBy(use, all[n].BaseRevision()) {
 		return out // they all began at one revision
 	}
 	for n, x := range all {
@@ -323,7 +323,7 @@ func (c *comparison) searchLater(log *apply.Log, use []int, evidence []*faults.E
 		if k := len(x.Readings[0].Faults); len(use) == 1 && (k > 1 || k > 0 && !c.ms[use[n]].Evidence().EndCounts()) {
 			return out
 		}
-		out[n] = &explained{member: x.Member, readings: x.Readings, also: x.Also, limits: x.Limits}
+		out[n] = &explained{member: x.Member, readings: x.Readings, also: x.OtherBases, limits: x.Limits}
 	}
 	return out
 }
@@ -346,10 +346,10 @@ func (c *comparison) searchApart(log *apply.Log, use []int, evidence []*faults.E
 	}
 	sides := partition(places, func(a, b int) bool {
 		x, y := out[a].member, out[b].member
-		begins := min(x.Begins(), y.Begins())
-		if !x.Shown() || !y.Shown() {
-			begins -= faults.NearBase // where they begin is not certain
-		} else if x.Begins() != y.Begins() {
+		begins := min(x.BaseRevision(), y.BaseRevision())
+		if !x.BaseShown() || !y.BaseShown() {
+			begins -= faults.BaseTolerance // where they begin is not certain
+		} else if x.BaseRevision() != y.BaseRevision() {
 			return false
 		}
 		return !c.partedBy([]int{use[a], use[b]}, begins)

@@ -308,7 +308,7 @@ func (c *comparison) touched(x *explained, f faults.Fault) uint64 {
 		if made == 0 && st.Revision > 0 {
 			made = st.Index
 		}
-		if turned == 0 && st.Turned {
+		if turned == 0 && st.TablesChanged {
 			turned = st.Index
 		}
 	}, nil)
@@ -357,7 +357,7 @@ func (c *comparison) causeOfTale(t *tale) *cause {
 	k.cut = len(x.limits) > 0 // there may be others
 	if last := begins[len(begins)-1]; last > k.index {
 		if k.interval = (&Interval{First: k.index, Last: last}); k.cut {
-			first, end := x.member.Untried(&x.chosen, t.slots[who])
+			first, end := x.member.UntriedRange(&x.chosen, t.slots[who])
 			k.interval = &Interval{First: min(first, k.index), Last: max(end, last)}
 		}
 	}
@@ -388,7 +388,7 @@ func (c *comparison) causeOfTale(t *tale) *cause {
 	case faults.Rules:
 		k.entries = c.affectedOnAll(t)
 		k.what = c.rulesText(k, t, f)
-	case faults.LetPass:
+	case faults.Permitted:
 		k.outcome = effect.Permitted
 		k.what = fmt.Sprintf("the entry had an effect on %s, although permissions or an alarm refuse it", where)
 	case faults.Branch:
@@ -534,7 +534,7 @@ func (c *comparison) affected(i int, f faults.Fault) (entries []uint64) {
 		case rules:
 			made[st.Index] = st.Revision > 0 && st.Forbidden
 		case st.Fault == nil || *st.Fault != f:
-		case f.Kind == faults.Again && (st.Revision > 0 || st.Turned) && st.Again, f.Kind != faults.Again && (len(st.Changes) > 0 || st.Turned):
+		case f.Kind == faults.Again && (st.Revision > 0 || st.TablesChanged) && st.Again, f.Kind != faults.Again && (len(st.Changes) > 0 || st.TablesChanged):
 			made[st.Index] = true
 		}
 	}, nil)

@@ -203,7 +203,7 @@ func (c *comparison) began(v *Divergence, k *cause, add func(Event)) {
 			what = fmt.Sprintf("%s: from here on by the rules of etcd %v", listOf(who), t.fault().To)
 		case t.kind == faults.Skipped && len(v.Entries) < 2 && v.Entry != nil:
 			what = fmt.Sprintf("no effect on %s: %s", listOf(who), v.Entry.Summary)
-		case t.kind == faults.LetPass, t.kind == faults.Branch, t.kind == faults.Rows:
+		case t.kind == faults.Permitted, t.kind == faults.Branch, t.kind == faults.Rows:
 			what = fmt.Sprintf("%s: %s", listOf(who), v.What)
 		}
 		add(Event{Entry: entry, Kind: EventOnset, Members: who, What: what})

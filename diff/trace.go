@@ -37,7 +37,7 @@ func (c *comparison) trace() {
 			c.traces[i] = c.traceOf(i, x)
 		} else {
 			c.traces[i] = &trace{
-				all:     c.views[i].log.Pins(m.DB.Rows, m.DB.CompactRevision(), m.DB.Tables.ConsistentIndex),
+				all:     c.views[i].log.UniqueMatches(m.DB.Rows, m.DB.CompactRevision(), m.DB.Tables.ConsistentIndex),
 				through: m.DB.Tables.ConsistentIndex,
 			}
 		}
@@ -46,7 +46,7 @@ func (c *comparison) trace() {
 
 // traceOf is what each entry did on a member that its log explains.
 func (c *comparison) traceOf(i int, x *explained) *trace {
-	t := &trace{first: x.member.Log.Entries[0].Index, begins: x.member.Begins(), through: c.ms[i].DB.Tables.ConsistentIndex}
+	t := &trace{first: x.member.Log.Entries[0].Index, begins: x.member.BaseRevision(), through: c.ms[i].DB.Tables.ConsistentIndex}
 	for _, f := range x.chosen.Faults {
 		if f.Kind == faults.Index {
 			t.through = f.Last
@@ -71,7 +71,7 @@ func (c *comparison) traceOf(i int, x *explained) *trace {
 			s.Outcome = effect.Extra
 		case st.Fault.Kind == faults.Branch:
 			s.Outcome, s.Predicted = effect.OtherBranch, changesOf(log, st.Changes)
-		case st.Fault.Kind == faults.LetPass:
+		case st.Fault.Kind == faults.Permitted:
 			s.Outcome, s.Predicted = effect.Permitted, changesOf(log, st.Changes)
 		case st.Fault.Kind == faults.Rows:
 			s.Predicted = changesOf(log, st.Changes)

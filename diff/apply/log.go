@@ -381,35 +381,35 @@ func (t *txn) writes() (sure, may bool) {
 	return sure, may
 }
 
-// Turns is the request of an entry about alarms, nil for others.
-func (e *Entry) Turns() *pb.AlarmRequest { return e.alarm }
+// AlarmRequest is the request of an entry about alarms, nil for others.
+func (e *Entry) AlarmRequest() *pb.AlarmRequest { return e.alarm }
 
-// Removes calls f for every range of keys [lo, hi) that the entry may delete, and for the keys that it attaches to leases, which may be
+// MayRemove calls f for every range of keys [lo, hi) that the entry may delete, and for the keys that it attaches to leases, which may be
 // revoked.
-func (e *Entry) Removes(f func(lo, hi int32)) {
+func (e *Entry) MayRemove(f func(lo, hi int32)) {
 	switch e.Kind {
 	case Put, Delete:
-		e.op.removes(f)
+		e.op.mayRemove(f)
 	case Txn:
-		e.txn.removes(f)
+		e.txn.mayRemove(f)
 	}
 }
 
-func (o *op) removes(f func(lo, hi int32)) {
+func (o *op) mayRemove(f func(lo, hi int32)) {
 	switch {
 	case o.kind == opDelete:
 		f(o.lo, o.hi)
 	case o.kind == opPut && (o.lease != 0 || o.ignoreLease):
 		f(o.lo, o.lo+1)
 	case o.kind == opTxn:
-		o.txn.removes(f)
+		o.txn.mayRemove(f)
 	}
 }
 
-func (t *txn) removes(f func(lo, hi int32)) {
+func (t *txn) mayRemove(f func(lo, hi int32)) {
 	for _, ops := range t.branches {
 		for i := range ops {
-			ops[i].removes(f)
+			ops[i].mayRemove(f)
 		}
 	}
 }
