@@ -12,24 +12,24 @@ import (
 
 // cause is a divergence before it is written down. Members are indexes into comparison.ms.
 type cause struct {
-	layer    Layer
-	index    uint64   // entry, 0 if none
-	cut      bool     // the search was, so that begins may not be all
-	begins   []uint64 // of a tale: in order, all entries that it may begin with
-	interval *Interval
-	revision int64
-	groups   [][]int
-	outcome  effect.Outcome
-	again    bool
-	odd      []int // members that did what etcd's rules do not predict
-	entries  []uint64
-	what     string
-	effects  []Effect
-	keys     []string
-	leases   []int64
-	between  *RevisionInterval
-	tale     *tale  // the fault that it is, nil if no fault of a member's own log is known
-	of       *cause // what this one is a consequence of
+	layer         Layer
+	index         uint64   // entry, 0 if none
+	searchBounded bool     // the search was, so that begins may not be all
+	candidates    []uint64 // of a tale: in order, all entries that it may begin with
+	interval      *Interval
+	revision      int64
+	groups        [][]int
+	outcome       effect.Outcome
+	again         bool
+	departed      []int // members that did what etcd's rules do not predict
+	entries       []uint64
+	what          string
+	effects       []Effect
+	keys          []string
+	leases        []int64
+	revisions     *RevisionInterval
+	fault         *sharedFault // the fault that it is, nil if no fault of a member's own log is known
+	causedBy      *cause       // what this one is a consequence of
 }
 
 // sortCauses puts them in the order of the log.
@@ -66,7 +66,7 @@ func (c *comparison) logCauses() {
 			k.interval = &Interval{First: f.first, Last: f.index}
 		}
 		sortGroups(k.groups)
-		for _, p := range c.parts {
+		for _, p := range c.partings {
 			if c.explains(k, &p) && (k.revision == 0 || p.revision < k.revision) {
 				k.revision = p.revision
 			}
@@ -105,8 +105,8 @@ func separates(a, b [][]int) bool {
 
 // root is the cause that a consequence goes back to.
 func (k *cause) root() *cause {
-	for k.of != nil {
-		k = k.of
+	for k.causedBy != nil {
+		k = k.causedBy
 	}
 	return k
 }

@@ -17,7 +17,7 @@ import (
 // Compare compares the members of one cluster, or a single member with its own log.
 func Compare(ms []*inspect.Member) *Document {
 	c := examine(ms, nil)
-	c.answer()
+	c.decide()
 	return c.doc.filled()
 }
 
@@ -27,10 +27,10 @@ func compare(ms, use []*inspect.Member, logs func() map[string][]ServerLog) *com
 	c.doc.Members = summaries(ms)
 	if len(c.ms) > 0 {
 		c.guard("the evidence", c.run)
-		if c.counted == nil { // it did not come that far
-			c.counted = c.start(c.count)
+		if c.waitCounted == nil { // it did not come that far
+			c.waitCounted = c.runBeside(c.count)
 		}
-		c.counted()
+		c.waitCounted()
 	}
 	c.guard("the evidence", c.countOthers)
 	return c
@@ -52,13 +52,13 @@ func (c *comparison) guard(name string, f func()) {
 				text = err.Error()
 			}
 			c.mu.Lock()
-			c.faults = append(c.faults, text)
+			c.readErrors = append(c.readErrors, text)
 			c.mu.Unlock()
 		}
 	}()
 	if err := evidence.Guard(name, func() error { f(); return nil }); err != nil {
 		c.mu.Lock()
-		c.faults = append(c.faults, err.Error())
+		c.readErrors = append(c.readErrors, err.Error())
 		c.mu.Unlock()
 	}
 }
@@ -70,35 +70,35 @@ type comparison struct {
 	doc *Document
 	// What the verdict rests on: the cause of each divergence, nil if none was inferred, and its basis; why nothing can be compared;
 	// remarks that go with any verdict.
-	written      []*cause
-	basis        []verdict.Basis
-	incomparable []string
-	remarks      []string
+	writtenCauses []*cause
+	basis         []verdict.Basis
+	incomparable  []string
+	remarks       []string
 
 	serverLogs func() map[string][]ServerLog // nil if there are none
 
-	logs    *logs
-	views   []*history // of each member; members with the same log share one
-	last    []int64    // current revision of each member
-	compact int64      // the highest compact revision
+	logs           *logs
+	histories      []*history // of each member; members with the same log share one
+	last           []int64    // current revision of each member
+	highestCompact int64      // the highest compact revision
 	// differing are the main revisions of which not all members have the same rows, whatever the reason.
-	differing []int64
-	shared    []int // how many rows, from the first on, each member shares with the first one, byte for byte
-	parts     []parting
-	told      []*explained // what explains each member by its own log, nil for those that nothing explains
-	mute      []string     // why, of each of these
-	// begunApart is true if members that are explained held different keys before the first entry of their log.
-	begunApart bool
-	traces     []*trace
-	at         []int64 // revision of each member at the common index, -1 if not known
-	keysAt     []int64 // revision at which the keys of each member are compared, as it was at entry keysIndex, -1 if not known
-	keysIndex  uint64
-	causes     []*cause
-	keys       differingKeys
-	linked     chan struct{} // closed once the rows of a key can be found
-	counted    func()        // waits for what count finds out
-	mu         sync.Mutex
-	faults     []string // of reading while comparing
+	differing      []int64
+	shared         []int // how many rows, from the first on, each member shares with the first one, byte for byte
+	partings       []parting
+	explained      []*explanation // what explains each member by its own log, nil for those that nothing explains
+	whyUnexplained []string       // why, of each of these
+	// partedBeforeLog is true if members that are explained held different keys before the first entry of their log.
+	partedBeforeLog   bool
+	traces            []*trace
+	revisionsAtCommon []int64 // revision of each member at the common index, -1 if not known
+	keyRevisions      []int64 // revision at which the keys of each member are compared, as it was at entry keysIndex, -1 if not known
+	keysIndex         uint64
+	causes            []*cause
+	keys              differingKeys
+	rowsLinked        chan struct{} // closed once the rows of a key can be found
+	waitCounted       func()        // waits for what count finds out
+	mu                sync.Mutex
+	readErrors        []string // of reading while comparing
 }
 
 func (c *comparison) reason(format string, args ...any) {
@@ -106,10 +106,10 @@ func (c *comparison) reason(format string, args ...any) {
 }
 
 func (c *comparison) run() {
-	c.readRows(func() { c.counted = c.start(c.count) })
-	c.told = c.search()
-	c.trace()
-	c.tell()
+	c.readRows(func() { c.waitCounted = c.runBeside(c.count) })
+	c.explained = c.explainMembers()
+	c.traceEntries()
+	c.findCauses()
 }
 
 // readRows finds out what the rows and logs of the members share. It calls compared once that is known of the rows, and then
@@ -119,14 +119,14 @@ func (c *comparison) readRows(compared func()) {
 	var tables []*mvcc.Table
 	for _, m := range c.ms {
 		c.last = append(c.last, m.DB.Revision())
-		c.compact = max(c.compact, m.DB.CompactRevision())
+		c.highestCompact = max(c.highestCompact, m.DB.CompactRevision())
 		c.doc.Common.Index = min(c.doc.Common.Index, m.DB.Tables.ConsistentIndex)
 		tables = append(tables, m.DB.Rows)
 	}
-	c.doc.Common.CompactRevision = c.compact
-	c.linked = make(chan struct{})
-	c.together(func(spawn func(func())) {
-		defer close(c.linked)
+	c.doc.Common.CompactRevision = c.highestCompact
+	c.rowsLinked = make(chan struct{})
+	c.runTogether(func(spawn func(func())) {
+		defer close(c.rowsLinked)
 		spawn(c.readLogs)
 		noted := c.findDiffering(tables)
 		compared()
@@ -143,15 +143,15 @@ func (c *comparison) readLogs() {
 		h := byLog[c.logs.history[i]]
 		if h == nil {
 			h = newHistory(c.logs.view(c.ms, i))
-			h.pend(c.logs.pending(c.ms, i, h.last()))
+			h.addPending(c.logs.pending(c.ms, i, h.last()))
 			byLog[c.logs.history[i]] = h
 		}
-		c.views = append(c.views, h)
+		c.histories = append(c.histories, h)
 	}
 }
 
-// each runs f for every member at the same time.
-func (c *comparison) each(f func(i int)) {
+// eachMember runs f for every member at the same time.
+func (c *comparison) eachMember(f func(i int)) {
 	var wg sync.WaitGroup
 	for i, m := range c.ms {
 		wg.Go(func() {
@@ -159,13 +159,13 @@ func (c *comparison) each(f func(i int)) {
 		})
 	}
 	wg.Wait()
-	if len(c.faults) > 0 {
+	if len(c.readErrors) > 0 {
 		panic(errUnread) // what follows takes all members for done
 	}
 }
 
-// together runs f and all that it spawns, and waits for them.
-func (c *comparison) together(f func(spawn func(func()))) {
+// runTogether runs f and all that it spawns, and waits for them.
+func (c *comparison) runTogether(f func(spawn func(func()))) {
 	var wg sync.WaitGroup
 	c.guard("the evidence", func() {
 		f(func(g func()) { wg.Go(func() { c.guard("the evidence", g) }) })
@@ -173,8 +173,8 @@ func (c *comparison) together(f func(spawn func(func()))) {
 	wg.Wait()
 }
 
-// start runs f while others go on, and returns what waits for it.
-func (c *comparison) start(f func()) (wait func()) {
+// runBeside runs f while others go on, and returns what waits for it.
+func (c *comparison) runBeside(f func()) (wait func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -183,11 +183,11 @@ func (c *comparison) start(f func()) (wait func()) {
 	return func() { <-done }
 }
 
-// whole tells whether member i's log holds the history of its keyspace from the beginning.
-func (c *comparison) whole(i int) bool {
-	h := c.views[i]
+// beginsWithCluster tells whether member i's log holds the history of its keyspace from the beginning.
+func (c *comparison) beginsWithCluster(i int) bool {
+	h := c.histories[i]
 	// A restored cluster begins with a keyspace, and with more revisions than entries.
-	return h.whole() && uint64(c.last[i]-1) <= max(c.ms[i].DB.Tables.ConsistentIndex, uint64(len(h.entries)))
+	return h.fromFirstEntry() && uint64(c.last[i]-1) <= max(c.ms[i].DB.Tables.ConsistentIndex, uint64(len(h.entries)))
 }
 
 // incomparable says in a sentence why members are not of one cluster, or is empty.

@@ -43,7 +43,7 @@ func find(v []effect.Entry, index uint64) *effect.Entry {
 
 // entry describes the entry that member i has at index, nil if it is in no log.
 func (c *comparison) entry(i int, index uint64) *Entry {
-	e := c.views[i].find(index)
+	e := c.histories[i].find(index)
 	if e == nil {
 		return nil
 	}
@@ -120,7 +120,7 @@ func note(odd *effect.Step, steps []*effect.Step) string {
 
 // request is the entry as member i applied it, nil if nobody has it.
 func (c *comparison) request(i int, index uint64) *raftlog.Request {
-	if e := c.views[i].find(index); e != nil {
+	if e := c.histories[i].find(index); e != nil {
 		return e.Request()
 	}
 	return nil

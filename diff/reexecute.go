@@ -106,7 +106,7 @@ const maxTied = 20_000
 // tied tells whether only re-execution can tell who is right: members parted over what an entry did, and there is no
 // majority.
 func (c *comparison) tied() bool {
-	for _, h := range c.views {
+	for _, h := range c.histories {
 		if len(h.entries) > maxTied {
 			return false
 		}
@@ -126,7 +126,7 @@ func (c *comparison) reexecuteMember(ctx context.Context, i int, opts Options) *
 	var steps []effect.Step
 	start := Position{Index: c.reach(i), Revision: c.last[i]}
 	if t.first > 0 {
-		start, steps = Position{Index: t.first - 1, Revision: t.begins}, t.all
+		start, steps = Position{Index: t.first - 1, Revision: t.revisionBefore}, t.applied
 	}
 	st, err := c.baseOf(ctx, i, steps, start, opts.Bases, r)
 	if err != nil {
@@ -141,20 +141,20 @@ func (c *comparison) reexecuteMember(ctx context.Context, i int, opts Options) *
 		ropts.Progress = func(done, total int) { opts.Progress("re-executing "+m.Label, done, total) }
 	}
 	own := &replay.Own{Rows: m.DB.Rows, Compact: m.DB.CompactRevision(), Last: c.last[i]}
-	if x := c.told[i]; x != nil && (len(c.ms) > 1 || x.member.BaseShown()) { // otherwise what was before the log is guessed
+	if x := c.explained[i]; x != nil && (len(c.ms) > 1 || x.member.BaseShown()) { // otherwise what was before the log is guessed
 		own.Changed = map[uint64]bool{}
 		for _, s := range steps {
 			if s.Index > st.Index || s.Index == 0 && s.Revision > st.Revision || s.Again && s.Revision > st.Revision {
 				own.Told = append(own.Told, s)
 			}
 		}
-		for _, f := range c.told[i].chosen.Faults {
+		for _, f := range c.explained[i].chosen.Faults {
 			if f.Kind == faults.Rows && !f.Kept {
 				own.Changed[f.First] = true
 			}
 		}
 	}
-	tr, err := replay.Follow(ctx, st, replay.Between(c.views[i].entries, st.Index+1, through), own, replay.Today(), ropts)
+	tr, err := replay.Follow(ctx, st, replay.Between(c.histories[i].entries, st.Index+1, through), own, replay.Today(), ropts)
 	if x, ok := errors.AsType[*replay.EntryError](err); ok {
 		if r.stopped, r.bounded = x.Index, x.Bounded; r.bounded {
 			c.limit(fmt.Sprintf("%s: %v", m.Label, err))
@@ -213,7 +213,7 @@ func (r *Reexecution) close() {
 func (c *comparison) baseOf(ctx context.Context, i int, steps []effect.Step, start Position, bases []*inspect.Member, r *Reexecution) (*replay.State, error) {
 	m := c.ms[i]
 	// A member that applied entries twice has more revisions than entries, and looks like one that was restored.
-	if c.whole(i) || c.views[i].whole() && start == (Position{Revision: 1}) {
+	if c.beginsWithCluster(i) || c.histories[i].fromFirstEntry() && start == (Position{Revision: 1}) {
 		r.Base = "the beginning of the log"
 		if len(bases) > 0 {
 			r.Notes = append(r.Notes, "no base is needed: the log is whole")
@@ -226,7 +226,7 @@ func (c *comparison) baseOf(ctx context.Context, i int, steps []effect.Step, sta
 	// Rows of its own that reach further back than a given state are the better base.
 	try := func(limit uint64) *replay.State {
 		for _, b := range bases {
-			st, err := c.given(ctx, i, limit, b)
+			st, err := c.stateOfBase(ctx, i, limit, b)
 			if err != nil {
 				errs = append(errs, err)
 				continue
@@ -242,9 +242,9 @@ func (c *comparison) baseOf(ctx context.Context, i int, steps []effect.Step, sta
 	if st := try(start.Index); st != nil {
 		return st, nil
 	}
-	start = c.skip(i, steps, start)
+	start = c.skipGaps(i, steps, start)
 	if len(steps) > 0 {
-		base := &replay.Base{Rows: m.DB.Rows, Tables: m.DB.Tables, Log: c.views[i].entries}
+		base := &replay.Base{Rows: m.DB.Rows, Tables: m.DB.Tables, Log: c.histories[i].entries}
 		st, err := replay.Rewind(ctx, base, start.Index, start.Revision)
 		if err == nil {
 			r.Base = "its own rows, taken back"
@@ -264,9 +264,9 @@ func (c *comparison) baseOf(ctx context.Context, i int, steps []effect.Step, sta
 	return nil, errors.New(strings.ReplaceAll(errors.Join(errs...).Error(), "\n", "; "))
 }
 
-// skip moves the start behind the last gap in the log.
-func (c *comparison) skip(i int, steps []effect.Step, start Position) Position {
-	es := c.views[i].entries
+// skipGaps moves the start behind the last gap in the log.
+func (c *comparison) skipGaps(i int, steps []effect.Step, start Position) Position {
+	es := c.histories[i].entries
 	last := lastIndex(steps)
 	for k := len(es) - 1; k > 0 && es[k-1].Index > start.Index; k-- {
 		if es[k].Index > last || es[k].Index == es[k-1].Index+1 {
@@ -291,8 +291,8 @@ func index(m *inspect.Member) uint64 {
 	return m.DB.Tables.ConsistentIndex
 }
 
-// given is a base as a state, if it is not later than entry limit and the log leads from it to member i.
-func (c *comparison) given(ctx context.Context, i int, limit uint64, b *inspect.Member) (*replay.State, error) {
+// stateOfBase is a base as a state, if it is not later than entry limit and the log leads from it to member i.
+func (c *comparison) stateOfBase(ctx context.Context, i int, limit uint64, b *inspect.Member) (*replay.State, error) {
 	no := func(format string, args ...any) (*replay.State, error) {
 		return nil, fmt.Errorf("%w: %s %s", replay.ErrNoBase, b.Label, fmt.Sprintf(format, args...))
 	}
@@ -304,7 +304,7 @@ func (c *comparison) given(ctx context.Context, i int, limit uint64, b *inspect.
 	case b.DB.Tables.ConsistentIndex > limit:
 		return no("is of entry %d, which is later than entry %d of %s", b.DB.Tables.ConsistentIndex, limit, c.ms[i].Label)
 	}
-	entries := c.views[i].entries
+	entries := c.histories[i].entries
 	if why, _ := ForeignBase(b, c.ms[i], entries); why != "" {
 		return no("%s", why)
 	}
@@ -377,7 +377,7 @@ func (c *comparison) finalLeases(i int, r *Reexecution, f *replay.Final, from, t
 		made[id] = true
 	}
 	last := func(id int64, grant bool) (at uint64, later bool) {
-		for _, e := range c.views[i].leases[id] {
+		for _, e := range c.histories[i].leases[id] {
 			later = later || e.index > through
 			if e.index > from && e.index <= through && e.grant == grant {
 				at = e.index
@@ -418,7 +418,7 @@ func (c *comparison) finalAlarms(i int, r *Reexecution, f *replay.Final, through
 		made[a] = true
 	}
 	last := map[schema.AlarmMember]uint64{} // the entry that raised or cleared it last
-	for _, index := range c.views[i].alarms {
+	for _, index := range c.histories[i].alarms {
 		if req := c.request(i, index); req != nil && req.Internal != nil && req.Internal.Alarm != nil {
 			last[schema.AlarmMember{Member: req.Internal.Alarm.MemberID, Type: req.Internal.Alarm.Alarm.String()}] = index
 		}
@@ -437,7 +437,7 @@ func (c *comparison) finalAlarms(i int, r *Reexecution, f *replay.Final, through
 
 // finalAuth compares users, roles and the auth revision in the end.
 func (c *comparison) finalAuth(i int, r *Reexecution, f *replay.Final, through uint64) {
-	for _, w := range c.views[i].authWrites {
+	for _, w := range c.histories[i].authWrites {
 		if w.Index > through {
 			// Up to 3.4 these tables may be ahead of the consistent index.
 			r.Notes = append(r.Notes, fmt.Sprintf("the auth tables were not compared: entry %d, which changes them, may have been applied or not", w.Index))

@@ -15,39 +15,39 @@ import (
 	"etcd-autopsy/inspect/raftlog"
 )
 
-// explained is a member whose own log, with the faults of a reading, makes just what its db holds.
-type explained struct {
-	member   *faults.Member
-	life     life
-	readings []faults.Reading // all that explain it within a margin; chosen is one of them
-	chosen   faults.Reading
-	also     []faults.Reading // with another revision before the log begins
-	limits   []string
-	reach    uint64 // the last entry whose effects the db holds
+// explanation is a member whose own log, with the faults of a reading, makes just what its db holds.
+type explanation struct {
+	member     *faults.Member
+	ran        runHistory
+	readings   []faults.Reading // all that explain it within a margin; chosen is one of them
+	chosen     faults.Reading
+	otherBases []faults.Reading // with another revision before the log begins
+	limits     []string
+	reach      uint64 // the last entry whose effects the db holds
 	// Of each entry of the log, what it did: equal digests are equal changes of keys, 0 is none.
-	did []uint64
+	effectDigests []uint64
 }
 
-// search looks for the faults that explain each member by its own log. A member is nil if none do: nothing that was tried leads to what it
+// explainMembers looks for the faults that explain each member by its own log. A member is nil if none do: nothing that was tried leads to what it
 // holds, or its log cannot be run, as mute says.
-func (c *comparison) search() (all []*explained) {
-	all = make([]*explained, len(c.ms))
-	c.mute = make([]string, len(c.ms))
+func (c *comparison) explainMembers() (all []*explanation) {
+	all = make([]*explanation, len(c.ms))
+	c.whyUnexplained = make([]string, len(c.ms))
 	var whole, later []int
 	for i := range c.ms {
 		switch from := c.source(i); {
-		case !c.runs(i):
-		case c.views[from].whole():
+		case !c.canRunLog(i):
+		case c.histories[from].fromFirstEntry():
 			whole = append(whole, i)
 		case len(later) == 0 || c.logs.history[from] == c.logs.history[c.source(later[0])]:
 			later = append(later, i)
 		default:
-			c.mute[i] = "its log does not begin with the cluster, and is not that of the others"
+			c.whyUnexplained[i] = "its log does not begin with the cluster, and is not that of the others"
 		}
 	}
 	if len(whole) > 0 {
 		for _, i := range later {
-			c.mute[i] = "its log does not begin with the cluster, though that of others does"
+			c.whyUnexplained[i] = "its log does not begin with the cluster, though that of others does"
 		}
 		later = nil
 	}
@@ -74,27 +74,27 @@ func (c *comparison) search() (all []*explained) {
 	for n := range use {
 		evidence[n] = evidence[same[n]]
 	}
-	found, limits := make([]*explained, len(use)), make([][]string, len(use))
+	found, limits := make([]*explanation, len(use)), make([][]string, len(use))
 	if len(whole) > 0 {
 		c.eachOf(use, func(n, i int) {
 			m := faults.NewMember(logs[n], evidence[n], apply.New(logs[n]), c.mayHaveApplied(i), c.rulesOf(i)...)
 			res := m.Search()
 			if limits[n] = res.Limits; len(res.Readings) > 0 {
-				found[n] = &explained{member: m, readings: res.Readings, limits: res.Limits}
+				found[n] = &explanation{member: m, readings: res.Readings, limits: res.Limits}
 			}
 		})
 	}
 	// A cluster that was restored begins with a keyspace, too.
-	if slices.ContainsFunc(found, func(x *explained) bool { return x == nil || x.foreign() }) && !slices.ContainsFunc(logs, func(l *apply.Log) bool { return l != logs[0] }) {
-		later := c.searchLater(logs[0], use, evidence, low)
+	if slices.ContainsFunc(found, func(x *explanation) bool { return x == nil || x.hasUnwrittenRows() }) && !slices.ContainsFunc(logs, func(l *apply.Log) bool { return l != logs[0] }) {
+		later := c.searchSuffix(logs[0], use, evidence, low)
 		apart := false
 		if unexplainedOf(later) > 0 {
-			if sides := c.searchApart(logs[0], use, evidence, low); unexplainedOf(sides) == 0 {
+			if sides := c.searchSides(logs[0], use, evidence, low); unexplainedOf(sides) == 0 {
 				later, apart = sides, true
 			}
 		}
 		if a, b := unexplainedOf(later), unexplainedOf(found); a < b || a == b && cost(later) < cost(found) {
-			found, c.begunApart = later, apart
+			found, c.partedBeforeLog = later, apart
 		}
 	}
 	if unexplainedOf(found) > 0 {
@@ -107,22 +107,22 @@ func (c *comparison) search() (all []*explained) {
 	}
 	for n, i := range use {
 		if all[i] = found[n]; found[n] == nil {
-			c.mute[i] = "nothing that was tried makes what it holds of its log"
+			c.whyUnexplained[i] = "nothing that was tried makes what it holds of its log"
 			c.limit(prefixed(c.ms[i].Label, limits[n])...)
 		}
 	}
-	lives := c.lives()
+	lives := c.runHistories()
 	for i, x := range all {
 		if x != nil {
-			x.life = lives[i]
+			x.ran = lives[i]
 		}
 	}
 	choose(all)
 	for _, x := range all {
 		if x != nil {
-			x.life.prefer(x)
+			x.ran.preferRules(x)
 			x.reach = x.member.Reach(&x.chosen)
-			x.did = x.effects(len(x.chosen.Faults))
+			x.effectDigests = x.effects(len(x.chosen.Faults))
 		}
 	}
 	return all
@@ -138,28 +138,28 @@ func (c *comparison) holdSame(i, j int) bool {
 
 // eachOf runs f for some members at the same time, with the place of each among them.
 func (c *comparison) eachOf(members []int, f func(n, i int)) {
-	c.each(func(i int) {
+	c.eachMember(func(i int) {
 		if n := slices.Index(members, i); n >= 0 {
 			f(n, i)
 		}
 	})
 }
 
-// runs tells whether member i's log can be run up to what its db holds, and notes why not.
-func (c *comparison) runs(i int) bool {
-	m, es := c.ms[i], c.views[c.source(i)].entries
+// canRunLog tells whether member i's log can be run up to what its db holds, and notes why not.
+func (c *comparison) canRunLog(i int) bool {
+	m, es := c.ms[i], c.histories[c.source(i)].entries
 	index := m.DB.Tables.ConsistentIndex
 	switch {
 	case len(es) == 0:
-		c.mute[i] = "there is no log"
+		c.whyUnexplained[i] = "there is no log"
 	case !m.DB.Whole || len(m.DB.Rows.Holes()) > 0:
-		c.mute[i] = "its db cannot all be read"
+		c.whyUnexplained[i] = "its db cannot all be read"
 	case es[0].Index > index+1:
-		c.mute[i] = fmt.Sprintf("its db has come to entry %d, and the log begins with entry %d", index, es[0].Index)
+		c.whyUnexplained[i] = fmt.Sprintf("its db has come to entry %d, and the log begins with entry %d", index, es[0].Index)
 	case es[len(es)-1].Index < index:
-		c.mute[i] = fmt.Sprintf("its db has come to entry %d, and the log ends with entry %d", index, es[len(es)-1].Index)
+		c.whyUnexplained[i] = fmt.Sprintf("its db has come to entry %d, and the log ends with entry %d", index, es[len(es)-1].Index)
 	case es[len(es)-1].Index-es[0].Index+1 != uint64(len(es)):
-		c.mute[i] = "entries are missing in the log"
+		c.whyUnexplained[i] = "entries are missing in the log"
 	default:
 		return true
 	}
@@ -167,7 +167,7 @@ func (c *comparison) runs(i int) bool {
 }
 
 // cost is what the likeliest readings of those members take that are explained.
-func cost(all []*explained) (sum int) {
+func cost(all []*explanation) (sum int) {
 	for _, x := range all {
 		if x != nil {
 			sum += x.readings[0].Cost
@@ -177,7 +177,7 @@ func cost(all []*explained) (sum int) {
 }
 
 // unexplainedOf is how many of some members nothing explains.
-func unexplainedOf(all []*explained) (n int) {
+func unexplainedOf(all []*explanation) (n int) {
 	for _, x := range all {
 		if x == nil {
 			n++
@@ -190,7 +190,7 @@ func unexplainedOf(all []*explained) (n int) {
 // applied while the commit index that covers it is still on its way to the log's file, and is lost there if the process is killed (raft.go of
 // server/etcdserver saves it with the next entries).
 func (c *comparison) mayHaveApplied(i int) uint64 {
-	h := c.views[c.source(i)]
+	h := c.histories[c.source(i)]
 	known := min(h.last(), committed(c.ms[i]))
 	for _, own := range slices.Backward(c.ms[i].Log.Entries) { // not by number: an entry may have any
 		if own.Index <= known {
@@ -203,8 +203,8 @@ func (c *comparison) mayHaveApplied(i int) uint64 {
 	return known
 }
 
-// foreign tells whether there is something that no entry of the log wrote.
-func (x *explained) foreign() bool {
+// hasUnwrittenRows tells whether there is something that no entry of the log wrote.
+func (x *explanation) hasUnwrittenRows() bool {
 	return slices.ContainsFunc(x.readings[0].Faults, func(f faults.Fault) bool { return f.Kind == faults.Extra || f.Kind == faults.Rows })
 }
 
@@ -216,10 +216,10 @@ func (c *comparison) applicable(use []int) (logs []*apply.Log, low int64) {
 	}
 	low = math.MaxInt64
 	for _, i := range use {
-		n := len(c.views[c.source(i)].entries)
+		n := len(c.histories[c.source(i)].entries)
 		low = min(low, c.last[i]-int64(n+n/8)-unusedRevisions)
 	}
-	if low = max(low, 0); c.views[c.source(use[0])].whole() {
+	if low = max(low, 0); c.histories[c.source(use[0])].fromFirstEntry() {
 		low = 0
 	}
 	logs = c.newLogs(use, low)
@@ -230,7 +230,7 @@ func (c *comparison) applicable(use []int) (logs []*apply.Log, low int64) {
 	for _, l := range logs {
 		if n := slices.IndexFunc(l.Entries, func(e apply.Entry) bool { return e.Opaque }); n >= 0 {
 			for _, i := range use {
-				c.mute[i] = fmt.Sprintf("entry %d cannot be decoded or run", l.Entries[n].Index)
+				c.whyUnexplained[i] = fmt.Sprintf("entry %d cannot be decoded or run", l.Entries[n].Index)
 			}
 			return nil, 0
 		}
@@ -244,7 +244,7 @@ func (c *comparison) source(i int) int {
 	contiguous := func(h *history) bool {
 		return len(h.entries) > 0 && h.last()-h.entries[0].Index+1 == uint64(len(h.entries))
 	}
-	if contiguous(c.views[i]) {
+	if contiguous(c.histories[i]) {
 		return i
 	}
 	m := c.ms[i]
@@ -253,7 +253,7 @@ func (c *comparison) source(i int) int {
 		if e.Index > m.DB.Tables.ConsistentIndex {
 			continue
 		}
-		for j, h := range c.views {
+		for j, h := range c.histories {
 			if x := find(h.entries, e.Index); j != i && contiguous(h) && h.last() >= m.DB.Tables.ConsistentIndex && x != nil && x.Term == e.Term {
 				return j
 			}
@@ -281,7 +281,7 @@ func (c *comparison) newLogs(use []int, low int64) []*apply.Log {
 			from := c.source(i)
 			h := c.logs.history[from]
 			if byHistory[h] == nil {
-				es := slices.Concat(c.views[from].entries, c.views[from].pending)
+				es := slices.Concat(c.histories[from].entries, c.histories[from].pending)
 				byHistory[h] = apply.NewLog(len(es), func(k int) uint64 { return es[k].Index }, func(k int) *raftlog.Request { return es[k].Request() }, named.Keys, named.Leases)
 			}
 			logs[n] = byHistory[h]
@@ -298,10 +298,10 @@ func (c *comparison) newLogs(use []int, low int64) []*apply.Log {
 	}
 }
 
-// searchLater finds the faults of members whose log does not begin with the cluster. They are nil if that leads to nothing, or if the members had
+// searchSuffix finds the faults of members whose log does not begin with the cluster. They are nil if that leads to nothing, or if the members had
 // parted by then.
-func (c *comparison) searchLater(log *apply.Log, use []int, evidence []*faults.Evidence, low int64) []*explained {
-	out := make([]*explained, len(use))
+func (c *comparison) searchSuffix(log *apply.Log, use []int, evidence []*faults.Evidence, low int64) []*explanation {
+	out := make([]*explanation, len(use))
 	auth := c.authBefore(use)
 	if auth == nil {
 		return out
@@ -323,21 +323,21 @@ func (c *comparison) searchLater(log *apply.Log, use []int, evidence []*faults.E
 		if k := len(x.Readings[0].Faults); len(use) == 1 && (k > 1 || k > 0 && !c.ms[use[n]].Evidence().EndCounts()) {
 			return out
 		}
-		out[n] = &explained{member: x.Member, readings: x.Readings, also: x.OtherBases, limits: x.Limits}
+		out[n] = &explanation{member: x.Member, readings: x.Readings, otherBases: x.OtherBases, limits: x.Limits}
 	}
 	return out
 }
 
-// searchApart does so for members that had parted before their log begins, as rows far enough before that show: those of each side by
+// searchSides does so for members that had parted before their log begins, as rows far enough before that show: those of each side by
 // themselves.
-func (c *comparison) searchApart(log *apply.Log, use []int, evidence []*faults.Evidence, low int64) []*explained {
-	out := make([]*explained, len(use))
+func (c *comparison) searchSides(log *apply.Log, use []int, evidence []*faults.Evidence, low int64) []*explanation {
+	out := make([]*explanation, len(use))
 	for n := range use {
 		if !c.ms[use[n]].Evidence().EndCounts() { // pages of several moments look so, too
-			return make([]*explained, len(use))
+			return make([]*explanation, len(use))
 		}
-		if out[n] = c.searchLater(log, use[n:n+1], evidence[n:n+1], low)[0]; out[n] == nil {
-			return make([]*explained, len(use))
+		if out[n] = c.searchSuffix(log, use[n:n+1], evidence[n:n+1], low)[0]; out[n] == nil {
+			return make([]*explanation, len(use))
 		}
 	}
 	places := make([]int, len(use))
@@ -360,9 +360,9 @@ func (c *comparison) searchApart(log *apply.Log, use []int, evidence []*faults.E
 		for _, n := range side {
 			members, es = append(members, use[n]), append(es, evidence[n])
 		}
-		for k, x := range c.searchLater(log, members, es, low) {
+		for k, x := range c.searchSuffix(log, members, es, low) {
 			if out[side[k]] = x; x == nil || len(sides) == 1 {
-				return make([]*explained, len(use))
+				return make([]*explanation, len(use))
 			}
 		}
 	}
@@ -376,7 +376,7 @@ func (c *comparison) authBefore(use []int) (best *authz.State) {
 		m := c.ms[i]
 		s := authz.Of(m.DB.Tables)
 		if applied := c.appliedAuth(i); len(applied) > 0 {
-			s, _ = authz.Base(applied, c.views[i].checkedUpTo(m.DB.Tables.ConsistentIndex), m.DB.Tables)
+			s, _ = authz.Base(applied, c.histories[i].checkedUpTo(m.DB.Tables.ConsistentIndex), m.DB.Tables)
 		}
 		if s == nil {
 			continue
@@ -391,7 +391,7 @@ func (c *comparison) authBefore(use []int) (best *authz.State) {
 
 // appliedAuth are the auth writes that member i has applied, as its index says.
 func (c *comparison) appliedAuth(i int) []authz.Write {
-	all := c.views[i].authWrites
+	all := c.histories[i].authWrites
 	n, _ := slices.BinarySearchFunc(all, c.ms[i].DB.Tables.ConsistentIndex+1, func(w authz.Write, x uint64) int { return cmp.Compare(w.Index, x) })
 	return all[:n]
 }
@@ -417,7 +417,7 @@ func (c *comparison) partedBy(members []int, revision int64) bool {
 
 // rulesOf are the rules that may hold when member i's log begins.
 func (c *comparison) rulesOf(i int) []apply.Rules {
-	if len(c.views[i].authWrites) == 0 { // nobody is asked for permissions
+	if len(c.histories[i].authWrites) == 0 { // nobody is asked for permissions
 		return []apply.Rules{apply.Rules3510}
 	}
 	v, err := semver.NewVersion(c.firstVersion(i))
@@ -436,7 +436,7 @@ func (c *comparison) rulesOf(i int) []apply.Rules {
 
 // firstVersion is the first cluster version that member i's log sets, empty if it sets none.
 func (c *comparison) firstVersion(i int) string {
-	for _, m := range c.views[i].milestones {
+	for _, m := range c.histories[i].milestones {
 		if m.kind == EventVersion {
 			return m.version
 		}
@@ -446,8 +446,8 @@ func (c *comparison) firstVersion(i int) string {
 
 // choose takes of each member's readings one that needs the fewest faults besides those of others: the same fault on several members is
 // one cause.
-func choose(all []*explained) {
-	known := slices.DeleteFunc(slices.Clone(all), func(x *explained) bool { return x == nil })
+func choose(all []*explanation) {
+	known := slices.DeleteFunc(slices.Clone(all), func(x *explanation) bool { return x == nil })
 	for _, x := range known {
 		x.chosen = x.readings[0]
 	}
@@ -467,7 +467,7 @@ func choose(all []*explained) {
 				return n
 			}
 			x.chosen = slices.MinFunc(x.readings, func(a, b faults.Reading) int {
-				return cmp.Or(cmp.Compare(a.Cost, b.Cost), cmp.Compare(x.life.against(x, &a), x.life.against(x, &b)), cmp.Compare(shared(&b), shared(&a)))
+				return cmp.Or(cmp.Compare(a.Cost, b.Cost), cmp.Compare(x.ran.contradicts(x, &a), x.ran.contradicts(x, &b)), cmp.Compare(shared(&b), shared(&a)))
 			})
 		}
 	}

@@ -67,16 +67,16 @@ func (c *comparison) timeline() (events []Event) {
 			events = append(events, e)
 		}
 	}
-	for i, h := range c.views {
-		c.started(h, add)
+	for i, h := range c.histories {
+		c.addStarts(h, add)
 		for _, m := range h.milestones {
 			if e := c.entry(i, m.index); e != nil {
 				add(Event{Entry: m.index, Kind: m.kind, What: m.text(e)})
 			}
 		}
 	}
-	c.compacted(add)
-	for n, k := range c.written {
+	c.addCompactions(add)
+	for n, k := range c.writtenCauses {
 		v := &c.doc.Divergences[n]
 		if k == nil {
 			if e := v.Entry; e != nil {
@@ -84,9 +84,9 @@ func (c *comparison) timeline() (events []Event) {
 			}
 			continue
 		}
-		c.began(v, k, add)
+		c.addBegin(v, k, add)
 	}
-	for _, d := range c.ends() {
+	for _, d := range c.endsOfCopies() {
 		add(d)
 	}
 	slices.SortStableFunc(events, func(a, b Event) int {
@@ -127,8 +127,8 @@ func order(k EventKind) int {
 	return slices.Index([]EventKind{EventLeader, EventStart, EventVersion, EventAuth, EventAlarm, EventMembership, EventCompaction, EventOnset, EventEffect, EventEnd}, k)
 }
 
-// started adds the starts of all processes that proposed entries of a log.
-func (c *comparison) started(h *history, add func(Event)) {
+// addStarts adds the starts of all processes that proposed entries of a log.
+func (c *comparison) addStarts(h *history, add func(Event)) {
 	for _, prefix := range slices.Sorted(maps.Keys(h.processes)) {
 		p := h.processes[prefix]
 		who := c.proposerOf(prefix)
@@ -149,12 +149,12 @@ func (c *comparison) proposerOf(prefix uint16) string {
 	return c.proposer(&raftlog.Request{ID: uint64(prefix) << 48})
 }
 
-// compacted adds the compactions that took effect on some members only: the last one that a member carried out, if others that came beyond it
+// addCompactions adds the compactions that took effect on some members only: the last one that a member carried out, if others that came beyond it
 // did not.
-func (c *comparison) compacted(add func(Event)) {
+func (c *comparison) addCompactions(add func(Event)) {
 	for i, m := range c.ms {
 		revision := m.DB.CompactRevision()
-		index := c.views[i].compactions[revision]
+		index := c.histories[i].compactions[revision]
 		if index == 0 || revision == 0 {
 			continue
 		}
@@ -174,10 +174,10 @@ func (c *comparison) compacted(add func(Event)) {
 	}
 }
 
-// began adds where a cause begins, on each of its members, and where it shows first.
-func (c *comparison) began(v *Divergence, k *cause, add func(Event)) {
-	t := k.tale
-	if t == nil || k.open() {
+// addBegin adds where a cause begins, on each of its members, and where it shows first.
+func (c *comparison) addBegin(v *Divergence, k *cause, add func(Event)) {
+	t := k.fault
+	if t == nil || k.ambiguous() {
 		switch {
 		case v.Entry != nil:
 			add(Event{Entry: v.Entry.Index, Kind: EventOnset, Members: v.Minority, What: v.What})
@@ -200,7 +200,7 @@ func (c *comparison) began(v *Divergence, k *cause, add func(Event)) {
 		what := v.What
 		switch {
 		case t.kind == faults.Rules:
-			what = fmt.Sprintf("%s: from here on by the rules of etcd %v", listOf(who), t.fault().To)
+			what = fmt.Sprintf("%s: from here on by the rules of etcd %v", listOf(who), t.firstReading().To)
 		case t.kind == faults.Skipped && len(v.Entries) < 2 && v.Entry != nil:
 			what = fmt.Sprintf("no effect on %s: %s", listOf(who), v.Entry.Summary)
 		case t.kind == faults.Permitted, t.kind == faults.Branch, t.kind == faults.Rows:
@@ -213,8 +213,8 @@ func (c *comparison) began(v *Divergence, k *cause, add func(Event)) {
 	}
 }
 
-// ends are the last entries that the members have come to.
-func (c *comparison) ends() (events []Event) {
+// endsOfCopies are the last entries that the members have come to.
+func (c *comparison) endsOfCopies() (events []Event) {
 	byEnd := map[uint64][]string{}
 	for i, m := range c.ms {
 		if n := c.reach(i); n > 0 {
@@ -234,8 +234,8 @@ func (c *comparison) behavesAs() (out []string, of [][]Behaviour) {
 	differ := false
 	var rules []string
 	for i := range c.ms {
-		x := c.told[i]
-		if x == nil || len(c.views[c.source(i)].authWrites) == 0 {
+		x := c.explained[i]
+		if x == nil || len(c.histories[c.source(i)].authWrites) == 0 {
 			continue
 		}
 		out[i], of[i] = x.chosen.Rules.String(), []Behaviour{{0, x.chosen.Rules}}

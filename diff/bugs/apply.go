@@ -15,13 +15,13 @@ import (
 
 func rules(rs ...*replay.Rule) []*replay.Rule { return rs }
 
-// missing tells whether the cause is that some members lack the effect of entries.
-func (c *Case) missing() bool {
+// effectsMissing tells whether the cause is that some members lack the effect of entries.
+func (c *Case) effectsMissing() bool {
 	return c.Cause.Layer == "apply" && c.Cause.Outcome == effect.Refused && !c.Cause.Again && c.Cause.Index > 0
 }
 
-// again tells whether the cause is that some members applied entries twice.
-func (c *Case) again() bool {
+// appliedAgain tells whether the cause is that some members applied entries twice.
+func (c *Case) appliedAgain() bool {
 	return c.Cause.Layer == "apply" && c.Cause.Again && c.Cause.Index > 0
 }
 
@@ -78,7 +78,7 @@ func leaseRevokeUnasked(c *Case) Outcome {
 		return o
 	}
 	o = o.and(fmt.Sprintf("%s without a user had no effect on %s, because auth is enabled and 3.3 and later ask who may write the keys of the lease",
-		count(revokes, "LeaseRevoke", "LeaseRevokes"), labels(c.odd())))
+		count(revokes, "LeaseRevoke", "LeaseRevokes"), labels(c.departed())))
 	return o.and(c.versionsOf(s)...)
 }
 
@@ -90,7 +90,7 @@ func (c *Case) oldRule(old *replay.Rule) Outcome {
 		}
 		return rules(old)
 	}
-	does, doesNot, n, err := c.comesOut(until)
+	does, doesNot, n, err := c.runsExactly(until)
 	var parts []string
 	for i, m := range c.Members {
 		if at, odd := c.Cause.Onset[i]; odd {
@@ -110,7 +110,7 @@ func (c *Case) oldRule(old *replay.Rule) Outcome {
 // versionsOf says what is known of the versions of the members that a split tells apart.
 func (c *Case) versionsOf(s *split) []string {
 	var out []string
-	for _, m := range slices.Concat(s.inA, s.inB) {
+	for _, m := range slices.Concat(s.followA, s.followB) {
 		if v := m.minors(); len(v.why) > 0 {
 			out = append(out, fmt.Sprintf("%s: %s", m.Label, v))
 		}
@@ -120,7 +120,7 @@ func (c *Case) versionsOf(s *split) []string {
 
 // leasePutUnasked is the other half of the same change: who may attach a key to a lease.
 func leasePutUnasked(c *Case) Outcome {
-	if !c.missing() || !c.authOn() {
+	if !c.effectsMissing() || !c.authOn() {
 		return Outcome{}
 	}
 	r := c.entry(c.Cause.Index)
@@ -189,10 +189,10 @@ func requestSemantics(c *Case) Outcome {
 
 // skippedAfterCrash is the consistent index that was saved before the changes of its entry.
 func skippedAfterCrash(c *Case) Outcome {
-	if !c.missing() || c.Cause.Rule != "" || len(c.Cause.Odd) != 1 {
+	if !c.effectsMissing() || c.Cause.Rule != "" || len(c.Cause.Departed) != 1 {
 		return Outcome{}
 	}
-	m := c.odd()[0]
+	m := c.departed()[0]
 	if v := m.minors(); v.before("3.5") || v.after("3.6") {
 		return refuted(fmt.Sprintf("%s never ran 3.5.0 to 3.5.2: %s", m.Label, v))
 	}
@@ -208,7 +208,7 @@ func skippedAfterCrash(c *Case) Outcome {
 	if !s.possible() {
 		return consistent(fmt.Sprintf("%s lacks the effects of %s", m.Label, entries(es)), s.err())
 	}
-	if !s.tells() || len(s.inB) != 1 || s.inB[0] != m {
+	if !s.conclusive() || len(s.followB) != 1 || s.followB[0] != m {
 		return c.reproduced(s, "every entry", entries(es)+" left out")
 	}
 	o := c.reproduced(s, "every entry", entries(es)+" left out")
@@ -247,8 +247,8 @@ func entries(es []uint64) string {
 	return "entries " + numbers(es)
 }
 
-// twice runs the cause's entries twice and says whether that makes what the odd member holds.
-func (c *Case) twice() (s *split, first, last uint64) {
+// splitRepeated runs the cause's entries twice and says whether that makes what the odd member holds.
+func (c *Case) splitRepeated() (s *split, first, last uint64) {
 	first, last = c.Cause.span()
 	times := 1
 	for _, n := range c.Cause.Times {
@@ -257,8 +257,8 @@ func (c *Case) twice() (s *split, first, last uint64) {
 	return c.split(rules(), rules(replay.Repeat(first, last, times))), first, last
 }
 
-// unequally tells whether entries were applied again more often on some members than on others.
-func (k *Cause) unequally() bool {
+// timesDiffer tells whether entries were applied again more often on some members than on others.
+func (k *Cause) timesDiffer() bool {
 	least, most := math.MaxInt, 0
 	for _, n := range k.Times {
 		least, most = min(least, n), max(most, n)
@@ -266,10 +266,10 @@ func (k *Cause) unequally() bool {
 	return len(k.Times) > 0 && least < most
 }
 
-// eachAsOften runs the log of each member with the cause's entries applied again as often as they were on it.
-func (c *Case) eachAsOften() Outcome {
+// runEachAsOften runs the log of each member with the cause's entries applied again as often as they were on it.
+func (c *Case) runEachAsOften() Outcome {
 	first, last := c.Cause.span()
-	does, doesNot, n, err := c.comesOut(func(member int) []*replay.Rule {
+	does, doesNot, n, err := c.runsExactly(func(member int) []*replay.Rule {
 		if times := c.Cause.Times[member]; times > 0 {
 			return rules(replay.Repeat(first, last, times))
 		}
@@ -293,16 +293,16 @@ func (c *Case) eachAsOften() Outcome {
 
 // staleTerm is a term in meta that keeps the consistent index from moving.
 func staleTerm(c *Case) Outcome {
-	if !c.again() || len(c.Cause.Odd) != 1 {
+	if !c.appliedAgain() || len(c.Cause.Departed) != 1 {
 		return Outcome{}
 	}
-	m := c.odd()[0]
+	m := c.departed()[0]
 	t := m.DB.Tables
 	newest := newestTerm(m)
 	if !t.HasTerm || t.Term <= newest {
 		return refuted(fmt.Sprintf("the term that %s saved (%d) is not above that of its log (%d)", m.Label, t.Term, newest))
 	}
-	s, first, last := c.twice()
+	s, first, last := c.splitRepeated()
 	o := c.reproduced(s, "each of them once", fmt.Sprintf("the entries %d to %d twice", first, last))
 	return o.and(fmt.Sprintf("meta of %s says term %d, its log has come to term %d only: 3.5.0 to 3.5.2 then leave the consistent index where it is", m.Label, t.Term, newest))
 }
@@ -317,10 +317,10 @@ func newestTerm(m *Member) uint64 {
 
 // overwrittenIndex is a snapshot whose consistent index was lost, so that entries behind it ran again.
 func overwrittenIndex(c *Case) Outcome {
-	if !c.again() || len(c.Cause.Odd) != 1 {
+	if !c.appliedAgain() || len(c.Cause.Departed) != 1 {
 		return Outcome{}
 	}
-	m := c.odd()[0]
+	m := c.departed()[0]
 	s := m.receivedBefore(c.Cause.Index)
 	if s == 0 {
 		return refuted(m.Label + " received no snapshot before the entries that it applied twice")
@@ -328,7 +328,7 @@ func overwrittenIndex(c *Case) Outcome {
 	if v := m.minors(); v.before("3.5") {
 		return refuted(fmt.Sprintf("%s never ran 3.5: %s", m.Label, v))
 	}
-	sp, first, last := c.twice()
+	sp, first, last := c.splitRepeated()
 	o := c.reproduced(sp, "each of them once", fmt.Sprintf("the entries %d to %d twice", first, last))
 	o = o.and(fmt.Sprintf("%s received the snapshot of entry %d before", m.Label, s))
 	if o.Status == Confirmed && first > s+1 {
@@ -340,10 +340,10 @@ func overwrittenIndex(c *Case) Outcome {
 
 // defragCrash is a defragmentation that saved data without the consistent index.
 func defragCrash(c *Case) Outcome {
-	if !c.again() || len(c.Cause.Odd) != 1 {
+	if !c.appliedAgain() || len(c.Cause.Departed) != 1 {
 		return Outcome{}
 	}
-	m := c.odd()[0]
+	m := c.departed()[0]
 	v := m.minors()
 	switch {
 	case v.before("3.5"):
@@ -351,7 +351,7 @@ func defragCrash(c *Case) Outcome {
 	case m.DB.Tables.HasTerm && m.DB.Tables.Term > newestTerm(m):
 		return refuted(fmt.Sprintf("the term that %s saved is above that of its log, which explains it otherwise", m.Label))
 	}
-	s, first, last := c.twice()
+	s, first, last := c.splitRepeated()
 	o := c.reproduced(s, "each of them once", fmt.Sprintf("the entries %d to %d twice", first, last))
 	if o.Status == Refuted {
 		return o
@@ -387,7 +387,7 @@ func authReplayed(c *Case) Outcome {
 	if auth && c.Cause.Fault && c.Cause.Again {
 		return c.authAppliedAgain()
 	}
-	if !auth && (!c.missing() || !c.authOn() || c.entry(c.Cause.Index) == nil || c.entry(c.Cause.Index).User == "") {
+	if !auth && (!c.effectsMissing() || !c.authOn() || c.entry(c.Cause.Index) == nil || c.entry(c.Cause.Index).User == "") {
 		return Outcome{}
 	}
 	if len(revs) < 2 {
@@ -449,16 +449,16 @@ func authReplayed(c *Case) Outcome {
 func (c *Case) authAppliedAgain() Outcome {
 	var o Outcome
 	_, last := c.Cause.span()
-	if c.Cause.unequally() {
-		o = c.eachAsOften()
+	if c.Cause.timesDiffer() {
+		o = c.runEachAsOften()
 	} else {
-		s, first, last := c.twice()
+		s, first, last := c.splitRepeated()
 		o = c.reproduced(s, "each of them once", fmt.Sprintf("the entries %d to %d applied again", first, last))
 	}
 	if o.Status == Refuted {
 		return o
 	}
-	for _, m := range c.odd() {
+	for _, m := range c.departed() {
 		if v := m.minors(); v.after("3.4") {
 			return refuted(fmt.Sprintf("%s runs a version that saves the consistent index with changes of auth: %s", m.Label, v))
 		}
@@ -521,16 +521,16 @@ func (c *Case) refusedUsers(m *Member) (users []string, n int) {
 
 // permissionCache is a member whose permission cache is not filled: after a snapshot, or after a restart.
 func permissionCache(c *Case, afterSnapshot bool) Outcome {
-	if !c.missing() || !c.authOn() || len(c.Cause.Odd) != 1 {
+	if !c.effectsMissing() || !c.authOn() || len(c.Cause.Departed) != 1 {
 		return Outcome{}
 	}
-	m := c.odd()[0]
+	m := c.departed()[0]
 	r := c.entry(c.Cause.Index)
 	if r == nil || r.User == "" || internal(r).LeaseRevoke != nil {
 		return Outcome{}
 	}
 	for _, o := range c.Members {
-		if o.DB != nil && o.DB.Whole && o.DB.Tables.AuthRevision != m.DB.Tables.AuthRevision && c.Cause.Of == nil && c.sameReach(m, o) {
+		if o.DB != nil && o.DB.Whole && o.DB.Tables.AuthRevision != m.DB.Tables.AuthRevision && c.Cause.CausedBy == nil && c.sameReach(m, o) {
 			return refuted(fmt.Sprintf("the auth revision of %s (%d) is not that of %s (%d), which is another matter", m.Label, m.DB.Tables.AuthRevision, o.Label, o.DB.Tables.AuthRevision))
 		}
 	}
@@ -564,7 +564,7 @@ func permissionCache(c *Case, afterSnapshot bool) Outcome {
 		if !s.possible() {
 			return consistent(what, fmt.Sprintf("refused were requests of %s", list(users)), s.err())
 		}
-		if !s.tells() || len(s.inB) != 1 || s.inB[0] != m {
+		if !s.conclusive() || len(s.followB) != 1 || s.followB[0] != m {
 			continue
 		}
 		name := "all users without the role root"
@@ -576,7 +576,7 @@ func permissionCache(c *Case, afterSnapshot bool) Outcome {
 		}
 		return confirmed(
 			fmt.Sprintf("run again from entry %d on with %s refused, all %d entries make just what %s holds, and with permissions as they are what %s: no revision differs",
-				s.b.first, name, s.b.entries(c, s.inB), m.Label, holders(s.inA)), what).and(c.lateUsers(m, users, got)...)
+				s.b.first, name, s.b.entries(c, s.followB), m.Label, holders(s.followA)), what).and(c.lateUsers(m, users, got)...)
 	}
 	return refuted(fmt.Sprintf("refusing the users %s from entry %d on does not make what %s holds", list(users), c.Cause.Index, m.Label), what)
 }
@@ -628,7 +628,7 @@ func rangesAt(t *pb.TxnRequest) bool {
 
 // rangeRevision is the transaction that only its proposer refuses.
 func rangeRevision(c *Case) Outcome {
-	if !c.missing() {
+	if !c.effectsMissing() {
 		return Outcome{}
 	}
 	r := c.entry(c.Cause.Index)
@@ -636,7 +636,7 @@ func rangeRevision(c *Case) Outcome {
 		return Outcome{}
 	}
 	says := fmt.Sprintf("entry %d writes, and reads at a revision", c.Cause.Index)
-	odd := c.odd()
+	odd := c.departed()
 	if len(odd) != 1 || !odd[0].proposed(r) {
 		return refuted(says, "but the member that lacks it is not the one that proposed it")
 	}
@@ -660,7 +660,7 @@ func negativeLease(c *Case) Outcome {
 			}
 		}
 	}
-	if len(ids) == 0 || !c.missing() {
+	if len(ids) == 0 || !c.effectsMissing() {
 		return Outcome{}
 	}
 	s := c.split(rules(), rules(replay.LeasesMissing("leases with a negative id", c.Cause.Index, func(id int64) bool { return id < 0 })))
@@ -684,13 +684,13 @@ func leasesOf(in *pb.InternalRaftRequest) []int64 {
 
 // halfTxn is a transaction of which only the beginning is there.
 func halfTxn(c *Case) Outcome {
-	if c.Cause.Layer != "apply" || c.Cause.Outcome != effect.Partial || len(c.Cause.Odd) != 1 {
+	if c.Cause.Layer != "apply" || c.Cause.Outcome != effect.Partial || len(c.Cause.Departed) != 1 {
 		return Outcome{}
 	}
 	if internal(c.entry(c.Cause.Index)).Txn == nil {
 		return Outcome{}
 	}
-	m := c.odd()[0]
+	m := c.departed()[0]
 	rev := int64(0)
 	m.outcomes(func(s *effect.Step) {
 		if s.Index == c.Cause.Index && s.Revision > 0 {
@@ -733,7 +733,7 @@ func txnPutUnchecked(c *Case) Outcome {
 func rootLeaseRevision(c *Case) Outcome {
 	r := c.entry(c.Cause.Index)
 	in := internal(r)
-	if !c.missing() || !c.authOn() || r.User == "" || in.LeaseRevoke == nil && !putsLease(in) {
+	if !c.effectsMissing() || !c.authOn() || r.User == "" || in.LeaseRevoke == nil && !putsLease(in) {
 		return Outcome{}
 	}
 	var o Outcome
@@ -854,10 +854,10 @@ const maxTTL = 9_000_000_000
 
 // indexRestore is versions that begin again, as 3.2.0 lets them.
 func indexRestore(c *Case) Outcome {
-	if c.Cause.Outcome != effect.Altered || len(c.Cause.Odd) != 1 {
+	if c.Cause.Outcome != effect.Altered || len(c.Cause.Departed) != 1 {
 		return Outcome{}
 	}
-	m := c.odd()[0]
+	m := c.departed()[0]
 	restarts := false
 	m.outcomes(func(s *effect.Step) {
 		if s.Index == c.Cause.Index && s.Outcome == effect.Altered {
@@ -873,12 +873,12 @@ func indexRestore(c *Case) Outcome {
 	return consistent(fmt.Sprintf("on %s versions and create revisions begin again although the keys were there", m.Label))
 }
 
-// forgotten tells of entries that a member itself proposed, which others hold and its own log does not, though that goes on: it has lost them.
-func (c *Case) forgotten(m *Member) (says []string) {
+// lostProposals tells of entries that a member itself proposed, which others hold and its own log does not, though that goes on: it has lost them.
+func (c *Case) lostProposals(m *Member) (says []string) {
 	last := m.Member.Log.Last()
 	for _, g := range c.Cause.Groups {
 		o := c.Members[g[0]]
-		if slices.Contains(c.pick(g), m) || o.entry(c.Cause.Index) == nil {
+		if slices.Contains(c.membersOf(g), m) || o.entry(c.Cause.Index) == nil {
 			continue
 		}
 		first, n := uint64(0), 0
@@ -894,7 +894,7 @@ func (c *Case) forgotten(m *Member) (says []string) {
 			}
 		}
 		if n > 0 {
-			says = append(says, fmt.Sprintf("%s has forgotten what it proposed itself: %s, the first of them entry %d, that %s: it was put back, or began anew", m.Label, count(n, "request", "requests"), first, holders(c.pick(g))))
+			says = append(says, fmt.Sprintf("%s has forgotten what it proposed itself: %s, the first of them entry %d, that %s: it was put back, or began anew", m.Label, count(n, "request", "requests"), first, holders(c.membersOf(g))))
 		}
 	}
 	return says
@@ -909,22 +909,22 @@ func wentBack(c *Case) Outcome {
 	for _, g := range c.Cause.Groups {
 		m := c.Members[g[0]]
 		if e := m.entry(c.Cause.Index); e != nil {
-			o = o.and(fmt.Sprintf("%s: entry %d is a %s of term %d", labels(c.pick(g)), e.Index, e.Request().Type, e.Term))
+			o = o.and(fmt.Sprintf("%s: entry %d is a %s of term %d", labels(c.membersOf(g)), e.Index, e.Request().Type, e.Term))
 		}
 	}
 	for _, m := range c.Members {
 		o = o.and(details(m.has("wal-committed-overwritten", "wal-state-backwards"))...)
-		o = o.and(c.forgotten(m)...)
+		o = o.and(c.lostProposals(m)...)
 	}
 	return o.and("a disk or data directory was put back to an older state, or acknowledged writes did not reach the disk, on more than one member or on one that voted again")
 }
 
 // manualChange is a row that was changed behind etcd's back.
 func manualChange(c *Case) Outcome {
-	if c.Cause.Layer != "storage" || len(c.Cause.Odd) == 0 {
+	if c.Cause.Layer != "storage" || len(c.Cause.Departed) == 0 {
 		return Outcome{}
 	}
-	odd := labels(c.odd())
+	odd := labels(c.departed())
 	var what string
 	switch c.Cause.Outcome {
 	case effect.Altered:
@@ -940,7 +940,7 @@ func manualChange(c *Case) Outcome {
 	}
 	o := consistent(what, "etcd had applied the entry: later revisions are numbered as if nothing had happened; no known bug of etcd does this")
 	damaged := 0
-	for _, m := range c.odd() {
+	for _, m := range c.departed() {
 		damaged += len(m.has(damageCodes...))
 	}
 	if damaged == 0 {

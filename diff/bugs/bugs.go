@@ -139,7 +139,7 @@ func (c *Case) Explain(cause *Cause) []Verdict {
 	of := *c
 	of.Cause = cause
 	of.runs = map[string]*run{}
-	c.share()
+	c.shareDigests()
 	var out []Verdict
 	for _, b := range catalogue {
 		if b.Test == nil || c.Ctx.Err() != nil {
@@ -158,7 +158,7 @@ func (c *Case) Explain(cause *Cause) []Verdict {
 
 // Findings tests every hypothesis that needs no divergence: about single members, and about the set.
 func (c *Case) Findings() []Verdict {
-	c.share()
+	c.shareDigests()
 	c.checkAll()
 	var out []Verdict
 	for _, b := range catalogue {

@@ -23,9 +23,9 @@ type Case struct {
 	// Causes are the divergences in order, Cause the one that is being explained.
 	Causes []*Cause
 	Cause  *Cause
-	// Besides are the rules by which the log of a member, from its beginning on, makes what it holds, but for a cause: its other faults,
+	// RulesBesides are the rules by which the log of a member, from its beginning on, makes what it holds, but for a cause: its other faults,
 	// and its version. It is nil where that is not known.
-	Besides func(member int, but *Cause) []*replay.Rule
+	RulesBesides func(member int, but *Cause) []*replay.Rule
 	// Agreed is the last main revision up to which two members hold the same rows.
 	Agreed func(i, j int) int64
 	// Bases are earlier states of the cluster, for members that cannot be taken back far enough.
@@ -69,15 +69,15 @@ type Cause struct {
 	Outcome  effect.Outcome
 	// Again is true where entries were applied a second time.
 	Again bool
-	// Odd are the members that did what etcd's rules do not predict from their own state, Groups those that agree.
-	Odd    []int
-	Groups [][]int
+	// Departed are the members that did what etcd's rules do not predict from their own state, Groups those that agree.
+	Departed []int
+	Groups   [][]int
 	// Rule is what all entries have in common, if they do.
 	Rule string
 	// Leases are what the cause touched.
 	Leases []int64
-	// Of is the cause that this one is a consequence of.
-	Of *Cause
+	// CausedBy is the cause that this one is a consequence of.
+	CausedBy *Cause
 	// Fault is true if the cause is one fault by which, with those of Case.Besides, the members' own logs make what they hold. Onset is
 	// the first entry that it touched on each of its members then, and Times how often entries were applied again on it.
 	Fault bool
@@ -146,9 +146,9 @@ func (c *Case) requests() []*raftlog.Request {
 	return rs
 }
 
-func (c *Case) odd() []*Member { return c.pick(c.Cause.Odd) }
+func (c *Case) departed() []*Member { return c.membersOf(c.Cause.Departed) }
 
-func (c *Case) pick(is []int) []*Member {
+func (c *Case) membersOf(is []int) []*Member {
 	var ms []*Member
 	for _, i := range is {
 		ms = append(ms, c.Members[i])
@@ -259,13 +259,13 @@ func (m *Member) proposed(r *raftlog.Request) bool {
 
 // digest is what there is to know of a log without looking at any db. Members that followed the same log share one.
 type digest struct {
-	// rare are all entries but those that write keys, grant or revoke leases, and the empty ones.
-	rare []*effect.Entry
+	// uncommon are all entries but those that write keys, grant or revoke leases, and the empty ones.
+	uncommon []*effect.Entry
 	// leases grant or revoke a lease.
 	leases []*effect.Entry
-	// nested and loose are transactions of users: with a nested one, with a put that returns what was there or has a lease.
-	nested, loose []uint64
-	processes     raftlog.Processes
+	// nestedTxns and loose are transactions of users: with a nested one, with a put that returns what was there or has a lease.
+	nestedTxns, leaseTxns []uint64
+	processes             raftlog.Processes
 }
 
 // digested reads the log once.
@@ -290,7 +290,7 @@ func (d *digest) visit(e *effect.Entry, r *raftlog.Request) {
 	switch {
 	case in == nil:
 		if r.Type != "Empty" {
-			d.rare = append(d.rare, e)
+			d.uncommon = append(d.uncommon, e)
 		}
 	case in.LeaseGrant != nil, in.LeaseRevoke != nil:
 		d.leases = append(d.leases, e)
@@ -299,19 +299,19 @@ func (d *digest) visit(e *effect.Entry, r *raftlog.Request) {
 			break
 		}
 		if nested(in.Txn) {
-			d.nested = append(d.nested, e.Index)
+			d.nestedTxns = append(d.nestedTxns, e.Index)
 		}
 		if looseput(in.Txn) {
-			d.loose = append(d.loose, e.Index)
+			d.leaseTxns = append(d.leaseTxns, e.Index)
 		}
 	case in.Put != nil, in.DeleteRange != nil, in.Range != nil:
 	default:
-		d.rare = append(d.rare, e)
+		d.uncommon = append(d.uncommon, e)
 	}
 }
 
-// share gives members that followed the same log the same digest.
-func (c *Case) share() {
+// shareDigests gives members that followed the same log the same digest.
+func (c *Case) shareDigests() {
 	known := map[*effect.Entry]*digest{}
 	for _, m := range c.Members {
 		if len(m.Log) == 0 {
@@ -327,7 +327,7 @@ func (c *Case) share() {
 // rare yields the requests that are not about keys or leases, with their entries.
 func (m *Member) rare() iter.Seq2[*effect.Entry, *raftlog.Request] {
 	return func(yield func(*effect.Entry, *raftlog.Request) bool) {
-		for _, e := range m.digested().rare {
+		for _, e := range m.digested().uncommon {
 			if !yield(e, e.Request()) {
 				return
 			}

@@ -94,7 +94,7 @@ func (c *Case) Plan(d Differences) *Plan {
 			p.Copies = append(p.Copies, c.copyOf(i, m, made, d))
 		}
 	}
-	c.choose(p)
+	c.recommend(p)
 	return p
 }
 
@@ -223,8 +223,8 @@ func (m *Member) problems() []string {
 	return out
 }
 
-// choose recommends a copy: sound before anything, then the majority's, then the one that has come furthest.
-func (c *Case) choose(p *Plan) {
+// recommend recommends a copy: sound before anything, then the majority's, then the one that has come furthest.
+func (c *Case) recommend(p *Plan) {
 	var candidates []*Copy
 	for i := range p.Copies {
 		if p.Copies[i].Sound {
@@ -240,19 +240,19 @@ func (c *Case) choose(p *Plan) {
 	odd := map[string]bool{}
 	alone := map[string]bool{} // they contradict their own logs, in what others do not show
 	majority := map[string]bool{}
-	explained := c.Besides != nil // it is known of each member whether it did what its own log asks for: only sides that no fault of theirs makes need to be counted
+	explained := c.RulesBesides != nil // it is known of each member whether it did what its own log asks for: only sides that no fault of theirs makes need to be counted
 	var forked, tied bool
 	for _, k := range c.Causes {
-		if k.Of == nil && len(k.Groups) == 1 {
-			for _, m := range c.pick(k.Odd) {
+		if k.CausedBy == nil && len(k.Groups) == 1 {
+			for _, m := range c.membersOf(k.Departed) {
 				alone[m.Label], odd[m.Label] = true, true
 			}
 		}
-		if k.Of != nil || len(k.Groups) < 2 {
+		if k.CausedBy != nil || len(k.Groups) < 2 {
 			continue
 		}
 		forked = forked || k.Layer == "log"
-		for _, m := range c.pick(k.Odd) {
+		for _, m := range c.membersOf(k.Departed) {
 			odd[m.Label] = true
 		}
 		if explained && k.Fault {
@@ -267,11 +267,11 @@ func (c *Case) choose(p *Plan) {
 			continue
 		}
 		for _, g := range k.Groups[1:] {
-			for _, m := range c.pick(g) {
+			for _, m := range c.membersOf(g) {
 				majority[m.Label] = false
 			}
 		}
-		for _, m := range c.pick(k.Groups[0]) {
+		for _, m := range c.membersOf(k.Groups[0]) {
 			if _, known := majority[m.Label]; !known {
 				majority[m.Label] = true
 			}
@@ -355,13 +355,13 @@ func (c *Case) doubts(p *Plan, best *Copy, candidates []*Copy, odd map[string]bo
 			p.Doubts = append(p.Doubts, fmt.Sprintf("%s would do as well", second.Member))
 		}
 	}
-	if tied && (c.Besides == nil || forked) {
+	if tied && (c.RulesBesides == nil || forked) {
 		p.Doubts = append(p.Doubts, "there is no majority: nobody can be called wrong by counting; look at what would be lost before deciding")
 	}
 	if forked {
 		p.Doubts = append(p.Doubts, "the log was forked: each side has acknowledged writes that the other has not; what one side lacks must be put in by hand")
 	}
-	if odd[best.Member] && c.Besides == nil {
+	if odd[best.Member] && c.RulesBesides == nil {
 		p.Doubts = append(p.Doubts, fmt.Sprintf("%s itself departed from what etcd's rules demand: the majority is not right just because it is one", best.Member))
 	}
 	if n := len(best.Loses); n > 0 {

@@ -24,8 +24,8 @@ func found(s Status, m *Member, codes ...string) Outcome {
 	return Outcome{s, details(fs)}
 }
 
-// looks makes a test of findings.
-func looks(s Status, codes ...string) func(*Case, *Member) Outcome {
+// foundBy makes a test of findings.
+func foundBy(s Status, codes ...string) func(*Case, *Member) Outcome {
 	return func(_ *Case, m *Member) Outcome { return found(s, m, codes...) }
 }
 
@@ -62,10 +62,10 @@ func aheadAlone(_ *Case, m *Member) Outcome {
 
 // skippedAlone is the same after a restart: new entries took indexes that the db took for applied.
 func skippedAlone(c *Case) Outcome {
-	if len(c.Cause.Odd) != 1 || c.Cause.Layer != "apply" && c.Cause.Layer != "storage" {
+	if len(c.Cause.Departed) != 1 || c.Cause.Layer != "apply" && c.Cause.Layer != "storage" {
 		return Outcome{}
 	}
-	m := c.odd()[0]
+	m := c.departed()[0]
 	if voters(m) != 1 {
 		return Outcome{}
 	}
@@ -157,7 +157,7 @@ func (m *Member) behindSnapshot(c *Case) (kind string, o Outcome) {
 	return "refused", confirmed(says, fmt.Sprintf("run again, the %d entries in between change nothing: %d were refused", len(es), res.Refused))
 }
 
-func behind(kinds ...string) func(*Case, *Member) Outcome {
+func snapshotAheadBecause(kinds ...string) func(*Case, *Member) Outcome {
 	return func(c *Case, m *Member) Outcome {
 		kind, o := m.behindSnapshot(c)
 		if !slices.Contains(kinds, kind) {
@@ -968,8 +968,8 @@ func unauthenticated(_ *Case, m *Member) Outcome {
 	return consistent(fmt.Sprintf("%s behind entry %d, with which auth was enabled, name no user", count(n, "LeaseGrant", "LeaseGrants"), on))
 }
 
-// exploited looks for writes that today's permission checks refuse and the members hold.
-func exploited(rule func() *replay.Rule, among func(*digest) []uint64, what string) func(*Case) Outcome {
+// acceptedOnlyBy looks for writes that today's permission checks refuse and the members hold.
+func acceptedOnlyBy(rule func() *replay.Rule, among func(*digest) []uint64, what string) func(*Case) Outcome {
 	return func(c *Case) Outcome {
 		for _, m := range c.Members {
 			if !m.hasDB() || !m.DB.Tables.AuthEnabled {
@@ -983,7 +983,7 @@ func exploited(rule func() *replay.Rule, among func(*digest) []uint64, what stri
 			of.Members = []*Member{m}
 			of.Cause = &Cause{Layer: "apply", Index: es[0]}
 			of.Causes, of.runs = nil, nil
-			if s := of.split(nil, []*replay.Rule{rule()}); len(s.inB) == 1 {
+			if s := of.split(nil, []*replay.Rule{rule()}); len(s.followB) == 1 {
 				return confirmed(fmt.Sprintf("%s holds just what the entries from %d on make if %s, and not what they make with today's checks", m.Label, es[0], what))
 			}
 		}
@@ -991,8 +991,8 @@ func exploited(rule func() *replay.Rule, among func(*digest) []uint64, what stri
 	}
 }
 
-func nestedTxns(d *digest) []uint64 { return d.nested }
-func looseTxns(d *digest) []uint64  { return d.loose }
+func nestedTxns(d *digest) []uint64 { return d.nestedTxns }
+func looseTxns(d *digest) []uint64  { return d.leaseTxns }
 
 // looseput tells whether a transaction puts a key and asks for what was there, or with a lease.
 func looseput(t *pb.TxnRequest) bool {
@@ -1001,8 +1001,8 @@ func looseput(t *pb.TxnRequest) bool {
 
 // --- tables that came back
 
-// resurrected is a lease that the log revoked and one member has again.
-func resurrected(c *Case) Outcome {
+// revokedLeaseIsBack is a lease that the log revoked and one member has again.
+func revokedLeaseIsBack(c *Case) Outcome {
 	if c.Cause.Layer != "lease" || len(c.Cause.Leases) == 0 {
 		return Outcome{}
 	}
