@@ -63,7 +63,7 @@ func (c *comparison) decide() {
 }
 
 // ownLog tells whether member i has a log and a db that is not that of a fresh member.
-func (c *comparison) ownLog(i int) bool {
+func (c *contents) ownLog(i int) bool {
 	m := c.ms[i]
 	return len(m.Log.Entries) > 0 && (m.DB.Tables.HasConsistentIndex || m.DB.Rows.Len() > 0)
 }
@@ -147,7 +147,7 @@ func (c *comparison) doubtsUnexplained() (why []string) {
 
 // wholeLogUnexplained tells whether nothing that was tried makes what member i holds of its log, though that begins with the cluster and all of it can be run. A
 // cluster that was restored may hold what no log tells.
-func (c *comparison) wholeLogUnexplained(i int) bool {
+func (c *explanations) wholeLogUnexplained(i int) bool {
 	from := c.source(i)
 	return c.explained[i] == nil && c.beginsWithCluster(from) && c.histories[from].holdsRange(1, c.ms[i].DB.Tables.ConsistentIndex)
 }

@@ -14,7 +14,7 @@ import (
 // last entry that both have reached.
 
 // comparedAt are the entries at which some two members are compared, in order.
-func (c *comparison) comparedAt() (cuts []uint64) {
+func (c *explanations) comparedAt() (cuts []uint64) {
 	for i, x := range c.explained {
 		for _, o := range c.explained[i+1:] {
 			cuts = append(cuts, min(x.reach, o.reach))
@@ -25,7 +25,7 @@ func (c *comparison) comparedAt() (cuts []uint64) {
 }
 
 // lastShared is the last entry that a member shares with another one: what it held there is what is shown of it.
-func (c *comparison) lastShared(i int) (at uint64) {
+func (c *explanations) lastShared(i int) (at uint64) {
 	for j, o := range c.explained {
 		if j != i {
 			at = max(at, min(c.explained[i].reach, o.reach))
@@ -223,7 +223,7 @@ func (c *comparison) compareLeasesByState() {
 }
 
 // leasesOfTable makes leases those of a member's table, if that is not what its log leads to and the member is behind an entry.
-func (c *comparison) leasesOfTable(i int, index uint64, granted []bool) {
+func (c *explanations) leasesOfTable(i int, index uint64, granted []bool) {
 	x := c.explained[i]
 	if index < x.reach || !slices.ContainsFunc(x.chosen.Faults, func(f faults.Fault) bool { return f.Kind == faults.Table && f.Table == faults.Leases }) {
 		return

@@ -64,7 +64,7 @@ func (c *comparison) conclude() {
 }
 
 // allMembers lists all members that are compared.
-func (c *comparison) allMembers() (all []int) {
+func (c *contents) allMembers() (all []int) {
 	for i := range c.ms {
 		all = append(all, i)
 	}
@@ -103,7 +103,7 @@ func (c *comparison) followForks() {
 }
 
 // followDifferentLogs tells whether all members in different groups follow different logs.
-func (c *comparison) followDifferentLogs(groups [][]int) bool {
+func (c *contents) followDifferentLogs(groups [][]int) bool {
 	for n, g := range groups {
 		for _, h := range groups[n+1:] {
 			for _, i := range g {
@@ -201,7 +201,7 @@ func (k *cause) ambiguous() bool {
 }
 
 // revisionsOf are those between which a cause that may be several entries lies: each had its effect, if any, on the sound members.
-func (c *comparison) revisionsOf(k *cause) *RevisionInterval {
+func (c *explanations) revisionsOf(k *cause) *RevisionInterval {
 	for i, x := range c.explained {
 		if x == nil || slices.Contains(k.departed, i) {
 			continue
@@ -220,7 +220,7 @@ func (c *comparison) revisionsOf(k *cause) *RevisionInterval {
 }
 
 // touchedBy adds the keys that all entries may change which a cause may be, if these are few.
-func (c *comparison) touchedBy(k *cause, keys map[string]struct{}) {
+func (c *explanations) touchedBy(k *cause, keys map[string]struct{}) {
 	const few = 16
 	log := c.explained[k.witness()].member.Log
 	all := map[string]struct{}{}
@@ -237,7 +237,7 @@ func (c *comparison) touchedBy(k *cause, keys map[string]struct{}) {
 
 // candidates are the entries that a cause may be: those that explain what the members hold, or those in its interval that are of the same
 // kind.
-func (c *comparison) candidates(k *cause) []Entry {
+func (c *contents) candidates(k *cause) []Entry {
 	var out []Entry
 	i := k.witness()
 	if k.ambiguous() {

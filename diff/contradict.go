@@ -33,7 +33,7 @@ func (c *comparison) compareDamagedRows(copyOf []int) {
 			if compared += rows; rev == nil {
 				continue
 			}
-			v := c.divergenceAt(holders, *rev)
+			v := divergenceAt(holders, *rev)
 			if v == nil || told[fmt.Sprint(v.Groups)] || c.knownApart(v.Groups) {
 				continue
 			}
@@ -45,7 +45,7 @@ func (c *comparison) compareDamagedRows(copyOf []int) {
 
 // firstContradiction is the first revision of which a copy that is not whole holds another row than another member, for sure, and how
 // many rows of both were looked at.
-func (c *comparison) firstContradiction(d, o *inspect.Member) (at *mvcc.Revision, rows int) {
+func (c *contents) firstContradiction(d, o *inspect.Member) (at *mvcc.Revision, rows int) {
 	mains := differingBetween([]*mvcc.Table{d.DB.Rows, o.DB.Rows}, 0, min(d.DB.Rows.Last(), o.DB.Rows.Last())+1, nil).mains
 	seen := 0
 	for _, main := range mains {
@@ -80,7 +80,7 @@ func zeroed(a, b []byte) bool {
 }
 
 // requested tells whether an entry of some log asks for what a row holds.
-func (c *comparison) requested(r *mvcc.Row) bool {
+func (c *contents) requested(r *mvcc.Row) bool {
 	var kv mvcc.KeyValue
 	if kv.Decode(r.Value) != nil {
 		return false
@@ -147,7 +147,7 @@ func deletes(d *pb.DeleteRangeRequest, key []byte) bool {
 }
 
 // divergenceAt is the divergence that the rows of a revision show.
-func (c *comparison) divergenceAt(ms []*inspect.Member, rev mvcc.Revision) *Divergence {
+func divergenceAt(ms []*inspect.Member, rev mvcc.Revision) *Divergence {
 	rows := make([]mvcc.Row, len(ms))
 	var have []int
 	for i, m := range ms {

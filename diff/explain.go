@@ -132,7 +132,7 @@ func (c *comparison) bugCase(ctx context.Context) *bugs.Case {
 }
 
 // rulesBesides are the rules of etcd's own code by which a member's log makes what it holds, but for a fault.
-func (c *comparison) rulesBesides(member int, but *sharedFault) (rules []*replay.Rule) {
+func (c *explanations) rulesBesides(member int, but *sharedFault) (rules []*replay.Rule) {
 	if member >= len(c.explained) || c.explained[member] == nil {
 		return nil
 	}

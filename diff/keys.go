@@ -14,7 +14,7 @@ import (
 )
 
 // keysOf collects the keys of all rows of some main revisions, in order. They are parts of the files.
-func (c *comparison) keysOf(mains []int64) [][]byte {
+func (c *contents) keysOf(mains []int64) [][]byte {
 	var keys [][]byte
 	seen := make([][]bool, len(c.ms)) // by the last row of the key on the first member that has one
 	for i, m := range c.ms {
@@ -142,7 +142,7 @@ func (c *comparison) placeKeys() {
 	}
 }
 
-func (c *comparison) showsRevision(i int, at int64) bool {
+func (c *contents) showsRevision(i int, at int64) bool {
 	return at >= 0 && at >= c.ms[i].DB.CompactRevision()
 }
 
@@ -194,7 +194,7 @@ func (c *comparison) reasonDisjointRevisions() {
 }
 
 // revisionsOutside says where the revisions of member i lie that shows none which some others show.
-func (c *comparison) revisionsOutside(i int, others []int) string {
+func (c *contents) revisionsOutside(i int, others []int) string {
 	names, compact, last := strings.Join(c.labels(others), ", "), int64(math.MaxInt64), int64(0)
 	for _, j := range others {
 		compact, last = min(compact, c.ms[j].DB.CompactRevision()), max(last, c.last[j])
@@ -207,7 +207,7 @@ func (c *comparison) revisionsOutside(i int, others []int) string {
 
 // overlappingSets splits members by who shows the keyspace at a revision at which another one shows it, too, directly or by way of
 // others; the largest set first, of two the one that has come further.
-func (c *comparison) overlappingSets() [][]int {
+func (c *contents) overlappingSets() [][]int {
 	var sets [][]int
 	for i, m := range c.ms {
 		set := []int{i}
@@ -236,7 +236,7 @@ func (c *comparison) overlappingSets() [][]int {
 }
 
 // revisionsBetween are the main revisions behind one up to another of which some members hold rows.
-func (c *comparison) revisionsBetween(members []int, after, upTo int64) (mains []int64) {
+func (c *contents) revisionsBetween(members []int, after, upTo int64) (mains []int64) {
 	for _, i := range members {
 		t := c.ms[i].DB.Rows
 		for at := t.Cursor(t.Lower(after+1), t.Lower(upTo+1)); at.Next(); {
@@ -277,7 +277,7 @@ func (c *comparison) keyDiff(k int, brief bool) KeyDiff {
 }
 
 // mayMissRow tells whether a newer row of a key may be missing on member i because a page could not be read.
-func (c *comparison) mayMissRow(i int, mod int64, present bool) bool {
+func (c *contents) mayMissRow(i int, mod int64, present bool) bool {
 	for _, h := range c.ms[i].DB.Rows.Holes() {
 		if !present || h.Last.Main > mod {
 			return true
@@ -345,7 +345,7 @@ func (c *comparison) compareCompacted() {
 }
 
 // compareCompactedKey compares what is left of one key, and adds it to the cause of the members that it tells apart.
-func (c *comparison) compareCompactedKey(k []byte, byGroups map[string]*cause, order *[]string) {
+func (c *entryEffects) compareCompactedKey(k []byte, byGroups map[string]*cause, order *[]string) {
 	rows := make([]*mvcc.Row, len(c.ms))
 	var known []int
 	for i := range c.ms {
@@ -401,7 +401,7 @@ func (c *comparison) compareCompactedKey(k []byte, byGroups map[string]*cause, o
 
 // sides splits members by what is left of a key. One that stopped before the compact revision may agree with several
 // sides that do not agree with each other: it is of the one that follows its log, if there is one.
-func (c *comparison) sides(known []int, same func(i, j int) bool) [][]int {
+func (c *contents) sides(known []int, same func(i, j int) bool) [][]int {
 	var groups [][]int
 	order := slices.SortedStableFunc(slices.Values(known), func(i, j int) int { return cmp.Compare(c.last[j], c.last[i]) })
 	for _, i := range order {

@@ -29,7 +29,7 @@ type Ledger struct {
 
 // account is one member's part of the ledger.
 type account struct {
-	c          *comparison
+	c          *entryEffects
 	i          int             // the member's number in c, -1 if it has no db
 	byEntry    []appliedStep   // by entry; those of one entry in order of application
 	byRevision []appliedStep   // by revision
@@ -54,7 +54,8 @@ func Clusters(ms []*inspect.Member) string { return incomparable(ms) }
 // NewLedger relates the entries and revisions of members of one cluster.
 func NewLedger(ms []*inspect.Member) *Ledger {
 	l := &Ledger{Members: ms, accounts: make([]account, len(ms))}
-	c := &comparison{all: ms, doc: &Document{}}
+	c := &entryEffects{}
+	c.all = ms
 	for _, m := range ms {
 		if m.DB != nil && m.DB.HasKeys {
 			c.ms = append(c.ms, m)
@@ -63,8 +64,8 @@ func NewLedger(ms []*inspect.Member) *Ledger {
 	var keys []*mvcc.Index
 	if len(c.ms) > 0 {
 		c.guard("the evidence", func() {
-			c.readRows(func() {})
-			c.explained = c.explainMembers()
+			c.readContents(func() {})
+			c.explainMembers()
 			c.traceEntries()
 			budget, index := mvcc.NewBudget(whySteps), c.indexer()
 			keys = make([]*mvcc.Index, len(c.ms))
@@ -84,7 +85,7 @@ func NewLedger(ms []*inspect.Member) *Ledger {
 
 // indexer returns what makes the index of a member, called for each member once. That of a member whose rows are mostly
 // those of the first one waits for its, and is made of that.
-func (c *comparison) indexer() func(i int) *mvcc.Index {
+func (c *contents) indexer() func(i int) *mvcc.Index {
 	var first *mvcc.Index
 	ready := make(chan struct{})
 	return func(i int) *mvcc.Index {
@@ -102,7 +103,7 @@ func (c *comparison) indexer() func(i int) *mvcc.Index {
 	}
 }
 
-func newAccount(c *comparison, m *inspect.Member) account {
+func newAccount(c *entryEffects, m *inspect.Member) account {
 	a := account{c: c, i: slices.Index(c.ms, m)}
 	if a.i < 0 || len(c.readErrors) > 0 || a.i >= len(c.traces) || c.traces[a.i] == nil {
 		a.i = -1

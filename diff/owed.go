@@ -49,7 +49,7 @@ func (c *comparison) inDivergence(label string) bool {
 // maxTTL is what etcd grants at most, in seconds (server/lease/lessor.go, MaxLeaseTTL).
 const maxTTL = 9_000_000_000
 
-func (c *comparison) leasesAgainstLog(i int) (all []Divergence) {
+func (c *entryEffects) leasesAgainstLog(i int) (all []Divergence) {
 	h, t := c.histories[i], c.ms[i].DB.Tables
 	index := t.ConsistentIndex
 	for _, id := range slices.SortedFunc(maps.Keys(h.leases), func(a, b int64) int { return cmp.Compare(uint64(a), uint64(b)) }) {
@@ -85,7 +85,7 @@ func (c *comparison) leasesAgainstLog(i int) (all []Divergence) {
 }
 
 // mayHaveBeenRefused tells whether an alarm may have refused an entry about a lease.
-func (c *comparison) mayHaveBeenRefused(i int, ev *leaseEvent) bool {
+func (c *contents) mayHaveBeenRefused(i int, ev *leaseEvent) bool {
 	h := c.histories[i]
 	if ev.refused || len(h.alarmChanges) > 0 && h.alarmChanges[0].index == 0 && h.alarmChanges[0].on && (len(h.alarmChanges) < 2 || ev.index < h.alarmChanges[1].index) {
 		return true
@@ -94,7 +94,7 @@ func (c *comparison) mayHaveBeenRefused(i int, ev *leaseEvent) bool {
 }
 
 // authNever tells whether permissions have refused nothing on member i, because auth was never on.
-func (c *comparison) authNever(i int) bool {
+func (c *contents) authNever(i int) bool {
 	return !c.ms[i].DB.Tables.AuthEnabled && len(c.histories[i].authWrites) == 0 && len(c.histories[i].checked) == 0
 }
 
@@ -144,7 +144,7 @@ func (c *comparison) alarmsAgainstLog(i int) (all []Divergence) {
 }
 
 // ownDivergence is that of a member from its own log, with others on the other side that have come as far by the same log.
-func (c *comparison) ownDivergence(i int, layer Layer, index uint64, what string) Divergence {
+func (c *contents) ownDivergence(i int, layer Layer, index uint64, what string) Divergence {
 	v := Divergence{Layer: layer, Entry: c.entry(i, index), What: what}
 	var rest []int
 	for j, m := range c.ms {

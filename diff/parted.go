@@ -47,7 +47,7 @@ func (c *comparison) rowCauses() {
 // fieldsOfLoneDifference names the fields in which the rows of members differ that hold the same again behind them: one entry wrote these rows, and no other
 // did anything else. It is empty if they do not, or differ in what earlier rows of the key tell. stored is true if the rows of some member are
 // what no entry writes: they were changed since.
-func (c *comparison) fieldsOfLoneDifference(p *parting) (fields string, stored bool) {
+func (c *contents) fieldsOfLoneDifference(p *parting) (fields string, stored bool) {
 	for n, g := range p.groups {
 		a := c.ms[g[0]].DB.Rows
 		for _, h := range p.groups[n+1:] {
@@ -65,7 +65,7 @@ func (c *comparison) fieldsOfLoneDifference(p *parting) (fields string, stored b
 }
 
 // entriesMaking are the entries among which the one is that made a revision.
-func (c *comparison) entriesMaking(groups [][]int, revision int64) *Interval {
+func (c *entryEffects) entriesMaking(groups [][]int, revision int64) *Interval {
 	in := &Interval{First: 1}
 	for _, i := range slices.Concat(groups...) {
 		in.Last = max(in.Last, c.reach(i))
@@ -116,7 +116,7 @@ func (c *comparison) unexplainedGroups(p *parting) (groups [][]int) {
 }
 
 // explains tells whether members may have parted in their rows because of a cause: it tells them apart, and did so before.
-func (c *comparison) explains(k *cause, p *parting) bool {
+func (c *entryEffects) explains(k *cause, p *parting) bool {
 	if !separates(p.groups, k.groups) || k.layer == LayerLog && crossesSides(p.groups, k.groups) {
 		return false
 	}
@@ -142,7 +142,7 @@ func share(a, b []int) bool {
 }
 
 // precedes tells whether rows parted before the first entry that a cause may lie at, which made no revision of its own.
-func (c *comparison) precedes(p *parting, k *cause) bool {
+func (c *entryEffects) precedes(p *parting, k *cause) bool {
 	return slices.ContainsFunc(slices.Concat(k.groups...), func(i int) bool { return c.revisionAt(i, k.firstParted()-1) >= p.revision })
 }
 
@@ -177,7 +177,7 @@ func (c *comparison) partedByNumber() []parting {
 // It came behind the entries that made earlier revisions, unless it was applied again: then it wrote the rows that differ. Nor need it have
 // made a revision, if it changed who may write, an alarm, or a lease that a row carries. And it came no later than an entry that made a
 // revision behind those that differ.
-func (c *comparison) entriesBetween(groups [][]int, first, last int64) *Interval {
+func (c *entryEffects) entriesBetween(groups [][]int, first, last int64) *Interval {
 	before, behind, reach := uint64(0), uint64(math.MaxUint64), uint64(0)
 	for _, i := range slices.Concat(groups...) {
 		reach = max(reach, c.reach(i))
@@ -206,7 +206,7 @@ func (c *comparison) entriesBetween(groups [][]int, first, last int64) *Interval
 }
 
 // suspects are the entries of member i's log that may have led to rows, however long before.
-func (c *comparison) suspects(i int, rows []mvcc.Row) []uint64 {
+func (c *contents) suspects(i int, rows []mvcc.Row) []uint64 {
 	h := c.histories[i]
 	all := h.content.Writers(rows)
 	all = append(all, h.alarms...)

@@ -24,7 +24,8 @@ func TestBounds(t *testing.T) {
 		{"applied again", []effect.Step{made(5, 4), made(9, 7), again}, nil, Interval{6, 9}, Interval{6, 8}},
 		{"the entry itself", []effect.Step{made(5, 4), made(7, 5)}, nil, Interval{6, 7}, Interval{7, 7}},
 	} {
-		x := &comparison{histories: []*history{newHistory(nil), newHistory(nil)}, traces: []*trace{{applied: c.a}, {applied: c.b}}, explained: []*explanation{{reach: 20}, {reach: 20}}}
+		x := &entryEffects{traces: []*trace{{applied: c.a}, {applied: c.b}}}
+		x.histories, x.explained = []*history{newHistory(nil), newHistory(nil)}, []*explanation{{reach: 20}, {reach: 20}}
 		for range 2 {
 			x.ms = append(x.ms, &inspect.Member{DB: &inspect.DB{Rows: mvcc.NewTable(nil, nil)}})
 		}

@@ -40,17 +40,16 @@ type runHistory struct {
 
 // runHistories are those of the members that were compared. A log counts only if it says to be that of the member, and if the raft log has come as far as it
 // says.
-func (c *comparison) runHistories() []runHistory {
+func (c *contents) runHistories() []runHistory {
 	all := make([]runHistory, len(c.ms))
 	if c.serverLogs == nil {
 		return all
 	}
 	logs := c.serverLogs()
 	for i, m := range c.ms {
-		d := &c.doc.Members[slices.Index(c.all, m)]
 		for _, l := range logs[m.Label] {
-			foreign := d.MemberID == nil || l.Member != uint64(*d.MemberID) || l.Cluster != 0 && d.ClusterID != nil && l.Cluster != uint64(*d.ClusterID)
-			if foreign || l.Gaps || slices.ContainsFunc(l.Runs, func(r ServerRun) bool { return r.Commit > d.Log.LastIndex }) {
+			foreign := !m.Log.HasMetadata || l.Member != m.Log.NodeID || l.Cluster != 0 && l.Cluster != m.Log.ClusterID
+			if foreign || l.Gaps || slices.ContainsFunc(l.Runs, func(r ServerRun) bool { return r.Commit > m.Log.Last() }) {
 				all[i] = runHistory{} // nor do others that were given for it count
 				break
 			}

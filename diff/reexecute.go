@@ -210,7 +210,7 @@ func (r *Reexecution) close() {
 
 // baseOf chooses where to start: the earliest of the given states that leads to the member, else the beginning of the
 // log, else the member's own rows, taken back as far as they go.
-func (c *comparison) baseOf(ctx context.Context, i int, steps []effect.Step, start Position, bases []*inspect.Member, r *Reexecution) (*replay.State, error) {
+func (c *explanations) baseOf(ctx context.Context, i int, steps []effect.Step, start Position, bases []*inspect.Member, r *Reexecution) (*replay.State, error) {
 	m := c.ms[i]
 	// A member that applied entries twice has more revisions than entries, and looks like one that was restored.
 	if c.beginsWithCluster(i) || c.histories[i].fromFirstEntry() && start == (Position{Revision: 1}) {
@@ -265,7 +265,7 @@ func (c *comparison) baseOf(ctx context.Context, i int, steps []effect.Step, sta
 }
 
 // skipGaps moves the start behind the last gap in the log.
-func (c *comparison) skipGaps(i int, steps []effect.Step, start Position) Position {
+func (c *contents) skipGaps(i int, steps []effect.Step, start Position) Position {
 	es := c.histories[i].entries
 	last := lastIndex(steps)
 	for k := len(es) - 1; k > 0 && es[k-1].Index > start.Index; k-- {
@@ -292,7 +292,7 @@ func index(m *inspect.Member) uint64 {
 }
 
 // stateOfBase is a base as a state, if it is not later than entry limit and the log leads from it to member i.
-func (c *comparison) stateOfBase(ctx context.Context, i int, limit uint64, b *inspect.Member) (*replay.State, error) {
+func (c *contents) stateOfBase(ctx context.Context, i int, limit uint64, b *inspect.Member) (*replay.State, error) {
 	no := func(format string, args ...any) (*replay.State, error) {
 		return nil, fmt.Errorf("%w: %s %s", replay.ErrNoBase, b.Label, fmt.Sprintf(format, args...))
 	}
@@ -332,7 +332,7 @@ func before(rows *mvcc.Table, b *inspect.Member) int64 {
 	return 0
 }
 
-func (c *comparison) departure(i int, d *replay.Departure) ReDeparture {
+func (c *contents) departure(i int, d *replay.Departure) ReDeparture {
 	x := ReDeparture{Entry: c.entry(i, d.Index), Revision: d.Revision, Expected: d.Ran.Revision}
 	switch {
 	case d.Extra:
@@ -353,7 +353,7 @@ func (c *comparison) departure(i int, d *replay.Departure) ReDeparture {
 	return x
 }
 
-func (c *comparison) gap(i int, g *replay.Gap) ReDeparture {
+func (c *contents) gap(i int, g *replay.Gap) ReDeparture {
 	x := ReDeparture{EntryInterval: &Interval{g.First, g.Last}, Expected: g.Revision}
 	if g.First == g.Last {
 		x.Entry, x.EntryInterval = c.entry(i, g.First), nil
@@ -367,7 +367,7 @@ func (c *comparison) gap(i int, g *replay.Gap) ReDeparture {
 
 // finalLeases compares the leases in the end, but for those that entries behind the end grant or revoke: up to 3.4 the
 // lease bucket may be ahead of the consistent index.
-func (c *comparison) finalLeases(i int, r *Reexecution, f *replay.Final, from, through uint64) {
+func (c *contents) finalLeases(i int, r *Reexecution, f *replay.Final, from, through uint64) {
 	has := map[int64]bool{}
 	for _, l := range c.ms[i].DB.Tables.Leases {
 		has[l.ID] = true
@@ -409,7 +409,7 @@ func (c *comparison) finalLeases(i int, r *Reexecution, f *replay.Final, from, t
 }
 
 // finalAlarms compares the alarms in the end. They are saved by themselves, too.
-func (c *comparison) finalAlarms(i int, r *Reexecution, f *replay.Final, through uint64) {
+func (c *contents) finalAlarms(i int, r *Reexecution, f *replay.Final, through uint64) {
 	has, made := map[schema.AlarmMember]bool{}, map[schema.AlarmMember]bool{}
 	for _, a := range c.ms[i].DB.Tables.Alarms {
 		has[a] = true
@@ -436,7 +436,7 @@ func (c *comparison) finalAlarms(i int, r *Reexecution, f *replay.Final, through
 }
 
 // finalAuth compares users, roles and the auth revision in the end.
-func (c *comparison) finalAuth(i int, r *Reexecution, f *replay.Final, through uint64) {
+func (c *contents) finalAuth(i int, r *Reexecution, f *replay.Final, through uint64) {
 	for _, w := range c.histories[i].authWrites {
 		if w.Index > through {
 			// Up to 3.4 these tables may be ahead of the consistent index.

@@ -28,11 +28,50 @@ type explanation struct {
 	effectDigests []uint64
 }
 
-// explainMembers looks for the faults that explain each member by its own log. A member is nil if none do: nothing that was tried leads to what it
-// holds, or its log cannot be run, as mute says.
-func (c *comparison) explainMembers() (all []*explanation) {
-	all = make([]*explanation, len(c.ms))
-	c.whyUnexplained = make([]string, len(c.ms))
+// explainMembers looks for the faults that explain each member by its own log. Nothing does if nothing that was tried leads to what it holds, or if
+// its log cannot be run.
+func (c *explanations) explainMembers() {
+	c.explained, c.whyUnexplained = make([]*explanation, len(c.ms)), make([]string, len(c.ms))
+	use, fromFirst := c.logsToRun()
+	logs, low := c.applicable(use)
+	if logs == nil {
+		return
+	}
+	evidence := c.evidenceOf(use, logs, low)
+	found, limits := make([]*explanation, len(use)), make([][]string, len(use))
+	if fromFirst {
+		c.eachOf(use, func(n, i int) {
+			m := faults.NewMember(logs[n], evidence[n], apply.New(logs[n]), c.mayHaveApplied(i), c.rulesOf(i)...)
+			res := m.Search()
+			if limits[n] = res.Limits; len(res.Readings) > 0 {
+				found[n] = &explanation{member: m, readings: res.Readings, limits: res.Limits}
+			}
+		})
+	}
+	// A cluster that was restored begins with a keyspace, too.
+	if slices.ContainsFunc(found, func(x *explanation) bool { return x == nil || x.hasUnwrittenRows() }) && !slices.ContainsFunc(logs, func(l *apply.Log) bool { return l != logs[0] }) {
+		found, c.partedBeforeLog = c.searchFromKeyspace(found, logs[0], use, evidence, low)
+	}
+	if unexplainedOf(found) > 0 {
+		// There is something that is not searched for: what is far from likely is it rather.
+		for n, x := range found {
+			if x != nil && x.readings[0].Cost > faults.MaxLikelyCost {
+				found[n] = nil
+			}
+		}
+	}
+	for n, i := range use {
+		if c.explained[i] = found[n]; found[n] == nil {
+			c.whyUnexplained[i] = "nothing that was tried makes what it holds of its log"
+			c.searchLimits = append(c.searchLimits, prefixed(c.ms[i].Label, limits[n])...)
+		}
+	}
+	c.chooseReadings()
+}
+
+// logsToRun are the members whose logs are run: those with a log from the first entry on, if there are any (fromFirst), or else those that follow one
+// log which begins later. It notes why the others are not.
+func (c *explanations) logsToRun() (use []int, fromFirst bool) {
 	var whole, later []int
 	for i := range c.ms {
 		switch from := c.source(i); {
@@ -45,17 +84,17 @@ func (c *comparison) explainMembers() (all []*explanation) {
 			c.whyUnexplained[i] = "its log does not begin with the cluster, and is not that of the others"
 		}
 	}
-	if len(whole) > 0 {
-		for _, i := range later {
-			c.whyUnexplained[i] = "its log does not begin with the cluster, though that of others does"
-		}
-		later = nil
+	if len(whole) == 0 {
+		return later, false
 	}
-	use := append(whole, later...)
-	logs, low := c.applicable(use)
-	if logs == nil {
-		return all
+	for _, i := range later {
+		c.whyUnexplained[i] = "its log does not begin with the cluster, though that of others does"
 	}
+	return whole, true
+}
+
+// evidenceOf is what the dbs of some members hold, in the numbers of their logs. Members that hold the same share it.
+func (c *contents) evidenceOf(use []int, logs []*apply.Log, low int64) []*faults.Evidence {
 	evidence := make([]*faults.Evidence, len(use))
 	same := make([]int, len(use)) // of each the first one that holds the same
 	for n, i := range use {
@@ -74,62 +113,44 @@ func (c *comparison) explainMembers() (all []*explanation) {
 	for n := range use {
 		evidence[n] = evidence[same[n]]
 	}
-	found, limits := make([]*explanation, len(use)), make([][]string, len(use))
-	if len(whole) > 0 {
-		c.eachOf(use, func(n, i int) {
-			m := faults.NewMember(logs[n], evidence[n], apply.New(logs[n]), c.mayHaveApplied(i), c.rulesOf(i)...)
-			res := m.Search()
-			if limits[n] = res.Limits; len(res.Readings) > 0 {
-				found[n] = &explanation{member: m, readings: res.Readings, limits: res.Limits}
-			}
-		})
-	}
-	// A cluster that was restored begins with a keyspace, too.
-	if slices.ContainsFunc(found, func(x *explanation) bool { return x == nil || x.hasUnwrittenRows() }) && !slices.ContainsFunc(logs, func(l *apply.Log) bool { return l != logs[0] }) {
-		later := c.searchSuffix(logs[0], use, evidence, low)
-		apart := false
-		if unexplainedOf(later) > 0 {
-			if sides := c.searchSides(logs[0], use, evidence, low); unexplainedOf(sides) == 0 {
-				later, apart = sides, true
-			}
-		}
-		if a, b := unexplainedOf(later), unexplainedOf(found); a < b || a == b && cost(later) < cost(found) {
-			found, c.partedBeforeLog = later, apart
+	return evidence
+}
+
+// searchFromKeyspace explains some members by a keyspace that they held before the first entry of their log, if that explains more of them than
+// was found from an empty one, or the same more cheaply. parted is true if they did not all hold the same keyspace then.
+func (c *contents) searchFromKeyspace(found []*explanation, log *apply.Log, use []int, evidence []*faults.Evidence, low int64) (best []*explanation, parted bool) {
+	later := c.searchSuffix(log, use, evidence, low)
+	if unexplainedOf(later) > 0 {
+		if sides := c.searchSides(log, use, evidence, low); unexplainedOf(sides) == 0 {
+			later, parted = sides, true
 		}
 	}
-	if unexplainedOf(found) > 0 {
-		// There is something that is not searched for: what is far from likely is it rather.
-		for n, x := range found {
-			if x != nil && x.readings[0].Cost > faults.MaxLikelyCost {
-				found[n] = nil
-			}
-		}
+	if a, b := unexplainedOf(later), unexplainedOf(found); a < b || a == b && cost(later) < cost(found) {
+		return later, parted
 	}
-	for n, i := range use {
-		if all[i] = found[n]; found[n] == nil {
-			c.whyUnexplained[i] = "nothing that was tried makes what it holds of its log"
-			c.limit(prefixed(c.ms[i].Label, limits[n])...)
-		}
-	}
-	lives := c.runHistories()
-	for i, x := range all {
+	return found, false
+}
+
+// chooseReadings takes one of each member's readings, and finds out what its entries did by that.
+func (c *explanations) chooseReadings() {
+	runs := c.runHistories()
+	for i, x := range c.explained {
 		if x != nil {
-			x.ran = lives[i]
+			x.ran = runs[i]
 		}
 	}
-	choose(all)
-	for _, x := range all {
+	choose(c.explained)
+	for _, x := range c.explained {
 		if x != nil {
 			x.ran.preferRules(x)
 			x.reach = x.member.Reach(&x.chosen)
 			x.effectDigests = x.effects(len(x.chosen.Faults))
 		}
 	}
-	return all
 }
 
 // holdSame tells whether the dbs of two members hold the same, byte for byte in their rows.
-func (c *comparison) holdSame(i, j int) bool {
+func (c *contents) holdSame(i, j int) bool {
 	a, b := c.ms[i].DB, c.ms[j].DB
 	n := a.Rows.Len()
 	return n == b.Rows.Len() && c.shared[i] == n && c.shared[j] == n && a.CompactRevision() == b.CompactRevision() && c.last[i] == c.last[j] &&
@@ -137,7 +158,7 @@ func (c *comparison) holdSame(i, j int) bool {
 }
 
 // eachOf runs f for some members at the same time, with the place of each among them.
-func (c *comparison) eachOf(members []int, f func(n, i int)) {
+func (c *contents) eachOf(members []int, f func(n, i int)) {
 	c.eachMember(func(i int) {
 		if n := slices.Index(members, i); n >= 0 {
 			f(n, i)
@@ -146,7 +167,7 @@ func (c *comparison) eachOf(members []int, f func(n, i int)) {
 }
 
 // canRunLog tells whether member i's log can be run up to what its db holds, and notes why not.
-func (c *comparison) canRunLog(i int) bool {
+func (c *explanations) canRunLog(i int) bool {
 	m, es := c.ms[i], c.histories[c.source(i)].entries
 	index := m.DB.Tables.ConsistentIndex
 	switch {
@@ -189,7 +210,7 @@ func unexplainedOf(all []*explanation) (n int) {
 // mayHaveApplied is the last entry that member i may have applied. Behind those that it knows to be committed that can be any of its own log: an entry is
 // applied while the commit index that covers it is still on its way to the log's file, and is lost there if the process is killed (raft.go of
 // server/etcdserver saves it with the next entries).
-func (c *comparison) mayHaveApplied(i int) uint64 {
+func (c *contents) mayHaveApplied(i int) uint64 {
 	h := c.histories[c.source(i)]
 	known := min(h.last(), committed(c.ms[i]))
 	for _, own := range slices.Backward(c.ms[i].Log.Entries) { // not by number: an entry may have any
@@ -210,7 +231,7 @@ func (x *explanation) hasUnwrittenRows() bool {
 
 // applicable are the logs of some members, ready to be applied, with the same numbers for keys and leases; members that follow one log share
 // it. low is a revision before the logs begin up to which only the newest rows of their keys matter. There are none if entries do not decode.
-func (c *comparison) applicable(use []int) (logs []*apply.Log, low int64) {
+func (c *explanations) applicable(use []int) (logs []*apply.Log, low int64) {
 	if len(use) == 0 {
 		return nil, 0
 	}
@@ -240,7 +261,7 @@ func (c *comparison) applicable(use []int) (logs []*apply.Log, low int64) {
 
 // source is the member whose log leads to what member i's db holds: itself, unless its own has a gap, as behind a snapshot that it received, and goes on
 // as that of another one does, which has none. A log may hold entries that were lost before the snapshot came.
-func (c *comparison) source(i int) int {
+func (c *contents) source(i int) int {
 	contiguous := func(h *history) bool {
 		return len(h.entries) > 0 && h.last()-h.entries[0].Index+1 == uint64(len(h.entries))
 	}
@@ -267,7 +288,7 @@ func (c *comparison) source(i int) int {
 const unusedRevisions = 1024
 
 // newLogs makes the logs of some members ready, with the keys that rows behind a revision name.
-func (c *comparison) newLogs(use []int, low int64) []*apply.Log {
+func (c *contents) newLogs(use []int, low int64) []*apply.Log {
 	names := make([]faults.Named, len(use))
 	c.eachOf(use, func(n, i int) { names[n] = faults.NamesSince(c.ms[i].DB.Rows, c.ms[i].DB.Tables, low) })
 	var named faults.Named
@@ -300,7 +321,7 @@ func (c *comparison) newLogs(use []int, low int64) []*apply.Log {
 
 // searchSuffix finds the faults of members whose log does not begin with the cluster. They are nil if that leads to nothing, or if the members had
 // parted by then.
-func (c *comparison) searchSuffix(log *apply.Log, use []int, evidence []*faults.Evidence, low int64) []*explanation {
+func (c *contents) searchSuffix(log *apply.Log, use []int, evidence []*faults.Evidence, low int64) []*explanation {
 	out := make([]*explanation, len(use))
 	auth := c.authBefore(use)
 	if auth == nil {
@@ -330,7 +351,7 @@ func (c *comparison) searchSuffix(log *apply.Log, use []int, evidence []*faults.
 
 // searchSides does so for members that had parted before their log begins, as rows far enough before that show: those of each side by
 // themselves.
-func (c *comparison) searchSides(log *apply.Log, use []int, evidence []*faults.Evidence, low int64) []*explanation {
+func (c *contents) searchSides(log *apply.Log, use []int, evidence []*faults.Evidence, low int64) []*explanation {
 	out := make([]*explanation, len(use))
 	for n := range use {
 		if !c.ms[use[n]].Evidence().EndCounts() { // pages of several moments look so, too
@@ -370,7 +391,7 @@ func (c *comparison) searchSides(log *apply.Log, use []int, evidence []*faults.E
 }
 
 // authBefore is the auth store before the log begins: what most members' tables lead back to, nil if nothing is known of it.
-func (c *comparison) authBefore(use []int) (best *authz.State) {
+func (c *contents) authBefore(use []int) (best *authz.State) {
 	votes := map[uint64]int{}
 	for _, i := range use {
 		m := c.ms[i]
@@ -390,14 +411,14 @@ func (c *comparison) authBefore(use []int) (best *authz.State) {
 }
 
 // appliedAuth are the auth writes that member i has applied, as its index says.
-func (c *comparison) appliedAuth(i int) []authz.Write {
+func (c *contents) appliedAuth(i int) []authz.Write {
 	all := c.histories[i].authWrites
 	n, _ := slices.BinarySearchFunc(all, c.ms[i].DB.Tables.ConsistentIndex+1, func(w authz.Write, x uint64) int { return cmp.Compare(w.Index, x) })
 	return all[:n]
 }
 
 // partedBy tells whether some members hold different rows of a revision up to one.
-func (c *comparison) partedBy(members []int, revision int64) bool {
+func (c *contents) partedBy(members []int, revision int64) bool {
 	for _, main := range c.differing {
 		if main > revision {
 			break
@@ -416,7 +437,7 @@ func (c *comparison) partedBy(members []int, revision int64) bool {
 }
 
 // rulesOf are the rules that may hold when member i's log begins.
-func (c *comparison) rulesOf(i int) []apply.Rules {
+func (c *contents) rulesOf(i int) []apply.Rules {
 	if len(c.histories[i].authWrites) == 0 { // nobody is asked for permissions
 		return []apply.Rules{apply.Rules3510}
 	}
@@ -435,7 +456,7 @@ func (c *comparison) rulesOf(i int) []apply.Rules {
 }
 
 // firstVersion is the first cluster version that member i's log sets, empty if it sets none.
-func (c *comparison) firstVersion(i int) string {
+func (c *contents) firstVersion(i int) string {
 	for _, m := range c.histories[i].milestones {
 		if m.kind == EventVersion {
 			return m.version

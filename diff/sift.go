@@ -110,7 +110,7 @@ func (c *comparison) doubtCopy(i int) {
 }
 
 // doubtEnd doubts a copy whose rows end before its consistent index, as others tell.
-func (c *comparison) doubtEnd(i int) {
+func (c *entryEffects) doubtEnd(i int) {
 	e, index := c.ms[i].Evidence(), c.ms[i].DB.Tables.ConsistentIndex
 	if rev := c.expectedRevision(i); rev > c.last[i] && !e.EndCounts() {
 		e.Doubt("its rows end with revision %d, and that of entry %d, to which it has come by its consistent index, is %d; its log goes on behind that", c.last[i], index, rev)
@@ -120,7 +120,7 @@ func (c *comparison) doubtEnd(i int) {
 // doubtExplained doubts a copy whose own log makes every row that it holds, at its revision, though it takes faults to make just what it holds: so do
 // pages of several moments. That is no reason against a member which was stopped, nor against what a table lacks that is of the same moment as
 // the consistent index.
-func (c *comparison) doubtExplained(i int) {
+func (c *explanations) doubtExplained(i int) {
 	e, x := c.ms[i].Evidence(), c.explained[i]
 	fs := x.chosen.Faults
 	if len(fs) == 0 || e.EndCounts() {
@@ -150,7 +150,7 @@ const copyWindow = 2000
 
 // changedLately tells whether an entry changes the table of a cause so close to member i's consistent index that pages of several
 // moments may differ in it.
-func (c *comparison) changedLately(i int, k *cause) bool {
+func (c *contents) changedLately(i int, k *cause) bool {
 	h := c.histories[i]
 	var at []uint64
 	switch k.layer {
@@ -172,7 +172,7 @@ func (c *comparison) changedLately(i int, k *cause) bool {
 }
 
 // contradicted tells whether a row of member i is not that of another one.
-func (c *comparison) contradicted(i int) bool {
+func (c *contents) contradicted(i int) bool {
 	for _, main := range c.differing {
 		for j := range c.ms {
 			if j != i && !agree(c.ms[i].DB.Rows.Group(main), c.ms[j].DB.Rows.Group(main)) {
@@ -184,7 +184,7 @@ func (c *comparison) contradicted(i int) bool {
 }
 
 // expectedRevision is the highest revision that member i must have come to, as others tell.
-func (c *comparison) expectedRevision(i int) (rev int64) {
+func (c *entryEffects) expectedRevision(i int) (rev int64) {
 	if c.logs == nil || len(c.last) != len(c.ms) || len(c.traces) != len(c.ms) {
 		return 0
 	}
@@ -202,7 +202,7 @@ func (c *comparison) expectedRevision(i int) (rev int64) {
 }
 
 // damagedMembers are the members with rows that can be read whose dbs are not whole, and for which no other copy stands.
-func (c *comparison) damagedMembers(copyOf []int) (left []*inspect.Member) {
+func (c *contents) damagedMembers(copyOf []int) (left []*inspect.Member) {
 	for i, m := range c.all {
 		if copyOf[i] < 0 && m.DB != nil && m.DB.HasKeys && !slices.Contains(c.ms, m) {
 			left = append(left, m)

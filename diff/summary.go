@@ -94,7 +94,7 @@ func (c *comparison) countOthers() {
 }
 
 // waitLinked waits until the rows of all members are linked, if they are to be.
-func (c *comparison) waitLinked() {
+func (c *contents) waitLinked() {
 	if c.rowsLinked != nil {
 		<-c.rowsLinked
 	}

@@ -46,7 +46,7 @@ func (c *comparison) notCompared(name, why string) {
 // upToDate lists the members whose table shows all entries of a kind that any member has applied: those whose consistent
 // index is not below the last one. Up to 3.4 a table may be ahead of the consistent index, which is saved with keys only, so
 // that entries above it may or may not show. It says why the others are left out.
-func (c *comparison) upToDate(list func(h *history) []uint64) (in []int, why []string) {
+func (c *contents) upToDate(list func(h *history) []uint64) (in []int, why []string) {
 	var highest uint64
 	for _, m := range c.ms {
 		highest = max(highest, m.DB.Tables.ConsistentIndex)
@@ -74,7 +74,7 @@ func (c *comparison) upToDate(list func(h *history) []uint64) (in []int, why []s
 
 // unknownEntry is the first entry between member i's consistent index and that of the member of the same history that has
 // come furthest which no log holds, 0 if there is none.
-func (c *comparison) unknownEntry(i int) uint64 {
+func (c *contents) unknownEntry(i int) uint64 {
 	next, highest := c.ms[i].DB.Tables.ConsistentIndex+1, uint64(0)
 	for j, m := range c.ms {
 		if c.logs.history[j] == c.logs.history[i] {
@@ -227,7 +227,7 @@ func (c *comparison) compareAuth() {
 }
 
 // describeAuth says in what the auth tables of some groups differ.
-func (c *comparison) describeAuth(k *cause) {
+func (c *contents) describeAuth(k *cause) {
 	first := c.ms[k.groups[0][0]].DB.Tables
 	var differ []string
 	note := func(name string, same bool) {
@@ -261,7 +261,7 @@ func (c *comparison) compareAlarms() {
 }
 
 // describeAlarms names the entry that some members must have left out: an alarm is as the last entry about it made it.
-func (c *comparison) describeAlarms(k *cause) {
+func (c *contents) describeAlarms(k *cause) {
 	all := slices.Concat(k.groups...)
 	slices.Sort(all)
 	with := func(a schema.AlarmMember, on bool) []int {
@@ -288,7 +288,7 @@ func (c *comparison) describeAlarms(k *cause) {
 
 // alarmedBy is the entry that set an alarm as it is in the end, by member i's log, 0 if none did: of several in a row that
 // ask for the same the first one. It also tells whether the alarm is on then.
-func (c *comparison) alarmedBy(i int, a schema.AlarmMember) (index uint64, on bool) {
+func (c *contents) alarmedBy(i int, a schema.AlarmMember) (index uint64, on bool) {
 	for _, x := range slices.Backward(c.histories[i].alarms) {
 		r := c.request(i, x)
 		if x > c.ms[i].DB.Tables.ConsistentIndex || r == nil || r.Internal.GetAlarm().GetMemberID() != a.Member || r.Internal.GetAlarm().GetAlarm().String() != a.Type {
@@ -337,7 +337,7 @@ func (c *comparison) compareMembership() {
 }
 
 // describeVotes says what each side holds of the members in which they differ, and what raft itself holds.
-func (c *comparison) describeVotes(k *cause) {
+func (c *contents) describeVotes(k *cause) {
 	for _, g := range k.groups {
 		m := c.ms[g[0]]
 		var texts []string

@@ -174,7 +174,7 @@ func (x *explanation) authTimeline() *authz.Timeline {
 }
 
 // sharedFaults are the faults of all members, each told once, in the order of the log.
-func (c *comparison) sharedFaults() (tales []*sharedFault) {
+func (c *explanations) sharedFaults() (tales []*sharedFault) {
 	for i, x := range c.explained {
 		if x == nil {
 			continue
@@ -195,13 +195,13 @@ func (c *comparison) sharedFaults() (tales []*sharedFault) {
 			t := tales[at]
 			t.members = append(t.members, i)
 			t.number[i] = n
-			begins := c.firstEntriesOf(x, n)
+			begins := x.firstEntriesOf(n)
 			t.onset[i] = Interval{begins[0], begins[len(begins)-1]}
 			t.firstEntries[i] = begins
 			if f.Kind == faults.Skipped || f.Kind == faults.Again {
 				t.until[i] = f.Last
 			}
-			if first := c.firstEffect(x, n); t.firstEffect == 0 || first > 0 && first < t.firstEffect {
+			if first := x.firstEffect(n); t.firstEffect == 0 || first > 0 && first < t.firstEffect {
 				t.firstEffect = first
 			}
 			for _, r := range x.possibleFaults(n) {
@@ -230,7 +230,7 @@ func (t *sharedFault) firstEntriesOn(who int) []uint64 {
 }
 
 // sameRows tells whether two members hold the same rows of the revision that an entry made.
-func (c *comparison) sameRows(i, j int, index uint64) bool {
+func (c *explanations) sameRows(i, j int, index uint64) bool {
 	a, b := c.ms[i].DB.Rows.Group(c.revisionOf(i, index)), c.ms[j].DB.Rows.Group(c.revisionOf(j, index))
 	return slices.EqualFunc(a, b, func(x, y mvcc.Row) bool {
 		return x.Rev == y.Rev && x.Tombstone == y.Tombstone && bytes.Equal(x.Value, y.Value)
@@ -238,7 +238,7 @@ func (c *comparison) sameRows(i, j int, index uint64) bool {
 }
 
 // revisionOf is the revision that an entry made on a member that is explained, 0 if it made none.
-func (c *comparison) revisionOf(i int, index uint64) (revision int64) {
+func (c *explanations) revisionOf(i int, index uint64) (revision int64) {
 	x := c.explained[i]
 	x.member.Run(&x.chosen, max(index, x.reach), func(st *faults.Step) {
 		if st.Index == index && revision == 0 {
@@ -286,16 +286,16 @@ func (x *explanation) alternativeFaults(n int) []faults.Fault {
 
 // firstEntriesOf are, in order, the first entries that the n-th fault of a member's chosen reading touched, or that a fault which may stand in
 // its place did.
-func (c *comparison) firstEntriesOf(x *explanation, n int) (begins []uint64) {
+func (x *explanation) firstEntriesOf(n int) (begins []uint64) {
 	for _, f := range x.possibleFaults(n) {
-		begins = append(begins, c.firstTouched(x, f))
+		begins = append(begins, x.firstTouched(f))
 	}
 	slices.Sort(begins)
 	return slices.Compact(begins)
 }
 
 // firstTouched is the entry that a fault is known by: of entries that were applied again the first that had an effect again.
-func (c *comparison) firstTouched(x *explanation, f faults.Fault) uint64 {
+func (x *explanation) firstTouched(f faults.Fault) uint64 {
 	if f.Kind != faults.Again {
 		return f.First
 	}
@@ -317,7 +317,7 @@ func (c *comparison) firstTouched(x *explanation, f faults.Fault) uint64 {
 
 // firstEffect is the first entry that did something else to keys because of the n-th fault than it would have with those before it alone,
 // 0 if none did.
-func (c *comparison) firstEffect(x *explanation, n int) (first uint64) {
+func (x *explanation) firstEffect(n int) (first uint64) {
 	without, with := x.effects(n), x.effects(n+1)
 	for k := range with {
 		if without[k] != with[k] {
@@ -418,7 +418,7 @@ func (c *comparison) causeOfFault(t *sharedFault) *cause {
 }
 
 // howOften lists the members on which entries were applied again, with how often that was.
-func (c *comparison) howOften(t *sharedFault) string {
+func (c *explanations) howOften(t *sharedFault) string {
 	byTimes := map[int][]int{}
 	for _, i := range t.members {
 		n := c.explained[i].chosen.Faults[t.number[i]].Times
@@ -436,7 +436,7 @@ func (c *comparison) howOften(t *sharedFault) string {
 }
 
 // layerOf is that of the table which an entry changes.
-func (c *comparison) layerOf(i int, index uint64) Layer {
+func (c *contents) layerOf(i int, index uint64) Layer {
 	switch q := c.request(i, index); {
 	case q == nil:
 	case isAuthWrite(q.Type):
@@ -450,7 +450,7 @@ func (c *comparison) layerOf(i int, index uint64) Layer {
 }
 
 // rulesText says which members follow other rules, from where on, and what became of entries because of that.
-func (c *comparison) rulesText(k *cause, t *sharedFault, f faults.Fault) string {
+func (c *contents) rulesText(k *cause, t *sharedFault, f faults.Fault) string {
 	kind, one := "", true
 	for _, index := range k.entries {
 		q := c.request(t.members[0], index)
@@ -512,7 +512,7 @@ func (t *sharedFault) entriesText() string {
 }
 
 // affectedOnAll are those of all members of a tale.
-func (c *comparison) affectedOnAll(t *sharedFault) (entries []uint64) {
+func (c *explanations) affectedOnAll(t *sharedFault) (entries []uint64) {
 	for _, i := range t.members {
 		entries = append(entries, c.affected(i, c.explained[i].chosen.Faults[t.number[i]])...)
 	}
@@ -521,7 +521,7 @@ func (c *comparison) affectedOnAll(t *sharedFault) (entries []uint64) {
 }
 
 // affected are the entries that did something else because of a fault of a member: those that had no effect, or had it again.
-func (c *comparison) affected(i int, f faults.Fault) (entries []uint64) {
+func (c *explanations) affected(i int, f faults.Fault) (entries []uint64) {
 	x := c.explained[i]
 	rules := f.Kind == faults.Rules
 	r := x.chosen
@@ -619,7 +619,7 @@ func (c *comparison) addParted(k *cause, others []int) {
 }
 
 // effectAt is what an entry did on a member; of one that was applied again, what it did then.
-func (c *comparison) effectAt(i int, index uint64, odd bool) (e Effect) {
+func (c *entryEffects) effectAt(i int, index uint64, odd bool) (e Effect) {
 	x := c.explained[i]
 	x.member.Run(&x.chosen, max(index, x.reach), func(st *faults.Step) {
 		if st.Index != index {
@@ -648,7 +648,7 @@ func (c *comparison) effectAt(i int, index uint64, odd bool) (e Effect) {
 }
 
 // makerOf is what made a revision on a member.
-func (c *comparison) makerOf(i int, revision int64) (in *Instead) {
+func (c *explanations) makerOf(i int, revision int64) (in *Instead) {
 	x := c.explained[i]
 	x.member.Run(&x.chosen, x.reach, func(st *faults.Step) {
 		if st.Revision == revision && in == nil {

@@ -19,7 +19,7 @@ func TestMayHaveApplied(t *testing.T) {
 	for i := range es[:2] {
 		h.entries = append(h.entries, effect.Entry{Index: es[i].Index, Term: 1, Raw: &es[i]})
 	}
-	c := &comparison{ms: []*inspect.Member{m}, histories: []*history{h}}
+	c := &contents{ms: []*inspect.Member{m}, histories: []*history{h}}
 	if got := c.mayHaveApplied(0); got != 2 {
 		t.Errorf("entry %d, want 2", got)
 	}

@@ -128,7 +128,7 @@ func order(k EventKind) int {
 }
 
 // addStarts adds the starts of all processes that proposed entries of a log.
-func (c *comparison) addStarts(h *history, add func(Event)) {
+func (c *contents) addStarts(h *history, add func(Event)) {
 	for _, prefix := range slices.Sorted(maps.Keys(h.processes)) {
 		p := h.processes[prefix]
 		who := c.proposerOf(prefix)
@@ -145,13 +145,13 @@ func (c *comparison) addStarts(h *history, add func(Event)) {
 }
 
 // proposerOf names the member whose id ends with 16 bits.
-func (c *comparison) proposerOf(prefix uint16) string {
+func (c *contents) proposerOf(prefix uint16) string {
 	return c.proposer(&raftlog.Request{ID: uint64(prefix) << 48})
 }
 
 // addCompactions adds the compactions that took effect on some members only: the last one that a member carried out, if others that came beyond it
 // did not.
-func (c *comparison) addCompactions(add func(Event)) {
+func (c *contents) addCompactions(add func(Event)) {
 	for i, m := range c.ms {
 		revision := m.DB.CompactRevision()
 		index := c.histories[i].compactions[revision]
@@ -175,7 +175,7 @@ func (c *comparison) addCompactions(add func(Event)) {
 }
 
 // addBegin adds where a cause begins, on each of its members, and where it shows first.
-func (c *comparison) addBegin(v *Divergence, k *cause, add func(Event)) {
+func (c *contents) addBegin(v *Divergence, k *cause, add func(Event)) {
 	t := k.fault
 	if t == nil || k.ambiguous() {
 		switch {
@@ -214,7 +214,7 @@ func (c *comparison) addBegin(v *Divergence, k *cause, add func(Event)) {
 }
 
 // endsOfCopies are the last entries that the members have come to.
-func (c *comparison) endsOfCopies() (events []Event) {
+func (c *explanations) endsOfCopies() (events []Event) {
 	byEnd := map[uint64][]string{}
 	for i, m := range c.ms {
 		if n := c.reach(i); n > 0 {
@@ -229,7 +229,7 @@ func (c *comparison) endsOfCopies() (events []Event) {
 
 // behavesAs says of each member by the rules of which versions of etcd it judged entries. It is empty where that makes no difference: no
 // member goes over to other rules, or began with others.
-func (c *comparison) behavesAs() (out []string, of [][]Behaviour) {
+func (c *explanations) behavesAs() (out []string, of [][]Behaviour) {
 	out, of = make([]string, len(c.ms)), make([][]Behaviour, len(c.ms))
 	differ := false
 	var rules []string

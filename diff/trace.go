@@ -29,7 +29,7 @@ func (t *trace) steps(f func(s *effect.Step)) {
 }
 
 // traceEntries notes what each entry did on each member.
-func (c *comparison) traceEntries() {
+func (c *entryEffects) traceEntries() {
 	c.traces = make([]*trace, len(c.ms))
 	c.eachMember(func(i int) {
 		m := c.ms[i]
@@ -45,7 +45,7 @@ func (c *comparison) traceEntries() {
 }
 
 // traceOf is what each entry did on a member that its log explains.
-func (c *comparison) traceOf(i int, x *explanation) *trace {
+func (c *contents) traceOf(i int, x *explanation) *trace {
 	t := &trace{first: x.member.Log.Entries[0].Index, revisionBefore: x.member.BaseRevision(), lastEffect: c.ms[i].DB.Tables.ConsistentIndex}
 	for _, f := range x.chosen.Faults {
 		if f.Kind == faults.Index {
@@ -83,7 +83,7 @@ func (c *comparison) traceOf(i int, x *explanation) *trace {
 }
 
 // stepsAt are the steps of an entry on member i: several if it was applied again.
-func (c *comparison) stepsAt(i int, index uint64) (found []*effect.Step) {
+func (c *entryEffects) stepsAt(i int, index uint64) (found []*effect.Step) {
 	c.traces[i].steps(func(s *effect.Step) {
 		if s.Index == index {
 			found = append(found, s)
@@ -115,7 +115,7 @@ func (c *comparison) placeCommonIndex() {
 
 // revisionSharedAt is the revision that member i had at an entry to which others have come, as these show: it holds all that they do, and what is known
 // of the entries around does not contradict that. It is -1 if they show none.
-func (c *comparison) revisionSharedAt(i int, index uint64) int64 {
+func (c *entryEffects) revisionSharedAt(i int, index uint64) int64 {
 	low, high := c.traces[i].around(index)
 	for j, m := range c.ms {
 		at := c.last[j]
@@ -128,7 +128,7 @@ func (c *comparison) revisionSharedAt(i int, index uint64) int64 {
 
 // reach is the last entry whose effects member i's db is known to hold. Up to 3.4 the consistent index is saved with a change of a key
 // only: it may be behind that.
-func (c *comparison) reach(i int) uint64 {
+func (c *explanations) reach(i int) uint64 {
 	if x := c.explained[i]; x != nil {
 		return x.reach
 	}
@@ -137,7 +137,7 @@ func (c *comparison) reach(i int) uint64 {
 
 // doubtsAheadOfIndex is a doubt about each member whose data has come further than its consistent index, where that is saved
 // with every entry: a copy may be of two moments. Started again, etcd would apply what lies between once more.
-func (c *comparison) doubtsAheadOfIndex() (why []string) {
+func (c *entryEffects) doubtsAheadOfIndex() (why []string) {
 	for i, m := range c.ms {
 		if at := m.DB.Tables.ConsistentIndex; c.aheadOfIndex(i) && m.DB.Tables.HasTerm {
 			through := c.traces[i].lastEffect
@@ -149,12 +149,12 @@ func (c *comparison) doubtsAheadOfIndex() (why []string) {
 }
 
 // aheadOfIndex tells whether member i's data has come further than its consistent index.
-func (c *comparison) aheadOfIndex(i int) bool {
+func (c *entryEffects) aheadOfIndex(i int) bool {
 	return c.traces[i].lastEffect > c.ms[i].DB.Tables.ConsistentIndex
 }
 
 // revisionAt is member i's main revision once an entry was applied, -1 if that is not known.
-func (c *comparison) revisionAt(i int, index uint64) int64 {
+func (c *entryEffects) revisionAt(i int, index uint64) int64 {
 	m, t := c.ms[i], c.traces[i]
 	if index >= m.DB.Tables.ConsistentIndex {
 		return c.last[i]
@@ -204,7 +204,7 @@ func (t *trace) around(index uint64) (low, high int64) {
 
 // lastAgreed is the last main revision up to which members i and j hold the same rows, above the revision that one of them is
 // compacted at: what a third one has compacted does not keep them from being compared.
-func (c *comparison) lastAgreed(i, j int) int64 {
+func (c *contents) lastAgreed(i, j int) int64 {
 	x, y := c.ms[i].DB.Rows, c.ms[j].DB.Rows
 	last := min(c.last[i], c.last[j])
 	compact := max(c.ms[i].DB.CompactRevision(), c.ms[j].DB.CompactRevision())
