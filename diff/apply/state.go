@@ -171,20 +171,32 @@ type State struct {
 	// Steps counts keys looked at and entries applied, for budgets.
 	Steps int
 
-	keys          []Record
-	leases        []bool
-	lost          []bool    // leases that are stored, but not known
-	attached      [][]int32 // of each lease, keys that were attached to it at some time
-	detached      [][]int32 // what was attached to leases when they were lost
-	alarms        []alarm   // sorted; replaced, never changed
-	partial       int       // keys of which not all is known
-	keySum        uint64    // digests of all keys
-	leaseSum      uint64    // of all leases that are stored
-	lostSum       uint64    // and of those of them that are not known
-	journal       []undo
-	authHistory   []*authz.State  // what undoAuth goes back to
-	alarmHistory  [][]alarm       // what undoAlarms goes back to
-	rangeCompares []compareResult // of each compare of a range, what it came to last
+	// By the numbers that Log gives keys and leases; all of it is changed by methods that note how to take that back.
+	keys     []Record
+	leases   []bool    // that exist
+	lost     []bool    // leases that are stored, but not known; none of them exists
+	attached [][]int32 // of each lease, keys that were attached to it at some time: those whose record names it are attached now
+	alarms   []alarm   // sorted; replaced, never changed
+	partial  int       // keys of which not all is known
+	digests
+	undoLog
+
+	rangeCompares []compareResult // of each compare of a range, what it came to last; not taken back, since it names the keys that it is about
+}
+
+// digests are kept with every change, and combined by exclusive or.
+type digests struct {
+	keySum   uint64 // of all keys
+	leaseSum uint64 // of all leases that are stored
+	lostSum  uint64 // of those of them that are not known
+}
+
+// undoLog takes changes back. The stacks hold what the small undos of their kind go back to, one element for each in the journal.
+type undoLog struct {
+	journal      []undo
+	authHistory  []*authz.State // of undoAuth
+	alarmHistory [][]alarm      // of undoAlarms
+	detached     [][]int32      // of undoLost that lost a lease: what was attached to it
 }
 
 // compareResult is what a compare came to with some keys.

@@ -654,14 +654,42 @@ type startingPoint struct {
 	assumptions int // what these held otherwise than entries ask for
 }
 
-// startingPoints are members as they began: at the revision at which most of them need no fault to make what they hold, or at which they come furthest
-// without; several times if several revisions are as likely. What those show of keys holds for the others.
-func startingPoints(l *apply.Log, ms []SuffixMember, low int64) (likely []startingPoint) {
+// startingPoints are members as they may have begun: at the revision at which most of them need no fault to make what they hold, or at which they
+// come furthest without; several if several revisions are as likely. What those show of keys holds for the others.
+func startingPoints(l *apply.Log, ms []SuffixMember, low int64) []startingPoint {
 	if len(l.Entries) == 0 {
 		return nil
 	}
+	var starts []*start
+	for _, revision := range allCandidateRevisions(l, ms, low) {
+		starts = append(starts, newStart(l, ms, revision))
+	}
+	slices.SortStableFunc(starts, (*start).compare)
+	starts = assumeInitial(starts)
+	slices.SortStableFunc(starts, (*start).compare)
+	var likely []startingPoint
+	for _, t := range starts[:min(len(starts), maxStarts)] {
+		if t.faultless < starts[0].faultless-1 {
+			continue
+		}
+		if len(t.proven) == 0 {
+			likely = append(likely, startingPoint{t.members, t.faultless, t.assumptions})
+		}
+		for _, proven := range t.proven {
+			b := startingPoint{t.members, t.faultless, t.assumptions}
+			if len(proven) > 0 {
+				b.members = make([]*Member, len(ms))
+				concurrently(len(ms), func(i int) { b.members[i] = memberFrom(l, ms, i, t.revision, proven) })
+			}
+			likely = append(likely, b)
+		}
+	}
+	return likely
+}
+
+// allCandidateRevisions are those of each member that are not below low, the likeliest of the first member first.
+func allCandidateRevisions(l *apply.Log, ms []SuffixMember, low int64) (revisions []int64) {
 	rows := len(l.Entries)
-	var revisions []int64
 	for i := range ms {
 		rows = max(rows, len(ms[i].Evidence.rows))
 	}
@@ -673,93 +701,87 @@ func startingPoints(l *apply.Log, ms []SuffixMember, low int64) (likely []starti
 			}
 		}
 	}
-	member := func(i int, revision int64, shown map[int32]apply.Record) *Member {
-		var others []*Evidence
-		for j := range ms {
-			if j != i {
-				others = append(others, ms[j].Evidence)
-			}
+	return revisions
+}
+
+// memberFrom is one of some members with a revision before the log begins. proven is what is known of keys then, besides what rows show.
+func memberFrom(l *apply.Log, ms []SuffixMember, i int, revision int64, proven map[int32]apply.Record) *Member {
+	var others []*Evidence
+	for j := range ms {
+		if j != i {
+			others = append(others, ms[j].Evidence)
 		}
-		m := NewMember(l, ms[i].Evidence, nil, ms[i].Committed, ms[i].Rules...)
-		m.base = NewBase(l, ms[i].Evidence, others, revision, ms[i].Auth, shown)
-		m.start = m.base.State(l)
-		return m
 	}
-	type try struct {
-		revision int64
-		members  []*Member
-		reach    int // sum of stops
-		clean    int // members without fault
-		began    int // what these held otherwise than entries ask for
-		shown    []map[int32]apply.Record
+	m := NewMember(l, ms[i].Evidence, nil, ms[i].Committed, ms[i].Rules...)
+	m.base = NewBase(l, ms[i].Evidence, others, revision, ms[i].Auth, proven)
+	m.start = m.base.State(l)
+	return m
+}
+
+// start is what comes of a revision before the log begins.
+type start struct {
+	revision    int64
+	members     []*Member
+	reach       int                      // sum of the places at which they stop
+	faultless   int                      // members without fault
+	assumptions int                      // what these held otherwise than entries ask for
+	proven      []map[int32]apply.Record // for each way in which the member with the fewest assumptions needs no fault, what that shows of keys
+}
+
+// newStart runs each member's log without faults or assumptions.
+func newStart(l *apply.Log, ms []SuffixMember, revision int64) *start {
+	t := &start{revision: revision, members: make([]*Member, len(ms))}
+	stops := make([]int, len(ms))
+	concurrently(len(ms), func(i int) {
+		t.members[i] = memberFrom(l, ms, i, revision, nil)
+		stops[i] = t.members[i].stopWithoutFault()
+	})
+	for i, stop := range stops {
+		t.faultless += intOf(stop > t.members[i].end())
+		t.reach += stop
 	}
+	return t
+}
+
+// compare puts the likelier one first.
+func (t *start) compare(o *start) int {
+	return cmp.Or(cmp.Compare(o.faultless, t.faultless), cmp.Compare(t.assumptions, o.assumptions), cmp.Compare(o.reach, t.reach))
+}
+
+// assumeInitial finds out of the likeliest starts, which come first, how far they lead with assumptions about keys. It returns those that were tried.
+func assumeInitial(starts []*start) []*start {
 	steps := 0
-	var tries []*try
-	for _, revision := range revisions {
-		t := &try{revision: revision, members: make([]*Member, len(ms))}
-		stops := make([]int, len(ms))
-		concurrently(len(ms), func(i int) {
-			t.members[i] = member(i, revision, nil)
-			stops[i] = t.members[i].stopWithoutFault()
-		})
-		for i, stop := range stops {
-			t.clean += intOf(stop > t.members[i].end())
-			t.reach += stop
+	for n, t := range starts {
+		if n >= minStartsTried && steps > startSteps || n > 0 && starts[0].faultless > 0 && t.faultless == 0 && 2*t.reach < starts[0].reach {
+			return starts[:n]
 		}
-		tries = append(tries, t)
-	}
-	foremost := func(a, b *try) int {
-		return cmp.Or(cmp.Compare(b.clean, a.clean), cmp.Compare(a.began, b.began), cmp.Compare(b.reach, a.reach))
-	}
-	slices.SortStableFunc(tries, foremost)
-	for n, t := range tries {
-		if n >= minStartsTried && steps > startSteps || n > 0 && tries[0].clean > 0 && t.clean == 0 && 2*t.reach < tries[0].reach {
-			tries = tries[:n]
-			break
-		}
-		t.clean, t.reach = 0, 0
-		settled, stops := make([][]Reading, len(ms)), make([]int, len(ms))
-		concurrently(len(ms), func(i int) { settled[i], stops[i] = t.members[i].searchInitial(maxStarts) })
-		fewest := math.MaxInt
-		for i, rs := range settled {
-			steps += t.members[i].start.Steps
-			if t.reach += stops[i]; len(rs) == 0 {
-				continue
-			}
-			t.began += len(rs[0].Initial)
-			if t.clean++; len(rs[0].Initial) < fewest {
-				fewest, t.shown = len(rs[0].Initial), nil
-				for k := range rs {
-					t.shown = append(t.shown, t.members[i].provenInitial(&rs[k]))
-				}
-			}
-		}
-		if t.clean == len(ms) {
-			tries = tries[:n+1]
-			break
+		if steps += t.assumeInitial(); t.faultless == len(t.members) {
+			return starts[:n+1]
 		}
 	}
-	if len(tries) == 0 {
-		return nil
-	}
-	slices.SortStableFunc(tries, foremost)
-	for _, t := range tries[:min(len(tries), maxStarts)] {
-		if t.clean < tries[0].clean-1 {
+	return starts
+}
+
+// assumeInitial does so of one start, and returns the steps that it took.
+func (t *start) assumeInitial() (steps int) {
+	t.faultless, t.reach = 0, 0
+	readings, stops := make([][]Reading, len(t.members)), make([]int, len(t.members))
+	concurrently(len(t.members), func(i int) { readings[i], stops[i] = t.members[i].searchInitial(maxStarts) })
+	fewest := math.MaxInt
+	for i, rs := range readings {
+		steps += t.members[i].start.Steps
+		if t.reach += stops[i]; len(rs) == 0 {
 			continue
 		}
-		if len(t.shown) == 0 {
-			likely = append(likely, startingPoint{t.members, t.clean, t.began})
-		}
-		for _, shown := range t.shown {
-			b := startingPoint{t.members, t.clean, t.began}
-			if len(shown) > 0 {
-				b.members = make([]*Member, len(ms))
-				concurrently(len(ms), func(i int) { b.members[i] = member(i, t.revision, shown) })
+		t.assumptions += len(rs[0].Initial)
+		if t.faultless++; len(rs[0].Initial) < fewest {
+			fewest, t.proven = len(rs[0].Initial), nil
+			for k := range rs {
+				t.proven = append(t.proven, t.members[i].provenInitial(&rs[k]))
 			}
-			likely = append(likely, b)
 		}
 	}
-	return likely
+	return steps
 }
 
 // Bounds of how often members are settled with one revision or another: at least so many, and then up to so many steps; and how many are
@@ -795,7 +817,7 @@ func (m *Member) searchInitial(limit int) (all []Reading, stop int) {
 				continue
 			}
 			m.indexWriters()
-			e := &expansion{search: x, n: n, stop: at, end: m.end()}
+			e := &expansion{search: x, n: n, contradiction: contradiction{stop: at, end: m.end()}}
 			e.firstSuspect = e.lastConfirmed()
 			begun, _ := e.tryInitial()
 			level = slices.Insert(level, i+1, begun...)

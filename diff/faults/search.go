@@ -10,22 +10,31 @@ import (
 	"etcd-autopsy/diff/apply"
 )
 
-// Member is a member's log and what its db holds.
+// Member is a member's log and what its db holds. One goroutine at a time may use it: searching and running apply entries to the one state at its
+// beginning, and take everything back before they return.
 type Member struct {
 	Log      *apply.Log
 	Evidence *Evidence
 
-	first        uint64 // entry
-	committed    uint64 // the last entry that is known to be committed
-	start        *apply.State
-	base         *Base // where the log does not begin with the cluster
-	baseCertain  bool  // what that was is known
-	rules        []apply.Rules
+	// Set before the first search, and not changed by it.
+	first       uint64       // entry
+	committed   uint64       // the last entry that is known to be committed
+	start       *apply.State // before the first entry
+	base        *Base        // where the log does not begin with the cluster
+	baseCertain bool         // what that was is known
+	rules       []apply.Rules
+
+	writerIndex // empty before indexWriters
+}
+
+// writerIndex tells which entries may have made what the db holds. Behind the base, of each revision of which a row is left, or a later row of
+// a key tells that it was created by it, possible has an element, soleWriters one if that is a single entry; soleRevision says the same by places.
+type writerIndex struct {
 	places       *apply.Places
-	possible     []possibleWriters // in order
-	soleWriters  []soleWriter      // in order
-	lastPuts     map[int][]int32   // keys of which the newest row at or below the compact revision was surely made at a place
-	soleRevision []int64           // of each place, the last revision that the entry made as a sign says, 0 for none
+	possible     []possibleWriters // in order of revisions
+	soleWriters  []soleWriter      // in order of revisions
+	soleRevision []int64           // of each place, the last revision of which its entry is the sole writer, 0 for none
+	lastPuts     map[int][]int32   // of each place, the keys of which it surely made the newest row at or below the compact revision
 }
 
 // possibleWriters is a revision of which it is known which entries may have made it.
@@ -50,7 +59,7 @@ func NewMember(l *apply.Log, e *Evidence, start *apply.State, committed uint64, 
 	return m
 }
 
-// index notes which entries may put what, once that is asked for.
+// indexWriters fills writerIndex, the first time that it is asked for.
 func (m *Member) indexWriters() {
 	if m.places != nil {
 		return
@@ -181,14 +190,26 @@ type search struct {
 	beginMark apply.Mark
 	budget    int
 	limits    []string
-	costBound int          // what readings by other rules cost
-	deep      bool         // faults are looked for also before what rows confirm: one may have made up for another
-	thorough  bool         // how often keys were put rules nothing out, not even at first
-	solved    []link       // they lead to what the db holds
-	marks     []apply.Mark // before each entry of the node that is expanded
-	revs      []int64
-	next      []*node
-	reached   map[reached]*node
+	costBound int    // what readings by other rules cost
+	deep      bool   // faults are looked for also before what rows confirm: one may have made up for another
+	thorough  bool   // how often keys were put rules nothing out, not even at first
+	solved    []link // they lead to what the db holds
+	frontier
+	progress
+}
+
+// frontier is what was found with one fault more than the nodes that are expanded now. next holds the nodes of reached in the order in which they
+// were found.
+type frontier struct {
+	next    []*node
+	reached map[reached]*node
+}
+
+// progress is where the state was before each place, with the faults of the node that was applied last, up to its contradiction. Both lists have
+// the same length. A mark holds as long as the state was not taken back behind it: what tries faults at several places begins with the last one.
+type progress struct {
+	marks []apply.Mark
+	revs  []int64
 }
 
 // reached is where the log stops, and in which state.
@@ -404,27 +425,47 @@ func (f Fault) sameClause(g Fault) bool {
 	return f == g
 }
 
-// expansion is a node with what is tried to bring it further.
+// expansion is a node with what is tried to bring it further: its contradiction first, then passes of tries, of which leads keeps the outcomes.
 type expansion struct {
 	*search
-	n    *node
-	stop int
-	end  int
-	deps dependencies
-	// missedRevision is true if the contradiction is that an entry did not make a revision that it should have made: entries that are applied
-	// again behind it may have made it.
-	missedRevision    bool
-	auth              uint64 // auth revision at the contradiction
-	firstSuspect      int    // nothing before this place made other revisions than it should have
-	leads             map[outcome][]Fault
-	refusesNone       bool // the fault that is tried refuses no entry
-	ignoreSoleWriters bool // signs are not asked
-	countPutsOnly     bool // how often keys were put is asked
-	stepLimit         int  // steps at which trying ends
-	repeatedPuts      map[int32]int64
-	maxRevision       int64           // the revision that entries applied again may come to
-	unfaulted         []int64         // the revision before each place if all goes on without another fault
-	surplus           map[int32]int64 // how much more often keys were put than the log says, where rows tell
+	n *node
+	contradiction
+	leads       map[outcome][]Fault
+	refusesNone bool // the fault that is tried refuses no entry
+	putCounts        // known from tryNearby on
+	pass
+	repetition
+}
+
+// contradiction is where the node's log and the db part.
+type contradiction struct {
+	stop int // the place of the entry, end if it is what is there in the end
+	end  int // the place behind the last entry that the db claims to hold
+	// missedRevision is true if an entry did not make a revision that it should have made: entries that are applied again behind it may have
+	// made it.
+	missedRevision bool
+	auth           uint64 // auth revision there
+	deps           dependencies
+	firstSuspect   int // nothing before this place made other revisions than it should have
+}
+
+// putCounts are how often keys were put if all goes on from the contradiction without another fault.
+type putCounts struct {
+	unfaulted []int64         // the revision before each place
+	surplus   map[int32]int64 // how much more often keys were put than so, where rows tell
+}
+
+// pass is what is tried: at first what fits putCounts and writerIndex, and more if that leads to nothing.
+type pass struct {
+	countPutsOnly     bool // nothing that does not fit putCounts
+	ignoreSoleWriters bool // also what sole writers rule out, since several faults may lie close to each other
+	stepLimit         int  // steps at which it ends
+}
+
+// repetition is a run of entries that is tried again.
+type repetition struct {
+	repeatedPuts map[int32]int64 // how often each key was put by it
+	maxRevision  int64           // that it may come to
 }
 
 // nextSoleWriter is the first sign behind a revision, nil if there is none.
@@ -521,7 +562,7 @@ func (x *search) expand(n *node) (begun []*node) {
 	x.indexWriters()
 	r := x.run(n.rules, n.faults)
 	stop := x.applyToStop(r)
-	e := &expansion{search: x, n: n, stop: stop, end: x.end(), leads: map[outcome][]Fault{}, repeatedPuts: map[int32]int64{}}
+	e := &expansion{search: x, n: n, contradiction: contradiction{stop: stop, end: x.end()}, leads: map[outcome][]Fault{}, repetition: repetition{repeatedPuts: map[int32]int64{}}}
 	if stop > e.end {
 		return nil
 	}
