@@ -15,7 +15,7 @@ type cause struct {
 	layer         Layer
 	index         uint64   // entry, 0 if none
 	searchBounded bool     // the search was, so that begins may not be all
-	candidates    []uint64 // of a tale: in order, all entries that it may begin with
+	candidates    []uint64 // of a fault: in order, all entries that it may begin with
 	interval      *Interval
 	revision      int64
 	groups        [][]int
@@ -86,7 +86,7 @@ func (c *comparison) logCauses() {
 	}
 }
 
-// separates tells whether a partition tells members apart that the other one tells apart, too.
+// separates tells whether there are two members that are in different groups of both partitions.
 func separates(a, b [][]int) bool {
 	group := func(gs [][]int, i int) int {
 		return slices.IndexFunc(gs, func(g []int) bool { return slices.Contains(g, i) })

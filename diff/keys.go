@@ -344,7 +344,7 @@ func (c *comparison) compareCompacted() {
 	}
 }
 
-// compareCompactedKey compares what is left of one key, and adds it to the cause of the members that it tells apart.
+// compareCompactedKey compares what is left of one key, and adds it to the cause with the same groups of members.
 func (c *entryEffects) compareCompactedKey(k []byte, byGroups map[string]*cause, order *[]string) {
 	rows := make([]*mvcc.Row, len(c.ms))
 	var known []int

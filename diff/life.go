@@ -56,7 +56,7 @@ func (l *Ledger) Departed(member int, index uint64) bool {
 	})
 }
 
-// Kept tells whether all rows of an explained member are those that its log, with what befell it, makes: none was changed, lost or added in its
+// Kept tells whether all rows of an explained member are those that its log, with its faults, makes: none was changed, lost or added in its
 // file.
 func (l *Ledger) Kept(member int) bool {
 	a := &l.accounts[member]

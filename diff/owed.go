@@ -13,10 +13,10 @@ import (
 )
 
 // checkTablesAgainstLog adds what a member's own log says that its small tables must hold at its consistent index, and they do not: others may have gone
-// on since, so that comparing tables does not show it. Nothing is said of a member that a divergence tells apart already.
+// on since, so that comparing tables does not show it. Nothing is said of a member that is in a group of a divergence already.
 //
 // Tolerances: up to 3.4 a table may be ahead of the consistent index, which is saved with keys only, and 3.5.3 and 3.5.4 did not save it
-// with alarms: a later entry that undoes what is missing excuses it. Entries that alarms or permissions may have refused, or that are in
+// with alarms: nothing is said where a later entry undoes what is missing. Entries that alarms or permissions may have refused, or that are in
 // no log, are not held against it.
 func (c *comparison) checkTablesAgainstLog() {
 	if c.logs == nil {

@@ -105,7 +105,7 @@ func (c *comparison) causesBeforeLog() {
 	}
 }
 
-// unexplainedGroups are the groups of a parting some of which none of the causes found so far tells apart.
+// unexplainedGroups are the groups of a parting that none of the causes found so far separates from some other group.
 func (c *comparison) unexplainedGroups(p *parting) (groups [][]int) {
 	causes := slices.DeleteFunc(slices.Clone(c.causes), func(k *cause) bool { return !c.explains(k, p) })
 	return slices.DeleteFunc(slices.Clone(p.groups), func(g []int) bool {

@@ -148,7 +148,7 @@ func (l *runHistory) preferRules(x *explanation) {
 	}
 }
 
-// possible are those of some faults that may stand for the chosen one and that the logs do not deny, and the others; all if they deny the chosen one.
+// possible splits faults that the files allow instead of the chosen one, which is the first, into those that the logs allow and those that they deny; all if they deny the chosen one.
 func (l *runHistory) possible(all []faults.Fault) (possible, denied []faults.Fault) {
 	if len(l.runs) == 0 || all[0].Kind != faults.Rules || l.denies(all[0].First, all[0].To) {
 		return all, nil
@@ -188,7 +188,7 @@ func (l *runHistory) onlyRules() (rules apply.Rules, versions []string, ok bool)
 	return rules, versions, true
 }
 
-// noteServerLogs says what is told by the logs of servers and not by the files, and where these contradict them.
+// noteServerLogs notes what is known from the logs of servers and not from the files, and where these contradict them.
 func (c *comparison) noteServerLogs() {
 	// Where one goes over to other rules all are held against their logs there, with the logs' times.
 	turns := slices.ContainsFunc(c.explained, func(x *explanation) bool {

@@ -16,7 +16,7 @@ import (
 // started with the same flags have the same ones. What settles it is what they share beyond what every cluster begins
 // with: an entry of the log with a request id, which holds the proposer and the time, or a row.
 type relations struct {
-	copyOf       []int    // of each member the other copy of it that stands for it, -1 if it stands for itself
+	copyOf       []int    // of each member the other copy of it that is compared instead, -1 if it is compared itself
 	incomparable []string // why nothing can be compared
 	notes        []string
 }

@@ -340,7 +340,7 @@ func (c *contents) searchSuffix(log *apply.Log, use []int, evidence []*faults.Ev
 			continue
 		}
 		// What one copy alone shows of what was before may itself be of another moment than what it shows of the log's effects; and
-		// rather than that several faults befell it, it began otherwise.
+		// it is likelier that it began otherwise than that it had several faults.
 		if k := len(x.Readings[0].Faults); len(use) == 1 && (k > 1 || k > 0 && !c.ms[use[n]].Evidence().EndCounts()) {
 			return out
 		}

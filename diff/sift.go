@@ -190,7 +190,7 @@ func (c *entryEffects) expectedRevision(i int) (rev int64) {
 	}
 	rev = c.last[i]
 	if c.explained[i] != nil {
-		return rev // what is missing by its own log is told as a fault
+		return rev // what it lacks by its own log is a fault of it, and a cause already
 	}
 	index := c.ms[i].DB.Tables.ConsistentIndex
 	for j := range c.ms {

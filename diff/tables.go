@@ -182,7 +182,7 @@ func (c *comparison) leaseCause(id int64, groups [][]int, tables []map[int64]sch
 		}
 		k.effects = append(k.effects, Effect{Members: c.labels(g), Note: note})
 	}
-	for _, x := range c.causes { // the same befell other leases
+	for _, x := range c.causes { // the same happened to other leases
 		if x.layer == LayerLease && x.what == what && slices.EqualFunc(x.groups, groups, slices.Equal[[]int]) && slices.EqualFunc(x.effects, k.effects, func(a, b Effect) bool { return a.Note == b.Note }) {
 			x.leases, x.entries = append(x.leases, id), append(x.entries, index)
 			if index < x.index {

@@ -42,7 +42,7 @@ func digest(st *faults.Step) uint64 {
 	return h.Sum64() | 1
 }
 
-// sharedFault is one fault, or one bug, with all members that it befell.
+// sharedFault is one fault, or one bug, with all members that have it.
 type sharedFault struct {
 	kind         faults.Kind
 	members      []int
@@ -88,7 +88,7 @@ func (c *comparison) findCauses() {
 	for _, t := range c.sharedFaults() {
 		k := c.causeOfFault(t)
 		if len(c.ms) > 1 && len(t.members) == len(c.ms) && len(k.groups) < 2 {
-			// What befell all members alike tells none of them from the others.
+			// A fault that all members have is no difference between them.
 			c.doc.Notes = append(c.doc.Notes, fmt.Sprintf("all members alike do not hold what their log makes: %s", k.what))
 			continue
 		}
@@ -173,7 +173,7 @@ func (x *explanation) authTimeline() *authz.Timeline {
 	return authz.NewTimeline(indexes, states)
 }
 
-// sharedFaults are the faults of all members, each told once, in the order of the log.
+// sharedFaults are the faults of all members, each once, in the order of the log.
 func (c *explanations) sharedFaults() (tales []*sharedFault) {
 	for i, x := range c.explained {
 		if x == nil {
@@ -213,7 +213,7 @@ func (c *explanations) sharedFaults() (tales []*sharedFault) {
 	return tales
 }
 
-// firstEntriesOn are, in order, the entries that a tale may begin with on a member. Where it is one and the same entry on all of its members, that is one
+// firstEntriesOn are, in order, the entries that a fault may begin with on a member. Where it is one and the same entry on all of its members, that is one
 // which explains each of them, if there is any.
 func (t *sharedFault) firstEntriesOn(who int) []uint64 {
 	all := t.firstEntries[who]
@@ -341,7 +341,7 @@ func (x *explanation) effects(n int) []uint64 {
 	return did
 }
 
-// causeOfFault is a tale as causes are written.
+// causeOfFault is a fault as causes are written.
 func (c *comparison) causeOfFault(t *sharedFault) *cause {
 	at := Interval{First: math.MaxUint64}
 	var who int
@@ -475,7 +475,7 @@ func (c *contents) rulesText(k *cause, t *sharedFault, f faults.Fault) string {
 	return fmt.Sprintf("%d %s had no effect where a member goes by the rules of etcd %v: %s", len(k.entries), kind, f.To, strings.Join(parts, ", "))
 }
 
-// entriesText are the entries that a tale is of: some of the runs that these may be, or between which bounds they begin and end. A verb follows
+// entriesText names the entries of a fault: some of the runs that these may be, or between which bounds they begin and end. A verb follows
 // in the past tense.
 func (t *sharedFault) entriesText() string {
 	const few = 3
@@ -511,7 +511,7 @@ func (t *sharedFault) entriesText() string {
 	return fmt.Sprintf("the entries from %s up to %s", from, to)
 }
 
-// affectedOnAll are those of all members of a tale.
+// affectedOnAll are those of all members of a fault.
 func (c *explanations) affectedOnAll(t *sharedFault) (entries []uint64) {
 	for _, i := range t.members {
 		entries = append(entries, c.affected(i, c.explained[i].chosen.Faults[t.number[i]])...)

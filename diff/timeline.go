@@ -14,7 +14,7 @@ import (
 	"etcd-autopsy/inspect/raftlog"
 )
 
-// maxTimeline is how many events are told.
+// maxTimeline is how many events are listed.
 const maxTimeline = 1000
 
 // EventKind is what happened. The causes of divergences are onset, and the first entry of each that did something else is effect.
@@ -23,7 +23,7 @@ type EventKind string
 // The kinds of events.
 const (
 	EventStart      EventKind = "start"      // a member's process started before the entry, the first that it proposed
-	EventOnset      EventKind = "onset"      // what befell members begins
+	EventOnset      EventKind = "onset"      // the fault of members begins
 	EventEffect     EventKind = "effect"     // and shows in keys
 	EventCompaction EventKind = "compaction" // it took effect on some members only
 	EventLeader     EventKind = "leader"     // another term begins: there was an election
@@ -48,7 +48,7 @@ func (e *Event) Restarted() bool {
 	return e.Kind == EventStart && !strings.HasSuffix(e.What, " started")
 }
 
-// timeline is what happened, as far as the logs and what is told of the members say.
+// timeline is what happened, as far as the logs say, and what explains the members.
 func (c *comparison) timeline() (events []Event) {
 	if c.logs == nil {
 		return nil

@@ -107,7 +107,7 @@ func (c *Case) oldRule(old *replay.Rule) Outcome {
 	return confirmed(fmt.Sprintf("run again by etcd's own code, %d entries make just what %s with %s: no revision differs", n, holders(does), says))
 }
 
-// versionsOf says what is known of the versions of the members that a split tells apart.
+// versionsOf says what is known of the versions of the members that follow one set of rules of a split and not the other.
 func (c *Case) versionsOf(s *split) []string {
 	var out []string
 	for _, m := range slices.Concat(s.followA, s.followB) {

@@ -130,7 +130,7 @@ func (t *Touched) keysOnly(table *mvcc.Table) bool {
 }
 
 // Latest yields, of the rows of a table with an index below end, the last one of each key that is touched, and maybe of
-// others, with its index, in no order. nil stands for all keys.
+// others, with its index, in no order. nil means all keys.
 func (t *Touched) Latest(table *mvcc.Table, end int) iter.Seq2[int, mvcc.Row] {
 	if t == nil || !t.keysOnly(table) {
 		return table.Latest(end)

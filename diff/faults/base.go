@@ -301,7 +301,7 @@ func (b *Base) recordIf(key int32, as Assumption) (r apply.Record) {
 	return r
 }
 
-// otherAssumptions are the ways in which a key may have been something else than it is held to be. Minus the number of a lease stands for that.
+// otherAssumptions are the ways in which a key may have been something else than it is assumed to be. A lease is given as minus its number.
 func (b *Base) otherAssumptions(key int32) (all []Assumption) {
 	if key < 0 {
 		if slices.Contains(b.leases, -key) {
@@ -430,7 +430,8 @@ type SuffixResult struct {
 
 // SearchSuffix finds the faults of members that were all the same before the first entry of a log, at a revision that is not below low. It is
 // nil if that leads to nothing: if it is not known which of them had the faults, or if what explains one contradicts what explains another. If
-// most members need no fault, one of which shows what was before, and nothing explains the others, these have no Member in what is returned. One member alone of which compaction removed what it held before is told to have no fault if it may have none: that proves nothing.
+// most members need no fault, one of which shows what was before, and nothing explains the others, these have no Member in what is returned. One member alone of which compaction removed what it held before
+// is returned without fault if it may have none: that proves nothing.
 func SearchSuffix(l *apply.Log, ms []SuffixMember, low int64) []SuffixResult {
 	type found struct {
 		all  []SuffixResult
@@ -445,11 +446,11 @@ func SearchSuffix(l *apply.Log, ms []SuffixMember, low int64) []SuffixResult {
 			if b.faultless == least && len(unlikely) > 0 {
 				unlikely = append(unlikely, &trial{start: b})
 			}
-			continue // rather something else befell those for which more need no fault, or who held more of what entries ask for
+			continue // less likely than a start from which more members need no fault, or need fewer assumptions
 		}
 		f := &trial{start: b}
 		f.search()
-		// What one of them shows of keys must not cost another its innocence.
+		// What one member proves of keys must not make another one need a fault.
 		sound := countFaultless(f.results) >= b.faultless
 		if sound && f.likely() && baseKnown(f.results) && initialAgrees(f.results) {
 			x := found{all: f.results}
@@ -499,7 +500,7 @@ type trial struct {
 	results []SuffixResult // none if it was not searched
 }
 
-// search looks for what befell the members.
+// search looks for the faults of the members.
 func (t *trial) search() {
 	t.results = make([]SuffixResult, len(t.start.members))
 	concurrently(len(t.results), func(i int) {
@@ -549,7 +550,7 @@ func explainedByAll(l *apply.Log, ms []SuffixMember, trials []*trial) []SuffixRe
 	return trials[len(trials)-1].results
 }
 
-// baseConfirmed tells whether it is known what was before the first entry, whatever befell the members that had faults: two without fault agree, or one
+// baseConfirmed tells whether it is known what was before the first entry, whatever the faults of the other members are: two without fault agree, or one
 // shows all of it.
 func baseConfirmed(all []SuffixResult) bool {
 	var clean []SuffixResult
@@ -619,7 +620,7 @@ func concurrently(n int, f func(i int)) {
 }
 
 // baseKnown tells whether it is known what was before: a member without fault shows it, or nothing of it is compacted away and some entry has
-// made a revision since. Where all have faults it was rather something else.
+// made a revision since. Where all have faults, another start is likelier.
 func baseKnown(all []SuffixResult) bool {
 	return len(all) == 1 && all[0].BaseShown() && all[0].Evidence.Revision > all[0].BaseRevision() || baseConfirmed(all)
 }
@@ -784,7 +785,7 @@ func (t *start) assumeInitial() (steps int) {
 	return steps
 }
 
-// Bounds of how often members are settled with one revision or another: at least so many, and then up to so many steps; and how many are
+// Bounds of how many revisions before the log are tried with assumptions about keys: at least so many, and then up to so many steps; and how many are
 // searched with.
 const (
 	minStartsTried = 6

@@ -280,9 +280,9 @@ func containsPlace(places []int32, p int32) bool {
 	return ok
 }
 
-// agrees tells whether what a state has just made as a new revision is what the db holds. Of excused keys it is not asked what rows
+// agrees tells whether what a state has just made as a new revision is what the db holds. Of ignored keys it is not asked what rows
 // of later revisions tell.
-func (e *Evidence) agrees(s *apply.State, excused []int32) bool {
+func (e *Evidence) agrees(s *apply.State, ignored []int32) bool {
 	main := s.Revision
 	if main > e.Revision {
 		return false
@@ -309,7 +309,7 @@ func (e *Evidence) agrees(s *apply.State, excused []int32) bool {
 		}
 	}
 	completeFromRows(s, rows)
-	return e.contradictedKey(s, excused) < 0
+	return e.contradictedKey(s, ignored) < 0
 }
 
 // completeFromRows makes what a state has just made what the rows tell, where not all of it was known.
@@ -325,14 +325,14 @@ func completeFromRows(s *apply.State, rows []row) {
 	}
 }
 
-// restsOn tells whether what is known of a revision rests on when an excused key was created, too.
-func (e *Evidence) restsOn(main int64, excused []int32) bool {
-	return len(excused) > 0 && slices.ContainsFunc(e.createdAt[main], func(key int32) bool { return slices.Contains(excused, key) })
+// restsOn tells whether what is known of a revision rests on when an ignored key was created, too.
+func (e *Evidence) restsOn(main int64, ignored []int32) bool {
+	return len(ignored) > 0 && slices.ContainsFunc(e.createdAt[main], func(key int32) bool { return slices.Contains(ignored, key) })
 }
 
 // contradictedKey is a key that what a state has just made leaves in a way that its newest row at or below the compact revision rules out, -1 if
 // there is none. Such a row tells at which revision the key was created, and how often it was put from then on without being deleted.
-func (e *Evidence) contradictedKey(s *apply.State, excused []int32) int32 {
+func (e *Evidence) contradictedKey(s *apply.State, ignored []int32) int32 {
 	main := s.Revision
 	for i := range s.Changes {
 		c := &s.Changes[i]
@@ -342,12 +342,12 @@ func (e *Evidence) contradictedKey(s *apply.State, excused []int32) int32 {
 		}
 		r := &e.rows[n]
 		if (r.main < main || !r.tombstone && r.Create <= main && main < r.main && (c.Delete || !c.Record.MayBeCreatedAt(r.Create, s.BaseRevision) || c.Record.Version >= r.Version)) &&
-			!slices.Contains(excused, c.Key) {
+			!slices.Contains(ignored, c.Key) {
 			return c.Key
 		}
 	}
 	for _, key := range e.createdAt[main] {
-		if !s.Record(key).MayBeCreatedAt(main, s.BaseRevision) && !slices.Contains(excused, key) {
+		if !s.Record(key).MayBeCreatedAt(main, s.BaseRevision) && !slices.Contains(ignored, key) {
 			return key
 		}
 	}
@@ -355,16 +355,16 @@ func (e *Evidence) contradictedKey(s *apply.State, excused []int32) int32 {
 }
 
 // agreesAtCompact tells whether the keys of a state at the compact revision are those that compaction left, but for some keys.
-func (e *Evidence) agreesAtCompact(s *apply.State, excused []int32) bool {
+func (e *Evidence) agreesAtCompact(s *apply.State, ignored []int32) bool {
 	if s.KeysDigest() == e.aliveDigest {
 		return true
 	}
-	if excused == nil && !s.HasPartial() {
+	if ignored == nil && !s.HasPartial() {
 		return false
 	}
 	s.Steps += len(e.lastRow) / 16
 	for k := range e.lastRow {
-		if !e.sameKey(s, int32(k)) && !slices.Contains(excused, int32(k)) {
+		if !e.sameKey(s, int32(k)) && !slices.Contains(ignored, int32(k)) {
 			return false
 		}
 	}

@@ -117,7 +117,7 @@ func (f Fault) String() string {
 
 // Costs of faults, in bits: how much rarer one is than another. Each has the case that needs it.
 const (
-	costFault      = 8  // any fault: two are told only where one does not explain the db
+	costFault      = 8  // any fault: two are assumed only where one does not explain the db
 	costRun        = 2  // several entries skipped in a row, rather than one: a batch that a crash lost (etcd 13766)
 	costTimes      = 3  // each further time that entries were applied again: a member that restarted twice (etcd 11651)
 	costNoRestart  = 16 // entries about tables applied again that no restart applies again: two restarts more are likelier (etcd 11651 applies those behind the saved index)
@@ -127,7 +127,7 @@ const (
 	costRow        = 6  // each of them
 	costInitial    = 3  // a key before the log begins that was not what the first entry that asks for it takes for granted: a client was late
 
-	// Margin is how much more than the best reading those cost that are told with it.
+	// Margin is how much more a reading may cost than the best one and be reported with it.
 	Margin = 4
 )
 
@@ -157,7 +157,7 @@ func (f *Fault) cost() int {
 	return c
 }
 
-// Cost is how many bits rarer it is that these faults befall a member than that none does.
+// Cost is how many bits rarer a member with these faults is than one without any.
 func Cost(faults []Fault) (sum int) {
 	for i := range faults {
 		sum += faults[i].cost()

@@ -56,61 +56,65 @@ func (m *Member) end() int { return min(m.place(m.Evidence.Index)+1, len(m.Log.E
 func (r *run) step(i int) bool {
 	e := &r.Log.Entries[i]
 	r.s.Rules = r.rules
-	way := apply.Plain
-	var rows, by *Fault
 	if r.base != nil {
 		r.setInitial(e.Index)
 	}
+	way, by, rows, left := r.faultsAt(e)
+	if left != nil {
+		return r.leaveOut(e, left)
+	}
+	return r.apply(e, way, rows, by, false) && r.applyBehind(i)
+}
+
+// faultsAt are the faults that begin or hold at an entry: by is why it is applied in another way than the plain one, rows are changed of what it
+// wrote, and left is why it is not applied at all. Rules and lost leases it puts into effect.
+func (r *run) faultsAt(e *apply.Entry) (way apply.Way, by, rows, left *Fault) {
 	for n := range r.faults {
 		f := &r.faults[n]
 		if f.First > e.Index {
 			break // they are in order
 		}
-		switch f.Kind {
-		case Skipped:
-			if e.Index <= f.Last {
-				return r.leaveOut(e, f)
-			}
-		case Refused:
-			if e.User() == f.User {
-				return r.leaveOut(e, f)
-			}
-		case Rules:
+		here := f.First == e.Index
+		switch {
+		case f.Kind == Skipped && e.Index <= f.Last, f.Kind == Refused && e.User() == f.User:
+			return way, by, rows, f
+		case f.Kind == Rules:
 			r.s.Rules = f.To
-		case Lost:
-			if e.Index == f.First {
-				r.Member.loseLeases(r.s)
-			}
-		case Permitted, Branch:
-			if e.Index == f.First {
-				if by, way = f, apply.Unchecked; f.Kind == Branch {
-					way = apply.OtherBranch
-				}
-			}
-		case Rows:
-			if e.Index == f.First {
-				rows = f
-			}
+		case f.Kind == Lost && here:
+			r.loseLeases(r.s)
+		case f.Kind == Permitted && here:
+			by, way = f, apply.Unchecked
+		case f.Kind == Branch && here:
+			by, way = f, apply.OtherBranch
+		case f.Kind == Rows && here:
+			rows = f
 		}
 	}
-	if !r.apply(e, way, rows, by, false) {
-		return false
-	}
+	return way, by, rows, nil
+}
+
+// applyBehind makes the revisions that faults make behind the entry at a place, and tells whether they agree with the db.
+func (r *run) applyBehind(i int) bool {
+	index := r.Log.Entries[i].Index
 	for n := range r.faults {
 		f := &r.faults[n]
-		if f.First > e.Index {
+		if f.First > index {
 			break
 		}
-		if f.Kind == Extra && f.First == e.Index && !r.makeExtra(f) {
+		switch {
+		case f.Kind == Extra && f.First == index && !r.makeExtra(f), f.Kind == Again && f.Last == index && !r.applyAgain(f, i):
 			return false
 		}
-		if f.Kind == Again && f.Last == e.Index {
-			for range f.Times {
-				for k := r.place(f.First); k <= i; k++ {
-					if !r.apply(&r.Log.Entries[k], apply.Plain, nil, f, true) {
-						return false
-					}
-				}
+	}
+	return true
+}
+
+// applyAgain applies the entries of a fault again, the last of which is at a place.
+func (r *run) applyAgain(f *Fault, last int) bool {
+	for range f.Times {
+		for k := r.place(f.First); k <= last; k++ {
+			if !r.apply(&r.Log.Entries[k], apply.Plain, nil, f, true) {
+				return false
 			}
 		}
 	}

@@ -111,7 +111,7 @@ type Reading struct {
 	Cost    int         // bits
 }
 
-// allFaults are the faults, and what goes before them.
+// allFaults are the faults with the assumptions about keys before the log, in order.
 func (r *Reading) allFaults() []Fault {
 	if len(r.Initial) == 0 {
 		return r.Faults
@@ -119,7 +119,7 @@ func (r *Reading) allFaults() []Fault {
 	return sortFaults(slices.Concat(r.Faults, r.Initial))
 }
 
-// reading tells faults from what goes before them.
+// reading separates faults from assumptions about keys before the log.
 func reading(rules apply.Rules, faults []Fault) Reading {
 	r := Reading{Rules: rules, Cost: Cost(faults)}
 	for _, f := range faults {
@@ -468,7 +468,7 @@ type repetition struct {
 	maxRevision  int64           // that it may come to
 }
 
-// nextSoleWriter is the first sign behind a revision, nil if there is none.
+// nextSoleWriter is the first sole writer of a higher revision, nil if there is none.
 func (e *expansion) nextSoleWriter(revision int64) *soleWriter {
 	n := sort.Search(len(e.soleWriters), func(i int) bool { return e.soleWriters[i].revision > revision })
 	if n == len(e.soleWriters) || e.ignoreSoleWriters {
@@ -648,7 +648,7 @@ func (m *Member) UntriedRange(r *Reading, n int) (first, last uint64) {
 	return m.index(max(place, 0)), m.index(min(stop, m.end()))
 }
 
-// tryNearby tries the faults at the contradiction and before it. If revisions behind it rule all of them out, these are left out of account:
+// tryNearby tries the faults at the contradiction and before it. If sole writers of later revisions rule all of them out, they are ignored:
 // several faults may lie close to each other.
 func (e *expansion) tryNearby() {
 	stop := e.stop
@@ -657,7 +657,7 @@ func (e *expansion) tryNearby() {
 	} else {
 		e.tryRows()
 	}
-	// Faults that put keys as often as their rows tell, and that are all there is before the next sign, come first. Others may be what
+	// Faults that put keys as often as their rows tell, and that are all there is before the next sole writer, come first. Others may be what
 	// several faults are that lie close to each other.
 	found := len(e.leads)
 	r := e.run(e.n.rules, e.n.faults)
@@ -690,7 +690,7 @@ func (e *expansion) stepsSpent() bool {
 }
 
 // revisionShift is how many more revisions the entries up to a place and those that were applied again behind it made than the log says, if
-// a sign behind it tells.
+// a sole writer behind it shows.
 func (e *expansion) revisionShift(i int) (more int64, ok bool) {
 	n := sort.Search(len(e.soleWriters), func(n int) bool { return e.soleWriters[n].revision > e.unfaulted[i+1] })
 	for ; n < len(e.soleWriters); n++ {
@@ -895,7 +895,7 @@ func (e *expansion) relevant(x *apply.Entry) bool {
 
 // try follows the log from a place on with one more fault, from the present state, and goes back to it.
 func (e *expansion) try(f Fault, from int) {
-	// A row that is not what its entry wrote may be any sign.
+	// A row that its entry did not write has no sole writer.
 	if f.Kind != Rows && !e.canContinue(from, f.Kind == Refused || f.Kind == Rules) {
 		return
 	}
@@ -1214,7 +1214,7 @@ func (e *expansion) restartBeginsAt(k, i int) bool {
 	return true
 }
 
-// replay applies entries again, and tells whether that agrees with the db and cannot be told as a shorter run: the first of them has an
+// replay applies entries again, and tells whether that agrees with the db and that no shorter run comes to the same: the first of them has an
 // effect, and the last one, too, or had one at first.
 func (e *expansion) replay(r *run, k, i int, puts map[int32]int64) bool {
 	had := e.marks[i+1] > e.marks[i]
@@ -1292,7 +1292,7 @@ func (e *expansion) contradictingKeys() (keys []int32) {
 	return keys[:min(len(keys), maxRowsApart)]
 }
 
-// makerIgnoring is the place of the entry behind the contradiction that makes a revision if what rows tell of a key is left out of account, -1 if
+// makerIgnoring is the place of the entry behind the contradiction that makes a revision if what rows tell of a key is ignored, -1 if
 // none does.
 func (e *expansion) makerIgnoring(main int64, key int32) int {
 	e.s.Revert(e.marks[e.stop])
@@ -1453,7 +1453,7 @@ func (x *search) eachFaultSet(l link, behind []Fault, limit int, f func(faults [
 // maxFaultSets is how many sets are looked at.
 const maxFaultSets = 1024
 
-// maxReadings is how many readings are told.
+// maxReadings is how many readings are reported.
 const maxReadings = 256
 
 // Explains tells whether a reading leads to what the db holds.
