@@ -137,7 +137,7 @@ func keyRow(r *mvcc.Row) KeyRow {
 
 // Biography tells what became of the keys that a query names.
 func (l *Ledger) Biography(q BiographyQuery) *Biography {
-	b := &biographer{l: l, q: q, rows: map[string][][]*mvcc.Row{}, asked: map[string]map[uint64]struct{}{}}
+	b := &biographer{l: l, q: q, rows: map[string][][]*mvcc.Row{}, writtenAt: map[string]map[uint64]struct{}{}}
 	b.collect()
 	out := &Biography{SchemaVersion: SchemaVersion, Members: []BiographyMember{}, Keys: []KeyLife{}, Faults: append([]string{}, l.Faults...)}
 	for _, m := range l.Members {
@@ -152,7 +152,7 @@ func (l *Ledger) Biography(q BiographyQuery) *Biography {
 		out.Lease = b.leaseLife()
 	}
 	names := slices.Collect(maps.Keys(b.rows))
-	for k := range b.asked {
+	for k := range b.writtenAt {
 		if _, ok := b.rows[k]; !ok {
 			names = append(names, k)
 		}
@@ -170,8 +170,8 @@ type biographer struct {
 	q BiographyQuery
 	// rows of each key, by member.
 	rows map[string][][]*mvcc.Row
-	// asked are the indexes of entries that could change a key.
-	asked map[string]map[uint64]struct{}
+	// writtenAt are the indexes of entries that could change a key.
+	writtenAt map[string]map[uint64]struct{}
 	// Entries that revoke or grant a lease, and all that name the lease of the query.
 	revokes map[int64][]uint64
 	grants  map[int64][]uint64
@@ -222,7 +222,7 @@ func (b *biographer) collect() {
 						extra[string(w.Key)] = true
 					}
 				case b.q.wants(w.Key):
-					b.ask(string(w.Key), line.Index)
+					b.noteWrite(string(w.Key), line.Index)
 				}
 			}
 			in := r.Internal
@@ -239,7 +239,7 @@ func (b *biographer) collect() {
 	}
 	for _, s := range singles {
 		if extra[s.key] {
-			b.ask(s.key, s.index)
+			b.noteWrite(s.key, s.index)
 		}
 	}
 	for i, m := range b.l.Members {
@@ -263,11 +263,11 @@ func namesLease(in *pb.InternalRaftRequest, id int64) bool {
 		slices.ContainsFunc(in.GetLeaseCheckpoint().GetCheckpoints(), func(c *pb.LeaseCheckpoint) bool { return c.ID == id })
 }
 
-func (b *biographer) ask(key string, index uint64) {
-	if b.asked[key] == nil {
-		b.asked[key] = map[uint64]struct{}{}
+func (b *biographer) noteWrite(key string, index uint64) {
+	if b.writtenAt[key] == nil {
+		b.writtenAt[key] = map[uint64]struct{}{}
 	}
-	b.asked[key][index] = struct{}{}
+	b.writtenAt[key][index] = struct{}{}
 }
 
 // keyLife tells of one key.
@@ -312,7 +312,7 @@ func (b *biographer) keyLife(key string) KeyLife {
 		}
 	}
 	indexes := map[uint64]bool{}
-	for x := range b.asked[key] {
+	for x := range b.writtenAt[key] {
 		indexes[x] = true
 	}
 	for x := range at {
@@ -374,7 +374,7 @@ type content struct {
 
 func (b *biographer) historyOf(key string, rows [][]*mvcc.Row) *keyHistory {
 	p := &keyHistory{rows: make([][]leased, len(rows)), puts: map[content][]uint64{}}
-	for _, x := range slices.Sorted(maps.Keys(b.asked[key])) {
+	for _, x := range slices.Sorted(maps.Keys(b.writtenAt[key])) {
 		for _, e := range b.variants(x) {
 			r, err := raftlog.Decode(e)
 			if err != nil {

@@ -34,7 +34,7 @@ func (c *comparison) compareDamagedRows(copyOf []int) {
 				continue
 			}
 			v := divergenceAt(holders, *rev)
-			if v == nil || told[fmt.Sprint(v.Groups)] || c.knownApart(v.Groups) {
+			if v == nil || told[fmt.Sprint(v.Groups)] || c.wholeMembersInAll(v.Groups) {
 				continue
 			}
 			told[fmt.Sprint(v.Groups)] = true
@@ -191,9 +191,9 @@ func divergenceAt(ms []*inspect.Member, rev mvcc.Revision) *Divergence {
 	return v
 }
 
-// knownApart tells whether divergences that were found already tell the members of all groups apart: of those that are not whole,
+// wholeMembersInAll tells whether divergences that were found already tell the members of all groups apart: of those that are not whole,
 // each holds what a whole one does then.
-func (c *comparison) knownApart(groups [][]string) bool {
+func (c *comparison) wholeMembersInAll(groups [][]string) bool {
 	return !slices.ContainsFunc(groups, func(g []string) bool {
 		return !slices.ContainsFunc(g, func(l string) bool {
 			return slices.ContainsFunc(c.ms, func(m *inspect.Member) bool { return m.Label == l })

@@ -58,7 +58,7 @@ func Investigate(ctx context.Context, ms []*inspect.Member, opts Options) *Docum
 
 // bugCase is the comparison as the catalogue of bugs asks about it.
 func (c *comparison) bugCase(ctx context.Context) *bugs.Case {
-	b := &bugs.Case{Ctx: ctx, Agreed: c.lastAgreed}
+	b := &bugs.Case{Ctx: ctx, Agreed: c.lastSameRevision}
 	if c.logs == nil { // nothing was compared
 		for _, m := range c.all {
 			b.Members = append(b.Members, &bugs.Member{Member: m})

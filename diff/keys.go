@@ -60,7 +60,7 @@ const (
 func (c *comparison) compareKeys() {
 	var members []int
 	low, high := int64(math.MaxInt64), int64(0)
-	c.placeKeys()
+	c.chooseKeysIndex()
 	for i := range c.ms {
 		if c.showsKeys(i) {
 			members = append(members, i)
@@ -104,9 +104,9 @@ func (c *comparison) compareKeys() {
 	c.doc.Keys = KeyDiffs{len(d.keys), c.keyDiff}
 }
 
-// placeKeys finds the entry at which keys are compared: the common index, unless it is not known there of all members what they held, and a later one
+// chooseKeysIndex finds the entry at which keys are compared: the common index, unless it is not known there of all members what they held, and a later one
 // to which as many or more have come shows the keys of one of those.
-func (c *comparison) placeKeys() {
+func (c *comparison) chooseKeysIndex() {
 	c.keyRevisions, c.keysIndex = c.revisionsAtCommon, c.doc.Common.Index
 	shown := func(at []int64) (n int) {
 		for i := range at {
@@ -375,7 +375,7 @@ func (c *entryEffects) compareCompactedKey(k []byte, byGroups map[string]*cause,
 		}
 		return (a == nil) == (b == nil) && (a == nil || sameRow(a, b))
 	}
-	groups := c.sides(known, same)
+	groups := c.groupCompacted(known, same)
 	if len(groups) < 2 {
 		return
 	}
@@ -399,9 +399,9 @@ func (c *entryEffects) compareCompactedKey(k []byte, byGroups map[string]*cause,
 	kk.keys = append(kk.keys, string(k))
 }
 
-// sides splits members by what is left of a key. One that stopped before the compact revision may agree with several
+// groupCompacted splits members by what is left of a key. One that stopped before the compact revision may agree with several
 // sides that do not agree with each other: it is of the one that follows its log, if there is one.
-func (c *contents) sides(known []int, same func(i, j int) bool) [][]int {
+func (c *contents) groupCompacted(known []int, same func(i, j int) bool) [][]int {
 	var groups [][]int
 	order := slices.SortedStableFunc(slices.Values(known), func(i, j int) int { return cmp.Compare(c.last[j], c.last[i]) })
 	for _, i := range order {

@@ -219,12 +219,12 @@ func (l *Ledger) Effect(member int, index uint64) EntryEffect {
 	case r.Type == "Unknown":
 		return EntryEffect{State: Unknown, Why: "the request is of a kind that etcd 3.7 does not know, or does not decode"}
 	}
-	out.State, out.Why = None, a.why(e, r, first)
+	out.State, out.Why = None, a.whyNoEffect(e, r, first)
 	return out
 }
 
-// why says why an entry had no effect.
-func (a *account) why(e *effect.Entry, r *raftlog.Request, b *appliedStep) string {
+// whyNoEffect says why an entry had no effect.
+func (a *account) whyNoEffect(e *effect.Entry, r *raftlog.Request, b *appliedStep) string {
 	switch b.step.Result {
 	case apply.Alarmed:
 		return "refused by an alarm"
@@ -241,14 +241,14 @@ func (a *account) why(e *effect.Entry, r *raftlog.Request, b *appliedStep) strin
 	if b.step.Outcome == effect.Refused {
 		return "though by etcd's rules it should have had one"
 	}
-	return a.unchanged(e, r, b.before)
+	return a.whyUnchanged(e, r, b.before)
 }
 
 // whySteps bounds what is looked up to say why entries changed nothing: transactions may compare ranges of all keys, and there may be as many.
 const whySteps = 1 << 26
 
-// unchanged says why an entry changed nothing, though nothing refused it.
-func (a *account) unchanged(e *effect.Entry, r *raftlog.Request, before int64) (why string) {
+// whyUnchanged says why an entry changed nothing, though nothing refused it.
+func (a *account) whyUnchanged(e *effect.Entry, r *raftlog.Request, before int64) (why string) {
 	defer func() {
 		if p := recover(); p != nil {
 			if err, ok := p.(error); !ok || !errors.Is(err, mvcc.ErrOverBudget) {

@@ -297,12 +297,12 @@ func contradictions(a, b *inspect.Member) []int64 {
 	d := differingBetween([]*mvcc.Table{a.DB.Rows, b.DB.Rows}, 0, min(a.DB.Revision(), b.DB.Revision())+1, nil)
 	compact := max(a.DB.CompactRevision(), b.DB.CompactRevision())
 	return slices.DeleteFunc(d.mains, func(main int64) bool {
-		return !a.DB.Rows.HasGroup(main) || !b.DB.Rows.HasGroup(main) || main <= compact && agree(a.DB.Rows.Group(main), b.DB.Rows.Group(main))
+		return !a.DB.Rows.HasGroup(main) || !b.DB.Rows.HasGroup(main) || main <= compact && commonRowsAgree(a.DB.Rows.Group(main), b.DB.Rows.Group(main))
 	})
 }
 
-// agree tells whether the rows of a main revision that two members both hold are the same.
-func agree(a, b []mvcc.Row) bool {
+// commonRowsAgree tells whether the rows of a main revision that two members both hold are the same.
+func commonRowsAgree(a, b []mvcc.Row) bool {
 	return !slices.ContainsFunc(a, func(r mvcc.Row) bool {
 		return slices.ContainsFunc(b, func(o mvcc.Row) bool { return r.Rev == o.Rev && !sameRow(&r, &o) })
 	})

@@ -129,15 +129,15 @@ func (c *entryEffects) explains(k *cause, p *parting) bool {
 // crossesSides tells whether members of different sides of a fork hold the same, while members of one side do not.
 func crossesSides(groups, sides [][]int) bool {
 	parted := slices.ContainsFunc(sides, func(s []int) bool {
-		return len(slices.DeleteFunc(slices.Clone(groups), func(g []int) bool { return !share(g, s) })) > 1
+		return len(slices.DeleteFunc(slices.Clone(groups), func(g []int) bool { return !shareMember(g, s) })) > 1
 	})
 	return parted && slices.ContainsFunc(groups, func(g []int) bool {
-		return len(slices.DeleteFunc(slices.Clone(sides), func(s []int) bool { return !share(g, s) })) > 1
+		return len(slices.DeleteFunc(slices.Clone(sides), func(s []int) bool { return !shareMember(g, s) })) > 1
 	})
 }
 
-// share tells whether two groups share a member.
-func share(a, b []int) bool {
+// shareMember tells whether two groups share a member.
+func shareMember(a, b []int) bool {
 	return slices.ContainsFunc(a, func(i int) bool { return slices.Contains(b, i) })
 }
 

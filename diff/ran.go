@@ -195,16 +195,16 @@ func (c *comparison) noteServerLogs() {
 		return x != nil && slices.ContainsFunc(x.chosen.Faults, func(f faults.Fault) bool { return f.Kind == faults.Rules })
 	})
 	for i, x := range c.explained {
-		if x == nil || len(x.ran.runs) == 0 {
+		if x == nil || len(x.runs.runs) == 0 {
 			continue
 		}
-		label, files := c.ms[i].Label, strings.Join(x.ran.files, ", ")
-		c.doc.Members[slices.Index(c.all, c.ms[i])].Ran = x.ran.String()
+		label, files := c.ms[i].Label, strings.Join(x.runs.files, ", ")
+		c.doc.Members[slices.Index(c.all, c.ms[i])].Ran = x.runs.String()
 		for n, f := range x.chosen.Faults {
 			if f.Kind != faults.Rules {
 				continue
 			}
-			if _, out := x.ran.possible(x.alternativeFaults(n)); len(out) > 0 {
+			if _, out := x.runs.possible(x.alternativeFaults(n)); len(out) > 0 {
 				var entries []string
 				for _, g := range out {
 					entries = append(entries, fmt.Sprint(g.First))
@@ -216,7 +216,7 @@ func (c *comparison) noteServerLogs() {
 		if o := x.otherKindsReading(); o != nil {
 			c.doc.Notes = append(c.doc.Notes, fmt.Sprintf("by the files alone it is as likely that on %s %s; that %s rests on %s", label, readingText(o), readingText(&x.chosen), files))
 		}
-		rules, versions, ok := x.ran.onlyRules()
+		rules, versions, ok := x.runs.onlyRules()
 		if !ok || turns || rules == x.chosen.Rules {
 			continue
 		}
@@ -249,7 +249,7 @@ func (l *runHistory) String() string {
 func (x *explanation) otherKindsReading() *faults.Reading {
 	for k := range x.readings {
 		r := &x.readings[k]
-		if r.Cost == x.chosen.Cost && x.ran.contradicts(x, r) > x.ran.contradicts(x, &x.chosen) && !slices.EqualFunc(r.Faults, x.chosen.Faults, func(f, g faults.Fault) bool { return f.Kind == g.Kind }) {
+		if r.Cost == x.chosen.Cost && x.runs.contradicts(x, r) > x.runs.contradicts(x, &x.chosen) && !slices.EqualFunc(r.Faults, x.chosen.Faults, func(f, g faults.Fault) bool { return f.Kind == g.Kind }) {
 			return r
 		}
 	}

@@ -133,7 +133,7 @@ func (c *comparison) reexecuteMember(ctx context.Context, i int, opts Options) *
 		r.Error = err.Error()
 		return r
 	}
-	defer r.close()
+	defer r.sortDepartures()
 	r.At = &Position{st.Index, st.Revision}
 	through := max(c.reach(i), lastIndex(steps))
 	ropts := replay.Options{}
@@ -167,11 +167,11 @@ func (c *comparison) reexecuteMember(ctx context.Context, i int, opts Options) *
 	r.Entries, r.Revisions = tr.Entries, tr.Revisions
 	r.Notes = append(r.Notes, tr.Notes...)
 	for k := range tr.Departures {
-		r.depart(c.departure(i, &tr.Departures[k]))
+		r.addDeparture(c.departure(i, &tr.Departures[k]))
 	}
 	r.DepartureCount += tr.More
 	if g := tr.Gap; g != nil {
-		r.depart(c.gap(i, g))
+		r.addDeparture(c.gap(i, g))
 		r.Notes = append(r.Notes, fmt.Sprintf("what follows entry %d was not run: the member's state there is another one", g.Last))
 		return r
 	}
@@ -195,13 +195,13 @@ func lastIndex(steps []effect.Step) uint64 {
 	return 0
 }
 
-func (r *Reexecution) depart(d ReDeparture) {
+func (r *Reexecution) addDeparture(d ReDeparture) {
 	r.DepartureCount++
 	r.Departures = append(r.Departures, d)
 }
 
-// close puts departures in order and cuts them down.
-func (r *Reexecution) close() {
+// sortDepartures puts departures in order and cuts them down.
+func (r *Reexecution) sortDepartures() {
 	slices.SortStableFunc(r.Departures, func(a, b ReDeparture) int {
 		return cmp.Or(cmp.Compare(a.order(), b.order()), cmp.Compare(a.What, b.What))
 	})
@@ -221,7 +221,7 @@ func (c *explanations) baseOf(ctx context.Context, i int, steps []effect.Step, s
 		return replay.Empty(), nil
 	}
 	bases = slices.Clone(bases)
-	slices.SortStableFunc(bases, func(a, b *inspect.Member) int { return int(index(a)) - int(index(b)) })
+	slices.SortStableFunc(bases, func(a, b *inspect.Member) int { return int(consistentIndex(a)) - int(consistentIndex(b)) })
 	var errs []error
 	// Rows of its own that reach further back than a given state are the better base.
 	try := func(limit uint64) *replay.State {
@@ -232,7 +232,7 @@ func (c *explanations) baseOf(ctx context.Context, i int, steps []effect.Step, s
 				continue
 			}
 			r.Base = b.Label
-			if rev := before(m.DB.Rows, b); rev > 0 {
+			if rev := firstRevisionApart(m.DB.Rows, b); rev > 0 {
 				r.Notes = append(r.Notes, fmt.Sprintf("%s and %s differ in revision %d already: they had parted before the base was saved", b.Label, m.Label, rev))
 			}
 			return st
@@ -284,7 +284,7 @@ func (c *contents) skipGaps(i int, steps []effect.Step, start Position) Position
 	return start
 }
 
-func index(m *inspect.Member) uint64 {
+func consistentIndex(m *inspect.Member) uint64 {
 	if m.DB == nil {
 		return 0
 	}
@@ -318,8 +318,8 @@ func (c *contents) stateOfBase(ctx context.Context, i int, limit uint64, b *insp
 	return st, nil
 }
 
-// before is the first revision of which a base and a member hold different rows, 0 if there is none.
-func before(rows *mvcc.Table, b *inspect.Member) int64 {
+// firstRevisionApart is the first revision of which a base and a member hold different rows, 0 if there is none.
+func firstRevisionApart(rows *mvcc.Table, b *inspect.Member) int64 {
 	upTo := b.DB.Revision()
 	var x, y mvcc.KeyValue
 	for _, r := range rows.Between(rows.Lower(b.DB.CompactRevision()+1), rows.Lower(upTo+1)) {
@@ -394,7 +394,7 @@ func (c *contents) finalLeases(i int, r *Reexecution, f *replay.Final, from, thr
 		if slices.ContainsFunc(r.Departures, func(d ReDeparture) bool { return x.Entry != nil && d.Entry != nil && d.Entry.Index == at }) {
 			return // told by its keys
 		}
-		r.depart(x)
+		r.addDeparture(x)
 	}
 	for _, id := range f.Leases {
 		if !has[id] {
@@ -431,7 +431,7 @@ func (c *contents) finalAlarms(i int, r *Reexecution, f *replay.Final, through u
 		if has[a] {
 			what = "is on, though re-execution clears it"
 		}
-		r.depart(ReDeparture{Entry: c.entry(i, index), What: fmt.Sprintf("the alarm %s of member %s %s", a.Type, ID(a.Member), what)})
+		r.addDeparture(ReDeparture{Entry: c.entry(i, index), What: fmt.Sprintf("the alarm %s of member %s %s", a.Type, ID(a.Member), what)})
 	}
 }
 
@@ -450,7 +450,7 @@ func (c *contents) finalAuth(i int, r *Reexecution, f *replay.Final, through uin
 		same, why = false, fmt.Sprintf("the auth revision is %d, re-execution makes it %d", t.AuthRevision, f.AuthRevision)
 	}
 	if !same {
-		r.depart(ReDeparture{What: "the auth tables in the end: " + why})
+		r.addDeparture(ReDeparture{What: "the auth tables in the end: " + why})
 	}
 }
 

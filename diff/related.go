@@ -102,13 +102,13 @@ func whyForeign(a, b *inspect.Member) string {
 	if hasRows(a) && hasRows(b) {
 		ta, tb := a.DB.Rows, b.DB.Rows
 		for _, main := range differingBetween([]*mvcc.Table{ta, tb}, 0, min(ta.Last(), tb.Last())+1, nil).mains {
-			if !agree(known(a, main), known(b, main)) {
+			if !commonRowsAgree(knownRows(a, main), knownRows(b, main)) {
 				why = append(why, fmt.Sprintf("their rows of revision %d contradict each other", main))
 				break
 			}
 		}
 	}
-	if empty(a) && empty(b) {
+	if hasEmptyKeyspace(a) && hasEmptyKeyspace(b) {
 		why = append(why, "the keyspaces of both are empty")
 	}
 	if len(why) == 0 {
@@ -119,12 +119,12 @@ func whyForeign(a, b *inspect.Member) string {
 
 func hasRows(m *inspect.Member) bool { return m.DB != nil && m.DB.HasKeys && m.DB.Rows.Len() > 0 }
 
-func empty(m *inspect.Member) bool {
+func hasEmptyKeyspace(m *inspect.Member) bool {
 	return m.DB != nil && m.DB.HasKeys && m.DB.Rows.Len() == 0 && m.Evidence().Whole()
 }
 
-// known are the rows of a revision that count.
-func known(m *inspect.Member, main int64) []mvcc.Row {
+// knownRows are the rows of a revision that count.
+func knownRows(m *inspect.Member, main int64) []mvcc.Row {
 	return slices.DeleteFunc(m.DB.Rows.Group(main), func(r mvcc.Row) bool { return !m.Evidence().Known(&r) })
 }
 
@@ -230,7 +230,7 @@ func overTime(ms []*inspect.Member) string {
 				continue
 			}
 			for _, main := range differingBetween([]*mvcc.Table{a.DB.Rows, b.DB.Rows}, 0, min(a.DB.Rows.Last(), b.DB.Rows.Last())+1, nil).mains {
-				if !agree(known(a, main), known(b, main)) {
+				if !commonRowsAgree(knownRows(a, main), knownRows(b, main)) {
 					return fmt.Sprintf("as states of it over time they do not go together: %s and %s hold different rows of revision %d", a.Label, b.Label, main)
 				}
 			}

@@ -18,7 +18,7 @@ import (
 // explanation is a member whose own log, with the faults of a reading, makes just what its db holds.
 type explanation struct {
 	member     *faults.Member
-	ran        runHistory
+	runs       runHistory
 	readings   []faults.Reading // all that explain it within a margin; chosen is one of them
 	chosen     faults.Reading
 	otherBases []faults.Reading // with another revision before the log begins
@@ -136,13 +136,13 @@ func (c *explanations) chooseReadings() {
 	runs := c.runHistories()
 	for i, x := range c.explained {
 		if x != nil {
-			x.ran = runs[i]
+			x.runs = runs[i]
 		}
 	}
 	choose(c.explained)
 	for _, x := range c.explained {
 		if x != nil {
-			x.ran.preferRules(x)
+			x.runs.preferRules(x)
 			x.reach = x.member.Reach(&x.chosen)
 			x.effectDigests = x.effects(len(x.chosen.Faults))
 		}
@@ -427,7 +427,7 @@ func (c *contents) partedBy(members []int, revision int64) bool {
 			for _, j := range members[:n] {
 				m, o := c.ms[i], c.ms[j]
 				a, b := m.DB.Rows.Group(main), o.DB.Rows.Group(main)
-				if !agree(a, b) || main > max(m.DB.CompactRevision(), o.DB.CompactRevision()) && main <= min(c.last[i], c.last[j]) && !sameRows(a, b) {
+				if !commonRowsAgree(a, b) || main > max(m.DB.CompactRevision(), o.DB.CompactRevision()) && main <= min(c.last[i], c.last[j]) && !sameRows(a, b) {
 					return true
 				}
 			}
@@ -488,7 +488,7 @@ func choose(all []*explanation) {
 				return n
 			}
 			x.chosen = slices.MinFunc(x.readings, func(a, b faults.Reading) int {
-				return cmp.Or(cmp.Compare(a.Cost, b.Cost), cmp.Compare(x.ran.contradicts(x, &a), x.ran.contradicts(x, &b)), cmp.Compare(shared(&b), shared(&a)))
+				return cmp.Or(cmp.Compare(a.Cost, b.Cost), cmp.Compare(x.runs.contradicts(x, &a), x.runs.contradicts(x, &b)), cmp.Compare(shared(&b), shared(&a)))
 			})
 		}
 	}

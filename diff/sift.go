@@ -175,7 +175,7 @@ func (c *contents) changedLately(i int, k *cause) bool {
 func (c *contents) contradicted(i int) bool {
 	for _, main := range c.differing {
 		for j := range c.ms {
-			if j != i && !agree(c.ms[i].DB.Rows.Group(main), c.ms[j].DB.Rows.Group(main)) {
+			if j != i && !commonRowsAgree(c.ms[i].DB.Rows.Group(main), c.ms[j].DB.Rows.Group(main)) {
 				return true
 			}
 		}

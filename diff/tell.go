@@ -262,7 +262,7 @@ func (t *sharedFault) order() uint64 {
 // possibleFaults are the faults that may stand in the place of the n-th of the chosen reading, as the logs of the member's server have it. The chosen one is the
 // first.
 func (x *explanation) possibleFaults(n int) []faults.Fault {
-	possible, _ := x.ran.possible(x.alternativeFaults(n))
+	possible, _ := x.runs.possible(x.alternativeFaults(n))
 	return possible
 }
 
@@ -608,7 +608,7 @@ func (c *comparison) addParted(k *cause, others []int) {
 		return
 	}
 	e := Effect{Members: c.labels(parted), Revision: k.revision, Changes: changes(c.ms[parted[0]].DB.Rows.Group(k.revision))}
-	n := slices.IndexFunc(k.groups, func(g []int) bool { return !share(g, k.departed) })
+	n := slices.IndexFunc(k.groups, func(g []int) bool { return !shareMember(g, k.departed) })
 	if n < 0 {
 		k.groups, k.effects = append(k.groups, parted), append(k.effects, e)
 		return

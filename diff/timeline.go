@@ -90,7 +90,7 @@ func (c *comparison) timeline() (events []Event) {
 		add(d)
 	}
 	slices.SortStableFunc(events, func(a, b Event) int {
-		return cmp.Or(cmp.Compare(a.Entry, b.Entry), cmp.Compare(order(a.Kind), order(b.Kind)))
+		return cmp.Or(cmp.Compare(a.Entry, b.Entry), cmp.Compare(eventOrder(a.Kind), eventOrder(b.Kind)))
 	})
 	for _, kind := range []EventKind{EventLeader, EventMembership, EventStart, EventAlarm, EventAuth, EventOnset} {
 		room := maxTimeline - len(events) // less than nothing: as many of the kind go
@@ -122,8 +122,8 @@ func (m *milestone) text(e *Entry) string {
 	return e.Summary
 }
 
-// order is that of events at one entry: a process starts before it proposes.
-func order(k EventKind) int {
+// eventOrder is that of events at one entry: a process starts before it proposes.
+func eventOrder(k EventKind) int {
 	return slices.Index([]EventKind{EventLeader, EventStart, EventVersion, EventAuth, EventAlarm, EventMembership, EventCompaction, EventOnset, EventEffect, EventEnd}, k)
 }
 

@@ -119,7 +119,7 @@ func (c *entryEffects) revisionSharedAt(i int, index uint64) int64 {
 	low, high := c.traces[i].around(index)
 	for j, m := range c.ms {
 		at := c.last[j]
-		if j != i && m.DB.Tables.ConsistentIndex == index && c.logs.history[j] == c.logs.history[i] && c.lastAgreed(i, j) == at && low <= at && at < high && (high < math.MaxInt64 || m.Evidence().EndCounts()) {
+		if j != i && m.DB.Tables.ConsistentIndex == index && c.logs.history[j] == c.logs.history[i] && c.lastSameRevision(i, j) == at && low <= at && at < high && (high < math.MaxInt64 || m.Evidence().EndCounts()) {
 			return at
 		}
 	}
@@ -202,9 +202,9 @@ func (t *trace) around(index uint64) (low, high int64) {
 	return low, high
 }
 
-// lastAgreed is the last main revision up to which members i and j hold the same rows, above the revision that one of them is
+// lastSameRevision is the last main revision up to which members i and j hold the same rows, above the revision that one of them is
 // compacted at: what a third one has compacted does not keep them from being compared.
-func (c *contents) lastAgreed(i, j int) int64 {
+func (c *contents) lastSameRevision(i, j int) int64 {
 	x, y := c.ms[i].DB.Rows, c.ms[j].DB.Rows
 	last := min(c.last[i], c.last[j])
 	compact := max(c.ms[i].DB.CompactRevision(), c.ms[j].DB.CompactRevision())

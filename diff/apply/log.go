@@ -341,11 +341,11 @@ func (t *txn) deletes(key int32) bool {
 func (e *Entry) Range() (least, most int) {
 	switch e.Kind {
 	case Put:
-		return number(e.op.sure()), 1
+		return number(e.op.neverRefused()), 1
 	case Delete:
 		return 0, number(e.op.lo < e.op.hi)
 	case Txn:
-		sure, may := e.txn.writes()
+		sure, may := e.txn.mayWrite()
 		return number(sure), number(may)
 	case Revoke:
 		return 0, 1
@@ -353,11 +353,11 @@ func (e *Entry) Range() (least, most int) {
 	return 0, 0
 }
 
-// sure tells whether a put is made on any state.
-func (o *op) sure() bool { return o.lease == 0 && !o.ignoreLease && !o.ignoreValue }
+// neverRefused tells whether a put is made on any state.
+func (o *op) neverRefused() bool { return o.lease == 0 && !o.ignoreLease && !o.ignoreValue }
 
-// writes tells whether a transaction changes a key surely, and whether it may.
-func (t *txn) writes() (sure, may bool) {
+// mayWrite tells whether a transaction changes a key surely, and whether it may.
+func (t *txn) mayWrite() (sure, may bool) {
 	sure = true
 	for _, ops := range t.branches {
 		one, refused := false, false
@@ -365,11 +365,11 @@ func (t *txn) writes() (sure, may bool) {
 			switch o := &ops[i]; o.kind {
 			case opPut:
 				may, one = true, true
-				refused = refused || !o.sure()
+				refused = refused || !o.neverRefused()
 			case opDelete:
 				may = may || o.lo < o.hi
 			case opTxn:
-				s, m := o.txn.writes()
+				s, m := o.txn.mayWrite()
 				may, one = may || m, one || s
 				refused = refused || m && !s
 			case opRange:

@@ -240,8 +240,8 @@ func New(l *Log) *State {
 	}
 }
 
-// note notes a change that was made. There are some for each entry, so that what holds them is doubled when it is full.
-func (s *State) note(u undo) {
+// noteUndo notes a change that was made. There are some for each entry, so that what holds them is doubled when it is full.
+func (s *State) noteUndo(u undo) {
 	if n := len(s.journal); n == cap(s.journal) {
 		s.journal = slices.Grow(s.journal, n+16)
 	}
@@ -318,7 +318,7 @@ func (s *State) Lose(lease int32) bool {
 	s.detached = append(s.detached, s.attached[lease])
 	s.attached[lease] = nil
 	s.toggleLost(lease)
-	s.note(undo{kind: undoLost, number: lease, record: Record{Mod: 1}})
+	s.noteUndo(undo{kind: undoLost, number: lease, record: Record{Mod: 1}})
 	return true
 }
 
@@ -376,14 +376,14 @@ func (s *State) toggleLease(lease int32) {
 // Set makes a key what a record says, outside of any entry.
 func (s *State) Set(key int32, r Record) {
 	old := &s.keys[key]
-	s.note(undo{kind: undoKey, number: key, record: *old})
+	s.noteUndo(undo{kind: undoKey, number: key, record: *old})
 	s.keySum ^= old.digest(key) ^ r.digest(key)
 	s.partial += partialCount(&r) - partialCount(old)
 	attach := r.Lease != 0 && (old.Mod == 0 || old.Lease != r.Lease || len(s.detached) > 0)
 	*old = r
 	if attach {
 		s.attached[r.Lease] = append(s.attached[r.Lease], key)
-		s.note(undo{kind: undoAttach, number: r.Lease})
+		s.noteUndo(undo{kind: undoAttach, number: r.Lease})
 	}
 }
 
@@ -391,11 +391,11 @@ func (s *State) Set(key int32, r Record) {
 func (s *State) SetLease(lease int32, granted bool) {
 	if granted && s.lost[lease] { // it is granted anew, and stored where it was
 		s.toggleLost(lease)
-		s.note(undo{kind: undoLost, number: lease})
+		s.noteUndo(undo{kind: undoLost, number: lease})
 		return
 	}
 	if lease != 0 && s.leases[lease] != granted {
-		s.note(undo{kind: undoLease, number: lease})
+		s.noteUndo(undo{kind: undoLease, number: lease})
 		s.toggleLease(lease)
 	}
 }
@@ -403,7 +403,7 @@ func (s *State) SetLease(lease int32, granted bool) {
 // SetAlarms makes some alarms be on, outside of any entry.
 func (s *State) SetAlarms(on []pb.AlarmMember) {
 	s.alarmHistory = append(s.alarmHistory, s.alarms)
-	s.note(undo{kind: undoAlarms})
+	s.noteUndo(undo{kind: undoAlarms})
 	s.alarms = nil
 	for i := range on {
 		s.alarms = append(s.alarms, alarm{on[i].MemberID, on[i].Alarm})
@@ -417,14 +417,14 @@ func (a alarm) compare(b alarm) int {
 
 // Advance makes the current revision another one, outside of any entry.
 func (s *State) Advance(revision int64) {
-	s.note(undo{kind: undoRevision, record: Record{Mod: s.Revision}})
+	s.noteUndo(undo{kind: undoRevision, record: Record{Mod: s.Revision}})
 	s.Revision = revision
 }
 
 // SetAuth makes auth another state, outside of any entry.
 func (s *State) SetAuth(a *authz.State) {
 	s.authHistory = append(s.authHistory, s.Auth)
-	s.note(undo{kind: undoAuth})
+	s.noteUndo(undo{kind: undoAuth})
 	s.Auth = a
 }
 
@@ -478,8 +478,8 @@ func (s *State) Apply(e *Entry, way Way) Result {
 		s.remove(&e.op)
 	case Txn:
 		var buf [8]bool
-		path := s.path(e.txn, buf[:0], way == OtherBranch)
-		if _, ok := s.check(e.txn, path); ok {
+		path := s.comparePath(e.txn, buf[:0], way == OtherBranch)
+		if _, ok := s.mayRun(e.txn, path); ok {
 			s.run(e.txn, path)
 		}
 	case Grant:
@@ -490,14 +490,14 @@ func (s *State) Apply(e *Entry, way Way) Result {
 	case Revoke:
 		if e.lease != 0 && s.leases[e.lease] {
 			for _, k := range s.Attached(e.lease) {
-				s.change(Change{Key: k, Delete: true})
+				s.changeKey(Change{Key: k, Delete: true})
 			}
 			s.SetLease(e.lease, false)
 			s.TablesChanged = true
 		}
 	case Compaction:
 		if e.revision > s.Compact && e.revision <= s.Revision {
-			s.note(undo{kind: undoCompact, record: Record{Mod: s.Compact}})
+			s.noteUndo(undo{kind: undoCompact, record: Record{Mod: s.Compact}})
 			s.Compact = e.revision
 		}
 	case Alarm:
@@ -551,7 +551,7 @@ func (s *State) setAlarm(r *pb.AlarmRequest) {
 	}
 	if len(next) != len(s.alarms) {
 		s.alarmHistory = append(s.alarmHistory, s.alarms)
-		s.note(undo{kind: undoAlarms})
+		s.noteUndo(undo{kind: undoAlarms})
 		s.alarms, s.TablesChanged = next, true
 	}
 }
@@ -591,27 +591,27 @@ func (s *State) put(o *op) {
 			r.Lease = old.Lease
 		}
 	}
-	s.change(Change{Key: o.lo, Record: r})
+	s.changeKey(Change{Key: o.lo, Record: r})
 }
 
 func (s *State) remove(o *op) {
 	s.Steps += int(o.hi-o.lo) / 16
 	for k := o.lo; k < o.hi; k++ {
 		if s.keys[k].Mod != 0 {
-			s.change(Change{Key: k, Delete: true})
+			s.changeKey(Change{Key: k, Delete: true})
 		}
 	}
 }
 
-func (s *State) change(c Change) {
+func (s *State) changeKey(c Change) {
 	c.Was = s.keys[c.Key]
 	s.Changes = append(s.Changes, c)
 	s.Set(c.Key, c.Record)
 }
 
-// path evaluates every compare of a transaction, and of those nested in the branches taken, on the state before it
+// comparePath evaluates every compare of a transaction, and of those nested in the branches taken, on the state before it
 // (compareToPath of server/etcdserver/txn/txn.go).
-func (s *State) path(t *txn, path []bool, otherwise bool) []bool {
+func (s *State) comparePath(t *txn, path []bool, otherwise bool) []bool {
 	ok := true
 	for i := range t.compares {
 		if ok = s.compare(&t.compares[i]); !ok {
@@ -623,7 +623,7 @@ func (s *State) path(t *txn, path []bool, otherwise bool) []bool {
 	ops := t.branches[number(ok)]
 	for i := range ops {
 		if ops[i].kind == opTxn {
-			path = s.path(ops[i].txn, path, false)
+			path = s.comparePath(ops[i].txn, path, false)
 		}
 	}
 	return path
@@ -636,9 +636,9 @@ func number(ok bool) int {
 	return 0
 }
 
-// check tells whether etcd runs the branches at all: one operation that may not be refuses the whole transaction. It returns what is
+// mayRun tells whether etcd runs the branches at all: one operation that may not be refuses the whole transaction. It returns what is
 // left of the path (checkTxn of server/etcdserver/txn/txn.go).
-func (s *State) check(t *txn, path []bool) ([]bool, bool) {
+func (s *State) mayRun(t *txn, path []bool) ([]bool, bool) {
 	ops := t.branches[number(path[0])]
 	path = path[1:]
 	for i := range ops {
@@ -649,7 +649,7 @@ func (s *State) check(t *txn, path []bool) ([]bool, bool) {
 		case opRange:
 			ok = o.revision == 0 || o.revision <= s.Revision && o.revision >= s.Compact
 		case opTxn:
-			path, ok = s.check(o.txn, path)
+			path, ok = s.mayRun(o.txn, path)
 		}
 		if !ok {
 			return nil, false

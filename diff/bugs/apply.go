@@ -73,7 +73,7 @@ func leaseRevokeUnasked(c *Case) Outcome {
 			count(revokes, "LeaseRevoke", "LeaseRevokes")))
 	}
 	s := c.split(rules(), rules(replay.RevokeUnasked()))
-	o := c.judge(s, "the rule of 3.3 and later", "that of 3.2")
+	o := c.judgeRules(s, "the rule of 3.3 and later", "that of 3.2")
 	if o.Status == Refuted {
 		return o
 	}
@@ -97,7 +97,7 @@ func (c *Case) oldRule(old *replay.Rule) Outcome {
 			parts = append(parts, fmt.Sprintf("%s from entry %d on", m.Label, at))
 		}
 	}
-	says := fmt.Sprintf("%s by the new rule, the others and all before by the old one", list(parts))
+	says := fmt.Sprintf("%s by the new rule, the others and all before by the old one", listOf(parts))
 	switch {
 	case len(does) == 0:
 		return consistent("the entries could not be run again: " + oneLine(err))
@@ -111,7 +111,7 @@ func (c *Case) oldRule(old *replay.Rule) Outcome {
 func (c *Case) versionsOf(s *split) []string {
 	var out []string
 	for _, m := range slices.Concat(s.followA, s.followB) {
-		if v := m.minors(); len(v.why) > 0 {
+		if v := m.minorVersions(); len(v.why) > 0 {
 			out = append(out, fmt.Sprintf("%s: %s", m.Label, v))
 		}
 	}
@@ -130,7 +130,7 @@ func leasePutUnasked(c *Case) Outcome {
 	if r.User == "" {
 		return refuted("the put names no user")
 	}
-	o := c.judge(c.split(rules(), rules(replay.LeasePutUnasked())), "the rule of 3.3 and later", "that of 3.2")
+	o := c.judgeRules(c.split(rules(), rules(replay.LeasePutUnasked())), "the rule of 3.3 and later", "that of 3.2")
 	return o.and(fmt.Sprintf("entry %d puts a key with a lease for user %q", c.Cause.Index, r.User))
 }
 
@@ -180,10 +180,10 @@ func requestSemantics(c *Case) Outcome {
 	if nested(t) {
 		what = "has a nested transaction"
 	}
-	if what == "" || !slices.ContainsFunc(c.Members, func(m *Member) bool { return m.DB != nil && m.minors().low < "3.3" }) {
+	if what == "" || !slices.ContainsFunc(c.Members, func(m *Member) bool { return m.DB != nil && m.minorVersions().least < "3.3" }) {
 		return Outcome{} // all of them know it
 	}
-	o := c.judge(c.split(rules(), rules(replay.OldCompares())), "the rules of 3.3 and later", "what 3.2 understands")
+	o := c.judgeRules(c.split(rules(), rules(replay.OldCompares())), "the rules of 3.3 and later", "what 3.2 understands")
 	return o.and(fmt.Sprintf("entry %d %s, which 3.2 does not know", c.Cause.Index, what))
 }
 
@@ -193,13 +193,13 @@ func skippedAfterCrash(c *Case) Outcome {
 		return Outcome{}
 	}
 	m := c.departed()[0]
-	if v := m.minors(); v.before("3.5") || v.after("3.6") {
+	if v := m.minorVersions(); v.certainlyBefore("3.5") || v.certainlyAfter("3.6") {
 		return refuted(fmt.Sprintf("%s never ran 3.5.0 to 3.5.2: %s", m.Label, v))
 	}
 	if c.readsAtRevision(m) {
 		return refuted("the transaction reads at a revision, and the member that lacks it proposed it: another explanation")
 	}
-	es := c.Cause.all()
+	es := c.Cause.entries()
 	omit := replay.Omit(es...)
 	if c.Cause.Last > 0 {
 		omit = replay.OmitRange(c.Cause.First, c.Cause.Last)
@@ -209,9 +209,9 @@ func skippedAfterCrash(c *Case) Outcome {
 		return consistent(fmt.Sprintf("%s lacks the effects of %s", m.Label, entries(es)), s.err())
 	}
 	if !s.conclusive() || len(s.followB) != 1 || s.followB[0] != m {
-		return c.reproduced(s, "every entry", entries(es)+" left out")
+		return c.judgeReproduction(s, "every entry", entries(es)+" left out")
 	}
-	o := c.reproduced(s, "every entry", entries(es)+" left out")
+	o := c.judgeReproduction(s, "every entry", entries(es)+" left out")
 	var seen []raftlog.Restart
 	for _, e := range es {
 		switch r, known := m.restarted(e); {
@@ -226,11 +226,11 @@ func skippedAfterCrash(c *Case) Outcome {
 			o = o.and(fmt.Sprintf("whether %s restarted behind entry %d, the log does not tell: it proposed nothing before or nothing after", m.Label, e))
 		}
 	}
-	v := m.minors()
-	if len(seen) < len(es) || v.low < "3.5" {
+	v := m.minorVersions()
+	if len(seen) < len(es) || v.least < "3.5" {
 		o.Status = Consistent // other things make a member lack an entry, too
 	}
-	if v.low < "3.5" {
+	if v.least < "3.5" {
 		return o.and("whether it ran 3.5, its files do not tell")
 	}
 	return o.and("the version fits: " + v.String())
@@ -244,7 +244,7 @@ func entries(es []uint64) string {
 	if len(es) == 1 {
 		return fmt.Sprintf("entry %d", es[0])
 	}
-	return "entries " + numbers(es)
+	return "entries " + listNumbers(es)
 }
 
 // splitRepeated runs the cause's entries twice and says whether that makes what the odd member holds.
@@ -281,7 +281,7 @@ func (c *Case) runEachAsOften() Outcome {
 			parts = append(parts, fmt.Sprintf("%s on %s", count(times, "time", "times"), m.Label))
 		}
 	}
-	says := fmt.Sprintf("the entries %d to %d applied again %s", first, last, list(parts))
+	says := fmt.Sprintf("the entries %d to %d applied again %s", first, last, listOf(parts))
 	switch {
 	case len(does) == 0:
 		return consistent("the entries could not be run again: " + oneLine(err))
@@ -303,7 +303,7 @@ func staleTerm(c *Case) Outcome {
 		return refuted(fmt.Sprintf("the term that %s saved (%d) is not above that of its log (%d)", m.Label, t.Term, newest))
 	}
 	s, first, last := c.splitRepeated()
-	o := c.reproduced(s, "each of them once", fmt.Sprintf("the entries %d to %d twice", first, last))
+	o := c.judgeReproduction(s, "each of them once", fmt.Sprintf("the entries %d to %d twice", first, last))
 	return o.and(fmt.Sprintf("meta of %s says term %d, its log has come to term %d only: 3.5.0 to 3.5.2 then leave the consistent index where it is", m.Label, t.Term, newest))
 }
 
@@ -325,11 +325,11 @@ func overwrittenIndex(c *Case) Outcome {
 	if s == 0 {
 		return refuted(m.Label + " received no snapshot before the entries that it applied twice")
 	}
-	if v := m.minors(); v.before("3.5") {
+	if v := m.minorVersions(); v.certainlyBefore("3.5") {
 		return refuted(fmt.Sprintf("%s never ran 3.5: %s", m.Label, v))
 	}
 	sp, first, last := c.splitRepeated()
-	o := c.reproduced(sp, "each of them once", fmt.Sprintf("the entries %d to %d twice", first, last))
+	o := c.judgeReproduction(sp, "each of them once", fmt.Sprintf("the entries %d to %d twice", first, last))
 	o = o.and(fmt.Sprintf("%s received the snapshot of entry %d before", m.Label, s))
 	if o.Status == Confirmed && first > s+1 {
 		o.Status = Consistent
@@ -344,15 +344,15 @@ func defragCrash(c *Case) Outcome {
 		return Outcome{}
 	}
 	m := c.departed()[0]
-	v := m.minors()
+	v := m.minorVersions()
 	switch {
-	case v.before("3.5"):
+	case v.certainlyBefore("3.5"):
 		return refuted(fmt.Sprintf("%s never ran 3.5.0 to 3.5.5: %s", m.Label, v))
 	case m.DB.Tables.HasTerm && m.DB.Tables.Term > newestTerm(m):
 		return refuted(fmt.Sprintf("the term that %s saved is above that of its log, which explains it otherwise", m.Label))
 	}
 	s, first, last := c.splitRepeated()
-	o := c.reproduced(s, "each of them once", fmt.Sprintf("the entries %d to %d twice", first, last))
+	o := c.judgeReproduction(s, "each of them once", fmt.Sprintf("the entries %d to %d twice", first, last))
 	if o.Status == Refuted {
 		return o
 	}
@@ -366,10 +366,10 @@ func defragCrash(c *Case) Outcome {
 	case known:
 		return refuted(fmt.Sprintf("%s did not restart behind entry %d: one process proposed requests before and after it", m.Label, last))
 	}
-	for _, f := range m.has("defrag-leftover") {
+	for _, f := range m.findingsOf("defrag-leftover") {
 		o = o.and(f.String())
 	}
-	if v.low >= "3.5" {
+	if v.least >= "3.5" {
 		o = o.and("the version fits: " + v.String())
 	}
 	return o
@@ -402,7 +402,7 @@ func authReplayed(c *Case) Outcome {
 	}
 	extra := high - low
 	says := fmt.Sprintf("the auth revision is %d on %s and %d on %s", low, labels(revs[low]), high, labels(revs[high]))
-	if v := revs[high][0].minors(); v.after("3.4") {
+	if v := revs[high][0].minorVersions(); v.certainlyAfter("3.4") {
 		return refuted(says, fmt.Sprintf("but %s runs a version that saves the consistent index with changes of auth: %s", revs[high][0].Label, v))
 	}
 	if c.Cause.Index == 0 || !auth {
@@ -453,13 +453,13 @@ func (c *Case) authAppliedAgain() Outcome {
 		o = c.runEachAsOften()
 	} else {
 		s, first, last := c.splitRepeated()
-		o = c.reproduced(s, "each of them once", fmt.Sprintf("the entries %d to %d applied again", first, last))
+		o = c.judgeReproduction(s, "each of them once", fmt.Sprintf("the entries %d to %d applied again", first, last))
 	}
 	if o.Status == Refuted {
 		return o
 	}
 	for _, m := range c.departed() {
-		if v := m.minors(); v.after("3.4") {
+		if v := m.minorVersions(); v.certainlyAfter("3.4") {
 			return refuted(fmt.Sprintf("%s runs a version that saves the consistent index with changes of auth: %s", m.Label, v))
 		}
 		o = o.and(fmt.Sprintf("the auth revision of %s is %d in the end", m.Label, m.DB.Tables.AuthRevision))
@@ -479,7 +479,7 @@ func (c *Case) refusedByRevision(ms []*Member, low uint64) []string {
 	for _, m := range ms {
 		var n int
 		var first uint64
-		m.outcomes(func(s *effect.Step) {
+		m.eachStep(func(s *effect.Step) {
 			if s.Outcome != effect.Refused || s.Again {
 				return
 			}
@@ -506,7 +506,7 @@ func (c *Case) refusedUsers(m *Member) (users []string, n int) {
 			users = append(users, r.User)
 		}
 	}
-	m.outcomes(func(s *effect.Step) {
+	m.eachStep(func(s *effect.Step) {
 		if s.Index >= c.Cause.Index && s.Outcome == effect.Refused && !s.Again {
 			if e := m.entry(s.Index); e != nil {
 				if u := e.Request().User; u != "" && !slices.Contains(users, u) {
@@ -534,7 +534,7 @@ func permissionCache(c *Case, afterSnapshot bool) Outcome {
 			return refuted(fmt.Sprintf("the auth revision of %s (%d) is not that of %s (%d), which is another matter", m.Label, m.DB.Tables.AuthRevision, o.Label, o.DB.Tables.AuthRevision))
 		}
 	}
-	if v := m.minors(); v.before("3.4") || v.after("3.5") {
+	if v := m.minorVersions(); v.certainlyBefore("3.4") || v.certainlyAfter("3.5") {
 		return refuted(fmt.Sprintf("%s never ran an affected version: %s", m.Label, v))
 	}
 	got := m.receivedBefore(c.Cause.Index)
@@ -548,7 +548,7 @@ func permissionCache(c *Case, afterSnapshot bool) Outcome {
 		return Outcome{} // the snapshot is the likelier reason
 	default:
 		var last *raftlog.Restart
-		for _, x := range m.proposals().Restarts {
+		for _, x := range m.processOf().Restarts {
 			if x.After < c.Cause.Index {
 				last = &x
 			}
@@ -562,14 +562,14 @@ func permissionCache(c *Case, afterSnapshot bool) Outcome {
 	for _, who := range [][]string{nil, users} {
 		s := c.split(rules(), rules(replay.Denied(who, c.Cause.Index, ^uint64(0))))
 		if !s.possible() {
-			return consistent(what, fmt.Sprintf("refused were requests of %s", list(users)), s.err())
+			return consistent(what, fmt.Sprintf("refused were requests of %s", listOf(users)), s.err())
 		}
 		if !s.conclusive() || len(s.followB) != 1 || s.followB[0] != m {
 			continue
 		}
 		name := "all users without the role root"
 		if who != nil {
-			name = "the users " + list(users)
+			name = "the users " + listOf(users)
 			if len(users) == 1 {
 				name = "the user " + users[0]
 			}
@@ -578,7 +578,7 @@ func permissionCache(c *Case, afterSnapshot bool) Outcome {
 			fmt.Sprintf("run again from entry %d on with %s refused, all %d entries make just what %s holds, and with permissions as they are what %s: no revision differs",
 				s.b.first, name, s.b.entries(c, s.followB), m.Label, holders(s.followA)), what).and(c.lateUsers(m, users, got)...)
 	}
-	return refuted(fmt.Sprintf("refusing the users %s from entry %d on does not make what %s holds", list(users), c.Cause.Index, m.Label), what)
+	return refuted(fmt.Sprintf("refusing the users %s from entry %d on does not make what %s holds", listOf(users), c.Cause.Index, m.Label), what)
 }
 
 // sameReach tells whether no entry that changes auth lies between what two members have applied.
@@ -646,7 +646,7 @@ func rangeRevision(c *Case) Outcome {
 		return id != 0 && raftlog.Proposer(id).Prefix == uint16(p.nodeID())
 	}
 	s := c.split(rules(replay.RangesStripped(own)), rules(replay.Only(1, ^uint64(0), replay.RangesStripped(nil))))
-	return c.judge(s, "that of a member that keeps the reads", "that of members that drop them").and(says, p.Label+" proposed it")
+	return c.judgeRules(s, "that of a member that keeps the reads", "that of members that drop them").and(says, p.Label+" proposed it")
 }
 
 // negativeLease is a lease that members forget when they restart.
@@ -664,7 +664,7 @@ func negativeLease(c *Case) Outcome {
 		return Outcome{}
 	}
 	s := c.split(rules(), rules(replay.LeasesMissing("leases with a negative id", c.Cause.Index, func(id int64) bool { return id < 0 })))
-	o := c.reproduced(s, "all leases", "leases of negative ids missing")
+	o := c.judgeReproduction(s, "all leases", "leases of negative ids missing")
 	return o.and(fmt.Sprintf("lease %016x has a negative id", uint64(ids[0])))
 }
 
@@ -692,17 +692,17 @@ func halfTxn(c *Case) Outcome {
 	}
 	m := c.departed()[0]
 	rev := int64(0)
-	m.outcomes(func(s *effect.Step) {
+	m.eachStep(func(s *effect.Step) {
 		if s.Index == c.Cause.Index && s.Revision > 0 {
 			rev = s.Revision
 		}
 	})
 	n := len(m.DB.Rows.Group(rev))
-	if v := m.minors(); v.before("3.5") {
+	if v := m.minorVersions(); v.certainlyBefore("3.5") {
 		return refuted(fmt.Sprintf("%s never ran 3.5.5 to 3.5.16: %s", m.Label, v))
 	}
 	s := c.split(rules(), rules(replay.Cut(c.Cause.Index, n)))
-	o := c.reproduced(s, "the whole transaction", fmt.Sprintf("only the first %s of entry %d", count(n, "operation", "operations"), c.Cause.Index))
+	o := c.judgeReproduction(s, "the whole transaction", fmt.Sprintf("only the first %s of entry %d", count(n, "operation", "operations"), c.Cause.Index))
 	if r, _ := m.restarted(c.Cause.Index); r != nil {
 		o = o.and(fmt.Sprintf("%s restarted then: %s", m.Label, r))
 	}
@@ -715,7 +715,7 @@ func nestedUnchecked(c *Case) Outcome {
 	if c.Cause.Layer != "apply" || !nested(t) || !c.authOn() {
 		return Outcome{}
 	}
-	o := c.judge(c.split(rules(), rules(replay.NestedUnchecked())), "the rule of 3.4.42, 3.5.28, 3.6.9 and later", "the older one, which does not look into nested transactions")
+	o := c.judgeRules(c.split(rules(), rules(replay.NestedUnchecked())), "the rule of 3.4.42, 3.5.28, 3.6.9 and later", "the older one, which does not look into nested transactions")
 	return o.and(fmt.Sprintf("entry %d has a nested transaction, for user %q", c.Cause.Index, c.entry(c.Cause.Index).User))
 }
 
@@ -727,7 +727,7 @@ func txnPutUnchecked(c *Case) Outcome {
 	if !slices.ContainsFunc(puts(t), func(p *pb.PutRequest) bool { return p.PrevKv || p.Lease != 0 }) {
 		return Outcome{}
 	}
-	return c.judge(c.split(rules(), rules(replay.TxnPutUnchecked())), "the rule of 3.4.44, 3.5.30, 3.6.11 and later", "the older one, which checks the key alone")
+	return c.judgeRules(c.split(rules(), rules(replay.TxnPutUnchecked())), "the rule of 3.4.44, 3.5.30, 3.6.11 and later", "the older one, which checks the key alone")
 }
 
 func rootLeaseRevision(c *Case) Outcome {
@@ -740,7 +740,7 @@ func rootLeaseRevision(c *Case) Outcome {
 	if c.Cause.Fault {
 		o = c.oldRule(replay.LeaseKeysAlwaysAsked())
 	} else {
-		o = c.judge(c.split(rules(), rules(replay.LeaseKeysAlwaysAsked())), "the rule of 3.4.27, 3.5.10 and later", "the older one, which compares the auth revision of root, too")
+		o = c.judgeRules(c.split(rules(), rules(replay.LeaseKeysAlwaysAsked())), "the rule of 3.4.27, 3.5.10 and later", "the older one, which compares the auth revision of root, too")
 	}
 	return o.and(fmt.Sprintf("entry %d is of user %q with auth revision %d", c.Cause.Index, r.User, r.AuthRevision))
 }
@@ -789,7 +789,7 @@ func nestedQuota(c *Case) Outcome {
 	if c.Cause.Layer != "apply" || !nested(t) || slices.ContainsFunc(slices.Concat(t.Success, t.Failure), func(op *pb.RequestOp) bool { return op.GetRequestPut() != nil }) {
 		return Outcome{}
 	}
-	return c.judge(c.split(rules(), rules(replay.NestedPutsFree())), "the rule of 3.5.33, 3.6.14, 3.7.1 and later", "the older one, by which a nested put costs nothing")
+	return c.judgeRules(c.split(rules(), rules(replay.NestedPutsFree())), "the rule of 3.5.33, 3.6.14, 3.7.1 and later", "the older one, by which a nested put costs nothing")
 }
 
 // longLease is a lease too long for newer versions.
@@ -824,7 +824,7 @@ func longLease(c *Case) Outcome {
 	if c.Cause.Layer == "lease" {
 		return c.longLeaseTables()
 	}
-	return c.judge(c.split(rules(), rules(replay.AnyTTL())), "the rule of 3.2.17, 3.3.2 and later", "the older one, which grants leases of any length")
+	return c.judgeRules(c.split(rules(), rules(replay.AnyTTL())), "the rule of 3.2.17, 3.3.2 and later", "the older one, which grants leases of any length")
 }
 
 func (c *Case) longLeaseTables() Outcome {
@@ -859,7 +859,7 @@ func indexRestore(c *Case) Outcome {
 	}
 	m := c.departed()[0]
 	restarts := false
-	m.outcomes(func(s *effect.Step) {
+	m.eachStep(func(s *effect.Step) {
 		if s.Index == c.Cause.Index && s.Outcome == effect.Altered {
 			restarts = s.Detail == "[create_revision version]"
 		}
@@ -867,7 +867,7 @@ func indexRestore(c *Case) Outcome {
 	if !restarts {
 		return Outcome{}
 	}
-	if v := m.minors(); v.low > "3.2" {
+	if v := m.minorVersions(); v.least > "3.2" {
 		return refuted(fmt.Sprintf("%s did not run 3.2.0: %s", m.Label, v))
 	}
 	return consistent(fmt.Sprintf("on %s versions and create revisions begin again although the keys were there", m.Label))
@@ -900,8 +900,8 @@ func (c *Case) lostProposals(m *Member) (says []string) {
 	return says
 }
 
-// wentBack is a log whose committed entries were lost: no bug of etcd does that.
-func wentBack(c *Case) Outcome {
+// committedEntriesLost is a log whose committed entries were lost: no bug of etcd does that.
+func committedEntriesLost(c *Case) Outcome {
 	if c.Cause.Layer != "log" {
 		return Outcome{}
 	}
@@ -913,7 +913,7 @@ func wentBack(c *Case) Outcome {
 		}
 	}
 	for _, m := range c.Members {
-		o = o.and(details(m.has("wal-committed-overwritten", "wal-state-backwards"))...)
+		o = o.and(details(m.findingsOf("wal-committed-overwritten", "wal-state-backwards"))...)
 		o = o.and(c.lostProposals(m)...)
 	}
 	return o.and("a disk or data directory was put back to an older state, or acknowledged writes did not reach the disk, on more than one member or on one that voted again")
@@ -941,7 +941,7 @@ func manualChange(c *Case) Outcome {
 	o := consistent(what, "etcd had applied the entry: later revisions are numbered as if nothing had happened; no known bug of etcd does this")
 	damaged := 0
 	for _, m := range c.departed() {
-		damaged += len(m.has(damageCodes...))
+		damaged += len(m.findingsOf(damageCodes...))
 	}
 	if damaged == 0 {
 		return o.and("the file's structure is sound: the bytes were changed by hand or by a program, or flipped in memory or on disk where no checksum guards them")

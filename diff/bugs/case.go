@@ -88,7 +88,7 @@ type Cause struct {
 	First, Last uint64
 }
 
-func (k *Cause) all() []uint64 {
+func (k *Cause) entries() []uint64 {
 	if len(k.Entries) > 0 {
 		return k.Entries
 	}
@@ -102,7 +102,7 @@ func (k *Cause) span() (first, last uint64) {
 	if k.Last > 0 {
 		return k.First, k.Last
 	}
-	es := k.all()
+	es := k.entries()
 	if len(es) == 0 {
 		return 0, 0
 	}
@@ -138,7 +138,7 @@ func (m *Member) entry(index uint64) *effect.Entry {
 // requests are those of the cause's entries.
 func (c *Case) requests() []*raftlog.Request {
 	var rs []*raftlog.Request
-	for _, i := range c.Cause.all() {
+	for _, i := range c.Cause.entries() {
 		if r := c.entry(i); r != nil {
 			rs = append(rs, r)
 		}
@@ -170,19 +170,19 @@ func labels(ms []*Member) string {
 		ls = append(ls, m.Label)
 	}
 	slices.Sort(ls)
-	return list(ls)
+	return listOf(ls)
 }
 
-// list is "a", "a and b", "a, b and c".
-func list(ls []string) string {
+// listOf is "a", "a and b", "a, b and c".
+func listOf(ls []string) string {
 	if len(ls) < 2 {
 		return strings.Join(ls, "")
 	}
 	return strings.Join(ls[:len(ls)-1], ", ") + " and " + ls[len(ls)-1]
 }
 
-// numbers lists a few numbers.
-func numbers[T uint64 | int64 | int](ns []T) string {
+// listNumbers lists a few numbers.
+func listNumbers[T uint64 | int64 | int](ns []T) string {
 	const shown = 8
 	var ls []string
 	for i, n := range ns {
@@ -191,7 +191,7 @@ func numbers[T uint64 | int64 | int](ns []T) string {
 		}
 		ls = append(ls, fmt.Sprint(n))
 	}
-	return list(ls)
+	return listOf(ls)
 }
 
 func plural(n int, one, many string) string {
@@ -219,8 +219,8 @@ func (c *Case) checkAll() {
 	wg.Wait()
 }
 
-// has tells whether a check of the member found something of a kind.
-func (m *Member) has(codes ...string) []finding.Finding {
+// findingsOf tells whether a check of the member found something of a kind.
+func (m *Member) findingsOf(codes ...string) []finding.Finding {
 	m.check()
 	var fs []finding.Finding
 	for _, f := range m.findings {
@@ -301,7 +301,7 @@ func (d *digest) visit(e *effect.Entry, r *raftlog.Request) {
 		if nested(in.Txn) {
 			d.nestedTxns = append(d.nestedTxns, e.Index)
 		}
-		if looseput(in.Txn) {
+		if putsPrevOrLease(in.Txn) {
 			d.leaseTxns = append(d.leaseTxns, e.Index)
 		}
 	case in.Put != nil, in.DeleteRange != nil, in.Range != nil:
@@ -335,8 +335,8 @@ func (m *Member) rare() iter.Seq2[*effect.Entry, *raftlog.Request] {
 	}
 }
 
-// proposals are the member's own.
-func (m *Member) proposals() *raftlog.Proposals { return m.digested().processes.Of(m.nodeID()) }
+// processOf are the member's own.
+func (m *Member) processOf() *raftlog.Proposals { return m.digested().processes.Of(m.nodeID()) }
 
 // publishedBy is the last entry with which this member published its attributes in the manner of 3.5, and of 3.6.
 func (m *Member) publishedBy() (v2, v3 uint64) {
@@ -361,7 +361,7 @@ const batch = 10_000
 // what it had applied and not committed to its db, may lie behind the entry. It is nil if the log rules that out; known is false where it
 // cannot tell.
 func (m *Member) restarted(index uint64) (r *raftlog.Restart, known bool) {
-	r, known = m.proposals().Ended(index)
+	r, known = m.processOf().Ended(index)
 	if r != nil && r.After > index+batch {
 		return nil, true
 	}
@@ -405,27 +405,27 @@ func (m *Member) receivedBefore(index uint64) uint64 {
 // noFreelist is what the meta page says where the freelist is not stored: 3.3 and later, on Linux.
 const noFreelist = 1<<64 - 1
 
-// minors is what the db tells about the version that wrote it last: empty strings where it does not.
-type minors struct {
-	low, high string
-	why       []string
+// minorVersions is what the db tells about the version that wrote it last: empty strings where it does not.
+type minorVersions struct {
+	least, most string
+	why         []string
 }
 
-func (m *Member) minors() minors {
-	var v minors
+func (m *Member) minorVersions() minorVersions {
+	var v minorVersions
 	if m.DB == nil || m.DB.Tables == nil {
 		return v
 	}
 	t := m.DB.Tables
 	raise := func(to, why string) {
-		if to > v.low {
-			v.low = to
+		if to > v.least {
+			v.least = to
 			v.why = append(v.why, why)
 		}
 	}
 	lower := func(to, why string) {
-		if v.high == "" || to < v.high {
-			v.high = to
+		if v.most == "" || to < v.most {
+			v.most = to
 			v.why = append(v.why, why)
 		}
 	}
@@ -459,11 +459,12 @@ func minorOf(version string) string {
 	return parts[0] + "." + parts[1]
 }
 
-// before tells whether the member's db was certainly written by an older minor, after by a newer one.
-func (v minors) before(minor string) bool { return v.high != "" && v.high < minor }
-func (v minors) after(minor string) bool  { return v.low != "" && v.low > minor }
+// certainlyBefore tells whether the member's db was certainly written by an older minor, after by a newer one.
+func (v minorVersions) certainlyBefore(minor string) bool { return v.most != "" && v.most < minor }
 
-func (v minors) String() string { return strings.Join(v.why, ", ") }
+func (v minorVersions) certainlyAfter(minor string) bool { return v.least != "" && v.least > minor }
+
+func (v minorVersions) String() string { return strings.Join(v.why, ", ") }
 
 // snapshotIndex is the newest snapshot that the log notes.
 func (m *Member) snapshotIndex() uint64 {
@@ -474,8 +475,8 @@ func (m *Member) snapshotIndex() uint64 {
 	return s
 }
 
-// outcomes calls f for what is known of what each entry did on the member.
-func (m *Member) outcomes(f func(s *effect.Step)) {
+// eachStep calls f for what is known of what each entry did on the member.
+func (m *Member) eachStep(f func(s *effect.Step)) {
 	if m.Steps != nil {
 		m.Steps(f)
 	}

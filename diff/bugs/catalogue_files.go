@@ -6,7 +6,7 @@ var leaseBugs = []*Bug{
 		ID: "etcd-15247", Name: "old-leader-revokes-15247", Title: "A leader that stalled goes on revoking leases after another was elected",
 		Source: Upstream, Severity: High, Visible: Weak, Affected: "up to 3.4.30, 3.5.0 to 3.5.12", Fixed: "3.4.31, 3.5.13, 3.6.0",
 		Seen: "right behind the beginning of a term, a burst of revokes from the member that revoked leases in the term before", Against: "the new leader revoked them; spread over time",
-		Proof: "only logs of the servers prove it", Remedy: "upgrade, find out why the disk or processor stalled", Refs: refs("15247 12528 17425 17465"), Look: oldLeader,
+		Proof: "only logs of the servers prove it", Remedy: "upgrade, find out why the disk or processor stalled", Refs: refs("15247 12528 17425 17465"), Look: revokesOfOldLeader,
 	},
 	{
 		ID: "etcd-13508", Name: "lease-checkpoint-lost-13508", Title: "What is left of a lease's time is forgotten",
@@ -106,7 +106,7 @@ var indexBugs = []*Bug{
 		ID: "lost-acked-log", Name: "lost-acked-log", Title: "Members went back in time: the log was forked",
 		Source: Environment, Severity: Critical, Visible: Strong, Affected: "any", Fixed: "not a bug of etcd",
 		Seen: "different entries at one index that both sides know to be committed", Against: "they differ above what is committed only", Proof: "raft forbids it as long as nobody forgets what it has written",
-		Remedy: "never start the older copies again; choose one member, restore the cluster from its db with bumped revisions, and find out who put back a disk, a volume or a data directory", Refs: refs("14143 14092"), Test: wentBack,
+		Remedy: "never start the older copies again; choose one member, restore the cluster from its db with bumped revisions, and find out who put back a disk, a volume or a data directory", Refs: refs("14143 14092"), Test: committedEntriesLost,
 	},
 	{
 		ID: "snap-file-broken", Name: "snap-file-broken", Title: "A .snap file is damaged",

@@ -83,7 +83,7 @@ func (c *Case) Plan(d Differences) *Plan {
 	made := make([]map[uint64]int, len(c.Members)) // how often an entry made a revision
 	for i, m := range c.Members {
 		made[i] = map[uint64]int{}
-		m.outcomes(func(s *effect.Step) {
+		m.eachStep(func(s *effect.Step) {
 			if s.Index > 0 && s.Revision > 0 {
 				made[i][s.Index]++
 			}
@@ -179,7 +179,7 @@ func (c *Case) forkOf(i, j int) uint64 {
 func overlap(a, b *Member) (first, last uint64) {
 	begin := func(m *Member) uint64 {
 		var f uint64
-		m.outcomes(func(s *effect.Step) {
+		m.eachStep(func(s *effect.Step) {
 			if f == 0 && s.Index > 0 {
 				f = s.Index
 			}
@@ -210,7 +210,7 @@ func (m *Member) problems() []string {
 		return []string{"no db that can be read"}
 	}
 	var out []string
-	m.has()
+	m.findingsOf()
 	for _, f := range m.findings {
 		if f.Severity == finding.Error && f.File == m.DB.File.Name && !strings.HasPrefix(f.Code, "learner-") && !strings.HasPrefix(f.Code, "zombie-") &&
 			!strings.HasPrefix(f.Code, "member-") && !slices.Contains([]string{"snapshot-beyond-db", "log-after-db"}, f.Code) {
@@ -223,8 +223,8 @@ func (m *Member) problems() []string {
 	return out
 }
 
-// sides is how the members of a case stand to its causes, by labels.
-type sides struct {
+// standing is how the members of a case stand to its causes, by labels.
+type standing struct {
 	// explained is true if it is known of each member whether it did what its own log asks for: then only sides that no fault of a member makes
 	// need to be counted.
 	explained bool
@@ -238,8 +238,8 @@ type sides struct {
 	tied     bool // no group of some cause has more than half of the members
 }
 
-func (c *Case) sides() *sides {
-	s := &sides{explained: c.RulesBesides != nil, departed: map[string]bool{}, alone: map[string]bool{}, majority: map[string]bool{}}
+func (c *Case) standings() *standing {
+	s := &standing{explained: c.RulesBesides != nil, departed: map[string]bool{}, alone: map[string]bool{}, majority: map[string]bool{}}
 	for _, k := range c.Causes {
 		if k.CausedBy != nil {
 			continue
@@ -264,7 +264,7 @@ func (c *Case) sides() *sides {
 }
 
 // count notes the majority of a cause.
-func (s *sides) count(c *Case, k *Cause) {
+func (s *standing) count(c *Case, k *Cause) {
 	n := 0
 	for _, g := range k.Groups {
 		n += len(g)
@@ -286,7 +286,7 @@ func (s *sides) count(c *Case, k *Cause) {
 }
 
 // penalty is how much speaks against a copy, 0 if nothing does.
-func (s *sides) penalty(k *Copy) (n int) {
+func (s *standing) penalty(k *Copy) (n int) {
 	if s.explained {
 		n = number(s.departed[k.Member])
 	}
@@ -300,7 +300,7 @@ func (s *sides) penalty(k *Copy) (n int) {
 }
 
 // rebuild tells whether a member should be made anew from the best one.
-func (s *sides) rebuild(k, best *Copy) bool {
+func (s *standing) rebuild(k, best *Copy) bool {
 	switch a, b := k.Member, best.Member; {
 	case a == b:
 		return false
@@ -327,7 +327,7 @@ func (c *Case) recommend(p *Plan) {
 		p.Doubts = append(p.Doubts, "no copy is sound: restore from an older backup, or repair a copy first")
 		return
 	}
-	s := c.sides()
+	s := c.standings()
 	slices.SortStableFunc(candidates, func(a, b *Copy) int {
 		return cmp.Or(cmp.Compare(s.penalty(a), s.penalty(b)), cmp.Compare(b.Index, a.Index), cmp.Compare(a.Losses(), b.Losses()), strings.Compare(a.Member, b.Member))
 	})
@@ -350,7 +350,7 @@ func (c *Case) recommend(p *Plan) {
 }
 
 // justify says why a copy is the best one.
-func (p *Plan) justify(best *Copy, s *sides) {
+func (p *Plan) justify(best *Copy, s *standing) {
 	why := func(format string, args ...any) { p.Why = append(p.Why, fmt.Sprintf(format, args...)) }
 	why("%s is sound", best.Member)
 	majority := s.majority[best.Member]
@@ -386,7 +386,7 @@ func number(b bool) int {
 	return 0
 }
 
-func (c *Case) doubts(p *Plan, best *Copy, candidates []*Copy, s *sides) {
+func (c *Case) doubts(p *Plan, best *Copy, candidates []*Copy, s *standing) {
 	if len(candidates) > 1 {
 		second := candidates[1]
 		if second.Index == best.Index && second.Losses() == best.Losses() && s.departed[second.Member] == s.departed[best.Member] {

@@ -96,7 +96,7 @@ func ruled(rules []*replay.Rule) replay.Rules {
 // run changes nothing of the case: two may go on at the same time.
 func (c *Case) run(rs replay.Rules) *run {
 	r := &run{match: make([]*replay.Match, len(c.Members)), final: make([]*replay.Final, len(c.Members))}
-	if len(c.Cause.all()) == 0 {
+	if len(c.Cause.entries()) == 0 {
 		r.err = errors.New("no entry is known to begin with")
 		return r
 	}
@@ -330,24 +330,24 @@ func (r *run) entries(c *Case, ms []*Member) int {
 	return n
 }
 
-// judge turns a split into an outcome where members follow different rules: aName and bName complete "follows".
-func (c *Case) judge(s *split, aName, bName string) Outcome {
-	return c.verdict(s, aName, bName, func(n int) string {
+// judgeRules turns a split into an outcome where members follow different rules: aName and bName complete "follows".
+func (c *Case) judgeRules(s *split, aName, bName string) Outcome {
+	return c.judgeSplit(s, aName, bName, func(n int) string {
 		return fmt.Sprintf("%s %s %s, %s %s, for all %d entries from %d on: no revision differs",
 			labels(s.followA), plural(len(s.followA), "follows", "follow"), aName, labels(s.followB), bName, n, s.a.first)
 	})
 }
 
-// reproduced turns a split into an outcome where something happened to some members: aName and bName complete "run again
+// judgeReproduction turns a split into an outcome where something happened to some members: aName and bName complete "run again
 // with".
-func (c *Case) reproduced(s *split, aName, bName string) Outcome {
-	return c.verdict(s, aName, bName, func(n int) string {
+func (c *Case) judgeReproduction(s *split, aName, bName string) Outcome {
+	return c.judgeSplit(s, aName, bName, func(n int) string {
 		return fmt.Sprintf("run again from entry %d on with %s, all %d entries make just what %s, and with %s what %s: no revision differs",
 			s.a.first, bName, n, holders(s.followB), aName, holders(s.followA))
 	})
 }
 
-func (c *Case) verdict(s *split, aName, bName string, proof func(n int) string) Outcome {
+func (c *Case) judgeSplit(s *split, aName, bName string, proof func(n int) string) Outcome {
 	switch {
 	case !s.possible():
 		return consistent(s.err())

@@ -247,7 +247,7 @@ func (m *Member) Search() *Result {
 		}
 		x.costBound = math.MaxInt - Margin
 		if len(res.Readings) > 0 {
-			if x.costBound = likeliest(res.Readings)[0].Cost; x.costBound <= costFault && m.Explains(&Reading{Rules: n.rules, Faults: res.Readings[0].Faults, Initial: res.Readings[0].Initial}) {
+			if x.costBound = likeliestReadings(res.Readings)[0].Cost; x.costBound <= costFault && m.Explains(&Reading{Rules: n.rules, Faults: res.Readings[0].Faults, Initial: res.Readings[0].Initial}) {
 				continue // nothing is likelier
 			}
 		}
@@ -264,7 +264,7 @@ func (m *Member) Search() *Result {
 		}
 		res.Readings = append(res.Readings, x.readings()...)
 	}
-	res.Readings = likeliest(res.Readings)
+	res.Readings = likeliestReadings(res.Readings)
 	if len(res.Readings) > maxReadings {
 		res.Readings = res.Readings[:maxReadings]
 		x.limit("only the first %d of the fault sets that explain the db are told", maxReadings)
@@ -752,7 +752,7 @@ func (e *expansion) putsMiscounted(i int) (touched bool) {
 func (e *expansion) withinSurplus(puts map[int32]int64) bool {
 	for i := range e.s.Changes {
 		c := &e.s.Changes[i]
-		if !e.tracked(c) {
+		if !e.keptUntilLastRow(c) {
 			continue
 		}
 		puts[c.Key]++
@@ -763,8 +763,8 @@ func (e *expansion) withinSurplus(puts map[int32]int64) bool {
 	return true
 }
 
-// tracked tells whether a change is a put of a key that lived on until its newest row at or below the compact revision was made.
-func (e *expansion) tracked(c *apply.Change) bool {
+// keptUntilLastRow tells whether a change is a put of a key that lived on until its newest row at or below the compact revision was made.
+func (e *expansion) keptUntilLastRow(c *apply.Change) bool {
 	n := e.Evidence.lastRow[c.Key]
 	return !c.Delete && c.Was.Mod != 0 && n >= 0 && !e.Evidence.rows[n].tombstone && e.Evidence.rows[n].Create == c.Was.Create
 }
@@ -776,7 +776,7 @@ func (e *expansion) putsSurplus(i int) bool {
 	e.s.Apply(&e.Log.Entries[i], apply.Plain)
 	bad := slices.ContainsFunc(e.s.Changes, func(c apply.Change) bool {
 		n, ok := e.surplus[c.Key]
-		return ok && n >= 0 && e.tracked(&c)
+		return ok && n >= 0 && e.keptUntilLastRow(&c)
 	})
 	e.s.Revert(mark)
 	return bad
@@ -1189,7 +1189,7 @@ func (e *expansion) tryRepeat(r *run, k, i int) {
 	f := Fault{Kind: Again, First: e.Log.Entries[k].Index, Last: e.Log.Entries[i].Index}
 	clear(e.repeatedPuts)
 	restart := e.restartBeginsAt(k, i)
-	for f.Times = 1; f.Times <= maxTimes && e.replay(r, k, i, e.repeatedPuts); f.Times++ {
+	for f.Times = 1; f.Times <= maxTimes && e.applyAgain(r, k, i, e.repeatedPuts); f.Times++ {
 		if e.countPutsOnly && !e.likelyContinues(i+1) {
 			continue
 		}
@@ -1214,9 +1214,9 @@ func (e *expansion) restartBeginsAt(k, i int) bool {
 	return true
 }
 
-// replay applies entries again, and tells whether that agrees with the db and that no shorter run comes to the same: the first of them has an
+// applyAgain applies entries again, and tells whether that agrees with the db and that no shorter run comes to the same: the first of them has an
 // effect, and the last one, too, or had one at first.
-func (e *expansion) replay(r *run, k, i int, puts map[int32]int64) bool {
+func (e *expansion) applyAgain(r *run, k, i int, puts map[int32]int64) bool {
 	had := e.marks[i+1] > e.marks[i]
 	for j := k; j <= i; j++ {
 		mark := e.s.Mark()
@@ -1420,8 +1420,8 @@ func sortFaults(faults []Fault) []Fault {
 	return faults
 }
 
-// likeliest are the readings within the margin of the best, the likeliest first, each set of faults once.
-func likeliest(all []Reading) (best []Reading) {
+// likeliestReadings are the readings within the margin of the best, the likeliest first, each set of faults once.
+func likeliestReadings(all []Reading) (best []Reading) {
 	slices.SortStableFunc(all, func(a, b Reading) int {
 		return cmp.Or(cmp.Compare(a.Cost, b.Cost), slices.CompareFunc(a.Faults, b.Faults, Fault.compare))
 	})
