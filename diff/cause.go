@@ -10,7 +10,11 @@ import (
 	"etcd-autopsy/diff/verdict"
 )
 
-// cause is a divergence before it is written down. Members are indexes into comparison.ms.
+// cause is a divergence before it is written down. Members are indexes into comparison.ms. Its invariants:
+//
+//   - Groups hold each member once at most, and effects has an element for each group if it has any.
+//   - Where index is known, interval is nil or holds it. Each of the candidates explains by itself what the members hold.
+//   - Once sortCauses has put causes in order, only causedBy is set, and leases are added.
 type cause struct {
 	layer         Layer
 	index         uint64   // entry, 0 if none

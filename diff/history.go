@@ -11,7 +11,8 @@ import (
 	"etcd-autopsy/inspect/raftlog"
 )
 
-// history is one log as several members followed it, and what there is to know of it without looking at any db.
+// history is one log as several members followed it, and what there is to know of it without looking at any db. All of it is noted on one pass over
+// the entries, in their order (newHistory, then addPending), and only read after that.
 type history struct {
 	entries []effect.Entry
 	// pending are the entries behind those that nothing says to be committed. They may have been applied all the same.

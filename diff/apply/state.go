@@ -2,7 +2,12 @@
 // applier does (server/etcdserver/apply and server/etcdserver/txn, 3.7), without any file: some hundred nanoseconds an entry.
 //
 // A State holds what requests can change and can depend on: keys (without their history), leases and the keys attached to them,
-// auth, alarms, revisions. Every change is noted, so that Back is as fast as Apply.
+// auth, alarms, revisions. Its invariants:
+//
+//   - Every change is noted, so that Revert is as fast as Apply, and leaves just what was there at the Mark; Rules, Steps and what a method says of
+//     the last entry are not part of that.
+//   - Keys and leases are the numbers that the Log gives them: States of Logs with the same numbers can be compared.
+//   - Digests are equal for equal states. Those of values differ from process to process: they are compared, and never shown or saved.
 package apply
 
 import (

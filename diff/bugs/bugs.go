@@ -3,7 +3,8 @@
 // A bug is a hypothesis: what must be seen if it happened, what speaks against it, and what proves it. Proof is a
 // reproduction: entries of the log, run again under the rule that the bug stands for, make just what the member holds
 // that departed, and under etcd's own rules what the others hold. Where there is nothing to reproduce, only evidence that
-// nothing else explains confirms. Everything else is at most consistent.
+// nothing else explains confirms. Everything else is at most consistent. A test changes nothing of the case but what it keeps to be looked up again,
+// so that tests do not depend on each other.
 package bugs
 
 import (

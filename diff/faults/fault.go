@@ -3,11 +3,18 @@
 //
 // The log is run in memory by package apply, from an empty store or from what rows tell of the moment before its first entry (Base).
 // Every revision is held against the rows that the db holds, also through compaction: a row that is left says at which revision its key was
-// written last, when it was created and how often it was written. Where that contradicts the db, every fault that may be behind the contradiction is tried; those that bring the log
-// further are followed, with more faults if need be. The fewest and likeliest that lead to just what the db holds are the readings:
+// written last, when it was created and how often it was written. Where that contradicts the db, every fault that may be behind the
+// contradiction is tried; those that bring the log further are followed, with more faults if need be. The fewest and likeliest that lead to just
+// what the db holds are the readings:
 //
 //	log ──> apply, with the faults of a node ──> contradiction at an entry ──> faults at it and before it ──> nodes that go further
 //	                                        └──> none: a reading
+//
+// Its invariants:
+//
+//   - Every reading was run: with its faults the log makes each row that the db holds, no row that the db must hold and does not, and its tables,
+//     but for the rows and tables that a fault names.
+//   - A search takes everything back that it did to the state of its Member: the order of searches does not matter.
 package faults
 
 import (
