@@ -158,19 +158,19 @@ func (c *comparison) doubtsUnrun() (why []string) {
 	for _, m := range c.ms {
 		top = max(top, m.DB.Tables.ConsistentIndex)
 	}
-	told := map[uint64]bool{}
+	seen := map[uint64]bool{}
 	for _, h := range c.histories {
 		for _, x := range h.undecoded {
-			if x > top || told[x] {
+			if x > top || seen[x] {
 				continue
 			}
-			if told[x] = true; len(told) > maxUndecoded {
+			if seen[x] = true; len(seen) > maxUndecoded {
 				continue
 			}
 			why = append(why, fmt.Sprintf("entry %d cannot be decoded or run: what it did is not known", x))
 		}
 	}
-	if n := len(told) - maxUndecoded; n > 0 {
+	if n := len(seen) - maxUndecoded; n > 0 {
 		why = append(why, fmt.Sprintf("nor can %d more entries", n))
 	}
 	for _, r := range c.doc.Reexecutions {

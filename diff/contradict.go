@@ -25,7 +25,7 @@ func (c *comparison) compareDamagedRows(copyOf []int) {
 		return
 	}
 	holders := slices.Concat(c.ms, left)
-	told := map[string]bool{}
+	seen := map[string]bool{}
 	compared := 0
 	for n, d := range left {
 		for _, o := range slices.Concat(c.ms, left[n+1:]) {
@@ -34,10 +34,10 @@ func (c *comparison) compareDamagedRows(copyOf []int) {
 				continue
 			}
 			v := divergenceAt(holders, *rev)
-			if v == nil || told[fmt.Sprint(v.Groups)] || c.wholeMembersInAll(v.Groups) {
+			if v == nil || seen[fmt.Sprint(v.Groups)] || c.wholeMembersInAll(v.Groups) {
 				continue
 			}
-			told[fmt.Sprint(v.Groups)] = true
+			seen[fmt.Sprint(v.Groups)] = true
 			c.addDivergence(*v, nil, verdict.Rows)
 		}
 	}

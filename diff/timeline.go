@@ -53,14 +53,14 @@ func (c *comparison) timeline() (events []Event) {
 	if c.logs == nil {
 		return nil
 	}
-	type told struct {
+	type happened struct {
 		kind  EventKind
 		entry uint64
 		what  string
 	}
-	seen := map[told]bool{}
+	seen := map[happened]bool{}
 	add := func(e Event) {
-		if k := (told{e.Kind, e.Entry, e.What}); !seen[k] {
+		if k := (happened{e.Kind, e.Entry, e.What}); !seen[k] {
 			seen[k] = true
 			e.Members = slices.Clone(e.Members)
 			notNil(&e.Members)
