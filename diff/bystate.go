@@ -24,6 +24,17 @@ func (c *explanations) comparedAt() (cuts []uint64) {
 	return slices.Compact(cuts)
 }
 
+// pairsAt calls f for every two members that are compared at an entry.
+func (c *explanations) pairsAt(cut uint64, f func(i, j int)) {
+	for i, x := range c.explained {
+		for j, o := range c.explained[:i] {
+			if min(x.reach, o.reach) == cut {
+				f(i, j)
+			}
+		}
+	}
+}
+
 // lastShared is the last entry that a member shares with another one: what it held there is what is shown of it.
 func (c *explanations) lastShared(i int) (at uint64) {
 	for j, o := range c.explained {
@@ -75,19 +86,14 @@ func (c *comparison) compareKeysByState() {
 				})
 			}
 		}
-		for i := range c.explained {
-			for j := range i {
-				if records[i] == nil || records[j] == nil || min(c.explained[i].reach, c.explained[j].reach) != cut {
-					continue
-				}
-				for k := range log.Keys {
-					kind, moved := keyDifference(&records[i][k], &records[j][k])
-					if shifted[int32(k)] = shifted[int32(k)] || moved; slices.Index(kinds, kind) > slices.Index(kinds, found[int32(k)]) {
-						found[int32(k)] = kind
-					}
+		c.pairsAt(cut, func(i, j int) {
+			for k := range log.Keys {
+				kind, moved := keyDifference(&records[i][k], &records[j][k])
+				if shifted[int32(k)] = shifted[int32(k)] || moved; slices.Index(kinds, kind) > slices.Index(kinds, found[int32(k)]) {
+					found[int32(k)] = kind
 				}
 			}
-		}
+		})
 	}
 	n := &c.doc.Counts
 	var numbers []int32
@@ -171,18 +177,13 @@ func (c *comparison) compareLeasesByState() {
 				})
 			}
 		}
-		for i := range c.explained {
-			for j := range i {
-				if granted[i] == nil || granted[j] == nil || min(c.explained[i].reach, c.explained[j].reach) != cut {
-					continue
-				}
-				for l := range log.Leases {
-					if granted[i][l] != granted[j][l] {
-						differ[int32(l)] = true
-					}
+		c.pairsAt(cut, func(i, j int) {
+			for l := range log.Leases {
+				if granted[i][l] != granted[j][l] {
+					differ[int32(l)] = true
 				}
 			}
-		}
+		})
 	}
 	var numbers []int32
 	for l := range log.Leases {
