@@ -11,12 +11,12 @@ import (
 	"etcd-autopsy/inspect/finding"
 )
 
-// answer gives the verdict: it gathers what verdict.Of asks for, and writes down what follows.
-func (c *comparison) answer() {
+// decide gives the verdict: it gathers what verdict.Of asks for, and writes down what follows.
+func (c *comparison) decide() {
 	d := c.doc
-	slices.Sort(c.faults)
-	if len(c.faults) > 0 {
-		d.Verdict, d.Reasons = Indeterminate, c.faults
+	slices.Sort(c.readErrors)
+	if len(c.readErrors) > 0 {
+		d.Verdict, d.Reasons = Indeterminate, c.readErrors
 		return
 	}
 	f := verdict.Facts{Apart: c.incomparable}
@@ -48,22 +48,22 @@ func (c *comparison) answer() {
 	f.Remarks = c.remarks
 	a := verdict.Of(f)
 	d.Verdict, d.Headline, d.Reasons, d.Problems = a.Verdict, a.Headline, a.Reasons, a.Problems
-	kept, written := d.Divergences[:0:0], c.written[:0:0]
+	kept, written := d.Divergences[:0:0], c.writtenCauses[:0:0]
 	for i, ok := range a.Stands {
 		if ok {
-			kept, written = append(kept, d.Divergences[i]), append(written, c.written[i])
+			kept, written = append(kept, d.Divergences[i]), append(written, c.writtenCauses[i])
 		}
 	}
-	d.Divergences, c.written = kept, written
-	c.doubtKeys()
+	d.Divergences, c.writtenCauses = kept, written
+	c.dropDoubtfulKeys()
 	if d.Verdict == Diverged && !d.Explained {
-		c.keysLeftOut()
+		c.noteKeysLeftOut()
 	}
 	c.notes()
 }
 
 // ownLog tells whether member i has a log and a db that is not that of a fresh member.
-func (c *comparison) ownLog(i int) bool {
+func (c *contents) ownLog(i int) bool {
 	m := c.ms[i]
 	return len(m.Log.Entries) > 0 && (m.DB.Tables.HasConsistentIndex || m.DB.Rows.Len() > 0)
 }
@@ -84,10 +84,10 @@ func (c *comparison) doubts() (why []string) {
 	if c.logs == nil {
 		return why
 	}
-	why = append(why, c.behindIndex()...)
-	why = append(why, c.unrun()...)
-	if len(c.parts) > 0 && len(c.doc.Divergences) == 0 {
-		p := c.parts[0]
+	why = append(why, c.doubtsAheadOfIndex()...)
+	why = append(why, c.doubtsUnrun()...)
+	if len(c.partings) > 0 && len(c.doc.Divergences) == 0 {
+		p := c.partings[0]
 		var sides []string
 		for _, g := range p.groups {
 			sides = append(sides, listOf(c.labels(g)))
@@ -106,14 +106,14 @@ func (c *comparison) doubts() (why []string) {
 		switch {
 		case len(m.Log.Entries) == 0:
 			why = append(why, m.Label+": one member without a log: there is nothing to compare it with")
-		case c.told[0] == nil:
-			why = append(why, fmt.Sprintf("%s: one member alone, and what it holds is not explained by its log: %s", m.Label, c.mute[0]))
-		case !c.told[0].member.Shown():
+		case c.explained[0] == nil:
+			why = append(why, fmt.Sprintf("%s: one member alone, and what it holds is not explained by its log: %s", m.Label, c.whyUnexplained[0]))
+		case !c.explained[0].member.BaseShown():
 			why = append(why, fmt.Sprintf("%s: its log does not begin with the cluster, and what it held before is compacted away in part, up to revision %d: one member alone cannot tell whether its log makes what that left",
 				m.Label, m.DB.CompactRevision()))
 		}
 	default:
-		why = append(why, c.unaccounted()...)
+		why = append(why, c.doubtsUnexplained()...)
 		for _, m := range c.ms {
 			if m.DB.Rows.Len() == 0 && m.DB.Tables.ConsistentIndex == 0 && slices.Max(c.last) > 1 {
 				why = append(why, fmt.Sprintf("%s: its db is empty, that of a member that has applied nothing yet: nothing of it was compared", m.Label))
@@ -126,17 +126,17 @@ func (c *comparison) doubts() (why []string) {
 	return why
 }
 
-// unaccounted are members whose log goes back to the beginning and yet does not make what they hold, and those of which it is not known which
+// doubtsUnexplained are members whose log goes back to the beginning and yet does not make what they hold, and those of which it is not known which
 // revision they had where others stopped: that no row contradicts another does not make them consistent.
-func (c *comparison) unaccounted() (why []string) {
+func (c *comparison) doubtsUnexplained() (why []string) {
 	for i, m := range c.ms {
 		switch {
-		case c.told[i] != nil, len(c.views[i].entries) == 0: // backups without logs are compared by what they hold
-		case c.unmade(i):
-			why = append(why, fmt.Sprintf("%s: %s, though that is whole", m.Label, c.mute[i]))
-		case c.at[i] < 0:
+		case c.explained[i] != nil, len(c.histories[i].entries) == 0: // backups without logs are compared by what they hold
+		case c.wholeLogUnexplained(i):
+			why = append(why, fmt.Sprintf("%s: %s, though that is whole", m.Label, c.whyUnexplained[i]))
+		case c.revisionsAtCommon[i] < 0:
 			unknown := fmt.Sprintf("%s: which revision it had at entry %d is not known", m.Label, c.doc.Common.Index)
-			if len(c.keysAt) == 0 || !c.showsKeys(i) {
+			if len(c.keyRevisions) == 0 || !c.showsKeys(i) {
 				unknown += ", so that its keys were not compared"
 			}
 			why = append(why, unknown)
@@ -145,32 +145,32 @@ func (c *comparison) unaccounted() (why []string) {
 	return why
 }
 
-// unmade tells whether nothing that was tried makes what member i holds of its log, though that begins with the cluster and all of it can be run. A
+// wholeLogUnexplained tells whether nothing that was tried makes what member i holds of its log, though that begins with the cluster and all of it can be run. A
 // cluster that was restored may hold what no log tells.
-func (c *comparison) unmade(i int) bool {
+func (c *explanations) wholeLogUnexplained(i int) bool {
 	from := c.source(i)
-	return c.told[i] == nil && c.whole(from) && c.views[from].knows(1, c.ms[i].DB.Tables.ConsistentIndex)
+	return c.explained[i] == nil && c.beginsWithCluster(from) && c.histories[from].holdsRange(1, c.ms[i].DB.Tables.ConsistentIndex)
 }
 
-// unrun are entries of which nobody knows what they ask for, and those at which running a log again ended.
-func (c *comparison) unrun() (why []string) {
+// doubtsUnrun are entries of which nobody knows what they ask for, and those at which running a log again ended.
+func (c *comparison) doubtsUnrun() (why []string) {
 	var top uint64
 	for _, m := range c.ms {
 		top = max(top, m.DB.Tables.ConsistentIndex)
 	}
-	told := map[uint64]bool{}
-	for _, h := range c.views {
+	seen := map[uint64]bool{}
+	for _, h := range c.histories {
 		for _, x := range h.undecoded {
-			if x > top || told[x] {
+			if x > top || seen[x] {
 				continue
 			}
-			if told[x] = true; len(told) > maxUndecoded {
+			if seen[x] = true; len(seen) > maxUndecoded {
 				continue
 			}
 			why = append(why, fmt.Sprintf("entry %d cannot be decoded or run: what it did is not known", x))
 		}
 	}
-	if n := len(told) - maxUndecoded; n > 0 {
+	if n := len(seen) - maxUndecoded; n > 0 {
 		why = append(why, fmt.Sprintf("nor can %d more entries", n))
 	}
 	for _, r := range c.doc.Reexecutions {

@@ -137,7 +137,7 @@ func keyRow(r *mvcc.Row) KeyRow {
 
 // Biography tells what became of the keys that a query names.
 func (l *Ledger) Biography(q BiographyQuery) *Biography {
-	b := &biographer{l: l, q: q, rows: map[string][][]*mvcc.Row{}, asked: map[string]map[uint64]struct{}{}}
+	b := &biographer{l: l, q: q, rows: map[string][][]*mvcc.Row{}, writtenAt: map[string]map[uint64]struct{}{}}
 	b.collect()
 	out := &Biography{SchemaVersion: SchemaVersion, Members: []BiographyMember{}, Keys: []KeyLife{}, Faults: append([]string{}, l.Faults...)}
 	for _, m := range l.Members {
@@ -152,14 +152,14 @@ func (l *Ledger) Biography(q BiographyQuery) *Biography {
 		out.Lease = b.leaseLife()
 	}
 	names := slices.Collect(maps.Keys(b.rows))
-	for k := range b.asked {
+	for k := range b.writtenAt {
 		if _, ok := b.rows[k]; !ok {
 			names = append(names, k)
 		}
 	}
 	slices.Sort(names)
 	for _, k := range names {
-		out.Keys = append(out.Keys, b.life(k))
+		out.Keys = append(out.Keys, b.keyLife(k))
 	}
 	return out
 }
@@ -170,8 +170,8 @@ type biographer struct {
 	q BiographyQuery
 	// rows of each key, by member.
 	rows map[string][][]*mvcc.Row
-	// asked are the indexes of entries that could change a key.
-	asked map[string]map[uint64]struct{}
+	// writtenAt are the indexes of entries that could change a key.
+	writtenAt map[string]map[uint64]struct{}
 	// Entries that revoke or grant a lease, and all that name the lease of the query.
 	revokes map[int64][]uint64
 	grants  map[int64][]uint64
@@ -222,7 +222,7 @@ func (b *biographer) collect() {
 						extra[string(w.Key)] = true
 					}
 				case b.q.wants(w.Key):
-					b.ask(string(w.Key), line.Index)
+					b.noteWrite(string(w.Key), line.Index)
 				}
 			}
 			in := r.Internal
@@ -239,7 +239,7 @@ func (b *biographer) collect() {
 	}
 	for _, s := range singles {
 		if extra[s.key] {
-			b.ask(s.key, s.index)
+			b.noteWrite(s.key, s.index)
 		}
 	}
 	for i, m := range b.l.Members {
@@ -263,21 +263,21 @@ func namesLease(in *pb.InternalRaftRequest, id int64) bool {
 		slices.ContainsFunc(in.GetLeaseCheckpoint().GetCheckpoints(), func(c *pb.LeaseCheckpoint) bool { return c.ID == id })
 }
 
-func (b *biographer) ask(key string, index uint64) {
-	if b.asked[key] == nil {
-		b.asked[key] = map[uint64]struct{}{}
+func (b *biographer) noteWrite(key string, index uint64) {
+	if b.writtenAt[key] == nil {
+		b.writtenAt[key] = map[uint64]struct{}{}
 	}
-	b.asked[key][index] = struct{}{}
+	b.writtenAt[key][index] = struct{}{}
 }
 
-// life tells of one key.
-func (b *biographer) life(key string) KeyLife {
+// keyLife tells of one key.
+func (b *biographer) keyLife(key string) KeyLife {
 	k := KeyLife{Key: Key(key), Now: map[string]KeyState{}}
 	rows := b.rows[key]
 	if rows == nil {
 		rows = make([][]*mvcc.Row, len(b.l.Members))
 	}
-	p := b.past(key, rows)
+	p := b.historyOf(key, rows)
 	at := map[uint64]map[int][]*mvcc.Row{} // rows by entry and member
 	var loose []KeyEvent
 	leases := map[int64]bool{}
@@ -299,7 +299,7 @@ func (b *biographer) life(key string) KeyLife {
 				at[index][i] = append(at[index][i], r)
 				continue
 			}
-			loose = b.loose(loose, i, r, after, known)
+			loose = b.addUnattributed(loose, i, r, after, known)
 		}
 		if m.DB != nil && m.DB.HasKeys {
 			s := KeyState{}
@@ -312,7 +312,7 @@ func (b *biographer) life(key string) KeyLife {
 		}
 	}
 	indexes := map[uint64]bool{}
-	for x := range b.asked[key] {
+	for x := range b.writtenAt[key] {
 		indexes[x] = true
 	}
 	for x := range at {
@@ -354,8 +354,8 @@ func (b *biographer) life(key string) KeyLife {
 	return k
 }
 
-// past is what carried matters of one key: its writes in the log and its rows, each with the lease.
-type past struct {
+// keyHistory is what carried matters of one key: its writes in the log and its rows, each with the lease.
+type keyHistory struct {
 	writes []leased   // by entry, those of one entry in any order
 	rows   [][]leased // by member and entry
 	puts   map[content][]uint64
@@ -372,9 +372,9 @@ type content struct {
 	lease int64
 }
 
-func (b *biographer) past(key string, rows [][]*mvcc.Row) *past {
-	p := &past{rows: make([][]leased, len(rows)), puts: map[content][]uint64{}}
-	for _, x := range slices.Sorted(maps.Keys(b.asked[key])) {
+func (b *biographer) historyOf(key string, rows [][]*mvcc.Row) *keyHistory {
+	p := &keyHistory{rows: make([][]leased, len(rows)), puts: map[content][]uint64{}}
+	for _, x := range slices.Sorted(maps.Keys(b.writtenAt[key])) {
 		for _, e := range b.variants(x) {
 			r, err := raftlog.Decode(e)
 			if err != nil {
@@ -410,7 +410,7 @@ func (b *biographer) past(key string, rows [][]*mvcc.Row) *past {
 // carried tells whether the key may have carried a lease when entry index revoked it: of a lease that it got only later, or
 // has lost before, the end is no part of its life. A write that had no effect on some member leaves the lease on the key
 // there.
-func (p *past) carried(index uint64, lease int64) bool {
+func (p *keyHistory) carried(index uint64, lease int64) bool {
 	before := func(list []leased) int {
 		n, _ := slices.BinarySearchFunc(list, index, func(x leased, at uint64) int { return cmp.Compare(x.index, at) })
 		return n
@@ -432,7 +432,7 @@ func (p *past) carried(index uint64, lease int64) bool {
 
 // guess finds the entry that made a row which is older than the entries of which it is known what they did: the only one in the log that puts
 // this value and lease, if there is one.
-func (b *biographer) guess(member int, p *past, r *mvcc.Row) uint64 {
+func (b *biographer) guess(member int, p *keyHistory, r *mvcc.Row) uint64 {
 	var kv mvcc.KeyValue
 	if r.Tombstone || kv.Decode(r.Value) != nil {
 		return 0
@@ -482,8 +482,8 @@ func (b *biographer) variants(index uint64) []*raftlog.Entry {
 	return nil
 }
 
-// loose adds a row of which no entry is known.
-func (b *biographer) loose(to []KeyEvent, member int, r *mvcc.Row, after uint64, known bool) []KeyEvent {
+// addUnattributed adds a row of which no entry is known.
+func (b *biographer) addUnattributed(to []KeyEvent, member int, r *mvcc.Row, after uint64, known bool) []KeyEvent {
 	row, label := keyRow(r), b.l.Members[member].Label
 	for i := range to {
 		e := &to[i]
@@ -523,7 +523,7 @@ func (b *biographer) event(key string, index uint64, rows map[int][]*mvcc.Row) [
 	if len(all) == 0 { // a made revision whose entry is in no log
 		for i, list := range rows {
 			for _, r := range list {
-				all = b.loose(all, i, r, index, false)
+				all = b.addUnattributed(all, i, r, index, false)
 			}
 		}
 	}

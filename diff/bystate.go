@@ -13,10 +13,10 @@ import (
 // What members hold at an entry, by running their logs up to there: compaction and lag do not matter. Two members are compared at the
 // last entry that both have reached.
 
-// cuts are the entries at which some two members are compared, in order.
-func (c *comparison) cuts() (cuts []uint64) {
-	for i, x := range c.told {
-		for _, o := range c.told[i+1:] {
+// comparedAt are the entries at which some two members are compared, in order.
+func (c *explanations) comparedAt() (cuts []uint64) {
+	for i, x := range c.explained {
+		for _, o := range c.explained[i+1:] {
 			cuts = append(cuts, min(x.reach, o.reach))
 		}
 	}
@@ -24,18 +24,29 @@ func (c *comparison) cuts() (cuts []uint64) {
 	return slices.Compact(cuts)
 }
 
-// shownAt is the last entry that a member shares with another one: what it held there is what is shown of it.
-func (c *comparison) shownAt(i int) (at uint64) {
-	for j, o := range c.told {
+// pairsAt calls f for every two members that are compared at an entry.
+func (c *explanations) pairsAt(cut uint64, f func(i, j int)) {
+	for i, x := range c.explained {
+		for j, o := range c.explained[:i] {
+			if min(x.reach, o.reach) == cut {
+				f(i, j)
+			}
+		}
+	}
+}
+
+// lastShared is the last entry that a member shares with another one: what it held there is what is shown of it.
+func (c *explanations) lastShared(i int) (at uint64) {
+	for j, o := range c.explained {
 		if j != i {
-			at = max(at, min(c.told[i].reach, o.reach))
+			at = max(at, min(c.explained[i].reach, o.reach))
 		}
 	}
 	return at
 }
 
-// at calls use with the state of a member behind an entry.
-func (x *explained) at(index uint64, use func(s *apply.State)) {
+// stateAt calls use with the state of a member behind an entry.
+func (x *explanation) stateAt(index uint64, use func(s *apply.State)) {
 	x.member.Run(&x.chosen, index, nil, use)
 }
 
@@ -55,19 +66,19 @@ func keyDifference(a, b *apply.Record) (kind string, shifted bool) {
 // kinds of differences, the weightiest last.
 var kinds = []string{"", "lease", "value", "missing"}
 
-// tellKeys compares what is alive on every two members.
-func (c *comparison) tellKeys() {
-	if len(c.told) < 2 {
+// compareKeysByState compares what is alive on every two members.
+func (c *comparison) compareKeysByState() {
+	if len(c.explained) < 2 {
 		return
 	}
-	log := c.told[0].member.Log
+	log := c.explained[0].member.Log
 	found := map[int32]string{}
 	shifted := map[int32]bool{}
-	for _, cut := range c.cuts() {
-		records := make([][]apply.Record, len(c.told))
-		for i, x := range c.told {
+	for _, cut := range c.comparedAt() {
+		records := make([][]apply.Record, len(c.explained))
+		for i, x := range c.explained {
 			if x.reach >= cut {
-				x.at(cut, func(s *apply.State) {
+				x.stateAt(cut, func(s *apply.State) {
 					records[i] = make([]apply.Record, len(log.Keys))
 					for k := range records[i] {
 						records[i][k] = *s.Record(int32(k))
@@ -75,19 +86,14 @@ func (c *comparison) tellKeys() {
 				})
 			}
 		}
-		for i := range c.told {
-			for j := range i {
-				if records[i] == nil || records[j] == nil || min(c.told[i].reach, c.told[j].reach) != cut {
-					continue
-				}
-				for k := range log.Keys {
-					kind, moved := keyDifference(&records[i][k], &records[j][k])
-					if shifted[int32(k)] = shifted[int32(k)] || moved; slices.Index(kinds, kind) > slices.Index(kinds, found[int32(k)]) {
-						found[int32(k)] = kind
-					}
+		c.pairsAt(cut, func(i, j int) {
+			for k := range log.Keys {
+				kind, moved := keyDifference(&records[i][k], &records[j][k])
+				if shifted[int32(k)] = shifted[int32(k)] || moved; slices.Index(kinds, kind) > slices.Index(kinds, found[int32(k)]) {
+					found[int32(k)] = kind
 				}
 			}
-		}
+		})
 	}
 	n := &c.doc.Counts
 	var numbers []int32
@@ -108,9 +114,9 @@ func (c *comparison) tellKeys() {
 		numbers = append(numbers, int32(k))
 	}
 	n.KeysDiffering = len(numbers)
-	held := make([][]apply.Record, len(c.told)) // of each member, of each of these keys
-	for i, x := range c.told {
-		x.at(c.shownAt(i), func(s *apply.State) {
+	held := make([][]apply.Record, len(c.explained)) // of each member, of each of these keys
+	for i, x := range c.explained {
+		x.stateAt(c.lastShared(i), func(s *apply.State) {
 			for _, k := range numbers {
 				held[i] = append(held[i], *s.Record(k))
 			}
@@ -119,7 +125,7 @@ func (c *comparison) tellKeys() {
 	d := &c.keys
 	for n, k := range numbers {
 		d.keys, d.kinds = append(d.keys, []byte(log.Keys[k])), append(d.kinds, found[k])
-		for i := range c.told {
+		for i := range c.explained {
 			row := noRow
 			if held[i][n].Exists() {
 				row = 0
@@ -128,9 +134,9 @@ func (c *comparison) tellKeys() {
 		}
 	}
 	c.doc.Keys = KeyDiffs{len(numbers), func(n int, brief bool) KeyDiff {
-		d := KeyDiff{Key: Key(c.keys.keys[n]), Difference: c.keys.kinds[n], ByMember: make(map[string]KeyState, len(c.told))}
+		d := KeyDiff{Key: Key(c.keys.keys[n]), Difference: c.keys.kinds[n], ByMember: make(map[string]KeyState, len(c.explained))}
 		for i, m := range c.ms {
-			d.ByMember[m.Label] = stateOf(c.told[i].member.Log, &held[i][n], brief)
+			d.ByMember[m.Label] = stateOf(c.explained[i].member.Log, &held[i][n], brief)
 		}
 		return d
 	}}
@@ -151,38 +157,33 @@ func stateOf(log *apply.Log, r *apply.Record, brief bool) KeyState {
 	return s
 }
 
-// tellLeases compares which leases exist on every two members.
-func (c *comparison) tellLeases() {
-	if len(c.told) < 2 {
+// compareLeasesByState compares which leases exist on every two members.
+func (c *comparison) compareLeasesByState() {
+	if len(c.explained) < 2 {
 		return
 	}
-	log := c.told[0].member.Log
+	log := c.explained[0].member.Log
 	differ := map[int32]bool{}
-	for _, cut := range c.cuts() {
-		granted := make([][]bool, len(c.told))
-		for i, x := range c.told {
+	for _, cut := range c.comparedAt() {
+		granted := make([][]bool, len(c.explained))
+		for i, x := range c.explained {
 			if x.reach >= cut {
-				x.at(cut, func(s *apply.State) {
+				x.stateAt(cut, func(s *apply.State) {
 					granted[i] = make([]bool, len(log.Leases))
 					for l := range granted[i] {
 						granted[i][l] = s.Granted(int32(l))
 					}
-					c.tableLeases(i, cut, granted[i])
+					c.leasesOfTable(i, cut, granted[i])
 				})
 			}
 		}
-		for i := range c.told {
-			for j := range i {
-				if granted[i] == nil || granted[j] == nil || min(c.told[i].reach, c.told[j].reach) != cut {
-					continue
-				}
-				for l := range log.Leases {
-					if granted[i][l] != granted[j][l] {
-						differ[int32(l)] = true
-					}
+		c.pairsAt(cut, func(i, j int) {
+			for l := range log.Leases {
+				if granted[i][l] != granted[j][l] {
+					differ[int32(l)] = true
 				}
 			}
-		}
+		})
 	}
 	var numbers []int32
 	for l := range log.Leases {
@@ -195,13 +196,13 @@ func (c *comparison) tellLeases() {
 	for _, l := range numbers {
 		c.doc.Leases = append(c.doc.Leases, LeaseDiff{ID: ID(uint64(log.Leases[l])), ByMember: map[string]LeaseState{}})
 	}
-	for i, x := range c.told {
-		x.at(c.shownAt(i), func(s *apply.State) {
+	for i, x := range c.explained {
+		x.stateAt(c.lastShared(i), func(s *apply.State) {
 			granted := make([]bool, len(log.Leases))
 			for l := range granted {
 				granted[l] = s.Granted(int32(l))
 			}
-			c.tableLeases(i, c.shownAt(i), granted)
+			c.leasesOfTable(i, c.lastShared(i), granted)
 			for n, l := range numbers {
 				st := LeaseState{Present: granted[l], Keys: len(s.Attached(l))}
 				for _, r := range c.ms[i].DB.Tables.Leases {
@@ -214,7 +215,7 @@ func (c *comparison) tellLeases() {
 		})
 	}
 	for _, k := range c.causes {
-		if k.layer == LayerLease && k.index == 0 && k.tale != nil {
+		if k.layer == LayerLease && k.index == 0 && k.fault != nil {
 			for _, l := range numbers {
 				k.leases = append(k.leases, log.Leases[l])
 			}
@@ -222,9 +223,9 @@ func (c *comparison) tellLeases() {
 	}
 }
 
-// tableLeases makes leases those of a member's table, if that is not what its log leads to and the member is behind an entry.
-func (c *comparison) tableLeases(i int, index uint64, granted []bool) {
-	x := c.told[i]
+// leasesOfTable makes leases those of a member's table, if that is not what its log leads to and the member is behind an entry.
+func (c *explanations) leasesOfTable(i int, index uint64, granted []bool) {
+	x := c.explained[i]
 	if index < x.reach || !slices.ContainsFunc(x.chosen.Faults, func(f faults.Fault) bool { return f.Kind == faults.Table && f.Table == faults.Leases }) {
 		return
 	}

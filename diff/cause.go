@@ -10,26 +10,30 @@ import (
 	"etcd-autopsy/diff/verdict"
 )
 
-// cause is a divergence before it is written down. Members are indexes into comparison.ms.
+// cause is a divergence before it is written down. Members are indexes into comparison.ms. Its invariants:
+//
+//   - Groups hold each member once at most, and effects has an element for each group if it has any.
+//   - Where index is known, interval is nil or holds it. Each of the candidates explains by itself what the members hold.
+//   - Once sortCauses has put causes in order, only causedBy is set, and leases are added.
 type cause struct {
-	layer    Layer
-	index    uint64   // entry, 0 if none
-	cut      bool     // the search was, so that begins may not be all
-	begins   []uint64 // of a tale: in order, all entries that it may begin with
-	interval *Interval
-	revision int64
-	groups   [][]int
-	outcome  effect.Outcome
-	again    bool
-	odd      []int // members that did what etcd's rules do not predict
-	entries  []uint64
-	what     string
-	effects  []Effect
-	keys     []string
-	leases   []int64
-	between  *RevisionInterval
-	tale     *tale  // the fault that it is, nil if no fault of a member's own log is known
-	of       *cause // what this one is a consequence of
+	layer         Layer
+	index         uint64   // entry, 0 if none
+	searchBounded bool     // the search was, so that begins may not be all
+	candidates    []uint64 // of a fault: in order, all entries that it may begin with
+	interval      *Interval
+	revision      int64
+	groups        [][]int
+	outcome       effect.Outcome
+	again         bool
+	departed      []int // members that did what etcd's rules do not predict
+	entries       []uint64
+	what          string
+	effects       []Effect
+	keys          []string
+	leases        []int64
+	revisions     *RevisionInterval
+	fault         *sharedFault // the fault that it is, nil if no fault of a member's own log is known
+	causedBy      *cause       // what this one is a consequence of
 }
 
 // sortCauses puts them in the order of the log.
@@ -66,7 +70,7 @@ func (c *comparison) logCauses() {
 			k.interval = &Interval{First: f.first, Last: f.index}
 		}
 		sortGroups(k.groups)
-		for _, p := range c.parts {
+		for _, p := range c.partings {
 			if c.explains(k, &p) && (k.revision == 0 || p.revision < k.revision) {
 				k.revision = p.revision
 			}
@@ -86,7 +90,7 @@ func (c *comparison) logCauses() {
 	}
 }
 
-// separates tells whether a partition tells members apart that the other one tells apart, too.
+// separates tells whether there are two members that are in different groups of both partitions.
 func separates(a, b [][]int) bool {
 	group := func(gs [][]int, i int) int {
 		return slices.IndexFunc(gs, func(g []int) bool { return slices.Contains(g, i) })
@@ -105,8 +109,8 @@ func separates(a, b [][]int) bool {
 
 // root is the cause that a consequence goes back to.
 func (k *cause) root() *cause {
-	for k.of != nil {
-		k = k.of
+	for k.causedBy != nil {
+		k = k.causedBy
 	}
 	return k
 }

@@ -17,20 +17,21 @@ import (
 // Compare compares the members of one cluster, or a single member with its own log.
 func Compare(ms []*inspect.Member) *Document {
 	c := examine(ms, nil)
-	c.answer()
+	c.decide()
 	return c.doc.filled()
 }
 
 // compare finds out all there is about those of some members whose dbs are evidence of what they do not hold as well.
 func compare(ms, use []*inspect.Member, logs func() map[string][]ServerLog) *comparison {
-	c := &comparison{all: ms, ms: use, serverLogs: logs, doc: &Document{SchemaVersion: SchemaVersion, Verdict: Indeterminate}}
+	c := &comparison{doc: &Document{SchemaVersion: SchemaVersion, Verdict: Indeterminate}}
+	c.all, c.ms, c.serverLogs = ms, use, logs
 	c.doc.Members = summaries(ms)
 	if len(c.ms) > 0 {
 		c.guard("the evidence", c.run)
-		if c.counted == nil { // it did not come that far
-			c.counted = c.start(c.count)
+		if c.waitCounted == nil { // it did not come that far
+			c.waitCounted = c.runBeside(c.count)
 		}
-		c.counted()
+		c.waitCounted()
 	}
 	c.guard("the evidence", c.countOthers)
 	return c
@@ -39,9 +40,15 @@ func compare(ms, use []*inspect.Member, logs func() map[string][]ServerLog) *com
 // errUnread ends what cannot go on because a file could not be read; why is among the faults by then.
 var errUnread = errors.New("a file could not be read")
 
+// guarded runs what reads files. Its methods may be called by several goroutines.
+type guarded struct {
+	mu         sync.Mutex
+	readErrors []string // of reading while comparing; guarded by mu until all that was spawned has ended
+}
+
 // guard runs f, which reads files. One that shrinks meanwhile must not take the process down, but leaves no verdict; nor
 // must a fault of our own.
-func (c *comparison) guard(name string, f func()) {
+func (c *guarded) guard(name string, f func()) {
 	defer func() {
 		if p := recover(); p != nil {
 			if p == any(errUnread) {
@@ -52,53 +59,79 @@ func (c *comparison) guard(name string, f func()) {
 				text = err.Error()
 			}
 			c.mu.Lock()
-			c.faults = append(c.faults, text)
+			c.readErrors = append(c.readErrors, text)
 			c.mu.Unlock()
 		}
 	}()
 	if err := evidence.Guard(name, func() error { f(); return nil }); err != nil {
 		c.mu.Lock()
-		c.faults = append(c.faults, err.Error())
+		c.readErrors = append(c.readErrors, err.Error())
 		c.mu.Unlock()
 	}
 }
 
-// comparison is the state of one comparison.
+// The stages of a comparison. Each embeds what the one before has found out, and its methods see no more than that: whoever writes a method of contents
+// cannot ask what explains a member. A stage fills in its own fields once, before the next one begins; after that they are only read. The goroutine that
+// calls Compare owns all of it. Others run only while a method of guarded waits for them, each with fields or elements of its own, and beside all
+// stages comparison.count, which needs rowsLinked and writes what doc.Members says of keys and hashes.
+
+// contents is what the files of the members hold, and what their rows and logs share: readContents. Members are known by their place in ms.
+type contents struct {
+	guarded
+	// The input.
+	all        []*inspect.Member
+	ms         []*inspect.Member // those of which all that their db holds can be compared
+	serverLogs func() map[string][]ServerLog
+
+	logs           *logs         // nil if nothing was compared
+	histories      []*history    // of each member; members with the same log share one
+	last           []int64       // current revision of each member
+	highestCompact int64         // the highest compact revision
+	differing      []int64       // the main revisions of which not all members have the same rows, whatever the reason
+	shared         []int         // how many rows, from the first on, each member shares with the first one, byte for byte
+	rowsLinked     chan struct{} // closed once the rows of a key can be found
+}
+
+// explanations is what explains each member by its own log: explainMembers.
+type explanations struct {
+	contents
+	explained       []*explanation // nil for those that nothing explains
+	whyUnexplained  []string       // of each of these
+	partedBeforeLog bool           // members that are explained held different keys before the first entry of their log
+	searchLimits    []string       // what was not searched to the end, of members that nothing explains
+}
+
+// entryEffects is what the entries of the log did on each member: traceEntries.
+type entryEffects struct {
+	explanations
+	traces []*trace
+}
+
+// comparison is the last stage: what tells members apart (findCauses), and the document that says so (conclude, decide).
 type comparison struct {
-	all []*inspect.Member
-	ms  []*inspect.Member // those of which all that their db holds can be compared
-	doc *Document
-	// What the verdict rests on: the cause of each divergence, nil if none was inferred, and its basis; why nothing can be compared;
-	// remarks that go with any verdict.
-	written      []*cause
-	basis        []verdict.Basis
-	incomparable []string
-	remarks      []string
+	entryEffects
+	doc               *Document
+	partings          []parting // of the rows
+	revisionsAtCommon []int64   // of each member at the common index, -1 if not known; nil before placeCommonIndex
+	causes            []*cause
+	keyComparison
+	conclusion
+	waitCounted func() // waits for what count finds out
+}
 
-	serverLogs func() map[string][]ServerLog // nil if there are none
+// keyComparison is where keys are compared, and in which members differ.
+type keyComparison struct {
+	keyRevisions []int64 // of each member at entry keysIndex, -1 if not known; nil before placeKeys
+	keysIndex    uint64
+	keys         differingKeys
+}
 
-	logs    *logs
-	views   []*history // of each member; members with the same log share one
-	last    []int64    // current revision of each member
-	compact int64      // the highest compact revision
-	// differing are the main revisions of which not all members have the same rows, whatever the reason.
-	differing []int64
-	shared    []int // how many rows, from the first on, each member shares with the first one, byte for byte
-	parts     []parting
-	told      []*explained // what explains each member by its own log, nil for those that nothing explains
-	mute      []string     // why, of each of these
-	// begunApart is true if members that are explained held different keys before the first entry of their log.
-	begunApart bool
-	traces     []*trace
-	at         []int64 // revision of each member at the common index, -1 if not known
-	keysAt     []int64 // revision at which the keys of each member are compared, as it was at entry keysIndex, -1 if not known
-	keysIndex  uint64
-	causes     []*cause
-	keys       differingKeys
-	linked     chan struct{} // closed once the rows of a key can be found
-	counted    func()        // waits for what count finds out
-	mu         sync.Mutex
-	faults     []string // of reading while comparing
+// conclusion is what the verdict rests on. writtenCauses and basis have an element for each of doc.Divergences, which addDivergence alone adds.
+type conclusion struct {
+	writtenCauses []*cause // nil if none was inferred
+	basis         []verdict.Basis
+	incomparable  []string // why nothing can be compared
+	remarks       []string // they go with any verdict
 }
 
 func (c *comparison) reason(format string, args ...any) {
@@ -106,27 +139,33 @@ func (c *comparison) reason(format string, args ...any) {
 }
 
 func (c *comparison) run() {
-	c.readRows(func() { c.counted = c.start(c.count) })
-	c.told = c.search()
-	c.trace()
-	c.tell()
+	c.doc.Common.Index = math.MaxUint64
+	for _, m := range c.ms {
+		c.doc.Common.Index = min(c.doc.Common.Index, m.DB.Tables.ConsistentIndex)
+		c.doc.Common.CompactRevision = max(c.doc.Common.CompactRevision, m.DB.CompactRevision())
+	}
+	c.readContents(func() { c.waitCounted = c.runBeside(c.count) })
+	if c.logs != nil { // nil if they could not be read
+		c.doc.Logs = Logs{Compared: c.logs.compared, Identical: len(c.logs.forks) == 0}
+	}
+	c.explainMembers()
+	c.limit(c.searchLimits...)
+	c.traceEntries()
+	c.findCauses()
 }
 
-// readRows finds out what the rows and logs of the members share. It calls compared once that is known of the rows, and then
+// readContents finds out what the rows and logs of the members share. It calls compared once that is known of the rows, and then
 // makes what finding the rows of a key takes.
-func (c *comparison) readRows(compared func()) {
-	c.doc.Common.Index = math.MaxUint64
+func (c *contents) readContents(compared func()) {
 	var tables []*mvcc.Table
 	for _, m := range c.ms {
 		c.last = append(c.last, m.DB.Revision())
-		c.compact = max(c.compact, m.DB.CompactRevision())
-		c.doc.Common.Index = min(c.doc.Common.Index, m.DB.Tables.ConsistentIndex)
+		c.highestCompact = max(c.highestCompact, m.DB.CompactRevision())
 		tables = append(tables, m.DB.Rows)
 	}
-	c.doc.Common.CompactRevision = c.compact
-	c.linked = make(chan struct{})
-	c.together(func(spawn func(func())) {
-		defer close(c.linked)
+	c.rowsLinked = make(chan struct{})
+	c.runTogether(func(spawn func(func())) {
+		defer close(c.rowsLinked)
 		spawn(c.readLogs)
 		noted := c.findDiffering(tables)
 		compared()
@@ -135,23 +174,22 @@ func (c *comparison) readRows(compared func()) {
 }
 
 // readLogs finds the histories that the logs tell.
-func (c *comparison) readLogs() {
+func (c *contents) readLogs() {
 	c.logs = compareLogs(c.ms)
-	c.doc.Logs = Logs{Compared: c.logs.compared, Identical: len(c.logs.forks) == 0}
 	byLog := map[int]*history{}
 	for i := range c.ms {
 		h := byLog[c.logs.history[i]]
 		if h == nil {
 			h = newHistory(c.logs.view(c.ms, i))
-			h.pend(c.logs.pending(c.ms, i, h.last()))
+			h.addPending(c.logs.pending(c.ms, i, h.last()))
 			byLog[c.logs.history[i]] = h
 		}
-		c.views = append(c.views, h)
+		c.histories = append(c.histories, h)
 	}
 }
 
-// each runs f for every member at the same time.
-func (c *comparison) each(f func(i int)) {
+// eachMember runs f for every member at the same time.
+func (c *contents) eachMember(f func(i int)) {
 	var wg sync.WaitGroup
 	for i, m := range c.ms {
 		wg.Go(func() {
@@ -159,13 +197,16 @@ func (c *comparison) each(f func(i int)) {
 		})
 	}
 	wg.Wait()
-	if len(c.faults) > 0 {
+	c.mu.Lock()
+	failed := len(c.readErrors) > 0
+	c.mu.Unlock()
+	if failed {
 		panic(errUnread) // what follows takes all members for done
 	}
 }
 
-// together runs f and all that it spawns, and waits for them.
-func (c *comparison) together(f func(spawn func(func()))) {
+// runTogether runs f and all that it spawns, and waits for them.
+func (c *guarded) runTogether(f func(spawn func(func()))) {
 	var wg sync.WaitGroup
 	c.guard("the evidence", func() {
 		f(func(g func()) { wg.Go(func() { c.guard("the evidence", g) }) })
@@ -173,8 +214,8 @@ func (c *comparison) together(f func(spawn func(func()))) {
 	wg.Wait()
 }
 
-// start runs f while others go on, and returns what waits for it.
-func (c *comparison) start(f func()) (wait func()) {
+// runBeside runs f while others go on, and returns what waits for it.
+func (c *guarded) runBeside(f func()) (wait func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -183,11 +224,11 @@ func (c *comparison) start(f func()) (wait func()) {
 	return func() { <-done }
 }
 
-// whole tells whether member i's log holds the history of its keyspace from the beginning.
-func (c *comparison) whole(i int) bool {
-	h := c.views[i]
+// beginsWithCluster tells whether member i's log holds the history of its keyspace from the beginning.
+func (c *contents) beginsWithCluster(i int) bool {
+	h := c.histories[i]
 	// A restored cluster begins with a keyspace, and with more revisions than entries.
-	return h.whole() && uint64(c.last[i]-1) <= max(c.ms[i].DB.Tables.ConsistentIndex, uint64(len(h.entries)))
+	return h.fromFirstEntry() && uint64(c.last[i]-1) <= max(c.ms[i].DB.Tables.ConsistentIndex, uint64(len(h.entries)))
 }
 
 // incomparable says in a sentence why members are not of one cluster, or is empty.

@@ -18,7 +18,7 @@ func (c *comparison) lag() {
 		ci := m.DB.Tables.ConsistentIndex
 		high, furthest := ci, -1
 		for j, o := range c.ms {
-			if other := o.DB.Tables.ConsistentIndex; other > high && !c.logs.apart(i, j) {
+			if other := o.DB.Tables.ConsistentIndex; other > high && !c.logs.onDifferentSides(i, j) {
 				high, furthest = other, j
 			}
 		}
@@ -42,29 +42,29 @@ func (c *comparison) conclude() {
 	}
 	number := map[*cause]int{}
 	for _, k := range c.causes {
-		if k.of == nil {
+		if k.causedBy == nil {
 			number[k] = len(d.Divergences)
-			c.claim(c.write(k), k, k.basis())
+			c.addDivergence(c.write(k), k, k.basis())
 		}
 	}
 	for _, k := range c.causes {
-		if k.of != nil {
+		if k.causedBy != nil {
 			v, by := c.write(k), number[k.root()]
 			v.CausedBy = &by
 			d.Consequences = append(d.Consequences, v)
 		}
 	}
 	if len(c.ms) > 0 {
-		c.since()
+		c.countEntriesSince()
 	}
-	c.doubtKeys()
+	c.dropDoubtfulKeys()
 	if len(d.Divergences) == 0 && !d.Explained && d.Keys.Len() > 0 {
-		c.claim(c.write(&cause{layer: LayerApply, what: unexplained, groups: [][]int{c.every()}}), nil, verdict.Holdings)
+		c.addDivergence(c.write(&cause{layer: LayerApply, what: unexplained, groups: [][]int{c.allMembers()}}), nil, verdict.Holdings)
 	}
 }
 
-// every lists all members that are compared.
-func (c *comparison) every() (all []int) {
+// allMembers lists all members that are compared.
+func (c *contents) allMembers() (all []int) {
 	for i := range c.ms {
 		all = append(all, i)
 	}
@@ -82,33 +82,33 @@ func (c *comparison) notes() {
 	}
 }
 
-// own tells whether a cause is what a member did against its own log, whatever others have in theirs.
-func (k *cause) own() bool {
+// againstOwnLog tells whether a cause is what a member did against its own log, whatever others have in theirs.
+func (k *cause) againstOwnLog() bool {
 	return k.index > 0 && (k.layer == LayerApply || k.layer == LayerStorage)
 }
 
 // followForks makes consequences of all that tells members apart whose logs had parted before.
 func (c *comparison) followForks() {
 	for _, k := range c.causes {
-		if k.layer == LayerLog || k.of != nil || k.own() {
+		if k.layer == LayerLog || k.causedBy != nil || k.againstOwnLog() {
 			continue
 		}
 		for _, f := range c.causes {
-			if f.layer == LayerLog && c.forked(k.groups) && separates(k.groups, f.groups) {
-				k.of = f
+			if f.layer == LayerLog && c.followDifferentLogs(k.groups) && separates(k.groups, f.groups) {
+				k.causedBy = f
 				break
 			}
 		}
 	}
 }
 
-// forked tells whether all members in different groups follow different logs.
-func (c *comparison) forked(groups [][]int) bool {
+// followDifferentLogs tells whether all members in different groups follow different logs.
+func (c *contents) followDifferentLogs(groups [][]int) bool {
 	for n, g := range groups {
 		for _, h := range groups[n+1:] {
 			for _, i := range g {
 				for _, j := range h {
-					if c.logs.parted(i, j) == math.MaxUint64 {
+					if c.logs.firstDiffering(i, j) == math.MaxUint64 {
 						return false
 					}
 				}
@@ -120,8 +120,8 @@ func (c *comparison) forked(groups [][]int) bool {
 
 // witness is a member whose log holds the entry that is meant: after a fork others may have another one.
 func (k *cause) witness() int {
-	if len(k.odd) > 0 {
-		return k.odd[0]
+	if len(k.departed) > 0 {
+		return k.departed[0]
 	}
 	return k.groups[0][0]
 }
@@ -129,7 +129,7 @@ func (k *cause) witness() int {
 func (c *comparison) write(k *cause) Divergence {
 	v := Divergence{
 		Layer: k.layer, EntryInterval: k.interval, Revision: k.revision, Effects: k.effects, What: k.what,
-		Entries: k.entries, RevisionInterval: k.between, SearchBounded: k.cut,
+		Entries: k.entries, RevisionInterval: k.revisions, SearchBounded: k.searchBounded,
 	}
 	if k.index > 0 {
 		v.Entry = c.entry(k.witness(), k.index)
@@ -142,9 +142,9 @@ func (c *comparison) write(k *cause) Divergence {
 		}
 	}
 	effects := k.effects
-	if k.open() {
+	if k.ambiguous() {
 		// What the entries did is known of those alone that explain what the members hold.
-		v.CandidateCount, v.Effects, v.Entries, v.Revision = len(k.begins), nil, nil, 0
+		v.CandidateCount, v.Effects, v.Entries, v.Revision = len(k.candidates), nil, nil, 0
 		v.RevisionInterval, effects = c.revisionsOf(k), nil
 	}
 	for _, g := range k.groups {
@@ -160,7 +160,7 @@ func (c *comparison) write(k *cause) Divergence {
 			keys[string(ch.Key)] = struct{}{}
 		}
 	}
-	if k.open() {
+	if k.ambiguous() {
 		c.touchedBy(k, keys)
 	}
 	for _, key := range slices.Sorted(maps.Keys(keys)) {
@@ -183,8 +183,8 @@ func (c *comparison) write(k *cause) Divergence {
 			v.Leases = append(v.Leases, ID(uint64(id)))
 		}
 	}
-	if k.tale != nil {
-		c.writeTale(&v, k.tale)
+	if k.fault != nil {
+		c.writeFault(&v, k.fault)
 	}
 	if v.What == "" {
 		v.What = v.sentence()
@@ -195,20 +195,20 @@ func (c *comparison) write(k *cause) Divergence {
 // maxCandidates bounds how many of the entries that could be meant are listed.
 const maxCandidates = 10
 
-// open tells whether several entries come into question, each of which explains what the members hold.
-func (k *cause) open() bool {
-	return k.tale != nil && k.index > 0 && k.interval != nil && len(k.begins) > 1
+// ambiguous tells whether several entries come into question, each of which explains what the members hold.
+func (k *cause) ambiguous() bool {
+	return k.fault != nil && k.index > 0 && k.interval != nil && len(k.candidates) > 1
 }
 
 // revisionsOf are those between which a cause that may be several entries lies: each had its effect, if any, on the sound members.
-func (c *comparison) revisionsOf(k *cause) *RevisionInterval {
-	for i, x := range c.told {
-		if x == nil || slices.Contains(k.odd, i) {
+func (c *explanations) revisionsOf(k *cause) *RevisionInterval {
+	for i, x := range c.explained {
+		if x == nil || slices.Contains(k.departed, i) {
 			continue
 		}
 		in := &RevisionInterval{}
 		x.member.Run(&x.chosen, x.reach, func(st *faults.Step) {
-			if _, is := slices.BinarySearch(k.begins, st.Index); is && st.Revision > 0 {
+			if _, is := slices.BinarySearch(k.candidates, st.Index); is && st.Revision > 0 {
 				in.First, in.Last = cmp.Or(in.First, st.Revision), st.Revision
 			}
 		}, nil)
@@ -220,11 +220,11 @@ func (c *comparison) revisionsOf(k *cause) *RevisionInterval {
 }
 
 // touchedBy adds the keys that all entries may change which a cause may be, if these are few.
-func (c *comparison) touchedBy(k *cause, keys map[string]struct{}) {
+func (c *explanations) touchedBy(k *cause, keys map[string]struct{}) {
 	const few = 16
-	log := c.told[k.witness()].member.Log
+	log := c.explained[k.witness()].member.Log
 	all := map[string]struct{}{}
-	for _, index := range k.begins {
+	for _, index := range k.candidates {
 		for _, key := range log.Entries[index-log.Entries[0].Index].Touches() {
 			all[log.Keys[key]] = struct{}{}
 		}
@@ -237,11 +237,11 @@ func (c *comparison) touchedBy(k *cause, keys map[string]struct{}) {
 
 // candidates are the entries that a cause may be: those that explain what the members hold, or those in its interval that are of the same
 // kind.
-func (c *comparison) candidates(k *cause) []Entry {
+func (c *contents) candidates(k *cause) []Entry {
 	var out []Entry
 	i := k.witness()
-	if k.open() {
-		for _, index := range k.begins[:min(len(k.begins), maxCandidates)] {
+	if k.ambiguous() {
+		for _, index := range k.candidates[:min(len(k.candidates), maxCandidates)] {
 			if e := c.entry(i, index); e != nil {
 				out = append(out, *e)
 			}
@@ -249,7 +249,7 @@ func (c *comparison) candidates(k *cause) []Entry {
 		return out
 	}
 	want := c.entry(i, k.index)
-	for _, es := range [][]effect.Entry{c.views[i].entries, c.views[i].pending} {
+	for _, es := range [][]effect.Entry{c.histories[i].entries, c.histories[i].pending} {
 		at, _ := slices.BinarySearchFunc(es, k.interval.First, func(e effect.Entry, index uint64) int { return cmp.Compare(e.Index, index) })
 		for _, x := range es[at:] { // not by number: an entry may have any
 			if x.Index > k.interval.Last || len(out) == maxCandidates {
@@ -290,8 +290,8 @@ func minority(groups [][]string) []string {
 	return rest
 }
 
-// since counts the entries after the first divergence.
-func (c *comparison) since() {
+// countEntriesSince counts the entries after the first divergence.
+func (c *comparison) countEntriesSince() {
 	for _, v := range c.doc.Divergences {
 		at := uint64(0)
 		switch {

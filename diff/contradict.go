@@ -16,36 +16,36 @@ import (
 // maxContradictions bounds how many revisions are looked at on which two copies contradict each other.
 const maxContradictions = 1000
 
-// contradict holds the rows of copies that are not whole against those of all others. A row of the key bucket never changes, from
+// compareDamagedRows holds the rows of copies that are not whole against those of all others. A row of the key bucket never changes, from
 // whatever moment its page is: two readable ones of the same revision that differ are no matter of copying. It takes that
 // one of the two members is whole, or that the log asked for both.
-func (c *comparison) contradict(copyOf []int) {
-	left := c.unsound(copyOf)
+func (c *comparison) compareDamagedRows(copyOf []int) {
+	left := c.damagedMembers(copyOf)
 	if len(left) == 0 {
 		return
 	}
 	holders := slices.Concat(c.ms, left)
-	told := map[string]bool{}
+	seen := map[string]bool{}
 	compared := 0
 	for n, d := range left {
 		for _, o := range slices.Concat(c.ms, left[n+1:]) {
-			rev, rows := c.contradiction(d, o)
+			rev, rows := c.firstContradiction(d, o)
 			if compared += rows; rev == nil {
 				continue
 			}
-			v := c.shownBy(holders, *rev)
-			if v == nil || told[fmt.Sprint(v.Groups)] || c.knownApart(v.Groups) {
+			v := divergenceAt(holders, *rev)
+			if v == nil || seen[fmt.Sprint(v.Groups)] || c.wholeMembersInAll(v.Groups) {
 				continue
 			}
-			told[fmt.Sprint(v.Groups)] = true
-			c.claim(*v, nil, verdict.Rows)
+			seen[fmt.Sprint(v.Groups)] = true
+			c.addDivergence(*v, nil, verdict.Rows)
 		}
 	}
 }
 
-// contradiction is the first revision of which a copy that is not whole holds another row than another member, for sure, and how
+// firstContradiction is the first revision of which a copy that is not whole holds another row than another member, for sure, and how
 // many rows of both were looked at.
-func (c *comparison) contradiction(d, o *inspect.Member) (at *mvcc.Revision, rows int) {
+func (c *contents) firstContradiction(d, o *inspect.Member) (at *mvcc.Revision, rows int) {
 	mains := differingBetween([]*mvcc.Table{d.DB.Rows, o.DB.Rows}, 0, min(d.DB.Rows.Last(), o.DB.Rows.Last())+1, nil).mains
 	seen := 0
 	for _, main := range mains {
@@ -57,7 +57,7 @@ func (c *comparison) contradiction(d, o *inspect.Member) (at *mvcc.Revision, row
 				if seen++; seen > maxContradictions {
 					return nil, seen
 				}
-				if o.Evidence().Whole() || c.asked(&x) && c.asked(&y) {
+				if o.Evidence().Whole() || c.requested(&x) && c.requested(&y) {
 					return &x.Rev, seen
 				}
 			}
@@ -79,8 +79,8 @@ func zeroed(a, b []byte) bool {
 	return true
 }
 
-// asked tells whether an entry of some log asks for what a row holds.
-func (c *comparison) asked(r *mvcc.Row) bool {
+// requested tells whether an entry of some log asks for what a row holds.
+func (c *contents) requested(r *mvcc.Row) bool {
 	var kv mvcc.KeyValue
 	if kv.Decode(r.Value) != nil {
 		return false
@@ -146,8 +146,8 @@ func deletes(d *pb.DeleteRangeRequest, key []byte) bool {
 	return bytes.Compare(key, d.Key) >= 0 && bytes.Compare(key, d.RangeEnd) < 0
 }
 
-// shownBy is the divergence that the rows of a revision show.
-func (c *comparison) shownBy(ms []*inspect.Member, rev mvcc.Revision) *Divergence {
+// divergenceAt is the divergence that the rows of a revision show.
+func divergenceAt(ms []*inspect.Member, rev mvcc.Revision) *Divergence {
 	rows := make([]mvcc.Row, len(ms))
 	var have []int
 	for i, m := range ms {
@@ -191,9 +191,9 @@ func (c *comparison) shownBy(ms []*inspect.Member, rev mvcc.Revision) *Divergenc
 	return v
 }
 
-// knownApart tells whether divergences that were found already tell the members of all groups apart: of those that are not whole,
+// wholeMembersInAll tells whether divergences that were found already tell the members of all groups apart: of those that are not whole,
 // each holds what a whole one does then.
-func (c *comparison) knownApart(groups [][]string) bool {
+func (c *comparison) wholeMembersInAll(groups [][]string) bool {
 	return !slices.ContainsFunc(groups, func(g []string) bool {
 		return !slices.ContainsFunc(g, func(l string) bool {
 			return slices.ContainsFunc(c.ms, func(m *inspect.Member) bool { return m.Label == l })
@@ -201,13 +201,13 @@ func (c *comparison) knownApart(groups [][]string) bool {
 	}) && len(c.doc.Divergences) > 0
 }
 
-// claim adds a divergence; the cause is nil if none was inferred.
-func (c *comparison) claim(v Divergence, k *cause, b verdict.Basis) {
-	c.doc.Divergences, c.written, c.basis = append(c.doc.Divergences, v), append(c.written, k), append(c.basis, b)
+// addDivergence adds a divergence; the cause is nil if none was inferred.
+func (c *comparison) addDivergence(v Divergence, k *cause, b verdict.Basis) {
+	c.doc.Divergences, c.writtenCauses, c.basis = append(c.doc.Divergences, v), append(c.writtenCauses, k), append(c.basis, b)
 }
 
-// forkOthers adds the forks between logs of which those of copies that are not whole are some: a log has its own checksums.
-func (c *comparison) forkOthers(copyOf []int) {
+// addForksOfOthers adds the forks between logs of which those of copies that are not whole are some: a log has its own checksums.
+func (c *comparison) addForksOfOthers(copyOf []int) {
 	var ms []*inspect.Member
 	for i, m := range c.all {
 		if copyOf[i] < 0 && len(m.Log.Entries) > 0 {
@@ -252,6 +252,6 @@ func (c *comparison) forkOthers(copyOf []int) {
 			v.Entry, v.EntryInterval = nil, &Interval{First: f.first, Last: f.index}
 		}
 		c.doc.Logs.Identical = false
-		c.claim(v, nil, verdict.Logs)
+		c.addDivergence(v, nil, verdict.Logs)
 	}
 }

@@ -26,7 +26,7 @@ func (c *comparison) curves() {
 	}
 	for i, m := range c.ms {
 		x := Curve{Member: m.Label}
-		rev := c.traces[i].begins
+		rev := c.traces[i].revisionBefore
 		if first := c.traces[i].first; first > 0 {
 			x.Points = append(x.Points, Position{first - 1, rev})
 		}

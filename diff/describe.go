@@ -8,7 +8,7 @@ import (
 	"etcd-autopsy/inspect/raftlog"
 )
 
-func (c *comparison) labels(members []int) []string {
+func (c *contents) labels(members []int) []string {
 	var ls []string
 	for _, i := range members {
 		ls = append(ls, c.ms[i].Label)
@@ -42,8 +42,8 @@ func find(v []effect.Entry, index uint64) *effect.Entry {
 }
 
 // entry describes the entry that member i has at index, nil if it is in no log.
-func (c *comparison) entry(i int, index uint64) *Entry {
-	e := c.views[i].find(index)
+func (c *contents) entry(i int, index uint64) *Entry {
+	e := c.histories[i].find(index)
 	if e == nil {
 		return nil
 	}
@@ -52,7 +52,7 @@ func (c *comparison) entry(i int, index uint64) *Entry {
 }
 
 // proposer is the label of the member whose process proposed a request, or its id if none of the members here is it.
-func (c *comparison) proposer(r *raftlog.Request) string {
+func (c *contents) proposer(r *raftlog.Request) string {
 	if r.ID == 0 {
 		return ""
 	}
@@ -119,8 +119,8 @@ func note(odd *effect.Step, steps []*effect.Step) string {
 }
 
 // request is the entry as member i applied it, nil if nobody has it.
-func (c *comparison) request(i int, index uint64) *raftlog.Request {
-	if e := c.views[i].find(index); e != nil {
+func (c *contents) request(i int, index uint64) *raftlog.Request {
+	if e := c.histories[i].find(index); e != nil {
 		return e.Request()
 	}
 	return nil

@@ -1,15 +1,16 @@
-// Package diff says where and how the members of one cluster differ, and which raft entry they parted at. Its stages:
+// Package diff says where and how the members of one cluster differ, and which raft entry they parted at. Its stages (compare.go has the
+// types that are named below, each of which sees what those before it have found out):
 //
-//	related.go, sift.go  which copies are of one member, or of another cluster, and which are whole: only whole dbs show what is missing
-//	log.go, rows.go      what the logs and the rows of the members share, and where they differ
-//	search.go            the faults that explain each member by its own log, from its first entry or from what rows tell of the moment
-//	                     before that (package faults), and what each entry did then (trace.go)
-//	tell.go, cause.go    one cause of the faults of several members
-//	bystate.go           the keys and leases that differ at the last entry that two members have both reached
-//	parted.go            where nothing explains some member: that rows, keys and tables differ, and among which entries that began
-//	contradict.go        readable rows of damaged copies that contradict those of others
-//	answer.go            the verdict on all that (package verdict)
-//	explain.go           which known bug is behind each cause (package bugs), proven by etcd's own applier (package replay)
+//	related.go, sift.go          which copies are of one member, or of another cluster, and which are whole: only whole dbs show what is missing
+//	log.go, rows.go              contents: what the logs and the rows of the members share, and where they differ
+//	search.go                    explanations: the faults that explain each member by its own log (package faults)
+//	trace.go                     entryEffects: what each entry did on each member (package effect)
+//	tell.go, cause.go            comparison: one cause of the faults of several members
+//	bystate.go                   where all members are explained: keys and leases that differ at the last entry that two of them have both reached
+//	parted.go, keys.go, tables.go  where some member is not: rows, keys and tables that differ, and among which entries that began
+//	contradict.go, owed.go       readable rows of damaged copies that contradict those of others; tables that are not what the member's own log asks for
+//	conclude.go, answer.go       the divergences, and the verdict on them (package verdict)
+//	explain.go                   which known bug is behind each cause (package bugs), proven by etcd's own applier (package replay)
 package diff
 
 import (

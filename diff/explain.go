@@ -20,11 +20,11 @@ import (
 // explanations are missing, and Reasons says so.
 func Investigate(ctx context.Context, ms []*inspect.Member, opts Options) *Document {
 	c := examine(ms, opts.ServerLogs)
-	if len(c.faults) == 0 {
+	if len(c.readErrors) == 0 {
 		c.guard("the evidence", func() { c.reexecute(ctx, opts) })
 	}
-	c.answer()
-	if len(c.faults) > 0 {
+	c.decide()
+	if len(c.readErrors) > 0 {
 		return c.doc.filled()
 	}
 	c.guard("the evidence", func() {
@@ -36,9 +36,9 @@ func Investigate(ctx context.Context, ms []*inspect.Member, opts Options) *Docum
 				m := &c.doc.Members[slices.Index(c.all, c.ms[i])]
 				m.BehavesAs, m.Behaviour = rules[i], behaviour[i]
 			}
-			c.restsOnLogs()
+			c.noteServerLogs()
 		}
-		b := c.evidence(ctx)
+		b := c.bugCase(ctx)
 		b.Progress = opts.Progress
 		for _, m := range opts.Bases {
 			b.Bases = append(b.Bases, &bugs.Member{Member: m})
@@ -50,7 +50,7 @@ func Investigate(ctx context.Context, ms []*inspect.Member, opts Options) *Docum
 		}
 		c.doc.BestCopy = c.bestCopy()
 	})
-	for _, f := range c.faults {
+	for _, f := range c.readErrors {
 		c.reason("what explains this, and what to do, could not all be told: %s", f)
 	}
 	if ctx.Err() != nil {
@@ -59,9 +59,9 @@ func Investigate(ctx context.Context, ms []*inspect.Member, opts Options) *Docum
 	return c.doc.filled()
 }
 
-// evidence is the comparison as the catalogue of bugs asks about it.
-func (c *comparison) evidence(ctx context.Context) *bugs.Case {
-	b := &bugs.Case{Ctx: ctx, Agreed: c.agreed}
+// bugCase is the comparison as the catalogue of bugs asks about it.
+func (c *comparison) bugCase(ctx context.Context) *bugs.Case {
+	b := &bugs.Case{Ctx: ctx, Agreed: c.lastSameRevision}
 	if c.logs == nil { // nothing was compared
 		for _, m := range c.all {
 			b.Members = append(b.Members, &bugs.Member{Member: m})
@@ -70,7 +70,7 @@ func (c *comparison) evidence(ctx context.Context) *bugs.Case {
 	}
 	for i, m := range c.ms {
 		b.Members = append(b.Members, &bugs.Member{
-			Member: m, Log: c.views[i].entries, Whole: c.whole(i), Through: c.reach(i), Committed: committed(m),
+			Member: m, Log: c.histories[i].entries, Whole: c.beginsWithCluster(i), Through: c.reach(i), Committed: committed(m),
 			Steps:      func(f func(s *effect.Step)) { c.traces[i].steps(f) },
 			RevisionAt: func(index uint64) int64 { return c.revisionAt(i, index) },
 		})
@@ -85,33 +85,33 @@ func (c *comparison) evidence(ctx context.Context) *bugs.Case {
 	for _, k := range c.causes {
 		x := &bugs.Cause{
 			Layer: string(k.layer), Index: k.index, Entries: k.entries, Revision: k.revision, Outcome: k.outcome, Again: k.again,
-			Odd: k.odd, Groups: k.groups, Leases: k.leases,
+			Departed: k.departed, Groups: k.groups, Leases: k.leases,
 		}
-		if t := k.tale; t != nil {
+		if t := k.fault; t != nil {
 			if t.kind == faults.Rules || t.kind == faults.Refused {
 				x.Rule = t.kind.String() // no entry by itself went wrong
 			}
 			x.Fault, x.Onset, x.Times = true, map[int]uint64{}, map[int]int{}
 			if t.kind == faults.Skipped || t.kind == faults.Again {
-				x.First = t.fault().First
+				x.First = t.firstReading().First
 				for _, last := range t.until {
 					x.Last = max(x.Last, last)
 				}
 			}
-			if k.open() {
-				x.Begins = k.begins
+			if k.ambiguous() {
+				x.Begins = k.candidates
 			}
 			for _, i := range t.members {
-				x.Onset[i], x.Times[i] = t.onset[i].First, c.told[i].chosen.Faults[t.slots[i]].Times
+				x.Onset[i], x.Times[i] = t.onset[i].First, c.explained[i].chosen.Faults[t.number[i]].Times
 			}
 		}
-		if k.outcome == effect.Permitted && k.tale == nil {
+		if k.outcome == effect.Permitted && k.fault == nil {
 			// The catalogue speaks of the members on which entries had no effect.
-			x.Outcome, x.Odd = effect.Refused, nil
+			x.Outcome, x.Departed = effect.Refused, nil
 			for _, g := range k.groups {
 				for _, i := range g {
-					if !slices.Contains(k.odd, i) {
-						x.Odd = append(x.Odd, i)
+					if !slices.Contains(k.departed, i) {
+						x.Departed = append(x.Departed, i)
 					}
 				}
 			}
@@ -120,33 +120,33 @@ func (c *comparison) evidence(ctx context.Context) *bugs.Case {
 		b.Causes = append(b.Causes, x)
 	}
 	for _, k := range c.causes {
-		if k.of != nil {
-			of[k].Of = of[k.of]
+		if k.causedBy != nil {
+			of[k].CausedBy = of[k.causedBy]
 		}
 	}
 	if c.doc.Explained {
-		told := func(but *bugs.Cause) *tale {
+		faultOf := func(but *bugs.Cause) *sharedFault {
 			for k, x := range of {
 				if x == but {
-					return k.tale
+					return k.fault
 				}
 			}
 			return nil
 		}
-		b.Besides = func(member int, but *bugs.Cause) []*replay.Rule { return c.besides(member, told(but)) }
-		b.Version = func(member int, but *bugs.Cause) []*replay.Rule { return c.version(member, told(but)) }
+		b.RulesBesides = func(member int, but *bugs.Cause) []*replay.Rule { return c.rulesBesides(member, faultOf(but)) }
+		b.RulesOfVersion = func(member int, but *bugs.Cause) []*replay.Rule { return c.rulesOfVersion(member, faultOf(but)) }
 	}
 	return b
 }
 
-// besides are the rules of etcd's own code by which a member's log makes what it holds, but for a fault, and for those of its version.
-func (c *comparison) besides(member int, but *tale) (rules []*replay.Rule) {
-	if member >= len(c.told) || c.told[member] == nil {
+// rulesBesides are the rules of etcd's own code by which a member's log makes what it holds, but for a fault, and for those of its version.
+func (c *explanations) rulesBesides(member int, but *sharedFault) (rules []*replay.Rule) {
+	if member >= len(c.explained) || c.explained[member] == nil {
 		return nil
 	}
-	x := c.told[member]
+	x := c.explained[member]
 	for n, f := range x.chosen.Faults {
-		if but != nil && slices.Contains(but.members, member) && but.slots[member] == n {
+		if but != nil && slices.Contains(but.members, member) && but.number[member] == n {
 			continue
 		}
 		switch f.Kind {
@@ -161,12 +161,12 @@ func (c *comparison) besides(member int, but *tale) (rules []*replay.Rule) {
 	return rules
 }
 
-// version is the rule of the older version that a member followed, up to where it did: none for a fault that is another version.
-func (c *comparison) version(member int, but *tale) []*replay.Rule {
-	if member >= len(c.told) || c.told[member] == nil || but != nil && but.kind == faults.Rules {
+// rulesOfVersion is the rule of the older version that a member followed, up to where it did: none for a fault that is another version.
+func (c *explanations) rulesOfVersion(member int, but *sharedFault) []*replay.Rule {
+	if member >= len(c.explained) || c.explained[member] == nil || but != nil && but.kind == faults.Rules {
 		return nil
 	}
-	x := c.told[member]
+	x := c.explained[member]
 	until := uint64(math.MaxUint64)
 	for _, f := range x.chosen.Faults {
 		if f.Kind == faults.Rules {
@@ -196,18 +196,18 @@ func (c *comparison) explain(b *bugs.Case) {
 	for i, k := range c.causes {
 		of[k] = b.Causes[i]
 	}
-	for n, k := range c.written {
+	for n, k := range c.writtenCauses {
 		if k == nil {
 			continue
 		}
 		for _, v := range b.Explain(of[k]) {
 			evidence := slices.Clone(v.Evidence)
 			switch {
-			case !k.open() || v.Status == bugs.Refuted:
+			case !k.ambiguous() || v.Status == bugs.Refuted:
 			case v.At > 0:
-				evidence = slices.Insert(evidence, 0, fmt.Sprintf("with entry %d, one of %d that come into question", v.At, len(k.begins)))
+				evidence = slices.Insert(evidence, 0, fmt.Sprintf("with entry %d, one of %d that come into question", v.At, len(k.candidates)))
 			default:
-				evidence = slices.Insert(evidence, 0, fmt.Sprintf("tried with %s, one of %d that come into question", tried(of[k]), len(k.begins)))
+				evidence = slices.Insert(evidence, 0, fmt.Sprintf("tried with %s, one of %d that come into question", triedWith(of[k]), len(k.candidates)))
 			}
 			c.doc.Divergences[n].Explanations = append(c.doc.Divergences[n].Explanations, Explanation{
 				ID: v.Bug.ID, Title: v.Bug.Title, Status: Status(v.Status), Evidence: evidence, Refs: v.Bug.Refs,
@@ -216,8 +216,8 @@ func (c *comparison) explain(b *bugs.Case) {
 	}
 }
 
-// tried is what a cause was run with.
-func tried(k *bugs.Cause) string {
+// triedWith is what a cause was run with.
+func triedWith(k *bugs.Cause) string {
 	if k.First < k.Last {
 		return fmt.Sprintf("entries %d to %d", k.First, k.Last)
 	}

@@ -21,28 +21,28 @@ func CheckMember(m *inspect.Member) *check.Result {
 		return r // what is not there says nothing
 	}
 	c := compare([]*inspect.Member{m}, []*inspect.Member{m}, nil)
-	if c.differ() {
-		if m.Evidence().Search(m.DB.CompactRevision(), c.expected(0)); !m.Evidence().Whole() {
+	if c.findsDifference() {
+		if m.Evidence().Search(m.DB.CompactRevision(), c.expectedRevision(0)); !m.Evidence().Whole() {
 			r.Findings = append(r.Findings, finding.New("rows-elsewhere", finding.Error, m.DB.File.Name, "%s", m.Evidence().Why()))
 			check.Sort(r.Findings)
 			return r
 		}
 	}
-	if len(c.faults) > 0 {
-		r.Findings = append(r.Findings, finding.New("file-shrank", finding.Error, m.DB.File.Name, "%s", c.faults[0]).Lost())
+	if len(c.readErrors) > 0 {
+		r.Findings = append(r.Findings, finding.New("file-shrank", finding.Error, m.DB.File.Name, "%s", c.readErrors[0]).Lost())
 		return r
 	}
-	if c.unmade(0) {
-		r.Findings = append(r.Findings, finding.New("log-search-bounded", finding.Info, m.DB.File.Name, "%s", c.mute[0]).Lost())
+	if c.wholeLogUnexplained(0) {
+		r.Findings = append(r.Findings, finding.New("log-search-bounded", finding.Info, m.DB.File.Name, "%s", c.whyUnexplained[0]).Lost())
 	}
 	for _, k := range c.causes {
 		if f, ok := c.finding(k); ok {
 			r.Findings = append(r.Findings, f)
 		}
 	}
-	if t := c.traces[0]; t.through > m.DB.Tables.ConsistentIndex && len(m.DB.Rows.Holes()) == 0 {
+	if t := c.traces[0]; t.lastEffect > m.DB.Tables.ConsistentIndex && len(m.DB.Rows.Holes()) == 0 {
 		r.Findings = append(r.Findings, finding.New("index-behind-data", finding.Error, m.DB.File.Name,
-			"consistent index %d, but the db holds the effects of entries up to %d", m.DB.Tables.ConsistentIndex, t.through))
+			"consistent index %d, but the db holds the effects of entries up to %d", m.DB.Tables.ConsistentIndex, t.lastEffect))
 	}
 	check.Sort(r.Findings)
 	return r
@@ -51,7 +51,7 @@ func CheckMember(m *inspect.Member) *check.Result {
 // finding turns a departure of a member from its own log into a finding. Damage of rows is found without the log, too,
 // and then said twice, once with the entry.
 func (c *comparison) finding(k *cause) (finding.Finding, bool) {
-	m := c.ms[k.odd[0]]
+	m := c.ms[k.departed[0]]
 	code := map[effect.Outcome]string{
 		effect.Refused: "entry-without-effect", effect.OtherBranch: "entry-other-branch", effect.Partial: "entry-half-applied",
 		effect.Altered: "row-differs-from-entry", effect.Lost: "row-lost", effect.Extra: "revision-without-entry",
@@ -63,7 +63,7 @@ func (c *comparison) finding(k *cause) (finding.Finding, bool) {
 		return finding.Finding{}, false
 	}
 	what := fmt.Sprintf("revision %d", k.revision)
-	if e := c.entry(k.odd[0], k.index); e != nil {
+	if e := c.entry(k.departed[0], k.index); e != nil {
 		what = fmt.Sprintf("entry %d, %s", e.Index, e.Summary)
 		if k.interval != nil {
 			what = fmt.Sprintf("one of entries %d to %d, such as %s", k.interval.First, k.interval.Last, e.Summary)
@@ -72,9 +72,9 @@ func (c *comparison) finding(k *cause) (finding.Finding, bool) {
 			what += fmt.Sprintf(", and %d more up to entry %d", n-1, k.entries[n-1])
 		}
 	}
-	if what += ": " + c.write(k).What; k.open() {
-		what = fmt.Sprintf("beginning with one of %d entries from %d to %d: %s", len(k.begins), k.begins[0], k.begins[len(k.begins)-1], k.what)
-		if k.cut {
+	if what += ": " + c.write(k).What; k.ambiguous() {
+		what = fmt.Sprintf("beginning with one of %d entries from %d to %d: %s", len(k.candidates), k.candidates[0], k.candidates[len(k.candidates)-1], k.what)
+		if k.searchBounded {
 			what += "; the search was cut short, others may do so, too"
 		}
 	}

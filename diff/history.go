@@ -11,20 +11,21 @@ import (
 	"etcd-autopsy/inspect/raftlog"
 )
 
-// history is one log as several members followed it, and what there is to know of it without looking at any db.
+// history is one log as several members followed it, and what there is to know of it without looking at any db. All of it is noted on one pass over
+// the entries, in their order (newHistory, then addPending), and only read after that.
 type history struct {
 	entries []effect.Entry
 	// pending are the entries behind those that nothing says to be committed. They may have been applied all the same.
 	pending []effect.Entry
-	log     *effect.Log
+	content *effect.Log
 	touched effect.Touched
 	leases  map[int64][]leaseEvent // in order
 	// Indexes of entries of some kinds, in order.
 	alarms, confChanges []uint64
 	undecoded           []uint64 // of which nobody knows what they ask for
 	authWrites          []authz.Write
-	alarmed             map[alarmID]bool // those that are on as far as the log is read
-	refusing            []turn           // when alarms that refuse writes came on and went off
+	alarmsOn            map[alarmID]bool // those that are on as far as the log is read
+	alarmChanges        []alarmChange    // when alarms that refuse writes came on and went off
 	checked             []authz.Check    // auth revisions that requests were checked at, each higher than all before
 	processes           raftlog.Processes
 	milestones          []milestone
@@ -32,22 +33,22 @@ type history struct {
 	compactions         map[int64]uint64 // the entry that asked for a compaction at a revision
 }
 
-// turn is a change of the alarms: behind the entry some are on, or none.
-type turn struct {
+// alarmChange is a change of the alarms: behind the entry some are on, or none.
+type alarmChange struct {
 	index   uint64
 	on      bool
 	corrupt bool // one of them refuses everything
 }
 
 func newHistory(entries []effect.Entry) *history {
-	h := &history{entries: entries, leases: map[int64][]leaseEvent{}, alarmed: map[alarmID]bool{}, processes: raftlog.Processes{}, compactions: map[int64]uint64{}}
-	h.log = effect.NewLog(entries, h.visit)
+	h := &history{entries: entries, leases: map[int64][]leaseEvent{}, alarmsOn: map[alarmID]bool{}, processes: raftlog.Processes{}, compactions: map[int64]uint64{}}
+	h.content = effect.NewLog(entries, h.visit)
 	h.touched.Merge()
 	return h
 }
 
-// pend adds entries that may have been applied: what they would do to small tables is known.
-func (h *history) pend(entries []effect.Entry) {
+// addPending adds entries that may have been applied: what they would do to small tables is known.
+func (h *history) addPending(entries []effect.Entry) {
 	h.pending = entries
 	for i := range entries {
 		h.visitTables(&entries[i], entries[i].Request())
@@ -78,8 +79,8 @@ type milestone struct {
 	version string // of the cluster, if that is what it sets
 }
 
-// note notes an entry if it is a milestone.
-func (h *history) note(e *effect.Entry, r *raftlog.Request) {
+// noteMilestone notes an entry if it is a milestone.
+func (h *history) noteMilestone(e *effect.Entry, r *raftlog.Request) {
 	mark := func(kind EventKind) { h.milestones = append(h.milestones, milestone{index: e.Index, kind: kind}) }
 	if e.Term != h.term {
 		if h.term > 0 {
@@ -107,7 +108,7 @@ func (h *history) note(e *effect.Entry, r *raftlog.Request) {
 
 func (h *history) visit(e *effect.Entry, r *raftlog.Request) {
 	h.processes.Note(e.Index, r)
-	h.note(e, r)
+	h.noteMilestone(e, r)
 	if isAuthWrite(r.Type) {
 		h.authWrites = append(h.authWrites, authz.Write{Index: e.Index, Request: r})
 	}
@@ -151,8 +152,8 @@ func (h *history) aboutLease(id int64) (all []uint64) {
 
 // refuses tells whether an alarm that is on, as far as the log is read, refuses a request.
 func (h *history) refuses(in *pb.InternalRaftRequest) bool {
-	n := len(h.refusing)
-	return n > 0 && h.refusing[n-1].on && refusedBy(h.refusing[n-1], in)
+	n := len(h.alarmChanges)
+	return n > 0 && h.alarmChanges[n-1].on && refusedBy(h.alarmChanges[n-1], in)
 }
 
 func (h *history) alarm(index uint64, r *pb.AlarmRequest) {
@@ -163,18 +164,18 @@ func (h *history) alarm(index uint64, r *pb.AlarmRequest) {
 	id := alarmID{r.MemberID, r.Alarm}
 	switch {
 	case r.Action == pb.AlarmRequest_ACTIVATE:
-		h.alarmed[id] = true
+		h.alarmsOn[id] = true
 	default:
-		if _, known := h.alarmed[id]; !known && len(h.refusing) == 0 {
-			h.refusing = append(h.refusing, turn{0, true, r.Alarm == pb.AlarmType_CORRUPT}) // it was on when the log begins
+		if _, known := h.alarmsOn[id]; !known && len(h.alarmChanges) == 0 {
+			h.alarmChanges = append(h.alarmChanges, alarmChange{0, true, r.Alarm == pb.AlarmType_CORRUPT}) // it was on when the log begins
 		}
-		delete(h.alarmed, id)
+		delete(h.alarmsOn, id)
 	}
 	corrupt := false
-	for id := range h.alarmed {
+	for id := range h.alarmsOn {
 		corrupt = corrupt || id.typ == pb.AlarmType_CORRUPT
 	}
-	h.refusing = append(h.refusing, turn{index, len(h.alarmed) > 0, corrupt})
+	h.alarmChanges = append(h.alarmChanges, alarmChange{index, len(h.alarmsOn) > 0, corrupt})
 }
 
 // alarmID is an alarm of a member.
@@ -191,14 +192,14 @@ func (h *history) last() uint64 {
 	return h.entries[len(h.entries)-1].Index
 }
 
-// whole tells whether the log reaches back to the cluster's first entry without a gap.
-func (h *history) whole() bool {
+// fromFirstEntry tells whether the log reaches back to the cluster's first entry without a gap.
+func (h *history) fromFirstEntry() bool {
 	n := len(h.entries)
 	return n > 0 && h.entries[0].Index == 1 && h.entries[n-1].Index == uint64(n)
 }
 
-// knows tells whether all entries from one up to another are in a log, and can be run.
-func (h *history) knows(first, last uint64) bool {
+// holdsRange tells whether all entries from one up to another are in a log, and can be run.
+func (h *history) holdsRange(first, last uint64) bool {
 	at := func(index uint64) (n int, found bool) {
 		return slices.BinarySearchFunc(h.entries, index, func(e effect.Entry, x uint64) int { return cmp.Compare(e.Index, x) })
 	}
@@ -209,7 +210,7 @@ func (h *history) knows(first, last uint64) bool {
 
 // refusedBy tells whether an alarm refuses a request: CORRUPT every one, NOSPACE those that put something or grant a lease
 // (server/etcdserver/apply, capped.go and corrupt.go).
-func refusedBy(t turn, in *pb.InternalRaftRequest) bool {
+func refusedBy(t alarmChange, in *pb.InternalRaftRequest) bool {
 	return t.corrupt || in.GetPut() != nil || in.GetLeaseGrant() != nil || puts(in.GetTxn().GetSuccess()) || puts(in.GetTxn().GetFailure())
 }
 

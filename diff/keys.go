@@ -14,7 +14,7 @@ import (
 )
 
 // keysOf collects the keys of all rows of some main revisions, in order. They are parts of the files.
-func (c *comparison) keysOf(mains []int64) [][]byte {
+func (c *contents) keysOf(mains []int64) [][]byte {
 	var keys [][]byte
 	seen := make([][]bool, len(c.ms)) // by the last row of the key on the first member that has one
 	for i, m := range c.ms {
@@ -60,11 +60,11 @@ const (
 func (c *comparison) compareKeys() {
 	var members []int
 	low, high := int64(math.MaxInt64), int64(0)
-	c.placeKeys()
+	c.chooseKeysIndex()
 	for i := range c.ms {
 		if c.showsKeys(i) {
 			members = append(members, i)
-			low, high = min(low, c.keysAt[i]), max(high, c.keysAt[i])
+			low, high = min(low, c.keyRevisions[i]), max(high, c.keyRevisions[i])
 		}
 	}
 	if len(members) < 2 {
@@ -72,7 +72,7 @@ func (c *comparison) compareKeys() {
 	}
 	// No other key can differ than those of which some row is not the same on all members, or that some of them have written
 	// at revisions which others come to later.
-	keys := c.keysOf(append(slices.Clip(c.differing), c.made(members, low, high)...))
+	keys := c.keysOf(append(slices.Clip(c.differing), c.revisionsBetween(members, low, high)...))
 	d := &c.keys
 	states := make([]*mvcc.KeyValue, len(c.ms))
 	rows := make([]int32, len(c.ms))
@@ -83,7 +83,7 @@ func (c *comparison) compareKeys() {
 		}
 		for _, i := range members {
 			t := c.ms[i].DB.Rows
-			n := t.RowAt(k, c.keysAt[i])
+			n := t.RowAt(k, c.keyRevisions[i])
 			var kv mvcc.KeyValue
 			if n >= 0 {
 				if r := t.Row(n); r.Tombstone || kv.Decode(r.Value) != nil {
@@ -93,7 +93,7 @@ func (c *comparison) compareKeys() {
 			if n >= 0 {
 				states[i] = &kv
 			}
-			if !c.unsure(i, kv.Mod, n >= 0) {
+			if !c.mayMissRow(i, kv.Mod, n >= 0) {
 				known, rows[i] = append(known, i), int32(n)
 			}
 		}
@@ -104,25 +104,25 @@ func (c *comparison) compareKeys() {
 	c.doc.Keys = KeyDiffs{len(d.keys), c.keyDiff}
 }
 
-// placeKeys finds the entry at which keys are compared: the common index, unless it is not known there of all members what they held, and a later one
+// chooseKeysIndex finds the entry at which keys are compared: the common index, unless it is not known there of all members what they held, and a later one
 // to which as many or more have come shows the keys of one of those.
-func (c *comparison) placeKeys() {
-	c.keysAt, c.keysIndex = c.at, c.doc.Common.Index
+func (c *comparison) chooseKeysIndex() {
+	c.keyRevisions, c.keysIndex = c.revisionsAtCommon, c.doc.Common.Index
 	shown := func(at []int64) (n int) {
 		for i := range at {
-			if c.shows(i, at[i]) {
+			if c.showsRevision(i, at[i]) {
 				n++
 			}
 		}
 		return n
 	}
-	best := shown(c.at)
+	best := shown(c.revisionsAtCommon)
 	if best == len(c.ms) {
 		return
 	}
 	for i := range c.ms {
 		index := c.reach(i)
-		if index <= c.doc.Common.Index || c.shows(i, c.at[i]) {
+		if index <= c.doc.Common.Index || c.showsRevision(i, c.revisionsAtCommon[i]) {
 			continue
 		}
 		at := make([]int64, len(c.ms))
@@ -137,18 +137,18 @@ func (c *comparison) placeKeys() {
 			}
 		}
 		if n := shown(at); n >= 2 && n >= best {
-			best, c.keysAt, c.keysIndex = n, at, index
+			best, c.keyRevisions, c.keysIndex = n, at, index
 		}
 	}
 }
 
-func (c *comparison) shows(i int, at int64) bool {
+func (c *contents) showsRevision(i int, at int64) bool {
 	return at >= 0 && at >= c.ms[i].DB.CompactRevision()
 }
 
-// doubtKeys forgets the keys that differ at a later entry than the common index if nothing else tells that members diverged: what they held at an entry
+// dropDoubtfulKeys forgets the keys that differ at a later entry than the common index if nothing else tells that members diverged: what they held at an entry
 // that all have come to is not known, so that these may be of copies which are not what they look like.
-func (c *comparison) doubtKeys() {
+func (c *comparison) dropDoubtfulKeys() {
 	if len(c.doc.Divergences) > 0 || c.keysIndex <= c.doc.Common.Index {
 		return
 	}
@@ -158,20 +158,20 @@ func (c *comparison) doubtKeys() {
 }
 
 // showsKeys tells whether member i's keys are known at the entry at which keys are compared.
-func (c *comparison) showsKeys(i int) bool { return c.shows(i, c.keysAt[i]) }
+func (c *comparison) showsKeys(i int) bool { return c.showsRevision(i, c.keyRevisions[i]) }
 
-// keysLeftOut notes the members whose keys at the common index are not known.
-func (c *comparison) keysLeftOut() {
+// noteKeysLeftOut notes the members whose keys at the common index are not known.
+func (c *comparison) noteKeysLeftOut() {
 	var why []string
 	for i, m := range c.ms {
 		switch {
 		case c.showsKeys(i):
 		case c.reach(i) < c.keysIndex:
 			why = append(why, fmt.Sprintf("they are compared as they are at entry %d, to which %s has not come: what the others held before is not known", c.keysIndex, m.Label))
-		case c.keysAt[i] < 0:
+		case c.keyRevisions[i] < 0:
 			why = append(why, fmt.Sprintf("no log that is left tells which revision %s had at entry %d", m.Label, c.keysIndex))
 		default:
-			why = append(why, fmt.Sprintf("%s has compacted revision %d, which it had at entry %d", m.Label, c.keysAt[i], c.keysIndex))
+			why = append(why, fmt.Sprintf("%s has compacted revision %d, which it had at entry %d", m.Label, c.keyRevisions[i], c.keysIndex))
 		}
 	}
 	if len(why) > 0 && len(c.ms) > 1 {
@@ -179,22 +179,22 @@ func (c *comparison) keysLeftOut() {
 	}
 }
 
-// strangers gives a reason for each member that shows no revision which another one still shows: those stopped before what the
+// reasonDisjointRevisions gives a reason for each member that shows no revision which another one still shows: those stopped before what the
 // others are compacted at, or it is the other way round. Only keys that nobody has written since can be compared then.
-func (c *comparison) strangers() {
+func (c *comparison) reasonDisjointRevisions() {
 	if len(c.ms) < 2 {
 		return
 	}
-	sets := c.acquainted()
+	sets := c.overlappingSets()
 	for _, set := range sets[1:] {
 		for _, i := range set {
-			c.reason("%s: %s; only keys that were not written since can be compared, and the others are not known to be right", c.ms[i].Label, c.beyond(i, sets[0]))
+			c.reason("%s: %s; only keys that were not written since can be compared, and the others are not known to be right", c.ms[i].Label, c.revisionsOutside(i, sets[0]))
 		}
 	}
 }
 
-// beyond says where the revisions of member i lie that shows none which some others show.
-func (c *comparison) beyond(i int, others []int) string {
+// revisionsOutside says where the revisions of member i lie that shows none which some others show.
+func (c *contents) revisionsOutside(i int, others []int) string {
 	names, compact, last := strings.Join(c.labels(others), ", "), int64(math.MaxInt64), int64(0)
 	for _, j := range others {
 		compact, last = min(compact, c.ms[j].DB.CompactRevision()), max(last, c.last[j])
@@ -205,9 +205,9 @@ func (c *comparison) beyond(i int, others []int) string {
 	return fmt.Sprintf("its compact revision is %d, and the highest revision of %s is %d", c.ms[i].DB.CompactRevision(), names, last)
 }
 
-// acquainted splits members by who shows the keyspace at a revision at which another one shows it, too, directly or by way of
+// overlappingSets splits members by who shows the keyspace at a revision at which another one shows it, too, directly or by way of
 // others; the largest set first, of two the one that has come further.
-func (c *comparison) acquainted() [][]int {
+func (c *contents) overlappingSets() [][]int {
 	var sets [][]int
 	for i, m := range c.ms {
 		set := []int{i}
@@ -235,8 +235,8 @@ func (c *comparison) acquainted() [][]int {
 	return sets
 }
 
-// made are the main revisions behind one up to another of which some members hold rows.
-func (c *comparison) made(members []int, after, upTo int64) (mains []int64) {
+// revisionsBetween are the main revisions behind one up to another of which some members hold rows.
+func (c *contents) revisionsBetween(members []int, after, upTo int64) (mains []int64) {
 	for _, i := range members {
 		t := c.ms[i].DB.Rows
 		for at := t.Cursor(t.Lower(after+1), t.Lower(upTo+1)); at.Next(); {
@@ -276,8 +276,8 @@ func (c *comparison) keyDiff(k int, brief bool) KeyDiff {
 	return d
 }
 
-// unsure tells whether a newer row of a key may be missing on member i because a page could not be read.
-func (c *comparison) unsure(i int, mod int64, present bool) bool {
+// mayMissRow tells whether a newer row of a key may be missing on member i because a page could not be read.
+func (c *contents) mayMissRow(i int, mod int64, present bool) bool {
 	for _, h := range c.ms[i].DB.Rows.Holes() {
 		if !present || h.Last.Main > mod {
 			return true
@@ -327,30 +327,30 @@ func (c *comparison) compareKey(known []int, states []*mvcc.KeyValue) (differenc
 	return difference
 }
 
-// compareOld compares what compaction left at and below the highest compact revision: of each key its last revision,
+// compareCompacted compares what compaction left at and below the highest compact revision: of each key its last revision,
 // unless that is a tombstone. Members that have not compacted that far are reduced to the same.
-func (c *comparison) compareOld() {
-	if c.compact == 0 {
+func (c *comparison) compareCompacted() {
+	if c.highestCompact == 0 {
 		return
 	}
-	old, _ := slices.BinarySearch(c.differing, c.compact+1)
+	old, _ := slices.BinarySearch(c.differing, c.highestCompact+1)
 	byGroups := map[string]*cause{}
 	var order []string
 	for _, k := range c.keysOf(c.differing[:old]) {
-		c.oldKey(k, byGroups, &order)
+		c.compareCompactedKey(k, byGroups, &order)
 	}
 	for _, id := range order {
 		c.causes = append(c.causes, byGroups[id])
 	}
 }
 
-// oldKey compares what is left of one key, and adds it to the cause of the members that it tells apart.
-func (c *comparison) oldKey(k []byte, byGroups map[string]*cause, order *[]string) {
+// compareCompactedKey compares what is left of one key, and adds it to the cause with the same groups of members.
+func (c *entryEffects) compareCompactedKey(k []byte, byGroups map[string]*cause, order *[]string) {
 	rows := make([]*mvcc.Row, len(c.ms))
 	var known []int
 	for i := range c.ms {
 		// A member that has not come as far as the compact revision shows the key as it was when it stopped.
-		_, r, ok := c.ms[i].DB.Rows.At(k, min(c.compact, c.last[i]))
+		_, r, ok := c.ms[i].DB.Rows.At(k, min(c.highestCompact, c.last[i]))
 		if ok {
 			rows[i] = &r
 		}
@@ -358,7 +358,7 @@ func (c *comparison) oldKey(k []byte, byGroups map[string]*cause, order *[]strin
 		if ok {
 			mod = r.Rev.Main
 		}
-		if !c.unsure(i, mod, ok) {
+		if !c.mayMissRow(i, mod, ok) {
 			known = append(known, i)
 		}
 	}
@@ -367,7 +367,7 @@ func (c *comparison) oldKey(k []byte, byGroups map[string]*cause, order *[]strin
 		if c.last[i] > c.last[j] {
 			i, a, b = j, b, a
 		}
-		if c.last[i] < c.compact {
+		if c.last[i] < c.highestCompact {
 			// Member i stopped first: the other may have written or deleted the key since, but not before.
 			if b == nil || b.Rev.Main > c.last[i] {
 				return true
@@ -375,7 +375,7 @@ func (c *comparison) oldKey(k []byte, byGroups map[string]*cause, order *[]strin
 		}
 		return (a == nil) == (b == nil) && (a == nil || sameRow(a, b))
 	}
-	groups := c.sides(known, same)
+	groups := c.groupCompacted(known, same)
 	if len(groups) < 2 {
 		return
 	}
@@ -384,8 +384,8 @@ func (c *comparison) oldKey(k []byte, byGroups map[string]*cause, order *[]strin
 	kk := byGroups[id]
 	if kk == nil {
 		kk = &cause{
-			layer: LayerStorage, groups: groups, between: &RevisionInterval{First: 1, Last: c.compact},
-			interval: c.bounds(groups, 1, c.compact),
+			layer: LayerStorage, groups: groups, revisions: &RevisionInterval{First: 1, Last: c.highestCompact},
+			interval: c.entriesBetween(groups, 1, c.highestCompact),
 			what:     "rows that compaction left at or below the compact revision differ; what made them is compacted away",
 		}
 		byGroups[id] = kk
@@ -399,9 +399,9 @@ func (c *comparison) oldKey(k []byte, byGroups map[string]*cause, order *[]strin
 	kk.keys = append(kk.keys, string(k))
 }
 
-// sides splits members by what is left of a key. One that stopped before the compact revision may agree with several
+// groupCompacted splits members by what is left of a key. One that stopped before the compact revision may agree with several
 // sides that do not agree with each other: it is of the one that follows its log, if there is one.
-func (c *comparison) sides(known []int, same func(i, j int) bool) [][]int {
+func (c *contents) groupCompacted(known []int, same func(i, j int) bool) [][]int {
 	var groups [][]int
 	order := slices.SortedStableFunc(slices.Values(known), func(i, j int) int { return cmp.Compare(c.last[j], c.last[i]) })
 	for _, i := range order {
@@ -412,7 +412,7 @@ func (c *comparison) sides(known []int, same func(i, j int) bool) [][]int {
 			}
 		}
 		if len(may) > 1 {
-			may = slices.DeleteFunc(may, func(n int) bool { return c.logs.parted(groups[n][0], i) < math.MaxUint64 })
+			may = slices.DeleteFunc(may, func(n int) bool { return c.logs.firstDiffering(groups[n][0], i) < math.MaxUint64 })
 			if len(may) != 1 {
 				continue
 			}

@@ -29,20 +29,20 @@ type Ledger struct {
 
 // account is one member's part of the ledger.
 type account struct {
-	c     *comparison
-	i     int             // the member's number in c, -1 if it has no db
-	index []booking       // by entry; those of one entry in order of application
-	made  []booking       // by revision
-	reach uint64          // the last entry whose effect the db holds
-	auth  *authz.Timeline // nil if nothing explains what the member did
-	keys  effect.Input    // what its entries met
-	last  int64           // revision
-	bound uint64          // first entry whose effect is known, 0 if none is
-	views []effect.Entry
+	c          *entryEffects
+	i          int             // the member's number in c, -1 if it has no db
+	byEntry    []appliedStep   // by entry; those of one entry in order of application
+	byRevision []appliedStep   // by revision
+	reach      uint64          // the last entry whose effect the db holds
+	auth       *authz.Timeline // nil if nothing explains what the member did
+	keys       effect.Input    // what its entries met
+	last       int64           // revision
+	firstKnown uint64          // first entry whose effect is known, 0 if none is
+	entries    []effect.Entry
 }
 
-// booking is one step with the revision before it.
-type booking struct {
+// appliedStep is one step with the revision before it.
+type appliedStep struct {
 	step   *effect.Step
 	after  uint64 // the entry before, for a revision without an entry
 	before int64
@@ -54,7 +54,8 @@ func Clusters(ms []*inspect.Member) string { return incomparable(ms) }
 // NewLedger relates the entries and revisions of members of one cluster.
 func NewLedger(ms []*inspect.Member) *Ledger {
 	l := &Ledger{Members: ms, accounts: make([]account, len(ms))}
-	c := &comparison{all: ms, doc: &Document{}}
+	c := &entryEffects{}
+	c.all = ms
 	for _, m := range ms {
 		if m.DB != nil && m.DB.HasKeys {
 			c.ms = append(c.ms, m)
@@ -63,15 +64,15 @@ func NewLedger(ms []*inspect.Member) *Ledger {
 	var keys []*mvcc.Index
 	if len(c.ms) > 0 {
 		c.guard("the evidence", func() {
-			c.readRows(func() {})
-			c.told = c.search()
-			c.trace()
+			c.readContents(func() {})
+			c.explainMembers()
+			c.traceEntries()
 			budget, index := mvcc.NewBudget(whySteps), c.indexer()
 			keys = make([]*mvcc.Index, len(c.ms))
-			c.each(func(i int) { keys[i] = index(i).Metered(budget) })
+			c.eachMember(func(i int) { keys[i] = index(i).Metered(budget) })
 		})
 	}
-	l.Faults = c.faults
+	l.Faults = c.readErrors
 	for i, m := range ms {
 		l.accounts[i] = newAccount(c, m)
 		if a := &l.accounts[i]; a.i >= 0 && keys != nil {
@@ -84,17 +85,17 @@ func NewLedger(ms []*inspect.Member) *Ledger {
 
 // indexer returns what makes the index of a member, called for each member once. That of a member whose rows are mostly
 // those of the first one waits for its, and is made of that.
-func (c *comparison) indexer() func(i int) *mvcc.Index {
+func (c *contents) indexer() func(i int) *mvcc.Index {
 	var first *mvcc.Index
 	ready := make(chan struct{})
 	return func(i int) *mvcc.Index {
-		t, h := c.ms[i].DB.Rows, c.views[i]
+		t, h := c.ms[i].DB.Rows, c.histories[i]
 		if i == 0 {
 			defer close(ready)
 			first = h.touched.Index(t, nil)
 			return first
 		}
-		if h == c.views[0] && t.SharesWith(c.ms[0].DB.Rows) {
+		if h == c.histories[0] && t.SharesWith(c.ms[0].DB.Rows) {
 			<-ready
 			return h.touched.Index(t, first)
 		}
@@ -102,30 +103,30 @@ func (c *comparison) indexer() func(i int) *mvcc.Index {
 	}
 }
 
-func newAccount(c *comparison, m *inspect.Member) account {
+func newAccount(c *entryEffects, m *inspect.Member) account {
 	a := account{c: c, i: slices.Index(c.ms, m)}
-	if a.i < 0 || len(c.faults) > 0 || a.i >= len(c.traces) || c.traces[a.i] == nil {
+	if a.i < 0 || len(c.readErrors) > 0 || a.i >= len(c.traces) || c.traces[a.i] == nil {
 		a.i = -1
 		return a
 	}
 	t := c.traces[a.i]
-	a.views, a.last, a.bound = c.views[a.i].entries, c.last[a.i], t.first
+	a.entries, a.last, a.firstKnown = c.histories[a.i].entries, c.last[a.i], t.first
 	a.reach = c.reach(a.i)
-	if x := c.told[a.i]; x != nil {
-		a.auth = x.auth()
+	if x := c.explained[a.i]; x != nil {
+		a.auth = x.authTimeline()
 	}
-	rev, after := t.begins, uint64(0)
+	rev, after := t.revisionBefore, uint64(0)
 	t.steps(func(s *effect.Step) {
-		b := booking{step: s, before: rev, after: after}
+		b := appliedStep{step: s, before: rev, after: after}
 		if s.Index > 0 {
-			a.index, after = append(a.index, b), s.Index
+			a.byEntry, after = append(a.byEntry, b), s.Index
 		}
 		if s.Revision > 0 {
-			a.made, rev = append(a.made, b), s.Revision
+			a.byRevision, rev = append(a.byRevision, b), s.Revision
 		}
 	})
-	slices.SortStableFunc(a.index, func(x, y booking) int { return cmp.Compare(x.step.Index, y.step.Index) })
-	slices.SortStableFunc(a.made, func(x, y booking) int { return cmp.Compare(x.step.Revision, y.step.Revision) })
+	slices.SortStableFunc(a.byEntry, func(x, y appliedStep) int { return cmp.Compare(x.step.Index, y.step.Index) })
+	slices.SortStableFunc(a.byRevision, func(x, y appliedStep) int { return cmp.Compare(x.step.Revision, y.step.Revision) })
 	return a
 }
 
@@ -167,7 +168,7 @@ func (l *Ledger) Effect(member int, index uint64) EntryEffect {
 	if a.i < 0 {
 		return EntryEffect{State: Unknown, Why: "there is no db to tell"}
 	}
-	e := find(a.views, index)
+	e := find(a.entries, index)
 	if e == nil && own != nil {
 		return EntryEffect{State: Uncommitted}
 	}
@@ -175,11 +176,11 @@ func (l *Ledger) Effect(member int, index uint64) EntryEffect {
 	if e != nil {
 		r = e.Request()
 	}
-	lo, _ := slices.BinarySearchFunc(a.index, index, func(b booking, x uint64) int { return cmp.Compare(b.step.Index, x) })
+	lo, _ := slices.BinarySearchFunc(a.byEntry, index, func(b appliedStep, x uint64) int { return cmp.Compare(b.step.Index, x) })
 	var out EntryEffect
-	var first *booking
-	for i := lo; i < len(a.index) && a.index[i].step.Index == index; i++ {
-		b := &a.index[i]
+	var first *appliedStep
+	for i := lo; i < len(a.byEntry) && a.byEntry[i].step.Index == index; i++ {
+		b := &a.byEntry[i]
 		if first == nil {
 			first = b
 		}
@@ -211,19 +212,19 @@ func (l *Ledger) Effect(member int, index uint64) EntryEffect {
 	case e == nil:
 		return EntryEffect{State: Unknown, Why: "no log holds the entry"}
 	case first == nil:
-		if a.bound == 0 { // some entries are known by their rows alone
+		if a.firstKnown == 0 { // some entries are known by their rows alone
 			return EntryEffect{State: Unknown, Why: "nothing explains what the member did"}
 		}
 		return EntryEffect{State: Unknown, Why: "it is older than what the db still tells"}
 	case r.Type == "Unknown":
 		return EntryEffect{State: Unknown, Why: "the request is of a kind that etcd 3.7 does not know, or does not decode"}
 	}
-	out.State, out.Why = None, a.why(e, r, first)
+	out.State, out.Why = None, a.whyNoEffect(e, r, first)
 	return out
 }
 
-// why says why an entry had no effect.
-func (a *account) why(e *effect.Entry, r *raftlog.Request, b *booking) string {
+// whyNoEffect says why an entry had no effect.
+func (a *account) whyNoEffect(e *effect.Entry, r *raftlog.Request, b *appliedStep) string {
 	switch b.step.Result {
 	case apply.Alarmed:
 		return "refused by an alarm"
@@ -240,14 +241,14 @@ func (a *account) why(e *effect.Entry, r *raftlog.Request, b *booking) string {
 	if b.step.Outcome == effect.Refused {
 		return "though by etcd's rules it should have had one"
 	}
-	return a.unchanged(e, r, b.before)
+	return a.whyUnchanged(e, r, b.before)
 }
 
 // whySteps bounds what is looked up to say why entries changed nothing: transactions may compare ranges of all keys, and there may be as many.
 const whySteps = 1 << 26
 
-// unchanged says why an entry changed nothing, though nothing refused it.
-func (a *account) unchanged(e *effect.Entry, r *raftlog.Request, before int64) (why string) {
+// whyUnchanged says why an entry changed nothing, though nothing refused it.
+func (a *account) whyUnchanged(e *effect.Entry, r *raftlog.Request, before int64) (why string) {
 	defer func() {
 		if p := recover(); p != nil {
 			if err, ok := p.(error); !ok || !errors.Is(err, mvcc.ErrOverBudget) {
@@ -285,12 +286,12 @@ func leasesNeeded(in *pb.InternalRaftRequest, want []effect.Change) []int64 {
 // the entry before it.
 func (l *Ledger) Making(member int, revision int64) (index, after uint64, known bool) {
 	a := &l.accounts[member]
-	i, ok := slices.BinarySearchFunc(a.made, revision, func(b booking, x int64) int { return cmp.Compare(b.step.Revision, x) })
+	i, ok := slices.BinarySearchFunc(a.byRevision, revision, func(b appliedStep, x int64) int { return cmp.Compare(b.step.Revision, x) })
 	if a.i < 0 || !ok {
 		return 0, 0, false
 	}
-	b := &a.made[i]
-	if b.step.Index > 0 && find(a.views, b.step.Index) == nil {
+	b := &a.byRevision[i]
+	if b.step.Index > 0 && find(a.entries, b.step.Index) == nil {
 		return 0, b.step.Index, false
 	}
 	return b.step.Index, b.after, true
@@ -317,7 +318,7 @@ func (l *Ledger) Proposer(member int, r *raftlog.Request) string {
 // Applied returns the entry that a member applied at an index, from its own log or another one that it shares. nil if
 // there is none.
 func (l *Ledger) Applied(member int, index uint64) *raftlog.Entry {
-	if e := find(l.accounts[member].views, index); e != nil {
+	if e := find(l.accounts[member].entries, index); e != nil {
 		return e.Raw
 	}
 	return l.Members[member].Log.Entry(index)
@@ -360,7 +361,7 @@ func (l *Ledger) Lines(first, last uint64) iter.Seq[*Line] {
 				if at[i] < len(m.Log.Entries) && m.Log.Entries[at[i]].Index == low {
 					line.add(i, &m.Log.Entries[at[i]])
 					at[i]++
-				} else if e := find(l.accounts[i].views, low); e != nil && e.Raw != nil {
+				} else if e := find(l.accounts[i].entries, low); e != nil && e.Raw != nil {
 					line.add(i, e.Raw)
 				}
 			}

@@ -17,7 +17,7 @@ func AppliedLog(ms []*inspect.Member, i int) []effect.Entry {
 }
 
 // Log is what a member of the ledger applied, or will apply, in ascending order; nil if there is no db to tell.
-func (l *Ledger) Log(member int) []effect.Entry { return l.accounts[member].views }
+func (l *Ledger) Log(member int) []effect.Entry { return l.accounts[member].entries }
 
 // Reach is the last entry whose effects the member's db is known to hold, 0 if nothing is known.
 func (l *Ledger) Reach(member int) uint64 { return l.accounts[member].reach }
@@ -25,13 +25,13 @@ func (l *Ledger) Reach(member int) uint64 { return l.accounts[member].reach }
 // Explained tells whether the member's log makes just what its db holds, be it with faults that were found.
 func (l *Ledger) Explained(member int) bool {
 	a := &l.accounts[member]
-	return a.i >= 0 && a.c.told[a.i] != nil
+	return a.i >= 0 && a.c.explained[a.i] != nil
 }
 
 // BeginsWithCluster tells whether the member's log holds the history of its keyspace from the beginning.
 func (l *Ledger) BeginsWithCluster(member int) bool {
 	a := &l.accounts[member]
-	return a.i >= 0 && a.c.whole(a.i)
+	return a.i >= 0 && a.c.beginsWithCluster(a.i)
 }
 
 // RevisionAt is the main revision that the member had once an entry was applied. ok is false if that is not known.
@@ -48,19 +48,19 @@ func (l *Ledger) RevisionAt(member int, index uint64) (rev int64, ok bool) {
 // lost in its file later is none.
 func (l *Ledger) Departed(member int, index uint64) bool {
 	a := &l.accounts[member]
-	if a.i < 0 || a.c.told[a.i] == nil {
+	if a.i < 0 || a.c.explained[a.i] == nil {
 		return false
 	}
-	return slices.ContainsFunc(a.c.told[a.i].chosen.Faults, func(f faults.Fault) bool {
+	return slices.ContainsFunc(a.c.explained[a.i].chosen.Faults, func(f faults.Fault) bool {
 		return f.Kind != faults.Rows && f.Kind != faults.Index && f.First <= index
 	})
 }
 
-// Kept tells whether all rows of an explained member are those that its log, with what befell it, makes: none was changed, lost or added in its
+// Kept tells whether all rows of an explained member are those that its log, with its faults, makes: none was changed, lost or added in its
 // file.
 func (l *Ledger) Kept(member int) bool {
 	a := &l.accounts[member]
-	return l.Explained(member) && !slices.ContainsFunc(a.c.told[a.i].chosen.Faults, func(f faults.Fault) bool {
+	return l.Explained(member) && !slices.ContainsFunc(a.c.explained[a.i].chosen.Faults, func(f faults.Fault) bool {
 		return f.Kind == faults.Rows || f.Kind == faults.Extra || f.Kind == faults.Table
 	})
 }
@@ -71,8 +71,8 @@ func (l *Ledger) ShownFrom(member int) int64 {
 	if !l.Kept(member) {
 		return 0
 	}
-	for i := range a.made {
-		if b := &a.made[i]; b.step.Index > 0 && find(a.views, b.step.Index) != nil {
+	for i := range a.byRevision {
+		if b := &a.byRevision[i]; b.step.Index > 0 && find(a.entries, b.step.Index) != nil {
 			return b.step.Revision
 		}
 	}

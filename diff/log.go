@@ -45,8 +45,8 @@ type logs struct {
 	limits []uint64
 }
 
-// apart tells whether two members are on different sides of a fork.
-func (l *logs) apart(i, j int) bool {
+// onDifferentSides tells whether two members are on different sides of a fork.
+func (l *logs) onDifferentSides(i, j int) bool {
 	return slices.ContainsFunc(l.forks, func(f fork) bool { return separates(f.sides, [][]int{{i}, {j}}) })
 }
 
@@ -138,9 +138,9 @@ func (l *logs) split(ms []*inspect.Member, have, at []int, index uint64, next in
 		if len(groups) < 2 {
 			continue
 		}
-		f := fork{index: index, groups: l.latecomers(ms, h, index, groups)}
+		f := fork{index: index, groups: l.addLaterLogs(ms, h, index, groups)}
 		f.first = l.firstParted(ms, index, f.groups)
-		f.sides = l.early(ms, h, &f)
+		f.sides = l.addEarlierLogs(ms, h, &f)
 		l.forks = append(l.forks, f)
 		for _, g := range f.sides[1:] {
 			for _, i := range g {
@@ -160,11 +160,11 @@ func (l *logs) firstParted(ms []*inspect.Member, index uint64, groups [][]int) u
 			shared := uint64(0)
 			for _, i := range g {
 				for _, j := range h {
-					shared = max(shared, l.shared(ms, i, j, index))
+					shared = max(shared, l.lastShared(ms, i, j, index))
 					// Or by way of another one that ends before.
 					for k := range ms {
 						if k != i && k != j {
-							shared = max(shared, min(l.shared(ms, i, k, index), l.shared(ms, k, j, index)))
+							shared = max(shared, min(l.lastShared(ms, i, k, index), l.lastShared(ms, k, j, index)))
 						}
 					}
 				}
@@ -175,9 +175,9 @@ func (l *logs) firstParted(ms []*inspect.Member, index uint64, groups [][]int) u
 	return first
 }
 
-// shared is the last index before another one up to which the logs of two members are known to be the same: that of an
+// lastShared is the last index before another one up to which the logs of two members are known to be the same: that of an
 // entry which both hold. Behind an entry that was tampered with they go on alike, which tells as much.
-func (l *logs) shared(ms []*inspect.Member, i, j int, before uint64) uint64 {
+func (l *logs) lastShared(ms []*inspect.Member, i, j int, before uint64) uint64 {
 	for _, e := range slices.Backward(ms[i].Log.Entries) {
 		x := ms[j].Log.Entry(e.Index)
 		switch {
@@ -191,9 +191,9 @@ func (l *logs) shared(ms []*inspect.Member, i, j int, before uint64) uint64 {
 	return 0
 }
 
-// latecomers adds members whose log begins behind a fork to the side whose later entries they share, be it with one that was added
+// addLaterLogs adds members whose log begins behind a fork to the side whose later entries they share, be it with one that was added
 // before.
-func (l *logs) latecomers(ms []*inspect.Member, history int, index uint64, groups [][]int) [][]int {
+func (l *logs) addLaterLogs(ms []*inspect.Member, history int, index uint64, groups [][]int) [][]int {
 	out := make([][]int, len(groups))
 	for k, g := range groups {
 		out[k] = slices.Clone(g)
@@ -206,7 +206,7 @@ func (l *logs) latecomers(ms []*inspect.Member, history int, index uint64, group
 			}
 			var sides []int
 			for k, g := range out {
-				if slices.ContainsFunc(g, func(j int) bool { return l.meet(m, ms[j], min(l.limits[i], l.limits[j])) }) {
+				if slices.ContainsFunc(g, func(j int) bool { return l.sharesFirstCommon(m, ms[j], min(l.limits[i], l.limits[j])) }) {
 					sides = append(sides, k)
 				}
 			}
@@ -215,7 +215,7 @@ func (l *logs) latecomers(ms []*inspect.Member, history int, index uint64, group
 			case 1:
 				late[i] = sides[0]
 			default:
-				late[i] = likest(ms, i, groups, sides)
+				late[i] = leastContradicted(ms, i, groups, sides)
 			}
 		}
 		if len(late) == 0 {
@@ -231,9 +231,9 @@ func (l *logs) latecomers(ms []*inspect.Member, history int, index uint64, group
 	return out
 }
 
-// early adds members whose log ends before a fork to the side whose entries they share, or whose rows theirs alone do not
+// addEarlierLogs adds members whose log ends before a fork to the side whose entries they share, or whose rows theirs alone do not
 // contradict, if the sides may have parted before that entry.
-func (l *logs) early(ms []*inspect.Member, history int, f *fork) [][]int {
+func (l *logs) addEarlierLogs(ms []*inspect.Member, history int, f *fork) [][]int {
 	out := make([][]int, len(f.groups))
 	for k, g := range f.groups {
 		out[k] = slices.Clone(g)
@@ -243,7 +243,7 @@ func (l *logs) early(ms []*inspect.Member, history int, f *fork) [][]int {
 			continue
 		}
 		k := slices.IndexFunc(f.groups, func(g []int) bool {
-			return slices.ContainsFunc(g, func(j int) bool { return l.shared(ms, i, j, f.index) >= f.first })
+			return slices.ContainsFunc(g, func(j int) bool { return l.lastShared(ms, i, j, f.index) >= f.first })
 		})
 		if k < 0 {
 			k = l.onlySide(ms, i, f)
@@ -276,9 +276,9 @@ func (l *logs) onlySide(ms []*inspect.Member, i int, f *fork) int {
 	return side
 }
 
-// likest is the side of a fork whose rows contradict a member's own least, for logs that are the same again behind one
+// leastContradicted is the side of a fork whose rows contradict a member's own least, for logs that are the same again behind one
 // entry that was tampered with: the log of a member that begins later does not say what it held there.
-func likest(ms []*inspect.Member, i int, groups [][]int, sides []int) int {
+func leastContradicted(ms []*inspect.Member, i int, groups [][]int, sides []int) int {
 	return slices.MinFunc(sides, func(k, o int) int {
 		x, y := contradictions(ms[i], ms[groups[k][0]]), contradictions(ms[i], ms[groups[o][0]])
 		if len(x) == 0 || len(y) == 0 {
@@ -297,19 +297,19 @@ func contradictions(a, b *inspect.Member) []int64 {
 	d := differingBetween([]*mvcc.Table{a.DB.Rows, b.DB.Rows}, 0, min(a.DB.Revision(), b.DB.Revision())+1, nil)
 	compact := max(a.DB.CompactRevision(), b.DB.CompactRevision())
 	return slices.DeleteFunc(d.mains, func(main int64) bool {
-		return !a.DB.Rows.HasGroup(main) || !b.DB.Rows.HasGroup(main) || main <= compact && agree(a.DB.Rows.Group(main), b.DB.Rows.Group(main))
+		return !a.DB.Rows.HasGroup(main) || !b.DB.Rows.HasGroup(main) || main <= compact && commonRowsAgree(a.DB.Rows.Group(main), b.DB.Rows.Group(main))
 	})
 }
 
-// agree tells whether the rows of a main revision that two members both hold are the same.
-func agree(a, b []mvcc.Row) bool {
+// commonRowsAgree tells whether the rows of a main revision that two members both hold are the same.
+func commonRowsAgree(a, b []mvcc.Row) bool {
 	return !slices.ContainsFunc(a, func(r mvcc.Row) bool {
 		return slices.ContainsFunc(b, func(o mvcc.Row) bool { return r.Rev == o.Rev && !sameRow(&r, &o) })
 	})
 }
 
-// meet tells whether two logs hold the same entry somewhere up to a limit: then they agree on all before it.
-func (l *logs) meet(a, b *inspect.Member, limit uint64) bool {
+// sharesFirstCommon tells whether two logs hold the same entry somewhere up to a limit: then they agree on all before it.
+func (l *logs) sharesFirstCommon(a, b *inspect.Member, limit uint64) bool {
 	for k := range a.Log.Entries {
 		e := &a.Log.Entries[k]
 		if e.Index > limit {
@@ -326,8 +326,8 @@ func sameEntry(a, b *raftlog.Entry) bool {
 	return a.Term == b.Term && a.Type == b.Type && bytes.Equal(a.Data, b.Data)
 }
 
-// parted is the first index at which members i and j may hold different entries, the highest index there is if none.
-func (l *logs) parted(i, j int) uint64 {
+// firstDiffering is the first index at which members i and j may hold different entries, the highest index there is if none.
+func (l *logs) firstDiffering(i, j int) uint64 {
 	for _, f := range l.forks {
 		gi := slices.IndexFunc(f.sides, func(g []int) bool { return slices.Contains(g, i) })
 		gj := slices.IndexFunc(f.sides, func(g []int) bool { return slices.Contains(g, j) })
@@ -345,7 +345,7 @@ func (l *logs) view(ms []*inspect.Member, i int) []effect.Entry {
 	for _, j := range append([]int{i}, others(len(ms), i)...) {
 		upTo := l.limits[j]
 		if j != i {
-			upTo = min(upTo, l.parted(i, j)-1)
+			upTo = min(upTo, l.firstDiffering(i, j)-1)
 		}
 		have := len(all)
 		es := ms[j].Log.Entries

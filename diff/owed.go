@@ -12,35 +12,35 @@ import (
 	"etcd-autopsy/inspect/schema"
 )
 
-// owed adds what a member's own log says that its small tables must hold at its consistent index, and they do not: others may have gone
-// on since, so that comparing tables does not show it. Nothing is said of a member that a divergence tells apart already.
+// checkTablesAgainstLog adds what a member's own log says that its small tables must hold at its consistent index, and they do not: others may have gone
+// on since, so that comparing tables does not show it. Nothing is said of a member that is in a group of a divergence already.
 //
 // Tolerances: up to 3.4 a table may be ahead of the consistent index, which is saved with keys only, and 3.5.3 and 3.5.4 did not save it
-// with alarms: a later entry that undoes what is missing excuses it. Entries that alarms or permissions may have refused, or that are in
+// with alarms: nothing is said where a later entry undoes what is missing. Entries that alarms or permissions may have refused, or that are in
 // no log, are not held against it.
-func (c *comparison) owed() {
+func (c *comparison) checkTablesAgainstLog() {
 	if c.logs == nil {
 		return
 	}
 	for i, m := range c.ms {
-		if c.toldApart(m.Label) {
+		if c.inDivergence(m.Label) {
 			continue
 		}
 		var all []Divergence
-		all = append(all, c.owedLeases(i)...)
-		all = append(all, c.owedAlarms(i)...)
+		all = append(all, c.leasesAgainstLog(i)...)
+		all = append(all, c.alarmsAgainstLog(i)...)
 		for _, v := range all {
 			if !m.Evidence().TableCounts(tableBuckets[v.Layer]...) {
 				c.reason("%s: %s; but its log goes on, and the table does not lie on the page of its consistent index: it may be of an earlier moment", m.Label, v.What)
 				continue
 			}
-			c.claim(v, nil, verdict.Holdings)
+			c.addDivergence(v, nil, verdict.Holdings)
 		}
 	}
 }
 
-// toldApart tells whether a divergence has a member on one side.
-func (c *comparison) toldApart(label string) bool {
+// inDivergence tells whether a divergence has a member on one side.
+func (c *comparison) inDivergence(label string) bool {
 	return slices.ContainsFunc(c.doc.Divergences, func(v Divergence) bool {
 		return slices.ContainsFunc(v.Groups, func(g []string) bool { return slices.Contains(g, label) })
 	})
@@ -49,8 +49,8 @@ func (c *comparison) toldApart(label string) bool {
 // maxTTL is what etcd grants at most, in seconds (server/lease/lessor.go, MaxLeaseTTL).
 const maxTTL = 9_000_000_000
 
-func (c *comparison) owedLeases(i int) (all []Divergence) {
-	h, t := c.views[i], c.ms[i].DB.Tables
+func (c *entryEffects) leasesAgainstLog(i int) (all []Divergence) {
+	h, t := c.histories[i], c.ms[i].DB.Tables
 	index := t.ConsistentIndex
 	for _, id := range slices.SortedFunc(maps.Keys(h.leases), func(a, b int64) int { return cmp.Compare(uint64(a), uint64(b)) }) {
 		evs := h.leases[id]
@@ -64,7 +64,7 @@ func (c *comparison) owedLeases(i int) (all []Divergence) {
 				later = later || last != nil && evs[k].grant != last.grant
 			}
 		}
-		if last == nil || id == 0 || later && (!t.HasTerm || c.behind(i)) || !h.knows(last.index, index) || !settled {
+		if last == nil || id == 0 || later && (!t.HasTerm || c.aheadOfIndex(i)) || !h.holdsRange(last.index, index) || !settled {
 			continue
 		}
 		held := slices.ContainsFunc(t.Leases, func(r schema.LeaseRecord) bool { return r.ID == id })
@@ -85,21 +85,21 @@ func (c *comparison) owedLeases(i int) (all []Divergence) {
 }
 
 // mayHaveBeenRefused tells whether an alarm may have refused an entry about a lease.
-func (c *comparison) mayHaveBeenRefused(i int, ev *leaseEvent) bool {
-	h := c.views[i]
-	if ev.refused || len(h.refusing) > 0 && h.refusing[0].index == 0 && h.refusing[0].on && (len(h.refusing) < 2 || ev.index < h.refusing[1].index) {
+func (c *contents) mayHaveBeenRefused(i int, ev *leaseEvent) bool {
+	h := c.histories[i]
+	if ev.refused || len(h.alarmChanges) > 0 && h.alarmChanges[0].index == 0 && h.alarmChanges[0].on && (len(h.alarmChanges) < 2 || ev.index < h.alarmChanges[1].index) {
 		return true
 	}
-	return len(c.ms[i].DB.Tables.Alarms) > 0 && !h.whole()
+	return len(c.ms[i].DB.Tables.Alarms) > 0 && !h.fromFirstEntry()
 }
 
 // authNever tells whether permissions have refused nothing on member i, because auth was never on.
-func (c *comparison) authNever(i int) bool {
-	return !c.ms[i].DB.Tables.AuthEnabled && len(c.views[i].authWrites) == 0 && len(c.views[i].checked) == 0
+func (c *contents) authNever(i int) bool {
+	return !c.ms[i].DB.Tables.AuthEnabled && len(c.histories[i].authWrites) == 0 && len(c.histories[i].checked) == 0
 }
 
-func (c *comparison) owedAlarms(i int) (all []Divergence) {
-	h, t := c.views[i], c.ms[i].DB.Tables
+func (c *comparison) alarmsAgainstLog(i int) (all []Divergence) {
+	h, t := c.histories[i], c.ms[i].DB.Tables
 	if !c.authNever(i) {
 		return nil
 	}
@@ -131,7 +131,7 @@ func (c *comparison) owedAlarms(i int) (all []Divergence) {
 			c.notCompared("alarms", fmt.Sprintf("%s does not hold what entry %d made of an alarm, and entry %d, to which it has not come, changes that again: its table may be ahead", c.ms[i].Label, s.last, s.later))
 			continue
 		}
-		if s.last == 0 || held == s.on || id.typ == pb.AlarmType_NONE || !h.knows(s.last, t.ConsistentIndex) {
+		if s.last == 0 || held == s.on || id.typ == pb.AlarmType_NONE || !h.holdsRange(s.last, t.ConsistentIndex) {
 			continue
 		}
 		what := fmt.Sprintf("the alarm that entry %d turns on is not there, though no entry up to %d turns it off", s.last, t.ConsistentIndex)
@@ -144,7 +144,7 @@ func (c *comparison) owedAlarms(i int) (all []Divergence) {
 }
 
 // ownDivergence is that of a member from its own log, with others on the other side that have come as far by the same log.
-func (c *comparison) ownDivergence(i int, layer Layer, index uint64, what string) Divergence {
+func (c *contents) ownDivergence(i int, layer Layer, index uint64, what string) Divergence {
 	v := Divergence{Layer: layer, Entry: c.entry(i, index), What: what}
 	var rest []int
 	for j, m := range c.ms {

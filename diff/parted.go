@@ -16,23 +16,23 @@ import (
 
 const unexplained = "the members hold different rows; no log that is left tells which entry made the difference"
 
-const unmade = "a revision that no entry of the log made"
+const extraRevision = "a revision that no entry of the log made"
 
 // rowCauses makes a cause of every parting of the rows that none of the causes found so far can have led to.
 func (c *comparison) rowCauses() {
-	for _, p := range append(slices.Clip(c.parts), c.partedByNumber()...) {
-		if p.groups = c.untold(&p); len(p.groups) == 0 {
+	for _, p := range append(slices.Clip(c.partings), c.partedByNumber()...) {
+		if p.groups = c.unexplainedGroups(&p); len(p.groups) == 0 {
 			continue
 		}
 		k := &cause{layer: LayerApply, revision: p.revision, groups: slices.Clone(p.groups), what: unexplained}
-		k.between = &RevisionInterval{First: p.revision, Last: p.revision}
-		k.interval = c.bounds(p.groups, p.revision, p.revision)
+		k.revisions = &RevisionInterval{First: p.revision, Last: p.revision}
+		k.interval = c.entriesBetween(p.groups, p.revision, p.revision)
 		sortGroups(k.groups)
 		for _, g := range k.groups {
 			k.effects = append(k.effects, Effect{Members: c.labels(g), Revision: p.revision, Changes: changes(c.ms[g[0]].DB.Rows.Group(p.revision))})
 		}
-		if fields, stored := c.apartAlone(&p); fields != "" {
-			k.what, k.interval = fmt.Sprintf("the rows of one revision differ in their %s, and those behind them do not", fields), c.around(p.groups, p.revision)
+		if fields, stored := c.fieldsOfLoneDifference(&p); fields != "" {
+			k.what, k.interval = fmt.Sprintf("the rows of one revision differ in their %s, and those behind them do not", fields), c.entriesMaking(p.groups, p.revision)
 			if stored {
 				k.layer = LayerStorage
 			}
@@ -44,10 +44,10 @@ func (c *comparison) rowCauses() {
 	}
 }
 
-// apartAlone names the fields in which the rows of members differ that hold the same again behind them: one entry wrote these rows, and no other
+// fieldsOfLoneDifference names the fields in which the rows of members differ that hold the same again behind them: one entry wrote these rows, and no other
 // did anything else. It is empty if they do not, or differ in what earlier rows of the key tell. stored is true if the rows of some member are
 // what no entry writes: they were changed since.
-func (c *comparison) apartAlone(p *parting) (fields string, stored bool) {
+func (c *contents) fieldsOfLoneDifference(p *parting) (fields string, stored bool) {
 	for n, g := range p.groups {
 		a := c.ms[g[0]].DB.Rows
 		for _, h := range p.groups[n+1:] {
@@ -58,14 +58,14 @@ func (c *comparison) apartAlone(p *parting) (fields string, stored bool) {
 			}
 			fields = cmp.Or(fields, apart)
 		}
-		l := c.views[g[0]].log
-		stored = stored || len(c.views[g[0]].entries) > 0 && len(l.Writers(a.Group(p.revision))) == 0
+		l := c.histories[g[0]].content
+		stored = stored || len(c.histories[g[0]].entries) > 0 && len(l.Writers(a.Group(p.revision))) == 0
 	}
 	return fields, stored
 }
 
-// around are the entries among which the one is that made a revision.
-func (c *comparison) around(groups [][]int, revision int64) *Interval {
+// entriesMaking are the entries among which the one is that made a revision.
+func (c *entryEffects) entriesMaking(groups [][]int, revision int64) *Interval {
 	in := &Interval{First: 1}
 	for _, i := range slices.Concat(groups...) {
 		in.Last = max(in.Last, c.reach(i))
@@ -89,13 +89,13 @@ func (c *comparison) around(groups [][]int, revision int64) *Interval {
 	return in
 }
 
-// apartBefore makes causes of what members held otherwise before the first entry of their log.
-func (c *comparison) apartBefore() {
+// causesBeforeLog makes causes of what members held otherwise before the first entry of their log.
+func (c *comparison) causesBeforeLog() {
 	n, begins := len(c.causes), int64(0)
 	for _, t := range c.traces {
-		begins = max(begins, t.begins)
+		begins = max(begins, t.revisionBefore)
 	}
-	c.compareOld()
+	c.compareCompacted()
 	c.rowCauses()
 	for _, k := range c.causes[n:] {
 		if k.revision > begins {
@@ -105,8 +105,8 @@ func (c *comparison) apartBefore() {
 	}
 }
 
-// untold are the groups of a parting some of which none of the causes found so far tells apart.
-func (c *comparison) untold(p *parting) (groups [][]int) {
+// unexplainedGroups are the groups of a parting that none of the causes found so far separates from some other group.
+func (c *comparison) unexplainedGroups(p *parting) (groups [][]int) {
 	causes := slices.DeleteFunc(slices.Clone(c.causes), func(k *cause) bool { return !c.explains(k, p) })
 	return slices.DeleteFunc(slices.Clone(p.groups), func(g []int) bool {
 		return !slices.ContainsFunc(p.groups, func(h []int) bool {
@@ -116,8 +116,8 @@ func (c *comparison) untold(p *parting) (groups [][]int) {
 }
 
 // explains tells whether members may have parted in their rows because of a cause: it tells them apart, and did so before.
-func (c *comparison) explains(k *cause, p *parting) bool {
-	if !separates(p.groups, k.groups) || k.layer == LayerLog && across(p.groups, k.groups) {
+func (c *entryEffects) explains(k *cause, p *parting) bool {
+	if !separates(p.groups, k.groups) || k.layer == LayerLog && crossesSides(p.groups, k.groups) {
 		return false
 	}
 	if k.layer != LayerLog && (k.revision > 0 || k.index == 0) {
@@ -126,28 +126,28 @@ func (c *comparison) explains(k *cause, p *parting) bool {
 	return !c.precedes(p, k)
 }
 
-// across tells whether members of different sides of a fork hold the same, while members of one side do not.
-func across(groups, sides [][]int) bool {
+// crossesSides tells whether members of different sides of a fork hold the same, while members of one side do not.
+func crossesSides(groups, sides [][]int) bool {
 	parted := slices.ContainsFunc(sides, func(s []int) bool {
-		return len(slices.DeleteFunc(slices.Clone(groups), func(g []int) bool { return !meets(g, s) })) > 1
+		return len(slices.DeleteFunc(slices.Clone(groups), func(g []int) bool { return !shareMember(g, s) })) > 1
 	})
 	return parted && slices.ContainsFunc(groups, func(g []int) bool {
-		return len(slices.DeleteFunc(slices.Clone(sides), func(s []int) bool { return !meets(g, s) })) > 1
+		return len(slices.DeleteFunc(slices.Clone(sides), func(s []int) bool { return !shareMember(g, s) })) > 1
 	})
 }
 
-// meets tells whether two groups share a member.
-func meets(a, b []int) bool {
+// shareMember tells whether two groups share a member.
+func shareMember(a, b []int) bool {
 	return slices.ContainsFunc(a, func(i int) bool { return slices.Contains(b, i) })
 }
 
 // precedes tells whether rows parted before the first entry that a cause may lie at, which made no revision of its own.
-func (c *comparison) precedes(p *parting, k *cause) bool {
-	return slices.ContainsFunc(slices.Concat(k.groups...), func(i int) bool { return c.revisionAt(i, k.forked()-1) >= p.revision })
+func (c *entryEffects) precedes(p *parting, k *cause) bool {
+	return slices.ContainsFunc(slices.Concat(k.groups...), func(i int) bool { return c.revisionAt(i, k.firstParted()-1) >= p.revision })
 }
 
-// forked is the first entry at which logs may have parted, and the entry of any other cause.
-func (k *cause) forked() uint64 {
+// firstParted is the first entry at which logs may have parted, and the entry of any other cause.
+func (k *cause) firstParted() uint64 {
 	if k.layer == LayerLog && k.interval != nil {
 		return k.interval.First
 	}
@@ -159,25 +159,25 @@ func (k *cause) forked() uint64 {
 func (c *comparison) partedByNumber() []parting {
 	var known []int
 	low := int64(math.MaxInt64)
-	for i, at := range c.at {
+	for i, at := range c.revisionsAtCommon {
 		if at >= 0 {
 			known, low = append(known, i), min(low, at)
 		}
 	}
-	groups := partition(known, func(i, j int) bool { return (c.at[i] > low) == (c.at[j] > low) })
+	groups := partition(known, func(i, j int) bool { return (c.revisionsAtCommon[i] > low) == (c.revisionsAtCommon[j] > low) })
 	if len(groups) < 2 {
 		return nil
 	}
 	return []parting{{revision: low + 1, groups: groups}}
 }
 
-// bounds are the entries among which one made members differ: first is the first revision that may not be the same on all of them, last one
+// entriesBetween are the entries among which one made members differ: first is the first revision that may not be the same on all of them, last one
 // that is not.
 //
 // It came behind the entries that made earlier revisions, unless it was applied again: then it wrote the rows that differ. Nor need it have
 // made a revision, if it changed who may write, an alarm, or a lease that a row carries. And it came no later than an entry that made a
 // revision behind those that differ.
-func (c *comparison) bounds(groups [][]int, first, last int64) *Interval {
+func (c *entryEffects) entriesBetween(groups [][]int, first, last int64) *Interval {
 	before, behind, reach := uint64(0), uint64(math.MaxUint64), uint64(0)
 	for _, i := range slices.Concat(groups...) {
 		reach = max(reach, c.reach(i))
@@ -206,9 +206,9 @@ func (c *comparison) bounds(groups [][]int, first, last int64) *Interval {
 }
 
 // suspects are the entries of member i's log that may have led to rows, however long before.
-func (c *comparison) suspects(i int, rows []mvcc.Row) []uint64 {
-	h := c.views[i]
-	all := h.log.Writers(rows)
+func (c *contents) suspects(i int, rows []mvcc.Row) []uint64 {
+	h := c.histories[i]
+	all := h.content.Writers(rows)
 	all = append(all, h.alarms...)
 	if len(h.authWrites) > 0 {
 		all = append(all, h.authWrites[0].Index)

@@ -24,15 +24,16 @@ func TestBounds(t *testing.T) {
 		{"applied again", []effect.Step{made(5, 4), made(9, 7), again}, nil, Interval{6, 9}, Interval{6, 8}},
 		{"the entry itself", []effect.Step{made(5, 4), made(7, 5)}, nil, Interval{6, 7}, Interval{7, 7}},
 	} {
-		x := &comparison{views: []*history{newHistory(nil), newHistory(nil)}, traces: []*trace{{all: c.a}, {all: c.b}}, told: []*explained{{reach: 20}, {reach: 20}}}
+		x := &entryEffects{traces: []*trace{{applied: c.a}, {applied: c.b}}}
+		x.histories, x.explained = []*history{newHistory(nil), newHistory(nil)}, []*explanation{{reach: 20}, {reach: 20}}
 		for range 2 {
 			x.ms = append(x.ms, &inspect.Member{DB: &inspect.DB{Rows: mvcc.NewTable(nil, nil)}})
 		}
 		groups := [][]int{{0}, {1}}
-		if got := x.bounds(groups, 5, 5); got == nil || *got != c.bounds {
+		if got := x.entriesBetween(groups, 5, 5); got == nil || *got != c.bounds {
 			t.Errorf("%s: bounds %v, want %v", c.name, got, c.bounds)
 		}
-		if got := x.around(groups, 5); got == nil || *got != c.around {
+		if got := x.entriesMaking(groups, 5); got == nil || *got != c.around {
 			t.Errorf("%s: around %v, want %v", c.name, got, c.around)
 		}
 	}

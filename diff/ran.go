@@ -32,26 +32,25 @@ type ServerRun struct {
 	Stopped bool
 }
 
-// life is what the server's logs of a member tell of the versions that applied its entries.
-type life struct {
+// runHistory is what the server's logs of a member tell of the versions that applied its entries.
+type runHistory struct {
 	runs  []ServerRun
 	files []string
 }
 
-// lives are those of the members that were compared. A log counts only if it says to be that of the member, and if the raft log has come as far as it
+// runHistories are those of the members that were compared. A log counts only if it says to be that of the member, and if the raft log has come as far as it
 // says.
-func (c *comparison) lives() []life {
-	all := make([]life, len(c.ms))
+func (c *contents) runHistories() []runHistory {
+	all := make([]runHistory, len(c.ms))
 	if c.serverLogs == nil {
 		return all
 	}
 	logs := c.serverLogs()
 	for i, m := range c.ms {
-		d := &c.doc.Members[slices.Index(c.all, m)]
 		for _, l := range logs[m.Label] {
-			foreign := d.MemberID == nil || l.Member != uint64(*d.MemberID) || l.Cluster != 0 && d.ClusterID != nil && l.Cluster != uint64(*d.ClusterID)
-			if foreign || l.Gaps || slices.ContainsFunc(l.Runs, func(r ServerRun) bool { return r.Commit > d.Log.LastIndex }) {
-				all[i] = life{} // nor do others that were given for it count
+			foreign := !m.Log.HasMetadata || l.Member != m.Log.NodeID || l.Cluster != 0 && l.Cluster != m.Log.ClusterID
+			if foreign || l.Gaps || slices.ContainsFunc(l.Runs, func(r ServerRun) bool { return r.Commit > m.Log.Last() }) {
+				all[i] = runHistory{} // nor do others that were given for it count
 				break
 			}
 			all[i].runs, all[i].files = append(all[i].runs, l.Runs...), append(all[i].files, l.File)
@@ -60,8 +59,8 @@ func (c *comparison) lives() []life {
 	return all
 }
 
-// at is the last process that began with a commit index below an entry, negative if that is not known.
-func (l *life) at(entry uint64) int {
+// runOf is the last process that began with a commit index below an entry, negative if that is not known.
+func (l *runHistory) runOf(entry uint64) int {
 	at := -1
 	for k, r := range l.runs {
 		if r.Commit < entry && (r.Commit > 0 || at < 0) {
@@ -74,13 +73,15 @@ func (l *life) at(entry uint64) int {
 	return at
 }
 
-// after are the versions that applied an entry, as far as commit indexes tell: of the last process that began below it and, where that was not
+// versionsFrom are the versions that applied an entry, as far as commit indexes tell: of the last process that began below it and, where that was not
 // stopped in order, of those after it, which apply again what its db had not saved. There are none if that is not known.
-func (l *life) after(entry uint64) []*semver.Version { return l.versions(l.at(entry), l.at(entry)) }
+func (l *runHistory) versionsFrom(entry uint64) []*semver.Version {
+	return l.versions(l.runOf(entry), l.runOf(entry))
+}
 
-// ran are the versions that may have applied an entry for good. The process before may have gone on behind the commit index that it saved.
-func (l *life) ran(entry uint64) []*semver.Version {
-	at := l.at(entry)
+// versionsFor are the versions that may have applied an entry for good. The process before may have gone on behind the commit index that it saved.
+func (l *runHistory) versionsFor(entry uint64) []*semver.Version {
+	at := l.runOf(entry)
 	if at == 0 && l.runs[0].Commit > 0 {
 		return nil
 	}
@@ -88,7 +89,7 @@ func (l *life) ran(entry uint64) []*semver.Version {
 }
 
 // versions are those of some processes, and of those that follow up to one that was stopped in order. There are none if one is not known.
-func (l *life) versions(first, last int) (versions []*semver.Version) {
+func (l *runHistory) versions(first, last int) (versions []*semver.Version) {
 	for k := first; last >= 0 && k < len(l.runs) && (k <= last || !l.runs[k-1].Stopped); k++ {
 		v, err := semver.NewVersion(l.runs[k].Version)
 		if err != nil {
@@ -105,17 +106,19 @@ func denied(ran []*semver.Version, rules apply.Rules) bool {
 }
 
 // denies tells whether none of the versions that may have applied an entry goes by some rules.
-func (l *life) denies(entry uint64, rules apply.Rules) bool { return denied(l.ran(entry), rules) }
+func (l *runHistory) denies(entry uint64, rules apply.Rules) bool {
+	return denied(l.versionsFor(entry), rules)
+}
 
-// against is how much of a reading the logs make unlikely: rules that it takes to hold at its beginning, at its faults and at its end, and that none of
+// contradicts is how much of a reading the logs make unlikely: rules that it takes to hold at its beginning, at its faults and at its end, and that none of
 // the versions has which ran then. Of what the files leave open they say what is likelier, and no more.
-func (l *life) against(x *explained, r *faults.Reading) (n int) {
+func (l *runHistory) contradicts(x *explanation, r *faults.Reading) (n int) {
 	if len(l.runs) == 0 {
 		return 0
 	}
 	rules := r.Rules
 	count := func(entry uint64) {
-		if denied(l.after(entry), rules) {
+		if denied(l.versionsFrom(entry), rules) {
 			n++
 		}
 	}
@@ -130,8 +133,8 @@ func (l *life) against(x *explained, r *faults.Reading) (n int) {
 	return n
 }
 
-// prefer takes the rules that a member's versions had at the beginning, where its log makes the same by them.
-func (l *life) prefer(x *explained) {
+// preferRules takes the rules that a member's versions had at the beginning, where its log makes the same by them.
+func (l *runHistory) preferRules(x *explanation) {
 	first := x.member.Log.Entries[0].Index
 	if !l.denies(first, x.chosen.Rules) {
 		return
@@ -145,8 +148,8 @@ func (l *life) prefer(x *explained) {
 	}
 }
 
-// possible are those of some faults that may stand for the chosen one and that the logs do not deny, and the others; all if they deny the chosen one.
-func (l *life) possible(all []faults.Fault) (possible, denied []faults.Fault) {
+// possible splits faults that the files allow instead of the chosen one, which is the first, into those that the logs allow and those that they deny; all if they deny the chosen one.
+func (l *runHistory) possible(all []faults.Fault) (possible, denied []faults.Fault) {
 	if len(l.runs) == 0 || all[0].Kind != faults.Rules || l.denies(all[0].First, all[0].To) {
 		return all, nil
 	}
@@ -160,8 +163,8 @@ func (l *life) possible(all []faults.Fault) (possible, denied []faults.Fault) {
 	return possible, denied
 }
 
-// only are the rules of all versions that the logs tell, if they have the same ones and tell of the whole life of the member.
-func (l *life) only() (rules apply.Rules, versions []string, ok bool) {
+// onlyRules are the rules of all versions that the logs tell, if they have the same ones and tell of the whole life of the member.
+func (l *runHistory) onlyRules() (rules apply.Rules, versions []string, ok bool) {
 	if len(l.runs) == 0 || !l.runs[0].Begins || l.runs[0].Commit > 0 {
 		return 0, nil, false
 	}
@@ -185,23 +188,23 @@ func (l *life) only() (rules apply.Rules, versions []string, ok bool) {
 	return rules, versions, true
 }
 
-// restsOnLogs says what is told by the logs of servers and not by the files, and where these contradict them.
-func (c *comparison) restsOnLogs() {
+// noteServerLogs notes what is known from the logs of servers and not from the files, and where these contradict them.
+func (c *comparison) noteServerLogs() {
 	// Where one goes over to other rules all are held against their logs there, with the logs' times.
-	turns := slices.ContainsFunc(c.told, func(x *explained) bool {
+	turns := slices.ContainsFunc(c.explained, func(x *explanation) bool {
 		return x != nil && slices.ContainsFunc(x.chosen.Faults, func(f faults.Fault) bool { return f.Kind == faults.Rules })
 	})
-	for i, x := range c.told {
-		if x == nil || len(x.life.runs) == 0 {
+	for i, x := range c.explained {
+		if x == nil || len(x.runs.runs) == 0 {
 			continue
 		}
-		label, files := c.ms[i].Label, strings.Join(x.life.files, ", ")
-		c.doc.Members[slices.Index(c.all, c.ms[i])].Ran = x.life.String()
+		label, files := c.ms[i].Label, strings.Join(x.runs.files, ", ")
+		c.doc.Members[slices.Index(c.all, c.ms[i])].Ran = x.runs.String()
 		for n, f := range x.chosen.Faults {
 			if f.Kind != faults.Rules {
 				continue
 			}
-			if _, out := x.life.possible(x.alike(n)); len(out) > 0 {
+			if _, out := x.runs.possible(x.alternativeFaults(n)); len(out) > 0 {
 				var entries []string
 				for _, g := range out {
 					entries = append(entries, fmt.Sprint(g.First))
@@ -210,14 +213,14 @@ func (c *comparison) restsOnLogs() {
 					label, f.To, plural(len(entries), "entry", "entries"), listOf(entries), files))
 			}
 		}
-		if o := x.instead(); o != nil {
-			c.doc.Notes = append(c.doc.Notes, fmt.Sprintf("by the files alone it is as likely that on %s %s; that %s rests on %s", label, told(o), told(&x.chosen), files))
+		if o := x.otherKindsReading(); o != nil {
+			c.doc.Notes = append(c.doc.Notes, fmt.Sprintf("by the files alone it is as likely that on %s %s; that %s rests on %s", label, readingText(o), readingText(&x.chosen), files))
 		}
-		rules, versions, ok := x.life.only()
+		rules, versions, ok := x.runs.onlyRules()
 		if !ok || turns || rules == x.chosen.Rules {
 			continue
 		}
-		if r := (faults.Reading{Rules: rules, Faults: x.chosen.Faults, Began: x.chosen.Began}); !x.member.Explains(&r) {
+		if r := (faults.Reading{Rules: rules, Faults: x.chosen.Faults, Initial: x.chosen.Initial}); !x.member.Explains(&r) {
 			c.doc.Notes = append(c.doc.Notes, fmt.Sprintf("contradiction: what %s holds was made by the rules of etcd %v, and by %s no other version than %s ran; is the log of this member, and of this time?",
 				label, x.chosen.Rules, files, listOf(versions)))
 		}
@@ -225,7 +228,7 @@ func (c *comparison) restsOnLogs() {
 }
 
 // String lists the versions, with the entries behind which they were started.
-func (l *life) String() string {
+func (l *runHistory) String() string {
 	var parts []string
 	last := ""
 	for k, r := range l.runs {
@@ -242,19 +245,19 @@ func (l *life) String() string {
 	return strings.Join(parts, "; ")
 }
 
-// instead is a reading of other kinds of faults that is as likely as the chosen one by the files alone, nil if there is none.
-func (x *explained) instead() *faults.Reading {
+// otherKindsReading is a reading of other kinds of faults that is as likely as the chosen one by the files alone, nil if there is none.
+func (x *explanation) otherKindsReading() *faults.Reading {
 	for k := range x.readings {
 		r := &x.readings[k]
-		if r.Cost == x.chosen.Cost && x.life.against(x, r) > x.life.against(x, &x.chosen) && !slices.EqualFunc(r.Faults, x.chosen.Faults, func(f, g faults.Fault) bool { return f.Kind == g.Kind }) {
+		if r.Cost == x.chosen.Cost && x.runs.contradicts(x, r) > x.runs.contradicts(x, &x.chosen) && !slices.EqualFunc(r.Faults, x.chosen.Faults, func(f, g faults.Fault) bool { return f.Kind == g.Kind }) {
 			return r
 		}
 	}
 	return nil
 }
 
-// told is a reading in clauses.
-func told(r *faults.Reading) string {
+// readingText is a reading in clauses.
+func readingText(r *faults.Reading) string {
 	var parts []string
 	for _, f := range r.Faults {
 		parts = append(parts, f.String())

@@ -33,12 +33,12 @@ func TestRan(t *testing.T) {
 		{"no version", []ServerRun{{Begins: true}}, 5, "[]"},
 		{"no log", nil, 5, "[]"},
 	} {
-		l := life{runs: test.runs}
-		if got := fmt.Sprint(l.ran(test.entry)); got != test.want {
+		l := runHistory{runs: test.runs}
+		if got := fmt.Sprint(l.versionsFor(test.entry)); got != test.want {
 			t.Errorf("%s: %s, want %s", test.name, got, test.want)
 		}
 	}
-	l := life{runs: upgraded}
+	l := runHistory{runs: upgraded}
 	if !l.denies(71, apply.Rules33) || l.denies(71, apply.Rules32) || l.denies(90, apply.Rules33) || l.denies(90, apply.Rules32) || !l.denies(90, apply.Rules3510) {
 		t.Error("what it denies is not what the versions say")
 	}
@@ -53,7 +53,7 @@ func TestPossible(t *testing.T) {
 	at := func(entry uint64) faults.Fault {
 		return faults.Fault{Kind: faults.Rules, First: entry, Last: entry, To: apply.Rules33}
 	}
-	l := life{runs: []ServerRun{{Version: "3.2.24", Begins: true, Stopped: true}, {Version: "3.3.10", Begins: true, Commit: 74}}}
+	l := runHistory{runs: []ServerRun{{Version: "3.2.24", Begins: true, Stopped: true}, {Version: "3.3.10", Begins: true, Commit: 74}}}
 	if some, out := l.possible([]faults.Fault{at(90), at(71), at(107)}); len(some) != 2 || len(out) != 1 || out[0].First != 71 {
 		t.Errorf("%v, and not %v", some, out)
 	}
@@ -69,8 +69,8 @@ func TestPossible(t *testing.T) {
 func TestOnly(t *testing.T) {
 	t.Parallel()
 	for version, want := range map[string]string{"3.2.24": "3.2 true", "3.3.10": "3.3 to 3.5.9 true", "3.5.12": "3.5.10 (or 3.4.27) and later true", "3.1.0": " false", "x": " false"} {
-		l := life{runs: []ServerRun{{Version: version, Begins: true}, {Version: version, Begins: true, Commit: 9}}}
-		rules, _, ok := l.only()
+		l := runHistory{runs: []ServerRun{{Version: version, Begins: true}, {Version: version, Begins: true, Commit: 9}}}
+		rules, _, ok := l.onlyRules()
 		got := fmt.Sprintf(" %v", ok)
 		if ok {
 			got = rules.String() + got
@@ -79,9 +79,9 @@ func TestOnly(t *testing.T) {
 			t.Errorf("%s: %s, want %s", version, got, want)
 		}
 		for k := range l.runs {
-			part := life{runs: []ServerRun{l.runs[k], {Version: "3.4.3", Commit: 12}}}
+			part := runHistory{runs: []ServerRun{l.runs[k], {Version: "3.4.3", Commit: 12}}}
 			if part.runs[0].Begins = k == 0; version == "3.2.24" {
-				if _, _, ok := part.only(); ok {
+				if _, _, ok := part.onlyRules(); ok {
 					t.Errorf("%v speaks for a whole life", part.runs)
 				}
 			}

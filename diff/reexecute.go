@@ -106,7 +106,7 @@ const maxTied = 20_000
 // tied tells whether only re-execution can tell who is right: members parted over what an entry did, and there is no
 // majority.
 func (c *comparison) tied() bool {
-	for _, h := range c.views {
+	for _, h := range c.histories {
 		if len(h.entries) > maxTied {
 			return false
 		}
@@ -126,14 +126,14 @@ func (c *comparison) reexecuteMember(ctx context.Context, i int, opts Options) *
 	var steps []effect.Step
 	start := Position{Index: c.reach(i), Revision: c.last[i]}
 	if t.first > 0 {
-		start, steps = Position{Index: t.first - 1, Revision: t.begins}, t.all
+		start, steps = Position{Index: t.first - 1, Revision: t.revisionBefore}, t.applied
 	}
 	st, err := c.baseOf(ctx, i, steps, start, opts.Bases, r)
 	if err != nil {
 		r.Error = err.Error()
 		return r
 	}
-	defer r.close()
+	defer r.sortDepartures()
 	r.At = &Position{st.Index, st.Revision}
 	through := max(c.reach(i), lastIndex(steps))
 	ropts := replay.Options{}
@@ -141,20 +141,20 @@ func (c *comparison) reexecuteMember(ctx context.Context, i int, opts Options) *
 		ropts.Progress = func(done, total int) { opts.Progress("re-executing "+m.Label, done, total) }
 	}
 	own := &replay.Own{Rows: m.DB.Rows, Compact: m.DB.CompactRevision(), Last: c.last[i]}
-	if x := c.told[i]; x != nil && (len(c.ms) > 1 || x.member.Shown()) { // otherwise what was before the log is guessed
+	if x := c.explained[i]; x != nil && (len(c.ms) > 1 || x.member.BaseShown()) { // otherwise what was before the log is guessed
 		own.Changed = map[uint64]bool{}
 		for _, s := range steps {
 			if s.Index > st.Index || s.Index == 0 && s.Revision > st.Revision || s.Again && s.Revision > st.Revision {
 				own.Told = append(own.Told, s)
 			}
 		}
-		for _, f := range c.told[i].chosen.Faults {
+		for _, f := range c.explained[i].chosen.Faults {
 			if f.Kind == faults.Rows && !f.Kept {
 				own.Changed[f.First] = true
 			}
 		}
 	}
-	tr, err := replay.Follow(ctx, st, replay.Between(c.views[i].entries, st.Index+1, through), own, replay.Today(), ropts)
+	tr, err := replay.Follow(ctx, st, replay.Between(c.histories[i].entries, st.Index+1, through), own, replay.Today(), ropts)
 	if x, ok := errors.AsType[*replay.EntryError](err); ok {
 		if r.stopped, r.bounded = x.Index, x.Bounded; r.bounded {
 			c.limit(fmt.Sprintf("%s: %v", m.Label, err))
@@ -167,11 +167,11 @@ func (c *comparison) reexecuteMember(ctx context.Context, i int, opts Options) *
 	r.Entries, r.Revisions = tr.Entries, tr.Revisions
 	r.Notes = append(r.Notes, tr.Notes...)
 	for k := range tr.Departures {
-		r.depart(c.departure(i, &tr.Departures[k]))
+		r.addDeparture(c.departure(i, &tr.Departures[k]))
 	}
 	r.DepartureCount += tr.More
 	if g := tr.Gap; g != nil {
-		r.depart(c.gap(i, g))
+		r.addDeparture(c.gap(i, g))
 		r.Notes = append(r.Notes, fmt.Sprintf("what follows entry %d was not run: the member's state there is another one", g.Last))
 		return r
 	}
@@ -195,13 +195,13 @@ func lastIndex(steps []effect.Step) uint64 {
 	return 0
 }
 
-func (r *Reexecution) depart(d ReDeparture) {
+func (r *Reexecution) addDeparture(d ReDeparture) {
 	r.DepartureCount++
 	r.Departures = append(r.Departures, d)
 }
 
-// close puts departures in order and cuts them down.
-func (r *Reexecution) close() {
+// sortDepartures puts departures in order and cuts them down.
+func (r *Reexecution) sortDepartures() {
 	slices.SortStableFunc(r.Departures, func(a, b ReDeparture) int {
 		return cmp.Or(cmp.Compare(a.order(), b.order()), cmp.Compare(a.What, b.What))
 	})
@@ -210,10 +210,10 @@ func (r *Reexecution) close() {
 
 // baseOf chooses where to start: the earliest of the given states that leads to the member, else the beginning of the
 // log, else the member's own rows, taken back as far as they go.
-func (c *comparison) baseOf(ctx context.Context, i int, steps []effect.Step, start Position, bases []*inspect.Member, r *Reexecution) (*replay.State, error) {
+func (c *explanations) baseOf(ctx context.Context, i int, steps []effect.Step, start Position, bases []*inspect.Member, r *Reexecution) (*replay.State, error) {
 	m := c.ms[i]
 	// A member that applied entries twice has more revisions than entries, and looks like one that was restored.
-	if c.whole(i) || c.views[i].whole() && start == (Position{Revision: 1}) {
+	if c.beginsWithCluster(i) || c.histories[i].fromFirstEntry() && start == (Position{Revision: 1}) {
 		r.Base = "the beginning of the log"
 		if len(bases) > 0 {
 			r.Notes = append(r.Notes, "no base is needed: the log is whole")
@@ -221,18 +221,18 @@ func (c *comparison) baseOf(ctx context.Context, i int, steps []effect.Step, sta
 		return replay.Empty(), nil
 	}
 	bases = slices.Clone(bases)
-	slices.SortStableFunc(bases, func(a, b *inspect.Member) int { return int(index(a)) - int(index(b)) })
+	slices.SortStableFunc(bases, func(a, b *inspect.Member) int { return int(consistentIndex(a)) - int(consistentIndex(b)) })
 	var errs []error
 	// Rows of its own that reach further back than a given state are the better base.
 	try := func(limit uint64) *replay.State {
 		for _, b := range bases {
-			st, err := c.given(ctx, i, limit, b)
+			st, err := c.stateOfBase(ctx, i, limit, b)
 			if err != nil {
 				errs = append(errs, err)
 				continue
 			}
 			r.Base = b.Label
-			if rev := before(m.DB.Rows, b); rev > 0 {
+			if rev := firstRevisionApart(m.DB.Rows, b); rev > 0 {
 				r.Notes = append(r.Notes, fmt.Sprintf("%s and %s differ in revision %d already: they had parted before the base was saved", b.Label, m.Label, rev))
 			}
 			return st
@@ -242,9 +242,9 @@ func (c *comparison) baseOf(ctx context.Context, i int, steps []effect.Step, sta
 	if st := try(start.Index); st != nil {
 		return st, nil
 	}
-	start = c.skip(i, steps, start)
+	start = c.skipGaps(i, steps, start)
 	if len(steps) > 0 {
-		base := &replay.Base{Rows: m.DB.Rows, Tables: m.DB.Tables, Log: c.views[i].entries}
+		base := &replay.Base{Rows: m.DB.Rows, Tables: m.DB.Tables, Log: c.histories[i].entries}
 		st, err := replay.Rewind(ctx, base, start.Index, start.Revision)
 		if err == nil {
 			r.Base = "its own rows, taken back"
@@ -264,9 +264,9 @@ func (c *comparison) baseOf(ctx context.Context, i int, steps []effect.Step, sta
 	return nil, errors.New(strings.ReplaceAll(errors.Join(errs...).Error(), "\n", "; "))
 }
 
-// skip moves the start behind the last gap in the log.
-func (c *comparison) skip(i int, steps []effect.Step, start Position) Position {
-	es := c.views[i].entries
+// skipGaps moves the start behind the last gap in the log.
+func (c *contents) skipGaps(i int, steps []effect.Step, start Position) Position {
+	es := c.histories[i].entries
 	last := lastIndex(steps)
 	for k := len(es) - 1; k > 0 && es[k-1].Index > start.Index; k-- {
 		if es[k].Index > last || es[k].Index == es[k-1].Index+1 {
@@ -284,15 +284,15 @@ func (c *comparison) skip(i int, steps []effect.Step, start Position) Position {
 	return start
 }
 
-func index(m *inspect.Member) uint64 {
+func consistentIndex(m *inspect.Member) uint64 {
 	if m.DB == nil {
 		return 0
 	}
 	return m.DB.Tables.ConsistentIndex
 }
 
-// given is a base as a state, if it is not later than entry limit and the log leads from it to member i.
-func (c *comparison) given(ctx context.Context, i int, limit uint64, b *inspect.Member) (*replay.State, error) {
+// stateOfBase is a base as a state, if it is not later than entry limit and the log leads from it to member i.
+func (c *contents) stateOfBase(ctx context.Context, i int, limit uint64, b *inspect.Member) (*replay.State, error) {
 	no := func(format string, args ...any) (*replay.State, error) {
 		return nil, fmt.Errorf("%w: %s %s", replay.ErrNoBase, b.Label, fmt.Sprintf(format, args...))
 	}
@@ -304,7 +304,7 @@ func (c *comparison) given(ctx context.Context, i int, limit uint64, b *inspect.
 	case b.DB.Tables.ConsistentIndex > limit:
 		return no("is of entry %d, which is later than entry %d of %s", b.DB.Tables.ConsistentIndex, limit, c.ms[i].Label)
 	}
-	entries := c.views[i].entries
+	entries := c.histories[i].entries
 	if why, _ := ForeignBase(b, c.ms[i], entries); why != "" {
 		return no("%s", why)
 	}
@@ -318,8 +318,8 @@ func (c *comparison) given(ctx context.Context, i int, limit uint64, b *inspect.
 	return st, nil
 }
 
-// before is the first revision of which a base and a member hold different rows, 0 if there is none.
-func before(rows *mvcc.Table, b *inspect.Member) int64 {
+// firstRevisionApart is the first revision of which a base and a member hold different rows, 0 if there is none.
+func firstRevisionApart(rows *mvcc.Table, b *inspect.Member) int64 {
 	upTo := b.DB.Revision()
 	var x, y mvcc.KeyValue
 	for _, r := range rows.Between(rows.Lower(b.DB.CompactRevision()+1), rows.Lower(upTo+1)) {
@@ -332,7 +332,7 @@ func before(rows *mvcc.Table, b *inspect.Member) int64 {
 	return 0
 }
 
-func (c *comparison) departure(i int, d *replay.Departure) ReDeparture {
+func (c *contents) departure(i int, d *replay.Departure) ReDeparture {
 	x := ReDeparture{Entry: c.entry(i, d.Index), Revision: d.Revision, Expected: d.Ran.Revision}
 	switch {
 	case d.Extra:
@@ -353,7 +353,7 @@ func (c *comparison) departure(i int, d *replay.Departure) ReDeparture {
 	return x
 }
 
-func (c *comparison) gap(i int, g *replay.Gap) ReDeparture {
+func (c *contents) gap(i int, g *replay.Gap) ReDeparture {
 	x := ReDeparture{EntryInterval: &Interval{g.First, g.Last}, Expected: g.Revision}
 	if g.First == g.Last {
 		x.Entry, x.EntryInterval = c.entry(i, g.First), nil
@@ -367,7 +367,7 @@ func (c *comparison) gap(i int, g *replay.Gap) ReDeparture {
 
 // finalLeases compares the leases in the end, but for those that entries behind the end grant or revoke: up to 3.4 the
 // lease bucket may be ahead of the consistent index.
-func (c *comparison) finalLeases(i int, r *Reexecution, f *replay.Final, from, through uint64) {
+func (c *contents) finalLeases(i int, r *Reexecution, f *replay.Final, from, through uint64) {
 	has := map[int64]bool{}
 	for _, l := range c.ms[i].DB.Tables.Leases {
 		has[l.ID] = true
@@ -377,7 +377,7 @@ func (c *comparison) finalLeases(i int, r *Reexecution, f *replay.Final, from, t
 		made[id] = true
 	}
 	last := func(id int64, grant bool) (at uint64, later bool) {
-		for _, e := range c.views[i].leases[id] {
+		for _, e := range c.histories[i].leases[id] {
 			later = later || e.index > through
 			if e.index > from && e.index <= through && e.grant == grant {
 				at = e.index
@@ -394,7 +394,7 @@ func (c *comparison) finalLeases(i int, r *Reexecution, f *replay.Final, from, t
 		if slices.ContainsFunc(r.Departures, func(d ReDeparture) bool { return x.Entry != nil && d.Entry != nil && d.Entry.Index == at }) {
 			return // told by its keys
 		}
-		r.depart(x)
+		r.addDeparture(x)
 	}
 	for _, id := range f.Leases {
 		if !has[id] {
@@ -409,7 +409,7 @@ func (c *comparison) finalLeases(i int, r *Reexecution, f *replay.Final, from, t
 }
 
 // finalAlarms compares the alarms in the end. They are saved by themselves, too.
-func (c *comparison) finalAlarms(i int, r *Reexecution, f *replay.Final, through uint64) {
+func (c *contents) finalAlarms(i int, r *Reexecution, f *replay.Final, through uint64) {
 	has, made := map[schema.AlarmMember]bool{}, map[schema.AlarmMember]bool{}
 	for _, a := range c.ms[i].DB.Tables.Alarms {
 		has[a] = true
@@ -418,7 +418,7 @@ func (c *comparison) finalAlarms(i int, r *Reexecution, f *replay.Final, through
 		made[a] = true
 	}
 	last := map[schema.AlarmMember]uint64{} // the entry that raised or cleared it last
-	for _, index := range c.views[i].alarms {
+	for _, index := range c.histories[i].alarms {
 		if req := c.request(i, index); req != nil && req.Internal != nil && req.Internal.Alarm != nil {
 			last[schema.AlarmMember{Member: req.Internal.Alarm.MemberID, Type: req.Internal.Alarm.Alarm.String()}] = index
 		}
@@ -431,13 +431,13 @@ func (c *comparison) finalAlarms(i int, r *Reexecution, f *replay.Final, through
 		if has[a] {
 			what = "is on, though re-execution clears it"
 		}
-		r.depart(ReDeparture{Entry: c.entry(i, index), What: fmt.Sprintf("the alarm %s of member %s %s", a.Type, ID(a.Member), what)})
+		r.addDeparture(ReDeparture{Entry: c.entry(i, index), What: fmt.Sprintf("the alarm %s of member %s %s", a.Type, ID(a.Member), what)})
 	}
 }
 
 // finalAuth compares users, roles and the auth revision in the end.
-func (c *comparison) finalAuth(i int, r *Reexecution, f *replay.Final, through uint64) {
-	for _, w := range c.views[i].authWrites {
+func (c *contents) finalAuth(i int, r *Reexecution, f *replay.Final, through uint64) {
+	for _, w := range c.histories[i].authWrites {
 		if w.Index > through {
 			// Up to 3.4 these tables may be ahead of the consistent index.
 			r.Notes = append(r.Notes, fmt.Sprintf("the auth tables were not compared: entry %d, which changes them, may have been applied or not", w.Index))
@@ -450,7 +450,7 @@ func (c *comparison) finalAuth(i int, r *Reexecution, f *replay.Final, through u
 		same, why = false, fmt.Sprintf("the auth revision is %d, re-execution makes it %d", t.AuthRevision, f.AuthRevision)
 	}
 	if !same {
-		r.depart(ReDeparture{What: "the auth tables in the end: " + why})
+		r.addDeparture(ReDeparture{What: "the auth tables in the end: " + why})
 	}
 }
 

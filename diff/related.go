@@ -16,9 +16,9 @@ import (
 // started with the same flags have the same ones. What settles it is what they share beyond what every cluster begins
 // with: an entry of the log with a request id, which holds the proposer and the time, or a row.
 type relations struct {
-	copyOf []int    // of each member the other copy of it that stands for it, -1 if it stands for itself
-	apart  []string // why nothing can be compared
-	notes  []string
+	copyOf       []int    // of each member the other copy of it that is compared instead, -1 if it is compared itself
+	incomparable []string // why nothing can be compared
+	notes        []string
 }
 
 // relateCopies compares members in pairs.
@@ -28,7 +28,7 @@ func relateCopies(ms []*inspect.Member) *relations {
 		r.copyOf[i] = -1
 	}
 	if why := incomparable(ms); why != "" {
-		r.apart = []string{why}
+		r.incomparable = []string{why}
 		return r
 	}
 	if len(ms) < 2 {
@@ -42,16 +42,16 @@ func relateCopies(ms []*inspect.Member) *relations {
 			shares[[2]int{i, j}] = sharesEntry(ms[i], ms[j]) || !begun && sharesRow(ms[i], ms[j])
 		}
 	}
-	r.strangers(ms, shares)
-	if len(r.apart) == 0 {
-		r.twins(ms, shares)
+	r.findForeign(ms, shares)
+	if len(r.incomparable) == 0 {
+		r.findCopies(ms, shares)
 	}
 	return r
 }
 
-// strangers looks for members that are perhaps not of one cluster: some share nothing with the others, although there is something to
+// findForeign looks for members that are perhaps not of one cluster: some share nothing with the others, although there is something to
 // share.
-func (r *relations) strangers(ms []*inspect.Member, shares map[[2]int]bool) {
+func (r *relations) findForeign(ms []*inspect.Member, shares map[[2]int]bool) {
 	set := make([]int, len(ms))
 	for i := range ms {
 		set[i] = i
@@ -72,20 +72,20 @@ func (r *relations) strangers(ms []*inspect.Member, shares map[[2]int]bool) {
 	for i := range ms {
 		for j := i + 1; j < len(ms); j++ {
 			if set[i] != set[j] {
-				if w := foreign(ms[i], ms[j]); w != "" {
+				if w := whyForeign(ms[i], ms[j]); w != "" {
 					why = append(why, w)
 				}
 			}
 		}
 	}
 	if len(why) > 0 {
-		r.apart = append([]string{"perhaps these are not members of one cluster: some share no entry of their logs, but what every cluster begins with, and no row"}, why...)
+		r.incomparable = append([]string{"perhaps these are not members of one cluster: some share no entry of their logs, but what every cluster begins with, and no row"}, why...)
 	}
 }
 
-// foreign says why two members that share nothing are perhaps not of one cluster; it is empty if they may just show nothing that both
+// whyForeign says why two members that share nothing are perhaps not of one cluster; it is empty if they may just show nothing that both
 // went through.
-func foreign(a, b *inspect.Member) string {
+func whyForeign(a, b *inspect.Member) string {
 	both := a.Label + " and " + b.Label
 	var why []string
 	if x, y := memberIDs(a), memberIDs(b); len(x) > 0 && len(y) > 0 && !slices.ContainsFunc(x, func(id uint64) bool { return slices.Contains(y, id) }) {
@@ -102,13 +102,13 @@ func foreign(a, b *inspect.Member) string {
 	if hasRows(a) && hasRows(b) {
 		ta, tb := a.DB.Rows, b.DB.Rows
 		for _, main := range differingBetween([]*mvcc.Table{ta, tb}, 0, min(ta.Last(), tb.Last())+1, nil).mains {
-			if !agree(known(a, main), known(b, main)) {
+			if !commonRowsAgree(knownRows(a, main), knownRows(b, main)) {
 				why = append(why, fmt.Sprintf("their rows of revision %d contradict each other", main))
 				break
 			}
 		}
 	}
-	if empty(a) && empty(b) {
+	if hasEmptyKeyspace(a) && hasEmptyKeyspace(b) {
 		why = append(why, "the keyspaces of both are empty")
 	}
 	if len(why) == 0 {
@@ -119,12 +119,12 @@ func foreign(a, b *inspect.Member) string {
 
 func hasRows(m *inspect.Member) bool { return m.DB != nil && m.DB.HasKeys && m.DB.Rows.Len() > 0 }
 
-func empty(m *inspect.Member) bool {
+func hasEmptyKeyspace(m *inspect.Member) bool {
 	return m.DB != nil && m.DB.HasKeys && m.DB.Rows.Len() == 0 && m.Evidence().Whole()
 }
 
-// known are the rows of a revision that count.
-func known(m *inspect.Member, main int64) []mvcc.Row {
+// knownRows are the rows of a revision that count.
+func knownRows(m *inspect.Member, main int64) []mvcc.Row {
 	return slices.DeleteFunc(m.DB.Rows.Group(main), func(r mvcc.Row) bool { return !m.Evidence().Known(&r) })
 }
 
@@ -178,8 +178,8 @@ func sharesRow(a, b *inspect.Member) bool {
 	return false
 }
 
-// twins finds copies of one member: by its id and that of the cluster, or because they are the same file.
-func (r *relations) twins(ms []*inspect.Member, shares map[[2]int]bool) {
+// findCopies finds copies of one member: by its id and that of the cluster, or because they are the same file.
+func (r *relations) findCopies(ms []*inspect.Member, shares map[[2]int]bool) {
 	for i, m := range ms {
 		if r.copyOf[i] >= 0 {
 			continue
@@ -206,10 +206,10 @@ func (r *relations) twins(ms []*inspect.Member, shares map[[2]int]bool) {
 		}
 		r.notes = append(r.notes, fmt.Sprintf("%s are %s: %s, the newest, was compared", listOf(labels), which, ms[best].Label))
 		if len(same) == len(ms) {
-			r.apart = append(r.apart, fmt.Sprintf("%s are %s: there is no other member to compare with", listOf(labels), which), overTime(ms))
+			r.incomparable = append(r.incomparable, fmt.Sprintf("%s are %s: there is no other member to compare with", listOf(labels), which), overTime(ms))
 		}
 	}
-	if len(r.apart) > 0 {
+	if len(r.incomparable) > 0 {
 		r.notes = nil
 	}
 }
@@ -230,7 +230,7 @@ func overTime(ms []*inspect.Member) string {
 				continue
 			}
 			for _, main := range differingBetween([]*mvcc.Table{a.DB.Rows, b.DB.Rows}, 0, min(a.DB.Rows.Last(), b.DB.Rows.Last())+1, nil).mains {
-				if !agree(known(a, main), known(b, main)) {
+				if !commonRowsAgree(knownRows(a, main), knownRows(b, main)) {
 					return fmt.Sprintf("as states of it over time they do not go together: %s and %s hold different rows of revision %d", a.Label, b.Label, main)
 				}
 			}

@@ -97,9 +97,9 @@ func TestRelated(t *testing.T) {
 				c.copyOf = slices.Repeat([]int{-1}, len(ms))
 			}
 			r := relateCopies(ms)
-			apart := strings.Join(r.apart, "\n")
+			apart := strings.Join(r.incomparable, "\n")
 			if !strings.Contains(apart, c.apart) || (apart == "") != (c.apart == "") || !slices.Equal(r.copyOf, c.copyOf) || strings.Join(r.notes, "\n") != c.note {
-				t.Errorf("apart %q, copies %v, notes %q", r.apart, r.copyOf, r.notes)
+				t.Errorf("apart %q, copies %v, notes %q", r.incomparable, r.copyOf, r.notes)
 			}
 		})
 	}

@@ -20,7 +20,7 @@ type parting struct {
 // each table shares with the first one, byte for byte. It is one pass over all rows, on all processors: nearly always all
 // rows are the same, and all that follows looks at the others alone. It returns the digests of the first table, which fall
 // off on the way.
-func (c *comparison) findDiffering(tables []*mvcc.Table) mvcc.Digests {
+func (c *contents) findDiffering(tables []*mvcc.Table) mvcc.Digests {
 	if c.shared = []int{tables[0].Len()}; len(tables) == 1 {
 		return nil
 	}
@@ -42,7 +42,7 @@ func (c *comparison) findDiffering(tables []*mvcc.Table) mvcc.Digests {
 		t := tables[0]
 		return t.Row(int(w * int64(t.Len()) / workers)).Rev.Main
 	}
-	c.together(func(spawn func(func())) {
+	c.runTogether(func(spawn func(func())) {
 		for w := range workers {
 			from := int64(0)
 			if w > 0 {
@@ -123,10 +123,10 @@ func differingBetween(tables []*mvcc.Table, first, end int64, noted mvcc.Digests
 	}
 }
 
-// partings finds out of the revisions that differ those at which members part that agreed until then. A member takes part
+// findPartings finds out of the revisions that differ those at which members part that agreed until then. A member takes part
 // above the revision that it is compacted at, up to its last one, and at revisions that it could read. It also counts
 // those that any two members disagree on.
-func (c *comparison) partings() (ps []parting, count int) {
+func (c *contents) findPartings() (ps []parting, count int) {
 	class := make([]int, len(c.ms))
 	joined := make([]bool, len(c.ms))
 	next := 1

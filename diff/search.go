@@ -15,47 +15,86 @@ import (
 	"etcd-autopsy/inspect/raftlog"
 )
 
-// explained is a member whose own log, with the faults of a reading, makes just what its db holds.
-type explained struct {
-	member   *faults.Member
-	life     life
-	readings []faults.Reading // all that explain it within a margin; chosen is one of them
-	chosen   faults.Reading
-	also     []faults.Reading // with another revision before the log begins
-	limits   []string
-	reach    uint64 // the last entry whose effects the db holds
+// explanation is a member whose own log, with the faults of a reading, makes just what its db holds.
+type explanation struct {
+	member     *faults.Member
+	runs       runHistory
+	readings   []faults.Reading // all that explain it within a margin; chosen is one of them
+	chosen     faults.Reading
+	otherBases []faults.Reading // with another revision before the log begins
+	limits     []string
+	reach      uint64 // the last entry whose effects the db holds
 	// Of each entry of the log, what it did: equal digests are equal changes of keys, 0 is none.
-	did []uint64
+	effectDigests []uint64
 }
 
-// search looks for the faults that explain each member by its own log. A member is nil if none do: nothing that was tried leads to what it
-// holds, or its log cannot be run, as mute says.
-func (c *comparison) search() (all []*explained) {
-	all = make([]*explained, len(c.ms))
-	c.mute = make([]string, len(c.ms))
+// explainMembers looks for the faults that explain each member by its own log. Nothing does if nothing that was tried leads to what it holds, or if
+// its log cannot be run.
+func (c *explanations) explainMembers() {
+	c.explained, c.whyUnexplained = make([]*explanation, len(c.ms)), make([]string, len(c.ms))
+	use, fromFirst := c.logsToRun()
+	logs, low := c.applicable(use)
+	if logs == nil {
+		return
+	}
+	evidence := c.evidenceOf(use, logs, low)
+	found, limits := make([]*explanation, len(use)), make([][]string, len(use))
+	if fromFirst {
+		c.eachOf(use, func(n, i int) {
+			m := faults.NewMember(logs[n], evidence[n], apply.New(logs[n]), c.mayHaveApplied(i), c.rulesOf(i)...)
+			res := m.Search()
+			if limits[n] = res.Limits; len(res.Readings) > 0 {
+				found[n] = &explanation{member: m, readings: res.Readings, limits: res.Limits}
+			}
+		})
+	}
+	// A cluster that was restored begins with a keyspace, too.
+	if slices.ContainsFunc(found, func(x *explanation) bool { return x == nil || x.hasUnwrittenRows() }) && !slices.ContainsFunc(logs, func(l *apply.Log) bool { return l != logs[0] }) {
+		found, c.partedBeforeLog = c.searchFromKeyspace(found, logs[0], use, evidence, low)
+	}
+	if unexplainedOf(found) > 0 {
+		// There is something that is not searched for: what is far from likely is it rather.
+		for n, x := range found {
+			if x != nil && x.readings[0].Cost > faults.MaxLikelyCost {
+				found[n] = nil
+			}
+		}
+	}
+	for n, i := range use {
+		if c.explained[i] = found[n]; found[n] == nil {
+			c.whyUnexplained[i] = "nothing that was tried makes what it holds of its log"
+			c.searchLimits = append(c.searchLimits, prefixed(c.ms[i].Label, limits[n])...)
+		}
+	}
+	c.chooseReadings()
+}
+
+// logsToRun are the members whose logs are run: those with a log from the first entry on, if there are any (fromFirst), or else those that follow one
+// log which begins later. It notes why the others are not.
+func (c *explanations) logsToRun() (use []int, fromFirst bool) {
 	var whole, later []int
 	for i := range c.ms {
 		switch from := c.source(i); {
-		case !c.runs(i):
-		case c.views[from].whole():
+		case !c.canRunLog(i):
+		case c.histories[from].fromFirstEntry():
 			whole = append(whole, i)
 		case len(later) == 0 || c.logs.history[from] == c.logs.history[c.source(later[0])]:
 			later = append(later, i)
 		default:
-			c.mute[i] = "its log does not begin with the cluster, and is not that of the others"
+			c.whyUnexplained[i] = "its log does not begin with the cluster, and is not that of the others"
 		}
 	}
-	if len(whole) > 0 {
-		for _, i := range later {
-			c.mute[i] = "its log does not begin with the cluster, though that of others does"
-		}
-		later = nil
+	if len(whole) == 0 {
+		return later, false
 	}
-	use := append(whole, later...)
-	logs, low := c.applicable(use)
-	if logs == nil {
-		return all
+	for _, i := range later {
+		c.whyUnexplained[i] = "its log does not begin with the cluster, though that of others does"
 	}
+	return whole, true
+}
+
+// evidenceOf is what the dbs of some members hold, in the numbers of their logs. Members that hold the same share it.
+func (c *contents) evidenceOf(use []int, logs []*apply.Log, low int64) []*faults.Evidence {
 	evidence := make([]*faults.Evidence, len(use))
 	same := make([]int, len(use)) // of each the first one that holds the same
 	for n, i := range use {
@@ -74,62 +113,44 @@ func (c *comparison) search() (all []*explained) {
 	for n := range use {
 		evidence[n] = evidence[same[n]]
 	}
-	found, limits := make([]*explained, len(use)), make([][]string, len(use))
-	if len(whole) > 0 {
-		c.eachOf(use, func(n, i int) {
-			m := faults.NewMember(logs[n], evidence[n], apply.New(logs[n]), c.mayHaveApplied(i), c.rulesOf(i)...)
-			res := m.Search()
-			if limits[n] = res.Limits; len(res.Readings) > 0 {
-				found[n] = &explained{member: m, readings: res.Readings, limits: res.Limits}
-			}
-		})
-	}
-	// A cluster that was restored begins with a keyspace, too.
-	if slices.ContainsFunc(found, func(x *explained) bool { return x == nil || x.foreign() }) && !slices.ContainsFunc(logs, func(l *apply.Log) bool { return l != logs[0] }) {
-		later := c.searchLater(logs[0], use, evidence, low)
-		apart := false
-		if unexplainedOf(later) > 0 {
-			if sides := c.searchApart(logs[0], use, evidence, low); unexplainedOf(sides) == 0 {
-				later, apart = sides, true
-			}
-		}
-		if a, b := unexplainedOf(later), unexplainedOf(found); a < b || a == b && cost(later) < cost(found) {
-			found, c.begunApart = later, apart
+	return evidence
+}
+
+// searchFromKeyspace explains some members by a keyspace that they held before the first entry of their log, if that explains more of them than
+// was found from an empty one, or the same more cheaply. parted is true if they did not all hold the same keyspace then.
+func (c *contents) searchFromKeyspace(found []*explanation, log *apply.Log, use []int, evidence []*faults.Evidence, low int64) (best []*explanation, parted bool) {
+	later := c.searchSuffix(log, use, evidence, low)
+	if unexplainedOf(later) > 0 {
+		if sides := c.searchSides(log, use, evidence, low); unexplainedOf(sides) == 0 {
+			later, parted = sides, true
 		}
 	}
-	if unexplainedOf(found) > 0 {
-		// There is something that is not searched for: what is far from likely is it rather.
-		for n, x := range found {
-			if x != nil && x.readings[0].Cost > faults.Costly {
-				found[n] = nil
-			}
-		}
+	if a, b := unexplainedOf(later), unexplainedOf(found); a < b || a == b && cost(later) < cost(found) {
+		return later, parted
 	}
-	for n, i := range use {
-		if all[i] = found[n]; found[n] == nil {
-			c.mute[i] = "nothing that was tried makes what it holds of its log"
-			c.limit(prefixed(c.ms[i].Label, limits[n])...)
-		}
-	}
-	lives := c.lives()
-	for i, x := range all {
+	return found, false
+}
+
+// chooseReadings takes one of each member's readings, and finds out what its entries did by that.
+func (c *explanations) chooseReadings() {
+	runs := c.runHistories()
+	for i, x := range c.explained {
 		if x != nil {
-			x.life = lives[i]
+			x.runs = runs[i]
 		}
 	}
-	choose(all)
-	for _, x := range all {
+	choose(c.explained)
+	for _, x := range c.explained {
 		if x != nil {
-			x.life.prefer(x)
+			x.runs.preferRules(x)
 			x.reach = x.member.Reach(&x.chosen)
-			x.did = x.effects(len(x.chosen.Faults))
+			x.effectDigests = x.effects(len(x.chosen.Faults))
 		}
 	}
-	return all
 }
 
 // holdSame tells whether the dbs of two members hold the same, byte for byte in their rows.
-func (c *comparison) holdSame(i, j int) bool {
+func (c *contents) holdSame(i, j int) bool {
 	a, b := c.ms[i].DB, c.ms[j].DB
 	n := a.Rows.Len()
 	return n == b.Rows.Len() && c.shared[i] == n && c.shared[j] == n && a.CompactRevision() == b.CompactRevision() && c.last[i] == c.last[j] &&
@@ -137,29 +158,29 @@ func (c *comparison) holdSame(i, j int) bool {
 }
 
 // eachOf runs f for some members at the same time, with the place of each among them.
-func (c *comparison) eachOf(members []int, f func(n, i int)) {
-	c.each(func(i int) {
+func (c *contents) eachOf(members []int, f func(n, i int)) {
+	c.eachMember(func(i int) {
 		if n := slices.Index(members, i); n >= 0 {
 			f(n, i)
 		}
 	})
 }
 
-// runs tells whether member i's log can be run up to what its db holds, and notes why not.
-func (c *comparison) runs(i int) bool {
-	m, es := c.ms[i], c.views[c.source(i)].entries
+// canRunLog tells whether member i's log can be run up to what its db holds, and notes why not.
+func (c *explanations) canRunLog(i int) bool {
+	m, es := c.ms[i], c.histories[c.source(i)].entries
 	index := m.DB.Tables.ConsistentIndex
 	switch {
 	case len(es) == 0:
-		c.mute[i] = "there is no log"
+		c.whyUnexplained[i] = "there is no log"
 	case !m.DB.Whole || len(m.DB.Rows.Holes()) > 0:
-		c.mute[i] = "its db cannot all be read"
+		c.whyUnexplained[i] = "its db cannot all be read"
 	case es[0].Index > index+1:
-		c.mute[i] = fmt.Sprintf("its db has come to entry %d, and the log begins with entry %d", index, es[0].Index)
+		c.whyUnexplained[i] = fmt.Sprintf("its db has come to entry %d, and the log begins with entry %d", index, es[0].Index)
 	case es[len(es)-1].Index < index:
-		c.mute[i] = fmt.Sprintf("its db has come to entry %d, and the log ends with entry %d", index, es[len(es)-1].Index)
+		c.whyUnexplained[i] = fmt.Sprintf("its db has come to entry %d, and the log ends with entry %d", index, es[len(es)-1].Index)
 	case es[len(es)-1].Index-es[0].Index+1 != uint64(len(es)):
-		c.mute[i] = "entries are missing in the log"
+		c.whyUnexplained[i] = "entries are missing in the log"
 	default:
 		return true
 	}
@@ -167,7 +188,7 @@ func (c *comparison) runs(i int) bool {
 }
 
 // cost is what the likeliest readings of those members take that are explained.
-func cost(all []*explained) (sum int) {
+func cost(all []*explanation) (sum int) {
 	for _, x := range all {
 		if x != nil {
 			sum += x.readings[0].Cost
@@ -177,7 +198,7 @@ func cost(all []*explained) (sum int) {
 }
 
 // unexplainedOf is how many of some members nothing explains.
-func unexplainedOf(all []*explained) (n int) {
+func unexplainedOf(all []*explanation) (n int) {
 	for _, x := range all {
 		if x == nil {
 			n++
@@ -189,8 +210,8 @@ func unexplainedOf(all []*explained) (n int) {
 // mayHaveApplied is the last entry that member i may have applied. Behind those that it knows to be committed that can be any of its own log: an entry is
 // applied while the commit index that covers it is still on its way to the log's file, and is lost there if the process is killed (raft.go of
 // server/etcdserver saves it with the next entries).
-func (c *comparison) mayHaveApplied(i int) uint64 {
-	h := c.views[c.source(i)]
+func (c *contents) mayHaveApplied(i int) uint64 {
+	h := c.histories[c.source(i)]
 	known := min(h.last(), committed(c.ms[i]))
 	for _, own := range slices.Backward(c.ms[i].Log.Entries) { // not by number: an entry may have any
 		if own.Index <= known {
@@ -203,23 +224,23 @@ func (c *comparison) mayHaveApplied(i int) uint64 {
 	return known
 }
 
-// foreign tells whether there is something that no entry of the log wrote.
-func (x *explained) foreign() bool {
+// hasUnwrittenRows tells whether there is something that no entry of the log wrote.
+func (x *explanation) hasUnwrittenRows() bool {
 	return slices.ContainsFunc(x.readings[0].Faults, func(f faults.Fault) bool { return f.Kind == faults.Extra || f.Kind == faults.Rows })
 }
 
 // applicable are the logs of some members, ready to be applied, with the same numbers for keys and leases; members that follow one log share
 // it. low is a revision before the logs begin up to which only the newest rows of their keys matter. There are none if entries do not decode.
-func (c *comparison) applicable(use []int) (logs []*apply.Log, low int64) {
+func (c *explanations) applicable(use []int) (logs []*apply.Log, low int64) {
 	if len(use) == 0 {
 		return nil, 0
 	}
 	low = math.MaxInt64
 	for _, i := range use {
-		n := len(c.views[c.source(i)].entries)
+		n := len(c.histories[c.source(i)].entries)
 		low = min(low, c.last[i]-int64(n+n/8)-unusedRevisions)
 	}
-	if low = max(low, 0); c.views[c.source(use[0])].whole() {
+	if low = max(low, 0); c.histories[c.source(use[0])].fromFirstEntry() {
 		low = 0
 	}
 	logs = c.newLogs(use, low)
@@ -230,7 +251,7 @@ func (c *comparison) applicable(use []int) (logs []*apply.Log, low int64) {
 	for _, l := range logs {
 		if n := slices.IndexFunc(l.Entries, func(e apply.Entry) bool { return e.Opaque }); n >= 0 {
 			for _, i := range use {
-				c.mute[i] = fmt.Sprintf("entry %d cannot be decoded or run", l.Entries[n].Index)
+				c.whyUnexplained[i] = fmt.Sprintf("entry %d cannot be decoded or run", l.Entries[n].Index)
 			}
 			return nil, 0
 		}
@@ -240,11 +261,11 @@ func (c *comparison) applicable(use []int) (logs []*apply.Log, low int64) {
 
 // source is the member whose log leads to what member i's db holds: itself, unless its own has a gap, as behind a snapshot that it received, and goes on
 // as that of another one does, which has none. A log may hold entries that were lost before the snapshot came.
-func (c *comparison) source(i int) int {
+func (c *contents) source(i int) int {
 	contiguous := func(h *history) bool {
 		return len(h.entries) > 0 && h.last()-h.entries[0].Index+1 == uint64(len(h.entries))
 	}
-	if contiguous(c.views[i]) {
+	if contiguous(c.histories[i]) {
 		return i
 	}
 	m := c.ms[i]
@@ -253,7 +274,7 @@ func (c *comparison) source(i int) int {
 		if e.Index > m.DB.Tables.ConsistentIndex {
 			continue
 		}
-		for j, h := range c.views {
+		for j, h := range c.histories {
 			if x := find(h.entries, e.Index); j != i && contiguous(h) && h.last() >= m.DB.Tables.ConsistentIndex && x != nil && x.Term == e.Term {
 				return j
 			}
@@ -267,7 +288,7 @@ func (c *comparison) source(i int) int {
 const unusedRevisions = 1024
 
 // newLogs makes the logs of some members ready, with the keys that rows behind a revision name.
-func (c *comparison) newLogs(use []int, low int64) []*apply.Log {
+func (c *contents) newLogs(use []int, low int64) []*apply.Log {
 	names := make([]faults.Named, len(use))
 	c.eachOf(use, func(n, i int) { names[n] = faults.NamesSince(c.ms[i].DB.Rows, c.ms[i].DB.Tables, low) })
 	var named faults.Named
@@ -281,7 +302,7 @@ func (c *comparison) newLogs(use []int, low int64) []*apply.Log {
 			from := c.source(i)
 			h := c.logs.history[from]
 			if byHistory[h] == nil {
-				es := slices.Concat(c.views[from].entries, c.views[from].pending)
+				es := slices.Concat(c.histories[from].entries, c.histories[from].pending)
 				byHistory[h] = apply.NewLog(len(es), func(k int) uint64 { return es[k].Index }, func(k int) *raftlog.Request { return es[k].Request() }, named.Keys, named.Leases)
 			}
 			logs[n] = byHistory[h]
@@ -298,20 +319,20 @@ func (c *comparison) newLogs(use []int, low int64) []*apply.Log {
 	}
 }
 
-// searchLater finds the faults of members whose log does not begin with the cluster. They are nil if that leads to nothing, or if the members had
+// searchSuffix finds the faults of members whose log does not begin with the cluster. They are nil if that leads to nothing, or if the members had
 // parted by then.
-func (c *comparison) searchLater(log *apply.Log, use []int, evidence []*faults.Evidence, low int64) []*explained {
-	out := make([]*explained, len(use))
+func (c *contents) searchSuffix(log *apply.Log, use []int, evidence []*faults.Evidence, low int64) []*explanation {
+	out := make([]*explanation, len(use))
 	auth := c.authBefore(use)
 	if auth == nil {
 		return out
 	}
-	var ms []faults.Beginner
+	var ms []faults.SuffixMember
 	for n, i := range use {
-		ms = append(ms, faults.Beginner{Evidence: evidence[n], Auth: auth, Committed: c.mayHaveApplied(i), Rules: c.rulesOf(i)})
+		ms = append(ms, faults.SuffixMember{Evidence: evidence[n], Auth: auth, Committed: c.mayHaveApplied(i), Rules: c.rulesOf(i)})
 	}
-	all := faults.SearchLater(log, ms, low)
-	if n := slices.IndexFunc(all, func(x faults.Later) bool { return x.Member != nil }); n < 0 || c.partedBy(use, all[n].Begins()) {
+	all := faults.SearchSuffix(log, ms, low)
+	if n := slices.IndexFunc(all, func(x faults.SuffixResult) bool { return x.Member != nil }); n < 0 || c.partedBy(use, all[n].BaseRevision()) {
 		return out // they all began at one revision
 	}
 	for n, x := range all {
@@ -319,25 +340,25 @@ func (c *comparison) searchLater(log *apply.Log, use []int, evidence []*faults.E
 			continue
 		}
 		// What one copy alone shows of what was before may itself be of another moment than what it shows of the log's effects; and
-		// rather than that several faults befell it, it began otherwise.
+		// it is likelier that it began otherwise than that it had several faults.
 		if k := len(x.Readings[0].Faults); len(use) == 1 && (k > 1 || k > 0 && !c.ms[use[n]].Evidence().EndCounts()) {
 			return out
 		}
-		out[n] = &explained{member: x.Member, readings: x.Readings, also: x.Also, limits: x.Limits}
+		out[n] = &explanation{member: x.Member, readings: x.Readings, otherBases: x.OtherBases, limits: x.Limits}
 	}
 	return out
 }
 
-// searchApart does so for members that had parted before their log begins, as rows far enough before that show: those of each side by
+// searchSides does so for members that had parted before their log begins, as rows far enough before that show: those of each side by
 // themselves.
-func (c *comparison) searchApart(log *apply.Log, use []int, evidence []*faults.Evidence, low int64) []*explained {
-	out := make([]*explained, len(use))
+func (c *contents) searchSides(log *apply.Log, use []int, evidence []*faults.Evidence, low int64) []*explanation {
+	out := make([]*explanation, len(use))
 	for n := range use {
 		if !c.ms[use[n]].Evidence().EndCounts() { // pages of several moments look so, too
-			return make([]*explained, len(use))
+			return make([]*explanation, len(use))
 		}
-		if out[n] = c.searchLater(log, use[n:n+1], evidence[n:n+1], low)[0]; out[n] == nil {
-			return make([]*explained, len(use))
+		if out[n] = c.searchSuffix(log, use[n:n+1], evidence[n:n+1], low)[0]; out[n] == nil {
+			return make([]*explanation, len(use))
 		}
 	}
 	places := make([]int, len(use))
@@ -346,10 +367,10 @@ func (c *comparison) searchApart(log *apply.Log, use []int, evidence []*faults.E
 	}
 	sides := partition(places, func(a, b int) bool {
 		x, y := out[a].member, out[b].member
-		begins := min(x.Begins(), y.Begins())
-		if !x.Shown() || !y.Shown() {
-			begins -= faults.NearBase // where they begin is not certain
-		} else if x.Begins() != y.Begins() {
+		begins := min(x.BaseRevision(), y.BaseRevision())
+		if !x.BaseShown() || !y.BaseShown() {
+			begins -= faults.BaseTolerance // where they begin is not certain
+		} else if x.BaseRevision() != y.BaseRevision() {
 			return false
 		}
 		return !c.partedBy([]int{use[a], use[b]}, begins)
@@ -360,9 +381,9 @@ func (c *comparison) searchApart(log *apply.Log, use []int, evidence []*faults.E
 		for _, n := range side {
 			members, es = append(members, use[n]), append(es, evidence[n])
 		}
-		for k, x := range c.searchLater(log, members, es, low) {
+		for k, x := range c.searchSuffix(log, members, es, low) {
 			if out[side[k]] = x; x == nil || len(sides) == 1 {
-				return make([]*explained, len(use))
+				return make([]*explanation, len(use))
 			}
 		}
 	}
@@ -370,13 +391,13 @@ func (c *comparison) searchApart(log *apply.Log, use []int, evidence []*faults.E
 }
 
 // authBefore is the auth store before the log begins: what most members' tables lead back to, nil if nothing is known of it.
-func (c *comparison) authBefore(use []int) (best *authz.State) {
+func (c *contents) authBefore(use []int) (best *authz.State) {
 	votes := map[uint64]int{}
 	for _, i := range use {
 		m := c.ms[i]
 		s := authz.Of(m.DB.Tables)
 		if applied := c.appliedAuth(i); len(applied) > 0 {
-			s, _ = authz.Base(applied, c.views[i].checkedUpTo(m.DB.Tables.ConsistentIndex), m.DB.Tables)
+			s, _ = authz.Base(applied, c.histories[i].checkedUpTo(m.DB.Tables.ConsistentIndex), m.DB.Tables)
 		}
 		if s == nil {
 			continue
@@ -390,14 +411,14 @@ func (c *comparison) authBefore(use []int) (best *authz.State) {
 }
 
 // appliedAuth are the auth writes that member i has applied, as its index says.
-func (c *comparison) appliedAuth(i int) []authz.Write {
-	all := c.views[i].authWrites
+func (c *contents) appliedAuth(i int) []authz.Write {
+	all := c.histories[i].authWrites
 	n, _ := slices.BinarySearchFunc(all, c.ms[i].DB.Tables.ConsistentIndex+1, func(w authz.Write, x uint64) int { return cmp.Compare(w.Index, x) })
 	return all[:n]
 }
 
 // partedBy tells whether some members hold different rows of a revision up to one.
-func (c *comparison) partedBy(members []int, revision int64) bool {
+func (c *contents) partedBy(members []int, revision int64) bool {
 	for _, main := range c.differing {
 		if main > revision {
 			break
@@ -406,7 +427,7 @@ func (c *comparison) partedBy(members []int, revision int64) bool {
 			for _, j := range members[:n] {
 				m, o := c.ms[i], c.ms[j]
 				a, b := m.DB.Rows.Group(main), o.DB.Rows.Group(main)
-				if !agree(a, b) || main > max(m.DB.CompactRevision(), o.DB.CompactRevision()) && main <= min(c.last[i], c.last[j]) && !sameRows(a, b) {
+				if !commonRowsAgree(a, b) || main > max(m.DB.CompactRevision(), o.DB.CompactRevision()) && main <= min(c.last[i], c.last[j]) && !sameRows(a, b) {
 					return true
 				}
 			}
@@ -416,8 +437,8 @@ func (c *comparison) partedBy(members []int, revision int64) bool {
 }
 
 // rulesOf are the rules that may hold when member i's log begins.
-func (c *comparison) rulesOf(i int) []apply.Rules {
-	if len(c.views[i].authWrites) == 0 { // nobody is asked for permissions
+func (c *contents) rulesOf(i int) []apply.Rules {
+	if len(c.histories[i].authWrites) == 0 { // nobody is asked for permissions
 		return []apply.Rules{apply.Rules3510}
 	}
 	v, err := semver.NewVersion(c.firstVersion(i))
@@ -435,8 +456,8 @@ func (c *comparison) rulesOf(i int) []apply.Rules {
 }
 
 // firstVersion is the first cluster version that member i's log sets, empty if it sets none.
-func (c *comparison) firstVersion(i int) string {
-	for _, m := range c.views[i].milestones {
+func (c *contents) firstVersion(i int) string {
+	for _, m := range c.histories[i].milestones {
 		if m.kind == EventVersion {
 			return m.version
 		}
@@ -446,8 +467,8 @@ func (c *comparison) firstVersion(i int) string {
 
 // choose takes of each member's readings one that needs the fewest faults besides those of others: the same fault on several members is
 // one cause.
-func choose(all []*explained) {
-	known := slices.DeleteFunc(slices.Clone(all), func(x *explained) bool { return x == nil })
+func choose(all []*explanation) {
+	known := slices.DeleteFunc(slices.Clone(all), func(x *explanation) bool { return x == nil })
 	for _, x := range known {
 		x.chosen = x.readings[0]
 	}
@@ -467,7 +488,7 @@ func choose(all []*explained) {
 				return n
 			}
 			x.chosen = slices.MinFunc(x.readings, func(a, b faults.Reading) int {
-				return cmp.Or(cmp.Compare(a.Cost, b.Cost), cmp.Compare(x.life.against(x, &a), x.life.against(x, &b)), cmp.Compare(shared(&b), shared(&a)))
+				return cmp.Or(cmp.Compare(a.Cost, b.Cost), cmp.Compare(x.runs.contradicts(x, &a), x.runs.contradicts(x, &b)), cmp.Compare(shared(&b), shared(&a)))
 			})
 		}
 	}

@@ -14,7 +14,7 @@ func examine(ms []*inspect.Member, logs func() map[string][]ServerLog) *comparis
 	r := relateCopies(ms)
 	whole := func() (use []*inspect.Member) {
 		for i, m := range ms {
-			if m.Evidence().Whole() && r.copyOf[i] < 0 && len(r.apart) == 0 {
+			if m.Evidence().Whole() && r.copyOf[i] < 0 && len(r.incomparable) == 0 {
 				use = append(use, m)
 			}
 		}
@@ -23,21 +23,21 @@ func examine(ms []*inspect.Member, logs func() map[string][]ServerLog) *comparis
 	var c *comparison
 	for use := whole(); ; {
 		c = compare(ms, use, logs)
-		c.suspect()
+		c.doubtCopies()
 		left := whole()
 		if len(left) == len(use) {
 			break
 		}
 		use = left // what is concluded from fewer may cast doubt on more
 	}
-	c.incomparable = r.apart
+	c.incomparable = r.incomparable
 	for i, k := range r.copyOf {
 		if k >= 0 {
 			c.doc.Members[i].CopyOf = ms[k].Label
 		}
 	}
 	c.doc.Notes = append(c.doc.Notes, r.notes...)
-	if len(c.faults) > 0 {
+	if len(c.readErrors) > 0 {
 		return c
 	}
 	c.guard("the causes", func() {
@@ -45,17 +45,17 @@ func examine(ms []*inspect.Member, logs func() map[string][]ServerLog) *comparis
 			c.conclude()
 		}
 		if len(c.incomparable) == 0 {
-			c.contradict(r.copyOf)
-			c.forkOthers(r.copyOf)
-			c.owed()
+			c.compareDamagedRows(r.copyOf)
+			c.addForksOfOthers(r.copyOf)
+			c.checkTablesAgainstLog()
 		}
 	})
 	return c
 }
 
-// suspect looks for what copies alone can have made.
-func (c *comparison) suspect() {
-	if !c.differ() {
+// doubtCopies looks for what copies alone can have made.
+func (c *comparison) doubtCopies() {
+	if !c.findsDifference() {
 		for i := range c.ms {
 			c.doubtEnd(i)
 		}
@@ -69,14 +69,14 @@ func (c *comparison) suspect() {
 		}
 	}
 	for i, m := range c.ms {
-		m.Evidence().Search(compacted, c.expected(i))
+		m.Evidence().Search(compacted, c.expectedRevision(i))
 		c.doubtCopy(i)
 	}
 }
 
-// differ tells whether anything was found that tells members apart.
-func (c *comparison) differ() bool {
-	return len(c.causes) > 0 || c.doc.Keys.Len() > 0 || c.doc.Counts.LeasesDiffering > 0 || len(c.parts) > 0
+// findsDifference tells whether anything was found that tells members apart.
+func (c *comparison) findsDifference() bool {
+	return len(c.causes) > 0 || c.doc.Keys.Len() > 0 || c.doc.Counts.LeasesDiffering > 0 || len(c.partings) > 0
 }
 
 // doubtCopy doubts a copy of which nothing contradicts others, but which lacks something by its consistent index, where what copies lack says
@@ -87,8 +87,8 @@ func (c *comparison) doubtCopy(i int) {
 	if c.logs == nil || len(c.traces) != len(c.ms) {
 		return
 	}
-	if c.told[i] != nil {
-		c.doubtTold(i)
+	if c.explained[i] != nil {
+		c.doubtExplained(i)
 		return
 	}
 	if c.contradicted(i) || e.EndCounts() {
@@ -98,7 +98,7 @@ func (c *comparison) doubtCopy(i int) {
 	for _, k := range c.causes {
 		switch {
 		case !slices.ContainsFunc(k.groups, func(g []int) bool { return slices.Contains(g, i) }):
-		case (k.index > 0 || k.tale != nil) && len(k.odd) > 0 && !slices.Contains(k.odd, i):
+		case (k.index > 0 || k.fault != nil) && len(k.departed) > 0 && !slices.Contains(k.departed, i):
 		case len(tableBuckets[k.layer]) > 0:
 			if !e.TableCounts(tableBuckets[k.layer]...) && c.changedLately(i, k) {
 				e.Doubt("it differs in tables that do not lie on the page of its consistent index, and its log goes on behind that")
@@ -110,18 +110,18 @@ func (c *comparison) doubtCopy(i int) {
 }
 
 // doubtEnd doubts a copy whose rows end before its consistent index, as others tell.
-func (c *comparison) doubtEnd(i int) {
+func (c *entryEffects) doubtEnd(i int) {
 	e, index := c.ms[i].Evidence(), c.ms[i].DB.Tables.ConsistentIndex
-	if rev := c.expected(i); rev > c.last[i] && !e.EndCounts() {
+	if rev := c.expectedRevision(i); rev > c.last[i] && !e.EndCounts() {
 		e.Doubt("its rows end with revision %d, and that of entry %d, to which it has come by its consistent index, is %d; its log goes on behind that", c.last[i], index, rev)
 	}
 }
 
-// doubtTold doubts a copy whose own log makes every row that it holds, at its revision, though it takes faults to make just what it holds: so do
+// doubtExplained doubts a copy whose own log makes every row that it holds, at its revision, though it takes faults to make just what it holds: so do
 // pages of several moments. That is no reason against a member which was stopped, nor against what a table lacks that is of the same moment as
 // the consistent index.
-func (c *comparison) doubtTold(i int) {
-	e, x := c.ms[i].Evidence(), c.told[i]
+func (c *explanations) doubtExplained(i int) {
+	e, x := c.ms[i].Evidence(), c.explained[i]
 	fs := x.chosen.Faults
 	if len(fs) == 0 || e.EndCounts() {
 		return
@@ -145,13 +145,13 @@ var tableBuckets = map[Layer][]string{
 	LayerMembership: {schema.Members, schema.MembersRemoved},
 }
 
-// lately is how many entries a member may apply while its files are copied.
-const lately = 2000
+// copyWindow is how many entries a member may apply while its files are copied.
+const copyWindow = 2000
 
 // changedLately tells whether an entry changes the table of a cause so close to member i's consistent index that pages of several
 // moments may differ in it.
-func (c *comparison) changedLately(i int, k *cause) bool {
-	h := c.views[i]
+func (c *contents) changedLately(i int, k *cause) bool {
+	h := c.histories[i]
 	var at []uint64
 	switch k.layer {
 	case LayerLease:
@@ -168,14 +168,14 @@ func (c *comparison) changedLately(i int, k *cause) bool {
 		at = h.confChanges
 	}
 	index := c.ms[i].DB.Tables.ConsistentIndex
-	return slices.ContainsFunc(at, func(x uint64) bool { return x+lately > index })
+	return slices.ContainsFunc(at, func(x uint64) bool { return x+copyWindow > index })
 }
 
 // contradicted tells whether a row of member i is not that of another one.
-func (c *comparison) contradicted(i int) bool {
+func (c *contents) contradicted(i int) bool {
 	for _, main := range c.differing {
 		for j := range c.ms {
-			if j != i && !agree(c.ms[i].DB.Rows.Group(main), c.ms[j].DB.Rows.Group(main)) {
+			if j != i && !commonRowsAgree(c.ms[i].DB.Rows.Group(main), c.ms[j].DB.Rows.Group(main)) {
 				return true
 			}
 		}
@@ -183,14 +183,14 @@ func (c *comparison) contradicted(i int) bool {
 	return false
 }
 
-// expected is the highest revision that member i must have come to, as others tell.
-func (c *comparison) expected(i int) (rev int64) {
+// expectedRevision is the highest revision that member i must have come to, as others tell.
+func (c *entryEffects) expectedRevision(i int) (rev int64) {
 	if c.logs == nil || len(c.last) != len(c.ms) || len(c.traces) != len(c.ms) {
 		return 0
 	}
 	rev = c.last[i]
-	if c.told[i] != nil {
-		return rev // what is missing by its own log is told as a fault
+	if c.explained[i] != nil {
+		return rev // what it lacks by its own log is a fault of it, and a cause already
 	}
 	index := c.ms[i].DB.Tables.ConsistentIndex
 	for j := range c.ms {
@@ -201,8 +201,8 @@ func (c *comparison) expected(i int) (rev int64) {
 	return rev
 }
 
-// unsound are the members with rows that can be read whose dbs are not whole, and for which no other copy stands.
-func (c *comparison) unsound(copyOf []int) (left []*inspect.Member) {
+// damagedMembers are the members with rows that can be read whose dbs are not whole, and for which no other copy stands.
+func (c *contents) damagedMembers(copyOf []int) (left []*inspect.Member) {
 	for i, m := range c.all {
 		if copyOf[i] < 0 && m.DB != nil && m.DB.HasKeys && !slices.Contains(c.ms, m) {
 			left = append(left, m)

@@ -70,7 +70,7 @@ func (c *comparison) count() {
 		c.waitLinked()
 	}
 	var sums []uint32
-	c.together(func(spawn func(func())) { sums = mvcc.HashKVs(tables, c.shared, revs, compacts, spawn) })
+	c.runTogether(func(spawn func(func())) { sums = mvcc.HashKVs(tables, c.shared, revs, compacts, spawn) })
 	c.waitLinked()
 	for i, s := range of {
 		if len(sums) > 0 {
@@ -94,9 +94,9 @@ func (c *comparison) countOthers() {
 }
 
 // waitLinked waits until the rows of all members are linked, if they are to be.
-func (c *comparison) waitLinked() {
-	if c.linked != nil {
-		<-c.linked
+func (c *contents) waitLinked() {
+	if c.rowsLinked != nil {
+		<-c.rowsLinked
 	}
 }
 

@@ -46,7 +46,7 @@ func (c *comparison) notCompared(name, why string) {
 // upToDate lists the members whose table shows all entries of a kind that any member has applied: those whose consistent
 // index is not below the last one. Up to 3.4 a table may be ahead of the consistent index, which is saved with keys only, so
 // that entries above it may or may not show. It says why the others are left out.
-func (c *comparison) upToDate(list func(h *history) []uint64) (in []int, why []string) {
+func (c *contents) upToDate(list func(h *history) []uint64) (in []int, why []string) {
 	var highest uint64
 	for _, m := range c.ms {
 		highest = max(highest, m.DB.Tables.ConsistentIndex)
@@ -60,28 +60,28 @@ func (c *comparison) upToDate(list func(h *history) []uint64) (in []int, why []s
 			why = append(why, fmt.Sprintf("%s has not applied entry %d, which is in no log: what it changes is not known", m.Label, x))
 			continue
 		}
-		lacks := slices.IndexFunc(list(c.views[i]), func(x uint64) bool {
+		lacks := slices.IndexFunc(list(c.histories[i]), func(x uint64) bool {
 			return x > m.DB.Tables.ConsistentIndex && (x <= highest || !m.DB.Tables.HasTerm)
 		})
 		if lacks < 0 {
 			in = append(in, i)
 			continue
 		}
-		why = append(why, fmt.Sprintf("%s may not have applied entry %d, which changes it", m.Label, list(c.views[i])[lacks]))
+		why = append(why, fmt.Sprintf("%s may not have applied entry %d, which changes it", m.Label, list(c.histories[i])[lacks]))
 	}
 	return in, why
 }
 
 // unknownEntry is the first entry between member i's consistent index and that of the member of the same history that has
 // come furthest which no log holds, 0 if there is none.
-func (c *comparison) unknownEntry(i int) uint64 {
+func (c *contents) unknownEntry(i int) uint64 {
 	next, highest := c.ms[i].DB.Tables.ConsistentIndex+1, uint64(0)
 	for j, m := range c.ms {
 		if c.logs.history[j] == c.logs.history[i] {
 			highest = max(highest, m.DB.Tables.ConsistentIndex)
 		}
 	}
-	es := c.views[i].entries
+	es := c.histories[i].entries
 	k, _ := slices.BinarySearchFunc(es, next, func(e effect.Entry, x uint64) int { return cmp.Compare(e.Index, x) })
 	for ; next <= highest; next++ {
 		if k == len(es) || es[k].Index != next {
@@ -149,7 +149,7 @@ func (c *comparison) leaseCause(id int64, groups [][]int, tables []map[int64]sch
 	for _, i := range slices.Concat(groups...) {
 		reached = min(reached, max(c.doc.Common.Index, c.ms[i].DB.Tables.ConsistentIndex))
 	}
-	for _, h := range c.views {
+	for _, h := range c.histories {
 		for _, ev := range h.leases[id] {
 			switch {
 			case ev.index > reached:
@@ -162,7 +162,7 @@ func (c *comparison) leaseCause(id int64, groups [][]int, tables []map[int64]sch
 	}
 	index := max(grant, revoke)
 	for _, k := range c.causes {
-		if k.index == index && index > 0 || slices.Contains(k.entries, index) || k.layer == LayerLog && index >= k.forked() {
+		if k.index == index && index > 0 || slices.Contains(k.entries, index) || k.layer == LayerLog && index >= k.firstParted() {
 			k.leases = append(k.leases, id)
 			return
 		}
@@ -182,7 +182,7 @@ func (c *comparison) leaseCause(id int64, groups [][]int, tables []map[int64]sch
 		}
 		k.effects = append(k.effects, Effect{Members: c.labels(g), Note: note})
 	}
-	for _, x := range c.causes { // the same befell other leases
+	for _, x := range c.causes { // the same happened to other leases
 		if x.layer == LayerLease && x.what == what && slices.EqualFunc(x.groups, groups, slices.Equal[[]int]) && slices.EqualFunc(x.effects, k.effects, func(a, b Effect) bool { return a.Note == b.Note }) {
 			x.leases, x.entries = append(x.leases, id), append(x.entries, index)
 			if index < x.index {
@@ -227,7 +227,7 @@ func (c *comparison) compareAuth() {
 }
 
 // describeAuth says in what the auth tables of some groups differ.
-func (c *comparison) describeAuth(k *cause) {
+func (c *contents) describeAuth(k *cause) {
 	first := c.ms[k.groups[0][0]].DB.Tables
 	var differ []string
 	note := func(name string, same bool) {
@@ -256,12 +256,12 @@ func (c *comparison) describeAuth(k *cause) {
 func (c *comparison) compareAlarms() {
 	members := c.comparable("alarms", func(h *history) []uint64 { return h.alarms })
 	if k := c.table(members, LayerAlarm, "alarms", func(t *schema.Tables) any { return t.Alarms }); k != nil {
-		c.alarmOdd(k)
+		c.describeAlarms(k)
 	}
 }
 
-// alarmOdd names the entry that some members must have left out: an alarm is as the last entry about it made it.
-func (c *comparison) alarmOdd(k *cause) {
+// describeAlarms names the entry that some members must have left out: an alarm is as the last entry about it made it.
+func (c *contents) describeAlarms(k *cause) {
 	all := slices.Concat(k.groups...)
 	slices.Sort(all)
 	with := func(a schema.AlarmMember, on bool) []int {
@@ -282,14 +282,14 @@ func (c *comparison) alarmOdd(k *cause) {
 	if k.index == 0 {
 		return
 	}
-	k.odd, k.outcome = with(alarm, !on), effect.Refused
-	k.what += ": the entry had no effect on " + strings.Join(c.labels(k.odd), ", ")
+	k.departed, k.outcome = with(alarm, !on), effect.Refused
+	k.what += ": the entry had no effect on " + strings.Join(c.labels(k.departed), ", ")
 }
 
 // alarmedBy is the entry that set an alarm as it is in the end, by member i's log, 0 if none did: of several in a row that
 // ask for the same the first one. It also tells whether the alarm is on then.
-func (c *comparison) alarmedBy(i int, a schema.AlarmMember) (index uint64, on bool) {
-	for _, x := range slices.Backward(c.views[i].alarms) {
+func (c *contents) alarmedBy(i int, a schema.AlarmMember) (index uint64, on bool) {
+	for _, x := range slices.Backward(c.histories[i].alarms) {
 		r := c.request(i, x)
 		if x > c.ms[i].DB.Tables.ConsistentIndex || r == nil || r.Internal.GetAlarm().GetMemberID() != a.Member || r.Internal.GetAlarm().GetAlarm().String() != a.Type {
 			continue
@@ -337,7 +337,7 @@ func (c *comparison) compareMembership() {
 }
 
 // describeVotes says what each side holds of the members in which they differ, and what raft itself holds.
-func (c *comparison) describeVotes(k *cause) {
+func (c *contents) describeVotes(k *cause) {
 	for _, g := range k.groups {
 		m := c.ms[g[0]]
 		var texts []string

@@ -42,23 +42,23 @@ func digest(st *faults.Step) uint64 {
 	return h.Sum64() | 1
 }
 
-// tale is one fault, or one bug, with all members that it befell.
-type tale struct {
-	kind    faults.Kind
-	members []int
-	onset   map[int]Interval // of each member, the first entry that it touched
-	begins  map[int][]uint64 // of each member, in order, all entries that this may begin with
-	until   map[int]uint64   // and the last one, 0 if it goes on to the end
-	first   uint64           // the first entry that did something else because of it
-	sets    [][]faults.Fault
-	slots   map[int]int // of each member, which of the faults of its chosen reading it is
+// sharedFault is one fault, or one bug, with all members that have it.
+type sharedFault struct {
+	kind         faults.Kind
+	members      []int
+	onset        map[int]Interval // of each member, the first entry that it touched
+	firstEntries map[int][]uint64 // of each member, in order, all entries that this may begin with
+	until        map[int]uint64   // and the last one, 0 if it goes on to the end
+	firstEffect  uint64           // the first entry that did something else because of it
+	readings     [][]faults.Fault
+	number       map[int]int // of each member, which of the faults of its chosen reading it is
 }
 
-// fault is the first of those that it may be.
-func (t *tale) fault() faults.Fault { return t.sets[0][0] }
+// firstReading is the first of those that it may be.
+func (t *sharedFault) firstReading() faults.Fault { return t.readings[0][0] }
 
-// shorter tells whether one of two members stopped before a run of entries without effect ended on the other: both began with the same.
-func shorter(x *explained, f faults.Fault, o *explained, g faults.Fault) bool {
+// endedEarlier tells whether one of two members stopped before a run of entries without effect ended on the other: both began with the same.
+func endedEarlier(x *explanation, f faults.Fault, o *explanation, g faults.Fault) bool {
 	if f.Kind != faults.Skipped || g.Kind != faults.Skipped || f.First != g.First {
 		return false
 	}
@@ -67,50 +67,50 @@ func shorter(x *explained, f faults.Fault, o *explained, g faults.Fault) bool {
 	}
 	base := x.member.Log.Entries[0].Index
 	for index := f.Last + 1; index <= min(x.reach, g.Last); index++ {
-		if x.did[index-base] != 0 {
+		if x.effectDigests[index-base] != 0 {
 			return false
 		}
 	}
 	return f.Last <= g.Last
 }
 
-// tell makes causes of what tells the members apart: the faults that explain them, and what differs besides where some are not explained.
-func (c *comparison) tell() {
-	c.parts, c.doc.Counts.RevisionsDiffering = c.partings()
-	for i, x := range c.told {
+// findCauses makes causes of what tells the members apart: the faults that explain them, and what differs besides where some are not explained.
+func (c *comparison) findCauses() {
+	c.partings, c.doc.Counts.RevisionsDiffering = c.findPartings()
+	for i, x := range c.explained {
 		if x != nil {
 			c.limit(prefixed(c.ms[i].Label, x.limits)...)
 		}
 	}
-	c.doc.Explained = !slices.Contains(c.told, nil)
-	c.place()
+	c.doc.Explained = !slices.Contains(c.explained, nil)
+	c.placeCommonIndex()
 	c.logCauses()
-	for _, t := range c.tales() {
-		k := c.causeOfTale(t)
+	for _, t := range c.sharedFaults() {
+		k := c.causeOfFault(t)
 		if len(c.ms) > 1 && len(t.members) == len(c.ms) && len(k.groups) < 2 {
-			// What befell all members alike tells none of them from the others.
+			// A fault that all members have is no difference between them.
 			c.doc.Notes = append(c.doc.Notes, fmt.Sprintf("all members alike do not hold what their log makes: %s", k.what))
 			continue
 		}
 		c.causes = append(c.causes, k)
 	}
-	if c.begunApart {
-		c.apartBefore()
+	if c.partedBeforeLog {
+		c.causesBeforeLog()
 	}
 	if c.doc.Explained {
 		c.compareMembership()
 		c.followForksTold()
 		c.sortCauses()
-		c.tellKeys()
-		c.tellLeases()
-		c.tellConsequences()
+		c.compareKeysByState()
+		c.compareLeasesByState()
+		c.countConsequences()
 	} else {
-		c.compareOld()
+		c.compareCompacted()
 		c.rowCauses()
 		c.compareTables()
 		c.sortCauses()
 		c.compareKeys()
-		c.strangers()
+		c.reasonDisjointRevisions()
 	}
 	c.lag()
 }
@@ -122,8 +122,8 @@ func (c *comparison) followForksTold() {
 			continue
 		}
 		for _, f := range c.causes {
-			if f.layer == LayerLog && k.of == nil && (k.index == 0 || k.index >= f.index) && separates(k.groups, f.groups) {
-				k.of = f
+			if f.layer == LayerLog && k.causedBy == nil && (k.index == 0 || k.index >= f.index) && separates(k.groups, f.groups) {
+				k.causedBy = f
 			}
 		}
 	}
@@ -157,8 +157,8 @@ func changesOf(log *apply.Log, changes []apply.Change) (all []effect.Change) {
 	return all
 }
 
-// auth is the auth store of a member through time, as its faults explain it.
-func (x *explained) auth() *authz.Timeline {
+// authTimeline is the auth store of a member through time, as its faults explain it.
+func (x *explanation) authTimeline() *authz.Timeline {
 	var indexes []uint64
 	states := []*authz.State{authz.New()}
 	x.member.Run(&x.chosen, x.reach, func(st *faults.Step) {
@@ -173,9 +173,9 @@ func (x *explained) auth() *authz.Timeline {
 	return authz.NewTimeline(indexes, states)
 }
 
-// tales are the faults of all members, each told once, in the order of the log.
-func (c *comparison) tales() (tales []*tale) {
-	for i, x := range c.told {
+// sharedFaults are the faults of all members, each once, in the order of the log.
+func (c *explanations) sharedFaults() (tales []*sharedFault) {
+	for i, x := range c.explained {
 		if x == nil {
 			continue
 		}
@@ -183,45 +183,45 @@ func (c *comparison) tales() (tales []*tale) {
 			if f.Kind == faults.Index {
 				continue // what is there is of a later moment than the index says: that is no difference
 			}
-			at := slices.IndexFunc(tales, func(t *tale) bool {
+			at := slices.IndexFunc(tales, func(t *sharedFault) bool {
 				return !slices.Contains(t.members, i) && slices.ContainsFunc(t.members, func(j int) bool {
-					g := c.told[j].chosen.Faults[t.slots[j]]
-					return sameFault(f, g) && (f.Kind != faults.Rows || c.sameRows(i, j, f.First)) || shorter(x, f, c.told[j], g)
+					g := c.explained[j].chosen.Faults[t.number[j]]
+					return sameFault(f, g) && (f.Kind != faults.Rows || c.sameRows(i, j, f.First)) || endedEarlier(x, f, c.explained[j], g)
 				})
 			})
 			if at < 0 {
-				at, tales = len(tales), append(tales, &tale{kind: f.Kind, onset: map[int]Interval{}, until: map[int]uint64{}, slots: map[int]int{}, begins: map[int][]uint64{}})
+				at, tales = len(tales), append(tales, &sharedFault{kind: f.Kind, onset: map[int]Interval{}, until: map[int]uint64{}, number: map[int]int{}, firstEntries: map[int][]uint64{}})
 			}
 			t := tales[at]
 			t.members = append(t.members, i)
-			t.slots[i] = n
-			begins := c.beginsOf(x, n)
+			t.number[i] = n
+			begins := x.firstEntriesOf(n)
 			t.onset[i] = Interval{begins[0], begins[len(begins)-1]}
-			t.begins[i] = begins
+			t.firstEntries[i] = begins
 			if f.Kind == faults.Skipped || f.Kind == faults.Again {
 				t.until[i] = f.Last
 			}
-			if first := c.firstEffect(x, n); t.first == 0 || first > 0 && first < t.first {
-				t.first = first
+			if first := x.firstEffect(n); t.firstEffect == 0 || first > 0 && first < t.firstEffect {
+				t.firstEffect = first
 			}
-			for _, r := range x.like(n) {
-				t.sets = append(t.sets, []faults.Fault{r})
+			for _, r := range x.possibleFaults(n) {
+				t.readings = append(t.readings, []faults.Fault{r})
 			}
 		}
 	}
-	slices.SortStableFunc(tales, func(a, b *tale) int { return cmp.Compare(a.order(), b.order()) })
+	slices.SortStableFunc(tales, func(a, b *sharedFault) int { return cmp.Compare(a.order(), b.order()) })
 	return tales
 }
 
-// beginsOn are, in order, the entries that a tale may begin with on a member. Where it is one and the same entry on all of its members, that is one
+// firstEntriesOn are, in order, the entries that a fault may begin with on a member. Where it is one and the same entry on all of its members, that is one
 // which explains each of them, if there is any.
-func (t *tale) beginsOn(who int) []uint64 {
-	all := t.begins[who]
+func (t *sharedFault) firstEntriesOn(who int) []uint64 {
+	all := t.firstEntries[who]
 	if t.kind == faults.Rules || t.kind == faults.Refused {
 		return all
 	}
 	shared := slices.DeleteFunc(slices.Clone(all), func(x uint64) bool {
-		return slices.ContainsFunc(t.members, func(i int) bool { return !slices.Contains(t.begins[i], x) })
+		return slices.ContainsFunc(t.members, func(i int) bool { return !slices.Contains(t.firstEntries[i], x) })
 	})
 	if len(shared) == 0 {
 		return all
@@ -230,7 +230,7 @@ func (t *tale) beginsOn(who int) []uint64 {
 }
 
 // sameRows tells whether two members hold the same rows of the revision that an entry made.
-func (c *comparison) sameRows(i, j int, index uint64) bool {
+func (c *explanations) sameRows(i, j int, index uint64) bool {
 	a, b := c.ms[i].DB.Rows.Group(c.revisionOf(i, index)), c.ms[j].DB.Rows.Group(c.revisionOf(j, index))
 	return slices.EqualFunc(a, b, func(x, y mvcc.Row) bool {
 		return x.Rev == y.Rev && x.Tombstone == y.Tombstone && bytes.Equal(x.Value, y.Value)
@@ -238,8 +238,8 @@ func (c *comparison) sameRows(i, j int, index uint64) bool {
 }
 
 // revisionOf is the revision that an entry made on a member that is explained, 0 if it made none.
-func (c *comparison) revisionOf(i int, index uint64) (revision int64) {
-	x := c.told[i]
+func (c *explanations) revisionOf(i int, index uint64) (revision int64) {
+	x := c.explained[i]
 	x.member.Run(&x.chosen, max(index, x.reach), func(st *faults.Step) {
 		if st.Index == index && revision == 0 {
 			revision = st.Revision
@@ -248,7 +248,7 @@ func (c *comparison) revisionOf(i int, index uint64) (revision int64) {
 	return revision
 }
 
-func (t *tale) order() uint64 {
+func (t *sharedFault) order() uint64 {
 	first := uint64(math.MaxUint64)
 	for _, o := range t.onset {
 		first = min(first, o.First)
@@ -259,17 +259,17 @@ func (t *tale) order() uint64 {
 	return first
 }
 
-// like are the faults that may stand in the place of the n-th of the chosen reading, as the logs of the member's server have it. The chosen one is the
+// possibleFaults are the faults that may stand in the place of the n-th of the chosen reading, as the logs of the member's server have it. The chosen one is the
 // first.
-func (x *explained) like(n int) []faults.Fault {
-	possible, _ := x.life.possible(x.alike(n))
+func (x *explanation) possibleFaults(n int) []faults.Fault {
+	possible, _ := x.runs.possible(x.alternativeFaults(n))
 	return possible
 }
 
-// alike are the faults that may stand there by the files alone: those of readings that are otherwise of the same kinds.
-func (x *explained) alike(n int) []faults.Fault {
+// alternativeFaults are the faults that may stand there by the files alone: those of readings that are otherwise of the same kinds.
+func (x *explanation) alternativeFaults(n int) []faults.Fault {
 	all := []faults.Fault{x.chosen.Faults[n]}
-	for _, r := range slices.Concat(x.readings, x.also) {
+	for _, r := range slices.Concat(x.readings, x.otherBases) {
 		if len(r.Faults) != len(x.chosen.Faults) {
 			continue
 		}
@@ -284,18 +284,18 @@ func (x *explained) alike(n int) []faults.Fault {
 	return all
 }
 
-// beginsOf are, in order, the first entries that the n-th fault of a member's chosen reading touched, or that a fault which may stand in
+// firstEntriesOf are, in order, the first entries that the n-th fault of a member's chosen reading touched, or that a fault which may stand in
 // its place did.
-func (c *comparison) beginsOf(x *explained, n int) (begins []uint64) {
-	for _, f := range x.like(n) {
-		begins = append(begins, c.touched(x, f))
+func (x *explanation) firstEntriesOf(n int) (begins []uint64) {
+	for _, f := range x.possibleFaults(n) {
+		begins = append(begins, x.firstTouched(f))
 	}
 	slices.Sort(begins)
 	return slices.Compact(begins)
 }
 
-// touched is the entry that a fault is known by: of entries that were applied again the first that had an effect again.
-func (c *comparison) touched(x *explained, f faults.Fault) uint64 {
+// firstTouched is the entry that a fault is known by: of entries that were applied again the first that had an effect again.
+func (x *explanation) firstTouched(f faults.Fault) uint64 {
 	if f.Kind != faults.Again {
 		return f.First
 	}
@@ -308,7 +308,7 @@ func (c *comparison) touched(x *explained, f faults.Fault) uint64 {
 		if made == 0 && st.Revision > 0 {
 			made = st.Index
 		}
-		if turned == 0 && st.Turned {
+		if turned == 0 && st.TablesChanged {
 			turned = st.Index
 		}
 	}, nil)
@@ -317,7 +317,7 @@ func (c *comparison) touched(x *explained, f faults.Fault) uint64 {
 
 // firstEffect is the first entry that did something else to keys because of the n-th fault than it would have with those before it alone,
 // 0 if none did.
-func (c *comparison) firstEffect(x *explained, n int) (first uint64) {
+func (x *explanation) firstEffect(n int) (first uint64) {
 	without, with := x.effects(n), x.effects(n+1)
 	for k := range with {
 		if without[k] != with[k] {
@@ -328,7 +328,7 @@ func (c *comparison) firstEffect(x *explained, n int) (first uint64) {
 }
 
 // effects are the digests of what each entry does with the first n faults of the chosen reading.
-func (x *explained) effects(n int) []uint64 {
+func (x *explanation) effects(n int) []uint64 {
 	r := x.chosen
 	r.Faults = r.Faults[:n]
 	did := make([]uint64, len(x.member.Log.Entries))
@@ -341,8 +341,8 @@ func (x *explained) effects(n int) []uint64 {
 	return did
 }
 
-// causeOfTale is a tale as causes are written.
-func (c *comparison) causeOfTale(t *tale) *cause {
+// causeOfFault is a fault as causes are written.
+func (c *comparison) causeOfFault(t *sharedFault) *cause {
 	at := Interval{First: math.MaxUint64}
 	var who int
 	for _, i := range t.members {
@@ -350,18 +350,18 @@ func (c *comparison) causeOfTale(t *tale) *cause {
 			at, who = o, i
 		}
 	}
-	f := c.told[who].chosen.Faults[t.slots[who]]
-	begins := t.beginsOn(who)
-	k := &cause{layer: LayerApply, index: begins[0], begins: begins, odd: t.members, outcome: effect.Refused, tale: t}
-	x := c.told[who]
-	k.cut = len(x.limits) > 0 // there may be others
+	f := c.explained[who].chosen.Faults[t.number[who]]
+	begins := t.firstEntriesOn(who)
+	k := &cause{layer: LayerApply, index: begins[0], candidates: begins, departed: t.members, outcome: effect.Refused, fault: t}
+	x := c.explained[who]
+	k.searchBounded = len(x.limits) > 0 // there may be others
 	if last := begins[len(begins)-1]; last > k.index {
-		if k.interval = (&Interval{First: k.index, Last: last}); k.cut {
-			first, end := x.member.Untried(&x.chosen, t.slots[who])
+		if k.interval = (&Interval{First: k.index, Last: last}); k.searchBounded {
+			first, end := x.member.UntriedRange(&x.chosen, t.number[who])
 			k.interval = &Interval{First: min(first, k.index), Last: max(end, last)}
 		}
 	}
-	if l := c.layerOf(who, k.index); l != LayerApply && t.first != k.index {
+	if l := c.layerOf(who, k.index); l != LayerApply && t.firstEffect != k.index {
 		k.layer = l
 	}
 	where := strings.Join(c.labels(t.members), ", ")
@@ -369,8 +369,8 @@ func (c *comparison) causeOfTale(t *tale) *cause {
 	case faults.Skipped:
 		k.entries = c.affected(who, f)
 		switch {
-		case k.open():
-			k.what = fmt.Sprintf("%s had no effect on %s", t.runs(), where)
+		case k.ambiguous():
+			k.what = fmt.Sprintf("%s had no effect on %s", t.entriesText(), where)
 		case len(k.entries) > 1:
 			k.what = fmt.Sprintf("%d entries in a row had no effect on %s", len(k.entries), where)
 		}
@@ -378,17 +378,17 @@ func (c *comparison) causeOfTale(t *tale) *cause {
 		k.again, k.outcome = true, effect.Applied
 		k.entries = c.affected(who, f)
 		verb := "were"
-		if f.First == f.Last && len(t.sets) == 1 {
+		if f.First == f.Last && len(t.readings) == 1 {
 			verb = "was"
 		}
-		k.what = fmt.Sprintf("%s %s applied again on %s", t.runs(), verb, c.howOften(t))
+		k.what = fmt.Sprintf("%s %s applied again on %s", t.entriesText(), verb, c.howOften(t))
 	case faults.Refused:
 		k.entries = c.affectedOnAll(t)
 		k.what = fmt.Sprintf("no request of user %q had an effect on %s from here on", f.User, where)
 	case faults.Rules:
 		k.entries = c.affectedOnAll(t)
 		k.what = c.rulesText(k, t, f)
-	case faults.LetPass:
+	case faults.Permitted:
 		k.outcome = effect.Permitted
 		k.what = fmt.Sprintf("the entry had an effect on %s, although permissions or an alarm refuse it", where)
 	case faults.Branch:
@@ -402,10 +402,10 @@ func (c *comparison) causeOfTale(t *tale) *cause {
 			}
 		}
 	case faults.Lost:
-		k.index, k.interval, k.layer = cmp.Or(t.first, f.First), nil, LayerApply
+		k.index, k.interval, k.layer = cmp.Or(t.firstEffect, f.First), nil, LayerApply
 		k.what = fmt.Sprintf("leases with negative ids are not known to %s from a restart behind entry %d on, though they are stored", where, f.First)
 	case faults.Extra:
-		k.layer, k.outcome, k.what = LayerStorage, effect.Extra, unmade
+		k.layer, k.outcome, k.what = LayerStorage, effect.Extra, extraRevision
 		k.index, k.interval, k.entries = 0, nil, []uint64{f.First}
 		k.revision = c.revisionAt(who, f.First)
 	case faults.Table:
@@ -413,15 +413,15 @@ func (c *comparison) causeOfTale(t *tale) *cause {
 		k.index, k.interval = 0, nil
 		k.what = fmt.Sprintf("the table %s of %s is not what its log leads to: rows were changed otherwise than by an entry", f.Table, where)
 	}
-	c.groupsOfTale(k, t)
+	c.groupByEffect(k, t)
 	return k
 }
 
 // howOften lists the members on which entries were applied again, with how often that was.
-func (c *comparison) howOften(t *tale) string {
+func (c *explanations) howOften(t *sharedFault) string {
 	byTimes := map[int][]int{}
 	for _, i := range t.members {
-		n := c.told[i].chosen.Faults[t.slots[i]].Times
+		n := c.explained[i].chosen.Faults[t.number[i]].Times
 		byTimes[n] = append(byTimes[n], i)
 	}
 	var parts []string
@@ -436,7 +436,7 @@ func (c *comparison) howOften(t *tale) string {
 }
 
 // layerOf is that of the table which an entry changes.
-func (c *comparison) layerOf(i int, index uint64) Layer {
+func (c *contents) layerOf(i int, index uint64) Layer {
 	switch q := c.request(i, index); {
 	case q == nil:
 	case isAuthWrite(q.Type):
@@ -450,7 +450,7 @@ func (c *comparison) layerOf(i int, index uint64) Layer {
 }
 
 // rulesText says which members follow other rules, from where on, and what became of entries because of that.
-func (c *comparison) rulesText(k *cause, t *tale, f faults.Fault) string {
+func (c *contents) rulesText(k *cause, t *sharedFault, f faults.Fault) string {
 	kind, one := "", true
 	for _, index := range k.entries {
 		q := c.request(t.members[0], index)
@@ -475,14 +475,14 @@ func (c *comparison) rulesText(k *cause, t *tale, f faults.Fault) string {
 	return fmt.Sprintf("%d %s had no effect where a member goes by the rules of etcd %v: %s", len(k.entries), kind, f.To, strings.Join(parts, ", "))
 }
 
-// runs are the entries that a tale is of: some of the runs that these may be, or between which bounds they begin and end. A verb follows
+// entriesText names the entries of a fault: some of the runs that these may be, or between which bounds they begin and end. A verb follows
 // in the past tense.
-func (t *tale) runs() string {
+func (t *sharedFault) entriesText() string {
 	const few = 3
 	var all []string
 	one := true
 	first, last := Interval{First: math.MaxUint64}, Interval{First: math.MaxUint64}
-	for _, set := range t.sets {
+	for _, set := range t.readings {
 		f := set[0]
 		one = one && f.First == f.Last
 		first.First, first.Last = min(first.First, f.First), max(first.Last, f.First)
@@ -511,18 +511,18 @@ func (t *tale) runs() string {
 	return fmt.Sprintf("the entries from %s up to %s", from, to)
 }
 
-// affectedOnAll are those of all members of a tale.
-func (c *comparison) affectedOnAll(t *tale) (entries []uint64) {
+// affectedOnAll are those of all members of a fault.
+func (c *explanations) affectedOnAll(t *sharedFault) (entries []uint64) {
 	for _, i := range t.members {
-		entries = append(entries, c.affected(i, c.told[i].chosen.Faults[t.slots[i]])...)
+		entries = append(entries, c.affected(i, c.explained[i].chosen.Faults[t.number[i]])...)
 	}
 	slices.Sort(entries)
 	return slices.Compact(entries)
 }
 
 // affected are the entries that did something else because of a fault of a member: those that had no effect, or had it again.
-func (c *comparison) affected(i int, f faults.Fault) (entries []uint64) {
-	x := c.told[i]
+func (c *explanations) affected(i int, f faults.Fault) (entries []uint64) {
+	x := c.explained[i]
 	rules := f.Kind == faults.Rules
 	r := x.chosen
 	if rules { // what the rules before would have done
@@ -534,27 +534,27 @@ func (c *comparison) affected(i int, f faults.Fault) (entries []uint64) {
 		case rules:
 			made[st.Index] = st.Revision > 0 && st.Forbidden
 		case st.Fault == nil || *st.Fault != f:
-		case f.Kind == faults.Again && (st.Revision > 0 || st.Turned) && st.Again, f.Kind != faults.Again && (len(st.Changes) > 0 || st.Turned):
+		case f.Kind == faults.Again && (st.Revision > 0 || st.TablesChanged) && st.Again, f.Kind != faults.Again && (len(st.Changes) > 0 || st.TablesChanged):
 			made[st.Index] = true
 		}
 	}, nil)
 	for _, index := range slices.Sorted(maps.Keys(made)) {
-		if made[index] && (!rules || index >= f.First && x.did[index-x.member.Log.Entries[0].Index] == 0) {
+		if made[index] && (!rules || index >= f.First && x.effectDigests[index-x.member.Log.Entries[0].Index] == 0) {
 			entries = append(entries, index)
 		}
 	}
 	return entries
 }
 
-// groupsOfTale splits the members by what the entry did that did something else first, and says what that was.
-func (c *comparison) groupsOfTale(k *cause, t *tale) {
-	at := cmp.Or(t.first, k.index)
+// groupByEffect splits the members by what the entry did that did something else first, and says what that was.
+func (c *comparison) groupByEffect(k *cause, t *sharedFault) {
+	at := cmp.Or(t.firstEffect, k.index)
 	if t.kind == faults.Extra {
 		at = 0 // no entry has to do with it
 	}
 	odd := func(i int) bool { return slices.Contains(t.members, i) && (at == 0 || t.onset[i].First <= at) }
 	var reached, others []int
-	for i, x := range c.told {
+	for i, x := range c.explained {
 		switch {
 		case x == nil:
 			others = append(others, i)
@@ -563,7 +563,7 @@ func (c *comparison) groupsOfTale(k *cause, t *tale) {
 		}
 	}
 	if at > 0 {
-		did := func(i int) uint64 { return c.told[i].did[at-c.told[i].member.Log.Entries[0].Index] }
+		did := func(i int) uint64 { return c.explained[i].effectDigests[at-c.explained[i].member.Log.Entries[0].Index] }
 		k.groups = partition(reached, func(i, j int) bool { return did(i) == did(j) })
 	}
 	if len(k.groups) < 2 {
@@ -588,7 +588,7 @@ func (c *comparison) groupsOfTale(k *cause, t *tale) {
 	for n := range k.effects {
 		if e := &k.effects[n]; e.Revision == 0 && k.revision > 0 {
 			i := k.groups[n][0]
-			e.Instead = c.insteadOf(i, k.revision)
+			e.Instead = c.makerOf(i, k.revision)
 		}
 	}
 }
@@ -598,8 +598,8 @@ func (c *comparison) groupsOfTale(k *cause, t *tale) {
 func (c *comparison) addParted(k *cause, others []int) {
 	var parted []int
 	for _, i := range others {
-		if slices.ContainsFunc(c.parts, func(p parting) bool {
-			return k.revision > 0 && p.revision == k.revision && separates(p.groups, [][]int{k.odd, {i}})
+		if slices.ContainsFunc(c.partings, func(p parting) bool {
+			return k.revision > 0 && p.revision == k.revision && separates(p.groups, [][]int{k.departed, {i}})
 		}) {
 			parted = append(parted, i)
 		}
@@ -608,7 +608,7 @@ func (c *comparison) addParted(k *cause, others []int) {
 		return
 	}
 	e := Effect{Members: c.labels(parted), Revision: k.revision, Changes: changes(c.ms[parted[0]].DB.Rows.Group(k.revision))}
-	n := slices.IndexFunc(k.groups, func(g []int) bool { return !meets(g, k.odd) })
+	n := slices.IndexFunc(k.groups, func(g []int) bool { return !shareMember(g, k.departed) })
 	if n < 0 {
 		k.groups, k.effects = append(k.groups, parted), append(k.effects, e)
 		return
@@ -619,8 +619,8 @@ func (c *comparison) addParted(k *cause, others []int) {
 }
 
 // effectAt is what an entry did on a member; of one that was applied again, what it did then.
-func (c *comparison) effectAt(i int, index uint64, odd bool) (e Effect) {
-	x := c.told[i]
+func (c *entryEffects) effectAt(i int, index uint64, odd bool) (e Effect) {
+	x := c.explained[i]
 	x.member.Run(&x.chosen, max(index, x.reach), func(st *faults.Step) {
 		if st.Index != index {
 			return
@@ -647,9 +647,9 @@ func (c *comparison) effectAt(i int, index uint64, odd bool) (e Effect) {
 	return e
 }
 
-// insteadOf is what made a revision on a member.
-func (c *comparison) insteadOf(i int, revision int64) (in *Instead) {
-	x := c.told[i]
+// makerOf is what made a revision on a member.
+func (c *explanations) makerOf(i int, revision int64) (in *Instead) {
+	x := c.explained[i]
 	x.member.Run(&x.chosen, x.reach, func(st *faults.Step) {
 		if st.Revision == revision && in == nil {
 			in = &Instead{Revision: revision, Entry: c.entry(i, st.Index), Changes: toldChanges(x.member.Log, st.Changes)}
@@ -670,9 +670,9 @@ func toldChanges(log *apply.Log, changes []apply.Change) (all []Change) {
 	return all
 }
 
-// tellConsequences counts the entries up to the common index that did something else on some members than on others, besides those of
+// countConsequences counts the entries up to the common index that did something else on some members than on others, besides those of
 // the causes.
-func (c *comparison) tellConsequences() {
+func (c *comparison) countConsequences() {
 	causes := map[uint64]bool{}
 	for _, k := range c.causes {
 		causes[k.index] = true
@@ -680,19 +680,21 @@ func (c *comparison) tellConsequences() {
 			causes[x] = true
 		}
 	}
-	base, end := c.told[0].member.Log.Entries[0].Index, c.doc.Common.Index
+	base, end := c.explained[0].member.Log.Entries[0].Index, c.doc.Common.Index
 	for _, f := range c.logs.forks {
 		end = min(end, f.first-1)
 	}
 	for index := base; index <= end; index++ {
-		if !causes[index] && slices.ContainsFunc(c.told, func(x *explained) bool { return x.did[index-base] != c.told[0].did[index-base] }) {
+		if !causes[index] && slices.ContainsFunc(c.explained, func(x *explanation) bool {
+			return x.effectDigests[index-base] != c.explained[0].effectDigests[index-base]
+		}) {
 			c.doc.Counts.Consequences++
 		}
 	}
 }
 
-// writeTale adds what is known of a fault to a divergence.
-func (c *comparison) writeTale(v *Divergence, t *tale) {
+// writeFault adds what is known of a fault to a divergence.
+func (c *comparison) writeFault(v *Divergence, t *sharedFault) {
 	v.Faulty, v.Onset = c.labels(t.members), map[string]Onset{}
 	for _, i := range t.members {
 		o := Onset{Until: t.until[i]}
@@ -706,13 +708,13 @@ func (c *comparison) writeTale(v *Divergence, t *tale) {
 		}
 		v.Onset[c.ms[i].Label] = o
 	}
-	if t.first > t.order() && t.first < math.MaxUint64 && !(v.SearchBounded && v.EntryInterval != nil) {
-		v.FirstEffect = &FirstEffect{Entry: t.first, Revision: v.Revision}
-		if e := c.entry(t.members[0], t.first); e != nil {
+	if t.firstEffect > t.order() && t.firstEffect < math.MaxUint64 && !(v.SearchBounded && v.EntryInterval != nil) {
+		v.FirstEffect = &FirstEffect{Entry: t.firstEffect, Revision: v.Revision}
+		if e := c.entry(t.members[0], t.firstEffect); e != nil {
 			v.FirstEffect.Type, v.FirstEffect.Summary = e.Type, e.Summary
 		}
 	}
-	for _, set := range t.sets {
+	for _, set := range t.readings {
 		var fs []FaultReading
 		for _, f := range set {
 			r := FaultReading{Kind: f.Kind.String(), Members: v.Faulty, First: f.First, Last: f.Last, User: f.User, Table: f.Table.String()}
@@ -731,11 +733,11 @@ func (c *comparison) writeTale(v *Divergence, t *tale) {
 	if !c.doc.Explained {
 		return
 	}
-	now := make([]uint64, len(c.told))
-	for i, x := range c.told {
-		x.at(c.doc.Common.Index, func(s *apply.State) { now[i] = s.Digest() })
+	now := make([]uint64, len(c.explained))
+	for i, x := range c.explained {
+		x.stateAt(c.doc.Common.Index, func(s *apply.State) { now[i] = s.Digest() })
 	}
-	all := make([]int, len(c.told))
+	all := make([]int, len(c.explained))
 	for i := range all {
 		all[i] = i
 	}

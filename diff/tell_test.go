@@ -19,7 +19,7 @@ func TestMayHaveApplied(t *testing.T) {
 	for i := range es[:2] {
 		h.entries = append(h.entries, effect.Entry{Index: es[i].Index, Term: 1, Raw: &es[i]})
 	}
-	c := &comparison{ms: []*inspect.Member{m}, views: []*history{h}}
+	c := &contents{ms: []*inspect.Member{m}, histories: []*history{h}}
 	if got := c.mayHaveApplied(0); got != 2 {
 		t.Errorf("entry %d, want 2", got)
 	}
@@ -40,12 +40,12 @@ func TestBeginsOn(t *testing.T) {
 		{faults.Rules, []uint64{3, 4}, []uint64{4, 7}, []uint64{3, 4}, "each member was upgraded by itself"},
 		{faults.Refused, []uint64{3, 4}, []uint64{7}, []uint64{3, 4}, "each member refuses from where its tables parted"},
 	} {
-		x := &tale{kind: c.kind, members: []int{0, 1}, begins: map[int][]uint64{0: c.a, 1: c.b}}
+		x := &sharedFault{kind: c.kind, members: []int{0, 1}, firstEntries: map[int][]uint64{0: c.a, 1: c.b}}
 		before := slices.Clone(c.a)
-		if got := x.beginsOn(0); !slices.Equal(got, c.onA) {
+		if got := x.firstEntriesOn(0); !slices.Equal(got, c.onA) {
 			t.Errorf("%s: %v, want %v", c.reason, got, c.onA)
 		}
-		if !slices.Equal(x.begins[0], before) {
+		if !slices.Equal(x.firstEntries[0], before) {
 			t.Errorf("%s: the tale was changed", c.reason)
 		}
 	}

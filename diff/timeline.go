@@ -14,7 +14,7 @@ import (
 	"etcd-autopsy/inspect/raftlog"
 )
 
-// maxTimeline is how many events are told.
+// maxTimeline is how many events are listed.
 const maxTimeline = 1000
 
 // EventKind is what happened. The causes of divergences are onset, and the first entry of each that did something else is effect.
@@ -23,7 +23,7 @@ type EventKind string
 // The kinds of events.
 const (
 	EventStart      EventKind = "start"      // a member's process started before the entry, the first that it proposed
-	EventOnset      EventKind = "onset"      // what befell members begins
+	EventOnset      EventKind = "onset"      // the fault of members begins
 	EventEffect     EventKind = "effect"     // and shows in keys
 	EventCompaction EventKind = "compaction" // it took effect on some members only
 	EventLeader     EventKind = "leader"     // another term begins: there was an election
@@ -48,35 +48,35 @@ func (e *Event) Restarted() bool {
 	return e.Kind == EventStart && !strings.HasSuffix(e.What, " started")
 }
 
-// timeline is what happened, as far as the logs and what is told of the members say.
+// timeline is what happened, as far as the logs say, and what explains the members.
 func (c *comparison) timeline() (events []Event) {
 	if c.logs == nil {
 		return nil
 	}
-	type told struct {
+	type happened struct {
 		kind  EventKind
 		entry uint64
 		what  string
 	}
-	seen := map[told]bool{}
+	seen := map[happened]bool{}
 	add := func(e Event) {
-		if k := (told{e.Kind, e.Entry, e.What}); !seen[k] {
+		if k := (happened{e.Kind, e.Entry, e.What}); !seen[k] {
 			seen[k] = true
 			e.Members = slices.Clone(e.Members)
 			notNil(&e.Members)
 			events = append(events, e)
 		}
 	}
-	for i, h := range c.views {
-		c.started(h, add)
+	for i, h := range c.histories {
+		c.addStarts(h, add)
 		for _, m := range h.milestones {
 			if e := c.entry(i, m.index); e != nil {
 				add(Event{Entry: m.index, Kind: m.kind, What: m.text(e)})
 			}
 		}
 	}
-	c.compacted(add)
-	for n, k := range c.written {
+	c.addCompactions(add)
+	for n, k := range c.writtenCauses {
 		v := &c.doc.Divergences[n]
 		if k == nil {
 			if e := v.Entry; e != nil {
@@ -84,13 +84,13 @@ func (c *comparison) timeline() (events []Event) {
 			}
 			continue
 		}
-		c.began(v, k, add)
+		c.addBegin(v, k, add)
 	}
-	for _, d := range c.ends() {
+	for _, d := range c.endsOfCopies() {
 		add(d)
 	}
 	slices.SortStableFunc(events, func(a, b Event) int {
-		return cmp.Or(cmp.Compare(a.Entry, b.Entry), cmp.Compare(order(a.Kind), order(b.Kind)))
+		return cmp.Or(cmp.Compare(a.Entry, b.Entry), cmp.Compare(eventOrder(a.Kind), eventOrder(b.Kind)))
 	})
 	for _, kind := range []EventKind{EventLeader, EventMembership, EventStart, EventAlarm, EventAuth, EventOnset} {
 		room := maxTimeline - len(events) // less than nothing: as many of the kind go
@@ -122,13 +122,13 @@ func (m *milestone) text(e *Entry) string {
 	return e.Summary
 }
 
-// order is that of events at one entry: a process starts before it proposes.
-func order(k EventKind) int {
+// eventOrder is that of events at one entry: a process starts before it proposes.
+func eventOrder(k EventKind) int {
 	return slices.Index([]EventKind{EventLeader, EventStart, EventVersion, EventAuth, EventAlarm, EventMembership, EventCompaction, EventOnset, EventEffect, EventEnd}, k)
 }
 
-// started adds the starts of all processes that proposed entries of a log.
-func (c *comparison) started(h *history, add func(Event)) {
+// addStarts adds the starts of all processes that proposed entries of a log.
+func (c *contents) addStarts(h *history, add func(Event)) {
 	for _, prefix := range slices.Sorted(maps.Keys(h.processes)) {
 		p := h.processes[prefix]
 		who := c.proposerOf(prefix)
@@ -145,16 +145,16 @@ func (c *comparison) started(h *history, add func(Event)) {
 }
 
 // proposerOf names the member whose id ends with 16 bits.
-func (c *comparison) proposerOf(prefix uint16) string {
+func (c *contents) proposerOf(prefix uint16) string {
 	return c.proposer(&raftlog.Request{ID: uint64(prefix) << 48})
 }
 
-// compacted adds the compactions that took effect on some members only: the last one that a member carried out, if others that came beyond it
+// addCompactions adds the compactions that took effect on some members only: the last one that a member carried out, if others that came beyond it
 // did not.
-func (c *comparison) compacted(add func(Event)) {
+func (c *contents) addCompactions(add func(Event)) {
 	for i, m := range c.ms {
 		revision := m.DB.CompactRevision()
-		index := c.views[i].compactions[revision]
+		index := c.histories[i].compactions[revision]
 		if index == 0 || revision == 0 {
 			continue
 		}
@@ -174,10 +174,10 @@ func (c *comparison) compacted(add func(Event)) {
 	}
 }
 
-// began adds where a cause begins, on each of its members, and where it shows first.
-func (c *comparison) began(v *Divergence, k *cause, add func(Event)) {
-	t := k.tale
-	if t == nil || k.open() {
+// addBegin adds where a cause begins, on each of its members, and where it shows first.
+func (c *contents) addBegin(v *Divergence, k *cause, add func(Event)) {
+	t := k.fault
+	if t == nil || k.ambiguous() {
 		switch {
 		case v.Entry != nil:
 			add(Event{Entry: v.Entry.Index, Kind: EventOnset, Members: v.Minority, What: v.What})
@@ -200,10 +200,10 @@ func (c *comparison) began(v *Divergence, k *cause, add func(Event)) {
 		what := v.What
 		switch {
 		case t.kind == faults.Rules:
-			what = fmt.Sprintf("%s: from here on by the rules of etcd %v", listOf(who), t.fault().To)
+			what = fmt.Sprintf("%s: from here on by the rules of etcd %v", listOf(who), t.firstReading().To)
 		case t.kind == faults.Skipped && len(v.Entries) < 2 && v.Entry != nil:
 			what = fmt.Sprintf("no effect on %s: %s", listOf(who), v.Entry.Summary)
-		case t.kind == faults.LetPass, t.kind == faults.Branch, t.kind == faults.Rows:
+		case t.kind == faults.Permitted, t.kind == faults.Branch, t.kind == faults.Rows:
 			what = fmt.Sprintf("%s: %s", listOf(who), v.What)
 		}
 		add(Event{Entry: entry, Kind: EventOnset, Members: who, What: what})
@@ -213,8 +213,8 @@ func (c *comparison) began(v *Divergence, k *cause, add func(Event)) {
 	}
 }
 
-// ends are the last entries that the members have come to.
-func (c *comparison) ends() (events []Event) {
+// endsOfCopies are the last entries that the members have come to.
+func (c *explanations) endsOfCopies() (events []Event) {
 	byEnd := map[uint64][]string{}
 	for i, m := range c.ms {
 		if n := c.reach(i); n > 0 {
@@ -229,13 +229,13 @@ func (c *comparison) ends() (events []Event) {
 
 // behavesAs says of each member by the rules of which versions of etcd it judged entries. It is empty where that makes no difference: no
 // member goes over to other rules, or began with others.
-func (c *comparison) behavesAs() (out []string, of [][]Behaviour) {
+func (c *explanations) behavesAs() (out []string, of [][]Behaviour) {
 	out, of = make([]string, len(c.ms)), make([][]Behaviour, len(c.ms))
 	differ := false
 	var rules []string
 	for i := range c.ms {
-		x := c.told[i]
-		if x == nil || len(c.views[c.source(i)].authWrites) == 0 {
+		x := c.explained[i]
+		if x == nil || len(c.histories[c.source(i)].authWrites) == 0 {
 			continue
 		}
 		out[i], of[i] = x.chosen.Rules.String(), []Behaviour{{0, x.chosen.Rules}}

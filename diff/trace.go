@@ -15,45 +15,45 @@ import (
 // Where its log explains what the member holds, these are all entries, from first on. Otherwise they are those of which only one revision
 // that is left holds what they write: first is 0 then.
 type trace struct {
-	all     []effect.Step // in order of application
-	first   uint64
-	begins  int64  // main revision before first
-	through uint64 // the last entry whose effects the db holds
+	applied        []effect.Step // in order of application
+	first          uint64
+	revisionBefore int64  // main revision before first
+	lastEffect     uint64 // the last entry whose effects the db holds
 }
 
 // steps calls f for every step in order.
 func (t *trace) steps(f func(s *effect.Step)) {
-	for i := range t.all {
-		f(&t.all[i])
+	for i := range t.applied {
+		f(&t.applied[i])
 	}
 }
 
-// trace notes what each entry did on each member.
-func (c *comparison) trace() {
+// traceEntries notes what each entry did on each member.
+func (c *entryEffects) traceEntries() {
 	c.traces = make([]*trace, len(c.ms))
-	c.each(func(i int) {
+	c.eachMember(func(i int) {
 		m := c.ms[i]
-		if x := c.told[i]; x != nil {
+		if x := c.explained[i]; x != nil {
 			c.traces[i] = c.traceOf(i, x)
 		} else {
 			c.traces[i] = &trace{
-				all:     c.views[i].log.Pins(m.DB.Rows, m.DB.CompactRevision(), m.DB.Tables.ConsistentIndex),
-				through: m.DB.Tables.ConsistentIndex,
+				applied:    c.histories[i].content.UniqueMatches(m.DB.Rows, m.DB.CompactRevision(), m.DB.Tables.ConsistentIndex),
+				lastEffect: m.DB.Tables.ConsistentIndex,
 			}
 		}
 	})
 }
 
 // traceOf is what each entry did on a member that its log explains.
-func (c *comparison) traceOf(i int, x *explained) *trace {
-	t := &trace{first: x.member.Log.Entries[0].Index, begins: x.member.Begins(), through: c.ms[i].DB.Tables.ConsistentIndex}
+func (c *contents) traceOf(i int, x *explanation) *trace {
+	t := &trace{first: x.member.Log.Entries[0].Index, revisionBefore: x.member.BaseRevision(), lastEffect: c.ms[i].DB.Tables.ConsistentIndex}
 	for _, f := range x.chosen.Faults {
 		if f.Kind == faults.Index {
-			t.through = f.Last
+			t.lastEffect = f.Last
 		}
 	}
 	log := x.member.Log
-	t.all = make([]effect.Step, 0, len(log.Entries))
+	t.applied = make([]effect.Step, 0, len(log.Entries))
 	x.member.Run(&x.chosen, x.reach, func(st *faults.Step) {
 		s := effect.Step{Index: st.Index, Again: st.Again, Revision: st.Revision, Result: st.Result}
 		switch {
@@ -71,19 +71,19 @@ func (c *comparison) traceOf(i int, x *explained) *trace {
 			s.Outcome = effect.Extra
 		case st.Fault.Kind == faults.Branch:
 			s.Outcome, s.Predicted = effect.OtherBranch, changesOf(log, st.Changes)
-		case st.Fault.Kind == faults.LetPass:
+		case st.Fault.Kind == faults.Permitted:
 			s.Outcome, s.Predicted = effect.Permitted, changesOf(log, st.Changes)
 		case st.Fault.Kind == faults.Rows:
 			s.Predicted = changesOf(log, st.Changes)
 			s.Outcome, s.Detail = effect.Difference(s.Predicted, c.ms[i].DB.Rows.Group(st.Revision))
 		}
-		t.all = append(t.all, s)
+		t.applied = append(t.applied, s)
 	}, nil)
 	return t
 }
 
 // stepsAt are the steps of an entry on member i: several if it was applied again.
-func (c *comparison) stepsAt(i int, index uint64) (found []*effect.Step) {
+func (c *entryEffects) stepsAt(i int, index uint64) (found []*effect.Step) {
 	c.traces[i].steps(func(s *effect.Step) {
 		if s.Index == index {
 			found = append(found, s)
@@ -92,34 +92,34 @@ func (c *comparison) stepsAt(i int, index uint64) (found []*effect.Step) {
 	return found
 }
 
-// place finds the last entry that all members have reached, and each member's revision there.
-func (c *comparison) place() {
-	c.at = make([]int64, len(c.ms))
+// placeCommonIndex finds the last entry that all members have reached, and each member's revision there.
+func (c *comparison) placeCommonIndex() {
+	c.revisionsAtCommon = make([]int64, len(c.ms))
 	common := uint64(math.MaxUint64)
 	for i := range c.ms {
 		common = min(common, c.reach(i))
 	}
 	c.doc.Common.Index, c.doc.Common.Revision = common, math.MaxInt64
 	for i := range c.ms {
-		c.at[i] = c.revisionAt(i, common)
+		c.revisionsAtCommon[i] = c.revisionAt(i, common)
 	}
 	for i := range c.ms {
-		if c.at[i] < 0 {
-			c.at[i] = c.heldAt(i, common)
+		if c.revisionsAtCommon[i] < 0 {
+			c.revisionsAtCommon[i] = c.revisionSharedAt(i, common)
 		}
-		if c.at[i] >= 0 {
-			c.doc.Common.Revision = min(c.doc.Common.Revision, c.at[i])
+		if c.revisionsAtCommon[i] >= 0 {
+			c.doc.Common.Revision = min(c.doc.Common.Revision, c.revisionsAtCommon[i])
 		}
 	}
 }
 
-// heldAt is the revision that member i had at an entry to which others have come, as these show: it holds all that they do, and what is known
+// revisionSharedAt is the revision that member i had at an entry to which others have come, as these show: it holds all that they do, and what is known
 // of the entries around does not contradict that. It is -1 if they show none.
-func (c *comparison) heldAt(i int, index uint64) int64 {
+func (c *entryEffects) revisionSharedAt(i int, index uint64) int64 {
 	low, high := c.traces[i].around(index)
 	for j, m := range c.ms {
 		at := c.last[j]
-		if j != i && m.DB.Tables.ConsistentIndex == index && c.logs.history[j] == c.logs.history[i] && c.agreed(i, j) == at && low <= at && at < high && (high < math.MaxInt64 || m.Evidence().EndCounts()) {
+		if j != i && m.DB.Tables.ConsistentIndex == index && c.logs.history[j] == c.logs.history[i] && c.lastSameRevision(i, j) == at && low <= at && at < high && (high < math.MaxInt64 || m.Evidence().EndCounts()) {
 			return at
 		}
 	}
@@ -128,19 +128,19 @@ func (c *comparison) heldAt(i int, index uint64) int64 {
 
 // reach is the last entry whose effects member i's db is known to hold. Up to 3.4 the consistent index is saved with a change of a key
 // only: it may be behind that.
-func (c *comparison) reach(i int) uint64 {
-	if x := c.told[i]; x != nil {
+func (c *explanations) reach(i int) uint64 {
+	if x := c.explained[i]; x != nil {
 		return x.reach
 	}
 	return c.ms[i].DB.Tables.ConsistentIndex
 }
 
-// behindIndex is a doubt about each member whose data has come further than its consistent index, where that is saved
+// doubtsAheadOfIndex is a doubt about each member whose data has come further than its consistent index, where that is saved
 // with every entry: a copy may be of two moments. Started again, etcd would apply what lies between once more.
-func (c *comparison) behindIndex() (why []string) {
+func (c *entryEffects) doubtsAheadOfIndex() (why []string) {
 	for i, m := range c.ms {
-		if at := m.DB.Tables.ConsistentIndex; c.behind(i) && m.DB.Tables.HasTerm {
-			through := c.traces[i].through
+		if at := m.DB.Tables.ConsistentIndex; c.aheadOfIndex(i) && m.DB.Tables.HasTerm {
+			through := c.traces[i].lastEffect
 			why = append(why, fmt.Sprintf("%s: its data seems to have come to entry %d, but its consistent index is %d: started again, it would apply entries %d to %d once more",
 				m.Label, through, at, at+1, through))
 		}
@@ -148,13 +148,13 @@ func (c *comparison) behindIndex() (why []string) {
 	return why
 }
 
-// behind tells whether member i's data has come further than its consistent index.
-func (c *comparison) behind(i int) bool {
-	return c.traces[i].through > c.ms[i].DB.Tables.ConsistentIndex
+// aheadOfIndex tells whether member i's data has come further than its consistent index.
+func (c *entryEffects) aheadOfIndex(i int) bool {
+	return c.traces[i].lastEffect > c.ms[i].DB.Tables.ConsistentIndex
 }
 
 // revisionAt is member i's main revision once an entry was applied, -1 if that is not known.
-func (c *comparison) revisionAt(i int, index uint64) int64 {
+func (c *entryEffects) revisionAt(i int, index uint64) int64 {
 	m, t := c.ms[i], c.traces[i]
 	if index >= m.DB.Tables.ConsistentIndex {
 		return c.last[i]
@@ -165,7 +165,7 @@ func (c *comparison) revisionAt(i int, index uint64) int64 {
 	if index+1 < t.first {
 		return -1
 	}
-	rev := t.begins
+	rev := t.revisionBefore
 	var done uint64
 	t.steps(func(s *effect.Step) {
 		// A revision without an entry belongs to the entry before it.
@@ -188,23 +188,23 @@ func (t *trace) between(index uint64) int64 {
 // around are the revisions between which that at an entry lies: it is not below low, and below high, as far as it is known what some entries
 // made.
 func (t *trace) around(index uint64) (low, high int64) {
-	n, found := slices.BinarySearchFunc(t.all, index, func(s effect.Step, x uint64) int { return cmp.Compare(s.Index, x) })
+	n, found := slices.BinarySearchFunc(t.applied, index, func(s effect.Step, x uint64) int { return cmp.Compare(s.Index, x) })
 	if found {
-		return t.all[n].Revision, t.all[n].Revision + 1
+		return t.applied[n].Revision, t.applied[n].Revision + 1
 	}
 	high = math.MaxInt64
 	if n > 0 {
-		low = t.all[n-1].Revision
+		low = t.applied[n-1].Revision
 	}
-	if n < len(t.all) {
-		high = t.all[n].Revision
+	if n < len(t.applied) {
+		high = t.applied[n].Revision
 	}
 	return low, high
 }
 
-// agreed is the last main revision up to which members i and j hold the same rows, above the revision that one of them is
+// lastSameRevision is the last main revision up to which members i and j hold the same rows, above the revision that one of them is
 // compacted at: what a third one has compacted does not keep them from being compared.
-func (c *comparison) agreed(i, j int) int64 {
+func (c *contents) lastSameRevision(i, j int) int64 {
 	x, y := c.ms[i].DB.Rows, c.ms[j].DB.Rows
 	last := min(c.last[i], c.last[j])
 	compact := max(c.ms[i].DB.CompactRevision(), c.ms[j].DB.CompactRevision())

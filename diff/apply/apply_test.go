@@ -55,7 +55,7 @@ func changes(s *State, res Result) string {
 	case Alarmed:
 		return "alarmed"
 	case NoEffect:
-		if s.Turned {
+		if s.TablesChanged {
 			return "turned"
 		}
 		return "-"
@@ -90,7 +90,7 @@ func TestChanges(t *testing.T) {
 		{put("c", "1", 7), Plain, "5: c=1 c5 v1 l7"},
 		{put("c", "2", 0), Plain, "6: c=2 c5 v2 l0"},
 		{txnOf(version("a", "", 2), put("d", "yes", 0), put("d", "no", 0)), Plain, "7: d=yes c7 v1 l0"},
-		{txnOf(version("a", "", 2), put("d", "yes", 0), put("d", "no", 0)), Otherwise, "8: d=no c7 v2 l0"},
+		{txnOf(version("a", "", 2), put("d", "yes", 0), put("d", "no", 0)), OtherBranch, "8: d=no c7 v2 l0"},
 		{txnOf(version("a", "z", 2), put("e", "yes", 0), del("d", "")), Plain, "9: del d"},
 		{txnOf(version("x", "z", 0), put("e", "yes", 0), del("d", "")), Plain, "10: e=yes c10 v1 l0"},
 		{revoke(7), Plain, "11: del b"},
@@ -124,7 +124,7 @@ func TestChanges(t *testing.T) {
 		}
 	}
 	for i := len(steps) - 1; i >= 0; i-- {
-		if s.Back(marks[i]); s.Digest() != digests[i] {
+		if s.Revert(marks[i]); s.Digest() != digests[i] {
 			t.Fatalf("going back to before entry %d leads to another state", i+1)
 		}
 	}
@@ -158,7 +158,7 @@ func TestLose(t *testing.T) {
 	}
 	step(5, "3: a=2 c2 v2 l-7")
 	step(6, "4: del a")
-	if s.Back(before); s.Digest() != known || len(s.Attached(lease)) != 1 {
+	if s.Revert(before); s.Digest() != known || len(s.Attached(lease)) != 1 {
 		t.Error("going back leads to another state")
 	}
 }
@@ -225,7 +225,7 @@ func FuzzApply(f *testing.F) {
 		}
 		l := NewLog(len(rs), func(i int) uint64 { return uint64(i + 1) }, func(i int) *raftlog.Request { return rs[i] }, nil, nil)
 		s := New(l)
-		for _, way := range []Way{Plain, Unchecked, Otherwise} {
+		for _, way := range []Way{Plain, Unchecked, OtherBranch} {
 			mark, digest := s.Mark(), s.Digest()
 			for i := range l.Entries {
 				e := &l.Entries[i]
@@ -240,7 +240,7 @@ func FuzzApply(f *testing.F) {
 					s.Lose(int32(n))
 				}
 			}
-			if s.Back(mark); s.Digest() != digest {
+			if s.Revert(mark); s.Digest() != digest {
 				t.Fatal("going back leads to another state")
 			}
 		}

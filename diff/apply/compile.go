@@ -40,10 +40,10 @@ func (l *Log) leaseOf(id int64) int32 {
 	return n
 }
 
-// inRange stands for the end of a range until all keys are known: its beginning is then a place in spans.
+// inRange is put for the end of a range until all keys are known; its beginning is then a place in spans.
 const inRange = -1
 
-// span are the keys of a range as requests give it: an empty end stands for the key alone.
+// span are the keys of a range as requests give it: an empty end means the key alone.
 func (c *compiler) span(key, end []byte) (lo, hi int32) {
 	lo = c.keyOf(key) // it may have been there before the log begins
 	if len(end) == 0 {
@@ -203,7 +203,7 @@ func (n *numbering) txn(t *txn) {
 	}
 }
 
-// span are the keys of a range: the end \x00 stands for all from the key on.
+// span are the keys of a range: the end \x00 means all from the key on.
 func (n *numbering) span(lo, hi int32) (from, to int32) {
 	if hi != inRange {
 		return n.keys[lo], n.keys[lo] + 1

@@ -89,7 +89,7 @@ func TestForetold(t *testing.T) {
 		for i := range l.Entries {
 			e := &l.Entries[i]
 			removes := map[int32]bool{}
-			e.Removes(func(lo, hi int32) {
+			e.MayRemove(func(lo, hi int32) {
 				for k := lo; k < hi; k++ {
 					removes[k], attached[k] = true, true
 				}
@@ -114,7 +114,7 @@ func TestForetold(t *testing.T) {
 					e.Puts(func(k int32, v Value, keeps bool) {
 						told = told || k == c.Key && (!keeps && v == c.Record.Value || keeps)
 					})
-					if !told || !slices.Contains(touches, c.Key) || !slices.Contains(l.Places().Touchers(c.Key), int32(i)) {
+					if !told || !slices.Contains(touches, c.Key) || !slices.Contains(l.Places().PutsOfKey(c.Key), int32(i)) {
 						t.Fatalf("seed %d: %s: puts %s=%s, which was not told", seed, words[i], key, l.Bytes(c.Record.Value))
 					}
 				case e.Kind == Revoke:
@@ -154,7 +154,7 @@ func TestAsksAll(t *testing.T) {
 			})
 			mark := s.Mark()
 			want := changes(s, s.Apply(e, Plain))
-			s.Back(mark)
+			s.Revert(mark)
 			for k := range l.Keys {
 				if !asked[int32(k)] {
 					s.Set(int32(k), Record{Create: 1, Mod: 1, Version: int64(1 + r.IntN(3)), Value: NewValue([]byte("7"))})
@@ -164,7 +164,7 @@ func TestAsksAll(t *testing.T) {
 			if got := changes(s, s.Apply(e, Plain)); got != want {
 				t.Fatalf("seed %d: %s: %s where keys are others that it does not ask, otherwise %s", seed, words[i], got, want)
 			}
-			s.Back(mark)
+			s.Revert(mark)
 			s.Apply(e, Plain)
 		}
 	}
@@ -216,12 +216,12 @@ func TestPlaces(t *testing.T) {
 			})
 		}
 		for k := range int32(len(l.Keys)) {
-			if !slices.Equal(p.Touchers(k), touchers[k]) || !slices.Equal(p.Keepers(k), keepers[k]) {
-				t.Fatalf("seed %d: %s: touched at %v and kept at %v, not %v and %v", seed, l.Keys[k], p.Touchers(k), p.Keepers(k), touchers[k], keepers[k])
+			if !slices.Equal(p.PutsOfKey(k), touchers[k]) || !slices.Equal(p.PutsKeepingValue(k), keepers[k]) {
+				t.Fatalf("seed %d: %s: touched at %v and kept at %v, not %v and %v", seed, l.Keys[k], p.PutsOfKey(k), p.PutsKeepingValue(k), touchers[k], keepers[k])
 			}
 			for _, v := range []string{"", "1", "2", "3", "4", "never put"} {
 				v := NewValue([]byte(v))
-				if got := p.Putters(k, v); !slices.Equal(got, putters[k][v]) {
+				if got := p.PutsOfValue(k, v); !slices.Equal(got, putters[k][v]) {
 					t.Fatalf("seed %d: %s: put at %v, not %v", seed, l.Keys[k], got, putters[k][v])
 				}
 			}
@@ -251,7 +251,7 @@ func TestBytes(t *testing.T) {
 	}
 	is("x", "") // the entry puts what the key has
 	is("of a row", "")
-	l.HeldBy(func(v Value) []byte {
+	l.AddValues(func(v Value) []byte {
 		if v == NewValue([]byte("of a row")) {
 			return []byte("of a row")
 		}
@@ -305,24 +305,24 @@ func TestOpenRecords(t *testing.T) {
 			a, _ := l.Key("a")
 			is, open := New(l), New(l)
 			for _, s := range []*State{is, open} {
-				s.Base = base
+				s.BaseRevision = base
 				s.Advance(base)
 			}
 			if is.Set(a, known); known.Exists() {
-				open.Set(a, Record{Create: -1, Mod: Before, Version: Open, Value: Unknown})
+				open.Set(a, Record{Create: -1, Mod: ModAsCompared, Version: OpenVersion, Value: UnknownValue})
 			}
-			if open.IsOpen() != known.Exists() {
+			if open.HasPartial() != known.Exists() {
 				t.Fatal("a key of which nothing is known is open")
 			}
 			for i := range l.Entries {
 				is.Apply(&l.Entries[i], Plain)
 				open.Apply(&l.Entries[i], Plain)
 				o, k := open.Record(a), *is.Record(a)
-				if is.Revision != open.Revision || !o.May(&k, base) {
+				if is.Revision != open.Revision || !o.MayEqual(&k, base) {
 					t.Fatalf("after %q: %+v may not be %+v", words[:i+1], *o, k)
 				}
 				if !k.Exists() {
-					if open.IsOpen() {
+					if open.HasPartial() {
 						t.Fatalf("after %q: a key that was deleted is open", words[:i+1])
 					}
 					continue
@@ -330,11 +330,11 @@ func TestOpenRecords(t *testing.T) {
 				later, other, reborn := k, k, k
 				later.Mod, other.Value, reborn.Create = base+100, NewValue([]byte("never")), base+50
 				for what, x := range map[string]Record{"a later one": later, "of a later birth": reborn} {
-					if o.May(&x, base) {
+					if o.MayEqual(&x, base) {
 						t.Fatalf("after %q: %+v may be %s, %+v", words[:i+1], *o, what, x)
 					}
 				}
-				if o.Value != Unknown && o.May(&other, base) {
+				if o.Value != UnknownValue && o.MayEqual(&other, base) {
 					t.Fatalf("after %q: %+v may have another value", words[:i+1], *o)
 				}
 			}
@@ -362,13 +362,13 @@ func TestOpenCompares(t *testing.T) {
 		{"version a > 0", true, true},
 		{"lease a = 7", true, false},
 	} {
-		for mod, want := range map[int64]bool{Before: c.before, Other: c.other} {
+		for mod, want := range map[int64]bool{ModAsCompared: c.before, ModNotCompared: c.other} {
 			l := ready([]*raftlog.Request{requestOf(t, "if "+c.compare+" { put y 1 } else { put n 1 }")})
 			s := New(l)
-			s.Base = 10
+			s.BaseRevision = 10
 			s.Advance(10)
 			a, _ := l.Key("a")
-			s.Set(a, Record{Create: -1, Mod: mod, Version: Open, Value: Unknown})
+			s.Set(a, Record{Create: -1, Mod: mod, Version: OpenVersion, Value: UnknownValue})
 			s.Apply(&l.Entries[0], Plain)
 			if got := l.Keys[s.Changes[0].Key] == "y"; got != want {
 				t.Errorf("%s of a key whose mod is %d: %v", c.compare, mod, got)
@@ -416,7 +416,7 @@ func TestAlarmsOutside(t *testing.T) {
 	if res := by.Apply(&s.Log.Entries[2], Plain); res != Alarmed {
 		t.Errorf("a put: %v", res)
 	}
-	if by.Back(0); by.Alarmed() || by.Digest() != New(s.Log).Digest() {
+	if by.Revert(0); by.Alarmed() || by.Digest() != New(s.Log).Digest() {
 		t.Error("alarms are not taken back")
 	}
 }

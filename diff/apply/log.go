@@ -341,11 +341,11 @@ func (t *txn) deletes(key int32) bool {
 func (e *Entry) Range() (least, most int) {
 	switch e.Kind {
 	case Put:
-		return number(e.op.sure()), 1
+		return number(e.op.neverRefused()), 1
 	case Delete:
 		return 0, number(e.op.lo < e.op.hi)
 	case Txn:
-		sure, may := e.txn.writes()
+		sure, may := e.txn.mayWrite()
 		return number(sure), number(may)
 	case Revoke:
 		return 0, 1
@@ -353,11 +353,11 @@ func (e *Entry) Range() (least, most int) {
 	return 0, 0
 }
 
-// sure tells whether a put is made on any state.
-func (o *op) sure() bool { return o.lease == 0 && !o.ignoreLease && !o.ignoreValue }
+// neverRefused tells whether a put is made on any state.
+func (o *op) neverRefused() bool { return o.lease == 0 && !o.ignoreLease && !o.ignoreValue }
 
-// writes tells whether a transaction changes a key surely, and whether it may.
-func (t *txn) writes() (sure, may bool) {
+// mayWrite tells whether a transaction changes a key surely, and whether it may.
+func (t *txn) mayWrite() (sure, may bool) {
 	sure = true
 	for _, ops := range t.branches {
 		one, refused := false, false
@@ -365,11 +365,11 @@ func (t *txn) writes() (sure, may bool) {
 			switch o := &ops[i]; o.kind {
 			case opPut:
 				may, one = true, true
-				refused = refused || !o.sure()
+				refused = refused || !o.neverRefused()
 			case opDelete:
 				may = may || o.lo < o.hi
 			case opTxn:
-				s, m := o.txn.writes()
+				s, m := o.txn.mayWrite()
 				may, one = may || m, one || s
 				refused = refused || m && !s
 			case opRange:
@@ -381,35 +381,35 @@ func (t *txn) writes() (sure, may bool) {
 	return sure, may
 }
 
-// Turns is the request of an entry about alarms, nil for others.
-func (e *Entry) Turns() *pb.AlarmRequest { return e.alarm }
+// AlarmRequest is the request of an entry about alarms, nil for others.
+func (e *Entry) AlarmRequest() *pb.AlarmRequest { return e.alarm }
 
-// Removes calls f for every range of keys [lo, hi) that the entry may delete, and for the keys that it attaches to leases, which may be
+// MayRemove calls f for every range of keys [lo, hi) that the entry may delete, and for the keys that it attaches to leases, which may be
 // revoked.
-func (e *Entry) Removes(f func(lo, hi int32)) {
+func (e *Entry) MayRemove(f func(lo, hi int32)) {
 	switch e.Kind {
 	case Put, Delete:
-		e.op.removes(f)
+		e.op.mayRemove(f)
 	case Txn:
-		e.txn.removes(f)
+		e.txn.mayRemove(f)
 	}
 }
 
-func (o *op) removes(f func(lo, hi int32)) {
+func (o *op) mayRemove(f func(lo, hi int32)) {
 	switch {
 	case o.kind == opDelete:
 		f(o.lo, o.hi)
 	case o.kind == opPut && (o.lease != 0 || o.ignoreLease):
 		f(o.lo, o.lo+1)
 	case o.kind == opTxn:
-		o.txn.removes(f)
+		o.txn.mayRemove(f)
 	}
 }
 
-func (t *txn) removes(f func(lo, hi int32)) {
+func (t *txn) mayRemove(f func(lo, hi int32)) {
 	for _, ops := range t.branches {
 		for i := range ops {
-			ops[i].removes(f)
+			ops[i].mayRemove(f)
 		}
 	}
 }

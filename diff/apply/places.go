@@ -35,14 +35,14 @@ func (l *lists) of(key int32) []int32 { return l.places[l.first[key]:l.first[key
 // Places are those of the log, found once.
 func (l *Log) Places() *Places { return l.places() }
 
-// Touchers are the entries that may put a key.
-func (p *Places) Touchers(key int32) []int32 { return p.touchers.of(key) }
+// PutsOfKey are the entries that may put a key.
+func (p *Places) PutsOfKey(key int32) []int32 { return p.touchers.of(key) }
 
-// Keepers are those that may put the value again that the key had.
-func (p *Places) Keepers(key int32) []int32 { return p.keepers[key] }
+// PutsKeepingValue are those that may put the value again that the key had.
+func (p *Places) PutsKeepingValue(key int32) []int32 { return p.keepers[key] }
 
-// Putters are those that may put a value to a key.
-func (p *Places) Putters(key int32, v Value) []int32 {
+// PutsOfValue are those that may put a value to a key.
+func (p *Places) PutsOfValue(key int32, v Value) []int32 {
 	lo, hi := p.first[key], p.first[key+1]
 	if hi-lo == 1 { // the rule, where there are many keys
 		if p.puts[lo].value != v {

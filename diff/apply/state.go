@@ -2,7 +2,12 @@
 // applier does (server/etcdserver/apply and server/etcdserver/txn, 3.7), without any file: some hundred nanoseconds an entry.
 //
 // A State holds what requests can change and can depend on: keys (without their history), leases and the keys attached to them,
-// auth, alarms, revisions. Every change is noted, so that Back is as fast as Apply.
+// auth, alarms, revisions. Its invariants:
+//
+//   - Every change is noted, so that Revert is as fast as Apply, and leaves just what was there at the Mark; Rules, Steps and what a method says of
+//     the last entry are not part of that.
+//   - Keys and leases are the numbers that the Log gives them: States of Logs with the same numbers can be compared.
+//   - Digests are equal for equal states. Those of values differ from process to process: they are compared, and never shown or saved.
 package apply
 
 import (
@@ -73,20 +78,20 @@ type Record struct {
 
 // What a record holds in the place of what is not known.
 const (
-	Open   = -1 << 40 // version
-	Before = -1       // mod: what compares ask for
-	Other  = -2       // mod: not what compares ask for
+	OpenVersion    = -1 << 40 // version
+	ModAsCompared  = -1       // mod: what compares ask for
+	ModNotCompared = -2       // mod: not what compares ask for
 )
 
-// Unknown is the value of a key of which nothing tells it.
-const Unknown = ^Value(0)
+// UnknownValue is the value of a key of which nothing tells it.
+const UnknownValue = ^Value(0)
 
 // Exists tells whether there is a key.
 func (r *Record) Exists() bool { return r.Mod != 0 }
 
-// IsOpen tells whether not all of a record is known.
-func (r *Record) IsOpen() bool {
-	return r.Version < 0 || r.Create < 0 || r.Mod < 0 || r.Value == Unknown && r.Mod != 0
+// IsPartial tells whether not all of a record is known.
+func (r *Record) IsPartial() bool {
+	return r.Version < 0 || r.Create < 0 || r.Mod < 0 || r.Value == UnknownValue && r.Mod != 0
 }
 
 // Same tells whether two records are equal.
@@ -94,25 +99,25 @@ func (r *Record) Same(o *Record) bool {
 	return r.Create == o.Create && r.Mod == o.Mod && r.Version == o.Version && r.Lease == o.Lease && r.Value == o.Value
 }
 
-// Born tells whether a key may have been created at a revision; base is the one before the log begins.
-func (r *Record) Born(create, base int64) bool {
+// MayBeCreatedAt tells whether a key may have been created at a revision; base is the one before the log begins.
+func (r *Record) MayBeCreatedAt(create, base int64) bool {
 	return r.Create == create || r.Create < 0 && (create <= base || r.Create == -create)
 }
 
-// May tells whether a record, of which not all may be known, may be one that is; base is the revision before the log begins.
-func (r *Record) May(o *Record, base int64) bool {
-	if !r.IsOpen() {
+// MayEqual tells whether a record, of which not all may be known, may be one that is; base is the revision before the log begins.
+func (r *Record) MayEqual(o *Record, base int64) bool {
+	if !r.IsPartial() {
 		return r.Same(o)
 	}
 	switch {
-	case r.Mod > 0 && r.Mod != o.Mod, r.Mod < 0 && o.Mod > base, r.Value != Unknown && r.Value != o.Value, r.Mod > 0 && r.Lease != o.Lease:
+	case r.Mod > 0 && r.Mod != o.Mod, r.Mod < 0 && o.Mod > base, r.Value != UnknownValue && r.Value != o.Value, r.Mod > 0 && r.Lease != o.Lease:
 		return false
 	case r.Version >= 0:
-		return r.Born(o.Create, base) && r.Version == o.Version
+		return r.MayBeCreatedAt(o.Create, base) && r.Version == o.Version
 	case r.Create < 0 && r.Create == -o.Create:
-		return o.Version == r.Version-Open
+		return o.Version == r.Version-OpenVersion
 	}
-	return r.Born(o.Create, base) && o.Version > r.Version-Open
+	return r.MayBeCreatedAt(o.Create, base) && o.Version > r.Version-OpenVersion
 }
 
 // digest is a number that differs for different records of different keys, nearly always. Digests are combined by exclusive or.
@@ -158,37 +163,49 @@ const (
 
 // State is all that entries depend on.
 type State struct {
-	Log      *Log
-	Revision int64 // current main revision; a new store has 1
-	Base     int64 // the revision before the log begins, if that is not the beginning of the cluster; set before anything is applied
-	Compact  int64
-	Auth     *authz.State // replaced, never changed
-	Rules    Rules
+	Log          *Log
+	Revision     int64 // current main revision; a new store has 1
+	BaseRevision int64 // the revision before the log begins, if that is not the beginning of the cluster; set before anything is applied
+	Compact      int64
+	Auth         *authz.State // replaced, never changed
+	Rules        Rules
 	// Changes are the rows of the last entry applied, in the order of their sub revisions. They are valid until the next one.
 	Changes []Change
-	// Turned tells whether the last entry changed leases, auth or alarms.
-	Turned bool
+	// TablesChanged tells whether the last entry changed leases, auth or alarms.
+	TablesChanged bool
 	// Steps counts keys looked at and entries applied, for budgets.
 	Steps int
 
+	// By the numbers that Log gives keys and leases; all of it is changed by methods that note how to take that back.
 	keys     []Record
-	leases   []bool
-	lost     []bool    // leases that are stored, but not known
-	attached [][]int32 // of each lease, keys that were attached to it at some time
-	dropped  [][]int32 // what was attached to leases when they were lost
+	leases   []bool    // that exist
+	lost     []bool    // leases that are stored, but not known; none of them exists
+	attached [][]int32 // of each lease, keys that were attached to it at some time: those whose record names it are attached now
 	alarms   []alarm   // sorted; replaced, never changed
-	open     int       // keys of which not all is known
-	keySum   uint64    // digests of all keys
-	leaseSum uint64    // of all leases that are stored
-	lostSum  uint64    // and of those of them that are not known
-	journal  []undo
-	auths    []*authz.State // what undoAuth goes back to
-	silenced [][]alarm      // what undoAlarms goes back to
-	compared []compared     // of each compare of a range, what it came to last
+	partial  int       // keys of which not all is known
+	digests
+	undoLog
+
+	rangeCompares []compareResult // of each compare of a range, what it came to last; not taken back, since it names the keys that it is about
 }
 
-// compared is what a compare came to with some keys.
-type compared struct {
+// digests are kept with every change, and combined by exclusive or.
+type digests struct {
+	keySum   uint64 // of all keys
+	leaseSum uint64 // of all leases that are stored
+	lostSum  uint64 // of those of them that are not known
+}
+
+// undoLog takes changes back. The stacks hold what the small undos of their kind go back to, one element for each in the journal.
+type undoLog struct {
+	journal      []undo
+	authHistory  []*authz.State // of undoAuth
+	alarmHistory [][]alarm      // of undoAlarms
+	detached     [][]int32      // of undoLost that lost a lease: what was attached to it
+}
+
+// compareResult is what a compare came to with some keys.
+type compareResult struct {
 	keys  uint64 // their digest
 	known bool
 	holds bool
@@ -223,13 +240,13 @@ const (
 func New(l *Log) *State {
 	return &State{
 		Log: l, Revision: 1, Auth: authz.New(),
-		compared: make([]compared, l.ranges+1),
-		keys:     make([]Record, len(l.Keys)), leases: make([]bool, len(l.Leases)), lost: make([]bool, len(l.Leases)), attached: make([][]int32, len(l.Leases)),
+		rangeCompares: make([]compareResult, l.ranges+1),
+		keys:          make([]Record, len(l.Keys)), leases: make([]bool, len(l.Leases)), lost: make([]bool, len(l.Leases)), attached: make([][]int32, len(l.Leases)),
 	}
 }
 
-// note notes a change that was made. There are some for each entry, so that what holds them is doubled when it is full.
-func (s *State) note(u undo) {
+// noteUndo notes a change that was made. There are some for each entry, so that what holds them is doubled when it is full.
+func (s *State) noteUndo(u undo) {
 	if n := len(s.journal); n == cap(s.journal) {
 		s.journal = slices.Grow(s.journal, n+16)
 	}
@@ -242,36 +259,36 @@ type Mark int
 // Mark is the present moment.
 func (s *State) Mark() Mark { return Mark(len(s.journal)) }
 
-// Back takes everything back that was done since a moment. Rules are not part of it.
-func (s *State) Back(to Mark) {
+// Revert takes everything back that was done since a moment. Rules are not part of it.
+func (s *State) Revert(to Mark) {
 	for len(s.journal) > int(to) {
 		u := &s.journal[len(s.journal)-1]
 		switch u.kind {
 		case undoKey:
 			r := &s.keys[u.number]
 			s.keySum ^= r.digest(u.number) ^ u.record.digest(u.number)
-			s.open += opened(&u.record) - opened(r)
+			s.partial += partialCount(&u.record) - partialCount(r)
 			*r = u.record
 		case undoAttach:
 			a := s.attached[u.number]
 			s.attached[u.number] = a[:len(a)-1]
 		case undoLease:
-			s.flip(u.number)
+			s.toggleLease(u.number)
 		case undoLost:
-			s.lose(u.number)
+			s.toggleLost(u.number)
 			if !s.lost[u.number] && u.record.Mod != 0 {
-				n := len(s.dropped) - 1
-				s.attached[u.number] = s.dropped[n]
-				s.dropped = s.dropped[:n]
+				n := len(s.detached) - 1
+				s.attached[u.number] = s.detached[n]
+				s.detached = s.detached[:n]
 			}
 		case undoRevision:
 			s.Revision = u.record.Mod
 		case undoCompact:
 			s.Compact = u.record.Mod
 		case undoAuth:
-			s.Auth, s.auths = pop(s.auths)
+			s.Auth, s.authHistory = pop(s.authHistory)
 		case undoAlarms:
-			s.alarms, s.silenced = pop(s.silenced)
+			s.alarms, s.alarmHistory = pop(s.alarmHistory)
 		}
 		s.journal = s.journal[:len(s.journal)-1]
 	}
@@ -286,10 +303,10 @@ func pop[T any](stack []T) (top T, rest []T) {
 // Record is a key's.
 func (s *State) Record(key int32) *Record { return &s.keys[key] }
 
-func opened(r *Record) int { return number(r.IsOpen()) }
+func partialCount(r *Record) int { return number(r.IsPartial()) }
 
-// IsOpen tells whether there are keys of which not all is known.
-func (s *State) IsOpen() bool { return s.open > 0 }
+// HasPartial tells whether there are keys of which not all is known.
+func (s *State) HasPartial() bool { return s.partial > 0 }
 
 // Granted tells whether a lease exists.
 func (s *State) Granted(lease int32) bool { return s.leases[lease] }
@@ -303,15 +320,15 @@ func (s *State) Lose(lease int32) bool {
 	if lease == 0 || !s.leases[lease] {
 		return false
 	}
-	s.dropped = append(s.dropped, s.attached[lease])
+	s.detached = append(s.detached, s.attached[lease])
 	s.attached[lease] = nil
-	s.lose(lease)
-	s.note(undo{kind: undoLost, number: lease, record: Record{Mod: 1}})
+	s.toggleLost(lease)
+	s.noteUndo(undo{kind: undoLost, number: lease, record: Record{Mod: 1}})
 	return true
 }
 
-// lose makes a lease that exists one that is stored only, or the other way round.
-func (s *State) lose(lease int32) {
+// toggleLost makes a lease that exists one that is stored only, or the other way round.
+func (s *State) toggleLost(lease int32) {
 	s.leases[lease], s.lost[lease] = s.lost[lease], s.leases[lease]
 	s.lostSum ^= leaseDigest(lease)
 }
@@ -356,7 +373,7 @@ func DigestOfLeases(leases []int32) (h uint64) {
 
 func leaseDigest(lease int32) uint64 { return mix(uint64(lease) ^ 0xd1b54a32d192ed03) }
 
-func (s *State) flip(lease int32) {
+func (s *State) toggleLease(lease int32) {
 	s.leases[lease] = !s.leases[lease]
 	s.leaseSum ^= leaseDigest(lease)
 }
@@ -364,34 +381,34 @@ func (s *State) flip(lease int32) {
 // Set makes a key what a record says, outside of any entry.
 func (s *State) Set(key int32, r Record) {
 	old := &s.keys[key]
-	s.note(undo{kind: undoKey, number: key, record: *old})
+	s.noteUndo(undo{kind: undoKey, number: key, record: *old})
 	s.keySum ^= old.digest(key) ^ r.digest(key)
-	s.open += opened(&r) - opened(old)
-	attach := r.Lease != 0 && (old.Mod == 0 || old.Lease != r.Lease || len(s.dropped) > 0)
+	s.partial += partialCount(&r) - partialCount(old)
+	attach := r.Lease != 0 && (old.Mod == 0 || old.Lease != r.Lease || len(s.detached) > 0)
 	*old = r
 	if attach {
 		s.attached[r.Lease] = append(s.attached[r.Lease], key)
-		s.note(undo{kind: undoAttach, number: r.Lease})
+		s.noteUndo(undo{kind: undoAttach, number: r.Lease})
 	}
 }
 
 // SetLease makes a lease exist or not, outside of any entry.
 func (s *State) SetLease(lease int32, granted bool) {
 	if granted && s.lost[lease] { // it is granted anew, and stored where it was
-		s.lose(lease)
-		s.note(undo{kind: undoLost, number: lease})
+		s.toggleLost(lease)
+		s.noteUndo(undo{kind: undoLost, number: lease})
 		return
 	}
 	if lease != 0 && s.leases[lease] != granted {
-		s.note(undo{kind: undoLease, number: lease})
-		s.flip(lease)
+		s.noteUndo(undo{kind: undoLease, number: lease})
+		s.toggleLease(lease)
 	}
 }
 
 // SetAlarms makes some alarms be on, outside of any entry.
 func (s *State) SetAlarms(on []pb.AlarmMember) {
-	s.silenced = append(s.silenced, s.alarms)
-	s.note(undo{kind: undoAlarms})
+	s.alarmHistory = append(s.alarmHistory, s.alarms)
+	s.noteUndo(undo{kind: undoAlarms})
 	s.alarms = nil
 	for i := range on {
 		s.alarms = append(s.alarms, alarm{on[i].MemberID, on[i].Alarm})
@@ -405,14 +422,14 @@ func (a alarm) compare(b alarm) int {
 
 // Advance makes the current revision another one, outside of any entry.
 func (s *State) Advance(revision int64) {
-	s.note(undo{kind: undoRevision, record: Record{Mod: s.Revision}})
+	s.noteUndo(undo{kind: undoRevision, record: Record{Mod: s.Revision}})
 	s.Revision = revision
 }
 
 // SetAuth makes auth another state, outside of any entry.
 func (s *State) SetAuth(a *authz.State) {
-	s.auths = append(s.auths, s.Auth)
-	s.note(undo{kind: undoAuth})
+	s.authHistory = append(s.authHistory, s.Auth)
+	s.noteUndo(undo{kind: undoAuth})
 	s.Auth = a
 }
 
@@ -437,14 +454,14 @@ type Way uint8
 
 // The ways.
 const (
-	Plain     Way = iota
-	Unchecked     // permissions and alarms are not asked
-	Otherwise     // a transaction takes the other branch
+	Plain       Way = iota
+	Unchecked       // permissions and alarms are not asked
+	OtherBranch     // a transaction takes the other branch
 )
 
 // Apply applies an entry.
 func (s *State) Apply(e *Entry, way Way) Result {
-	s.Changes, s.Turned = s.Changes[:0], false
+	s.Changes, s.TablesChanged = s.Changes[:0], false
 	s.Steps++
 	if e.Kind == None {
 		return NoEffect
@@ -466,36 +483,36 @@ func (s *State) Apply(e *Entry, way Way) Result {
 		s.remove(&e.op)
 	case Txn:
 		var buf [8]bool
-		path := s.path(e.txn, buf[:0], way == Otherwise)
-		if _, ok := s.check(e.txn, path); ok {
+		path := s.comparePath(e.txn, buf[:0], way == OtherBranch)
+		if _, ok := s.mayRun(e.txn, path); ok {
 			s.run(e.txn, path)
 		}
 	case Grant:
 		if e.lease != 0 && !s.leases[e.lease] && e.ttl <= maxTTL {
 			s.SetLease(e.lease, true)
-			s.Turned = true
+			s.TablesChanged = true
 		}
 	case Revoke:
 		if e.lease != 0 && s.leases[e.lease] {
 			for _, k := range s.Attached(e.lease) {
-				s.change(Change{Key: k, Delete: true})
+				s.changeKey(Change{Key: k, Delete: true})
 			}
 			s.SetLease(e.lease, false)
-			s.Turned = true
+			s.TablesChanged = true
 		}
 	case Compaction:
 		if e.revision > s.Compact && e.revision <= s.Revision {
-			s.note(undo{kind: undoCompact, record: Record{Mod: s.Compact}})
+			s.noteUndo(undo{kind: undoCompact, record: Record{Mod: s.Compact}})
 			s.Compact = e.revision
 		}
 	case Alarm:
-		s.turn(e.alarm)
+		s.setAlarm(e.alarm)
 	case Auth:
 		a := s.Auth.Clone()
 		a.Apply(e.request)
 		if a.Enabled != s.Auth.Enabled || a.Revision != s.Auth.Revision {
 			s.SetAuth(a)
-			s.Turned = true
+			s.TablesChanged = true
 		}
 	}
 	if len(s.Changes) == 0 {
@@ -526,7 +543,7 @@ func (s *State) alarmed(e *Entry) bool {
 // Alarmed tells whether an alarm is on.
 func (s *State) Alarmed() bool { return len(s.alarms) > 0 }
 
-func (s *State) turn(r *pb.AlarmRequest) {
+func (s *State) setAlarm(r *pb.AlarmRequest) {
 	a := alarm{r.MemberID, r.Alarm}
 	at, on := slices.BinarySearchFunc(s.alarms, a, alarm.compare)
 	next := s.alarms
@@ -538,9 +555,9 @@ func (s *State) turn(r *pb.AlarmRequest) {
 		next = slices.Delete(slices.Clone(s.alarms), at, at+1)
 	}
 	if len(next) != len(s.alarms) {
-		s.silenced = append(s.silenced, s.alarms)
-		s.note(undo{kind: undoAlarms})
-		s.alarms, s.Turned = next, true
+		s.alarmHistory = append(s.alarmHistory, s.alarms)
+		s.noteUndo(undo{kind: undoAlarms})
+		s.alarms, s.TablesChanged = next, true
 	}
 }
 
@@ -579,27 +596,27 @@ func (s *State) put(o *op) {
 			r.Lease = old.Lease
 		}
 	}
-	s.change(Change{Key: o.lo, Record: r})
+	s.changeKey(Change{Key: o.lo, Record: r})
 }
 
 func (s *State) remove(o *op) {
 	s.Steps += int(o.hi-o.lo) / 16
 	for k := o.lo; k < o.hi; k++ {
 		if s.keys[k].Mod != 0 {
-			s.change(Change{Key: k, Delete: true})
+			s.changeKey(Change{Key: k, Delete: true})
 		}
 	}
 }
 
-func (s *State) change(c Change) {
+func (s *State) changeKey(c Change) {
 	c.Was = s.keys[c.Key]
 	s.Changes = append(s.Changes, c)
 	s.Set(c.Key, c.Record)
 }
 
-// path evaluates every compare of a transaction, and of those nested in the branches taken, on the state before it
+// comparePath evaluates every compare of a transaction, and of those nested in the branches taken, on the state before it
 // (compareToPath of server/etcdserver/txn/txn.go).
-func (s *State) path(t *txn, path []bool, otherwise bool) []bool {
+func (s *State) comparePath(t *txn, path []bool, otherwise bool) []bool {
 	ok := true
 	for i := range t.compares {
 		if ok = s.compare(&t.compares[i]); !ok {
@@ -611,7 +628,7 @@ func (s *State) path(t *txn, path []bool, otherwise bool) []bool {
 	ops := t.branches[number(ok)]
 	for i := range ops {
 		if ops[i].kind == opTxn {
-			path = s.path(ops[i].txn, path, false)
+			path = s.comparePath(ops[i].txn, path, false)
 		}
 	}
 	return path
@@ -624,9 +641,9 @@ func number(ok bool) int {
 	return 0
 }
 
-// check tells whether etcd runs the branches at all: one operation that may not be refuses the whole transaction. It returns what is
+// mayRun tells whether etcd runs the branches at all: one operation that may not be refuses the whole transaction. It returns what is
 // left of the path (checkTxn of server/etcdserver/txn/txn.go).
-func (s *State) check(t *txn, path []bool) ([]bool, bool) {
+func (s *State) mayRun(t *txn, path []bool) ([]bool, bool) {
 	ops := t.branches[number(path[0])]
 	path = path[1:]
 	for i := range ops {
@@ -637,7 +654,7 @@ func (s *State) check(t *txn, path []bool) ([]bool, bool) {
 		case opRange:
 			ok = o.revision == 0 || o.revision <= s.Revision && o.revision >= s.Compact
 		case opTxn:
-			path, ok = s.check(o.txn, path)
+			path, ok = s.mayRun(o.txn, path)
 		}
 		if !ok {
 			return nil, false
@@ -666,9 +683,9 @@ func (s *State) compare(c *compare) bool {
 	if c.number == 0 {
 		return s.compareKeys(c)
 	}
-	was := &s.compared[c.number]
+	was := &s.rangeCompares[c.number]
 	if !was.known || was.keys != s.keySum {
-		*was = compared{s.keySum, true, s.compareKeys(c)}
+		*was = compareResult{s.keySum, true, s.compareKeys(c)}
 	}
 	return was.holds
 }
@@ -693,13 +710,13 @@ func (s *State) compareKeys(c *compare) bool {
 func (s *State) asksUnknown(c *compare, r *Record) bool {
 	switch c.target {
 	case pb.Compare_VALUE:
-		return r.Value == Unknown
+		return r.Value == UnknownValue
 	case pb.Compare_CREATE:
-		return r.Create < 0 && c.than > 0 && (c.than <= s.Base || r.Create == -c.than)
+		return r.Create < 0 && c.than > 0 && (c.than <= s.BaseRevision || r.Create == -c.than)
 	case pb.Compare_MOD:
-		return r.Mod < 0 && c.than > 0 && c.than <= s.Base
+		return r.Mod < 0 && c.than > 0 && c.than <= s.BaseRevision
 	case pb.Compare_VERSION:
-		return r.Version < 0 && c.than > r.Version-Open
+		return r.Version < 0 && c.than > r.Version-OpenVersion
 	case pb.Compare_LEASE:
 		return r.Mod < 0
 	}
@@ -707,19 +724,19 @@ func (s *State) asksUnknown(c *compare, r *Record) bool {
 }
 
 func (s *State) holds(c *compare, r *Record) bool {
-	if r.IsOpen() {
+	if r.IsPartial() {
 		if s.asksUnknown(c, r) {
-			return r.Mod != Other
+			return r.Mod != ModNotCompared
 		}
 		x := *r
 		if x.Version < 0 {
-			x.Version += 1 - Open
+			x.Version += 1 - OpenVersion
 		}
 		if x.Mod < 0 {
-			x.Mod = max(s.Base, 1)
+			x.Mod = max(s.BaseRevision, 1)
 		}
 		if x.Create < 0 {
-			x.Create = max(s.Base, 1)
+			x.Create = max(s.BaseRevision, 1)
 		}
 		r = &x
 	}

@@ -22,8 +22,8 @@ type holder struct {
 	place int32
 }
 
-// HeldBy says who else can tell bytes of values: those of rows that no entry of the log wrote.
-func (l *Log) HeldBy(bytes func(v Value) []byte) {
+// AddValues says who else can tell bytes of values: those of rows that no entry of the log wrote.
+func (l *Log) AddValues(bytes func(v Value) []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.rows = append(l.rows, bytes)

@@ -76,7 +76,7 @@ func TestWords(t *testing.T) {
 				i++
 				switch {
 				case strings.HasPrefix(l.words, "otherwise: "):
-					way = Otherwise
+					way = OtherBranch
 				case strings.HasPrefix(l.words, "unchecked: "):
 					way = Unchecked
 				}
@@ -86,7 +86,7 @@ func TestWords(t *testing.T) {
 					t.Errorf("%s\n\t%s\n\twant %s", l.words, got, l.want)
 				}
 				after := s.Digest()
-				if s.Back(mark); s.Digest() != before {
+				if s.Revert(mark); s.Digest() != before {
 					t.Errorf("%s: cannot be taken back", l.words)
 				}
 				if again := changes(s, s.Apply(e, way)); again != got || s.Digest() != after {
@@ -94,7 +94,7 @@ func TestWords(t *testing.T) {
 				}
 			}
 			s.Rules = 0
-			if s.Back(0); s.Digest() != start {
+			if s.Revert(0); s.Digest() != start {
 				t.Error("taking all back does not lead to the beginning")
 			}
 		})
@@ -135,7 +135,7 @@ func told(l *Log, e *Entry) string {
 	e.Puts(func(key int32, _ Value, keeps bool) {
 		puts = append(puts, l.Keys[key]+map[bool]string{true: "="}[keeps])
 	})
-	e.Removes(func(lo, hi int32) { removes = append(removes, span(lo, hi)) })
+	e.MayRemove(func(lo, hi int32) { removes = append(removes, span(lo, hi)) })
 	least, most := e.Range()
 	out := []string{strconv.Itoa(least) + " to " + strconv.Itoa(most)}
 	for _, x := range []struct {

@@ -15,13 +15,13 @@ import (
 
 func rules(rs ...*replay.Rule) []*replay.Rule { return rs }
 
-// missing tells whether the cause is that some members lack the effect of entries.
-func (c *Case) missing() bool {
+// effectsMissing tells whether the cause is that some members lack the effect of entries.
+func (c *Case) effectsMissing() bool {
 	return c.Cause.Layer == "apply" && c.Cause.Outcome == effect.Refused && !c.Cause.Again && c.Cause.Index > 0
 }
 
-// again tells whether the cause is that some members applied entries twice.
-func (c *Case) again() bool {
+// appliedAgain tells whether the cause is that some members applied entries twice.
+func (c *Case) appliedAgain() bool {
 	return c.Cause.Layer == "apply" && c.Cause.Again && c.Cause.Index > 0
 }
 
@@ -78,7 +78,7 @@ func leaseRevokeUnasked(c *Case) Outcome {
 	}
 	where := "there"
 	if !c.Cause.Fault {
-		where = "on " + labels(c.odd())
+		where = "on " + labels(c.departed())
 	}
 	what := fmt.Sprintf("%s%s had no effect %s, because auth is enabled and 3.3 and later ask who may write the keys of the lease",
 		count(revokes, "LeaseRevoke", "LeaseRevokes"), who, where)
@@ -86,7 +86,7 @@ func leaseRevokeUnasked(c *Case) Outcome {
 		return c.oldRule(replay.RevokeUnasked()).and(what)
 	}
 	s := c.split(rules(), rules(replay.RevokeUnasked()))
-	o := c.judge(s, "the rule of 3.3 and later", "that of 3.2")
+	o := c.judgeRules(s, "the rule of 3.3 and later", "that of 3.2")
 	if o.Status == Refuted {
 		return o
 	}
@@ -125,12 +125,12 @@ func (c *Case) oldRule(old *replay.Rule) Outcome {
 const maxOnsets = 16
 
 func (c *Case) oldRuleUntil(old *replay.Rule, onset map[int]uint64) Outcome {
-	does, doesNot, n, err := c.comesOut(func(i int) []*replay.Rule {
+	does, doesNot, n, err := c.runsExactly(func(i int) []*replay.Rule {
 		rule := old
 		if at, odd := onset[i]; odd {
 			rule = replay.Only(1, at-1, old)
 		}
-		return append(c.Besides(i, c.Cause), rule)
+		return append(c.RulesBesides(i, c.Cause), rule)
 	})
 	var parts []string
 	for i, m := range c.Members {
@@ -138,7 +138,7 @@ func (c *Case) oldRuleUntil(old *replay.Rule, onset map[int]uint64) Outcome {
 			parts = append(parts, fmt.Sprintf("%s from entry %d on", m.Label, at))
 		}
 	}
-	says := fmt.Sprintf("%s by the new rule, the others and all before by the old one", list(parts))
+	says := fmt.Sprintf("%s by the new rule, the others and all before by the old one", listOf(parts))
 	switch {
 	case len(does)+len(doesNot) == 0:
 		return consistent("the entries could not be run again: " + oneLine(err))
@@ -148,11 +148,11 @@ func (c *Case) oldRuleUntil(old *replay.Rule, onset map[int]uint64) Outcome {
 	return confirmed(fmt.Sprintf("run again by etcd's own code, %d entries make just what %s with %s: no revision differs", n, holders(does), says))
 }
 
-// versionsOf says what is known of the versions of the members that a split tells apart.
+// versionsOf says what is known of the versions of the members that follow one set of rules of a split and not the other.
 func (c *Case) versionsOf(s *split) []string {
 	var out []string
-	for _, m := range slices.Concat(s.inA, s.inB) {
-		if v := m.minors(); len(v.why) > 0 {
+	for _, m := range slices.Concat(s.followA, s.followB) {
+		if v := m.minorVersions(); len(v.why) > 0 {
 			out = append(out, fmt.Sprintf("%s: %s", m.Label, v))
 		}
 	}
@@ -161,7 +161,7 @@ func (c *Case) versionsOf(s *split) []string {
 
 // leasePutUnasked is the other half of the same change: who may attach a key to a lease.
 func leasePutUnasked(c *Case) Outcome {
-	if !c.missing() || !c.authOn() {
+	if !c.effectsMissing() || !c.authOn() {
 		return Outcome{}
 	}
 	if c.Cause.Fault {
@@ -183,7 +183,7 @@ func leasePutUnasked(c *Case) Outcome {
 	if r.User == "" {
 		return refuted("the put names no user")
 	}
-	o := c.judge(c.split(rules(), rules(replay.LeasePutUnasked())), "the rule of 3.3 and later", "that of 3.2")
+	o := c.judgeRules(c.split(rules(), rules(replay.LeasePutUnasked())), "the rule of 3.3 and later", "that of 3.2")
 	return o.and(fmt.Sprintf("entry %d puts a key with a lease for user %q", c.Cause.Index, r.User))
 }
 
@@ -233,26 +233,26 @@ func requestSemantics(c *Case) Outcome {
 	if nested(t) {
 		what = "has a nested transaction"
 	}
-	if what == "" || !slices.ContainsFunc(c.Members, func(m *Member) bool { return m.DB != nil && m.minors().low < "3.3" }) {
+	if what == "" || !slices.ContainsFunc(c.Members, func(m *Member) bool { return m.DB != nil && m.minorVersions().least < "3.3" }) {
 		return Outcome{} // all of them know it
 	}
-	o := c.judge(c.split(rules(), rules(replay.OldCompares())), "the rules of 3.3 and later", "what 3.2 understands")
+	o := c.judgeRules(c.split(rules(), rules(replay.OldCompares())), "the rules of 3.3 and later", "what 3.2 understands")
 	return o.and(fmt.Sprintf("entry %d %s, which 3.2 does not know", c.Cause.Index, what))
 }
 
 // skippedAfterCrash is the consistent index that was saved before the changes of its entry.
 func skippedAfterCrash(c *Case) Outcome {
-	if !c.missing() || c.Cause.Rule != "" || len(c.Cause.Odd) != 1 {
+	if !c.effectsMissing() || c.Cause.Rule != "" || len(c.Cause.Departed) != 1 {
 		return Outcome{}
 	}
-	m := c.odd()[0]
-	if v := m.minors(); v.before("3.5") || v.after("3.6") {
+	m := c.departed()[0]
+	if v := m.minorVersions(); v.certainlyBefore("3.5") || v.certainlyAfter("3.6") {
 		return refuted(fmt.Sprintf("%s never ran 3.5.0 to 3.5.2: %s", m.Label, v))
 	}
 	if c.readsAtRevision(m) {
 		return refuted("the transaction reads at a revision, and the member that lacks it proposed it: another explanation")
 	}
-	es := c.Cause.all()
+	es := c.Cause.entries()
 	omit := replay.Omit(es...)
 	if c.Cause.Last > 0 {
 		omit = replay.OmitRange(c.Cause.First, c.Cause.Last)
@@ -261,10 +261,10 @@ func skippedAfterCrash(c *Case) Outcome {
 	if !s.possible() {
 		return consistent(fmt.Sprintf("%s lacks the effects of %s", m.Label, entries(es)), s.err())
 	}
-	if !s.tells() || len(s.inB) != 1 || s.inB[0] != m {
-		return c.reproduced(s, "every entry", entries(es)+" left out")
+	if !s.conclusive() || len(s.followB) != 1 || s.followB[0] != m {
+		return c.judgeReproduction(s, "every entry", entries(es)+" left out")
 	}
-	o := c.reproduced(s, "every entry", entries(es)+" left out")
+	o := c.judgeReproduction(s, "every entry", entries(es)+" left out")
 	var seen []raftlog.Restart
 	for _, e := range es {
 		switch r, known := m.restarted(e); {
@@ -279,11 +279,11 @@ func skippedAfterCrash(c *Case) Outcome {
 			o = o.and(fmt.Sprintf("whether %s restarted behind entry %d, the log does not tell: it proposed nothing before or nothing after", m.Label, e))
 		}
 	}
-	v := m.minors()
-	if len(seen) < len(es) || v.low < "3.5" {
+	v := m.minorVersions()
+	if len(seen) < len(es) || v.least < "3.5" {
 		o.Status = Consistent // other things make a member lack an entry, too
 	}
-	if v.low < "3.5" {
+	if v.least < "3.5" {
 		return o.and("whether it ran 3.5, its files do not tell")
 	}
 	return o.and("the version fits: " + v.String())
@@ -297,11 +297,11 @@ func entries(es []uint64) string {
 	if len(es) == 1 {
 		return fmt.Sprintf("entry %d", es[0])
 	}
-	return "entries " + numbers(es)
+	return "entries " + listNumbers(es)
 }
 
-// twice runs the cause's entries twice and says whether that makes what the odd member holds.
-func (c *Case) twice() (s *split, first, last uint64) {
+// splitRepeated runs the cause's entries twice and says whether that makes what the odd member holds.
+func (c *Case) splitRepeated() (s *split, first, last uint64) {
 	first, last = c.Cause.span()
 	times := 1
 	for _, n := range c.Cause.Times {
@@ -310,8 +310,8 @@ func (c *Case) twice() (s *split, first, last uint64) {
 	return c.split(rules(), rules(replay.Repeat(first, last, times))), first, last
 }
 
-// unequally tells whether entries were applied again more often on some members than on others.
-func (k *Cause) unequally() bool {
+// timesDiffer tells whether entries were applied again more often on some members than on others.
+func (k *Cause) timesDiffer() bool {
 	least, most := math.MaxInt, 0
 	for _, n := range k.Times {
 		least, most = min(least, n), max(most, n)
@@ -319,10 +319,10 @@ func (k *Cause) unequally() bool {
 	return len(k.Times) > 0 && least < most
 }
 
-// eachAsOften runs the log of each member with the cause's entries applied again as often as they were on it.
-func (c *Case) eachAsOften() Outcome {
+// runEachAsOften runs the log of each member with the cause's entries applied again as often as they were on it.
+func (c *Case) runEachAsOften() Outcome {
 	first, last := c.Cause.span()
-	does, doesNot, n, err := c.comesOut(func(member int) []*replay.Rule {
+	does, doesNot, n, err := c.runsExactly(func(member int) []*replay.Rule {
 		all := c.besides(member)
 		if times := c.Cause.Times[member]; times > 0 {
 			all = append(all, replay.Repeat(first, last, times))
@@ -335,7 +335,7 @@ func (c *Case) eachAsOften() Outcome {
 			parts = append(parts, fmt.Sprintf("%s on %s", count(times, "time", "times"), m.Label))
 		}
 	}
-	says := fmt.Sprintf("the entries %d to %d applied again %s", first, last, list(parts))
+	says := fmt.Sprintf("the entries %d to %d applied again %s", first, last, listOf(parts))
 	switch {
 	case len(does)+len(doesNot) == 0:
 		return consistent("the entries could not be run again: " + oneLine(err))
@@ -347,17 +347,17 @@ func (c *Case) eachAsOften() Outcome {
 
 // staleTerm is a term in meta that keeps the consistent index from moving.
 func staleTerm(c *Case) Outcome {
-	if !c.again() || len(c.Cause.Odd) != 1 {
+	if !c.appliedAgain() || len(c.Cause.Departed) != 1 {
 		return Outcome{}
 	}
-	m := c.odd()[0]
+	m := c.departed()[0]
 	t := m.DB.Tables
 	newest := newestTerm(m)
 	if !t.HasTerm || t.Term <= newest {
 		return refuted(fmt.Sprintf("the term that %s saved (%d) is not above that of its log (%d)", m.Label, t.Term, newest))
 	}
-	s, first, last := c.twice()
-	o := c.reproduced(s, "each of them once", fmt.Sprintf("the entries %d to %d twice", first, last))
+	s, first, last := c.splitRepeated()
+	o := c.judgeReproduction(s, "each of them once", fmt.Sprintf("the entries %d to %d twice", first, last))
 	return o.and(fmt.Sprintf("meta of %s says term %d, its log has come to term %d only: 3.5.0 to 3.5.2 then leave the consistent index where it is", m.Label, t.Term, newest))
 }
 
@@ -371,19 +371,19 @@ func newestTerm(m *Member) uint64 {
 
 // overwrittenIndex is a snapshot whose consistent index was lost, so that entries behind it ran again.
 func overwrittenIndex(c *Case) Outcome {
-	if !c.again() || len(c.Cause.Odd) != 1 {
+	if !c.appliedAgain() || len(c.Cause.Departed) != 1 {
 		return Outcome{}
 	}
-	m := c.odd()[0]
+	m := c.departed()[0]
 	s := m.receivedBefore(c.Cause.Index)
 	if s == 0 {
 		return refuted(m.Label + " received no snapshot before the entries that it applied twice")
 	}
-	if v := m.minors(); v.before("3.5") {
+	if v := m.minorVersions(); v.certainlyBefore("3.5") {
 		return refuted(fmt.Sprintf("%s never ran 3.5: %s", m.Label, v))
 	}
-	sp, first, last := c.twice()
-	o := c.reproduced(sp, "each of them once", fmt.Sprintf("the entries %d to %d twice", first, last))
+	sp, first, last := c.splitRepeated()
+	o := c.judgeReproduction(sp, "each of them once", fmt.Sprintf("the entries %d to %d twice", first, last))
 	o = o.and(fmt.Sprintf("%s received the snapshot of entry %d before", m.Label, s))
 	if o.Status == Confirmed && first > s+1 {
 		o.Status = Consistent
@@ -394,19 +394,19 @@ func overwrittenIndex(c *Case) Outcome {
 
 // defragCrash is a defragmentation that saved data without the consistent index.
 func defragCrash(c *Case) Outcome {
-	if !c.again() || len(c.Cause.Odd) != 1 {
+	if !c.appliedAgain() || len(c.Cause.Departed) != 1 {
 		return Outcome{}
 	}
-	m := c.odd()[0]
-	v := m.minors()
+	m := c.departed()[0]
+	v := m.minorVersions()
 	switch {
-	case v.before("3.5"):
+	case v.certainlyBefore("3.5"):
 		return refuted(fmt.Sprintf("%s never ran 3.5.0 to 3.5.5: %s", m.Label, v))
 	case m.DB.Tables.HasTerm && m.DB.Tables.Term > newestTerm(m):
 		return refuted(fmt.Sprintf("the term that %s saved is above that of its log, which explains it otherwise", m.Label))
 	}
-	s, first, last := c.twice()
-	o := c.reproduced(s, "each of them once", fmt.Sprintf("the entries %d to %d twice", first, last))
+	s, first, last := c.splitRepeated()
+	o := c.judgeReproduction(s, "each of them once", fmt.Sprintf("the entries %d to %d twice", first, last))
 	if o.Status == Refuted {
 		return o
 	}
@@ -420,10 +420,10 @@ func defragCrash(c *Case) Outcome {
 	case known:
 		return refuted(fmt.Sprintf("%s did not restart behind entry %d: one process proposed requests before and after it", m.Label, last))
 	}
-	for _, f := range m.has("defrag-leftover") {
+	for _, f := range m.findingsOf("defrag-leftover") {
 		o = o.and(f.String())
 	}
-	if v.low >= "3.5" {
+	if v.least >= "3.5" {
 		o = o.and("the version fits: " + v.String())
 	}
 	return o
@@ -441,7 +441,7 @@ func authReplayed(c *Case) Outcome {
 	if auth && c.Cause.Fault && c.Cause.Again {
 		return c.authAppliedAgain()
 	}
-	if !auth && (!c.missing() || !c.authOn() || c.entry(c.Cause.Index) == nil || c.entry(c.Cause.Index).User == "") {
+	if !auth && (!c.effectsMissing() || !c.authOn() || c.entry(c.Cause.Index) == nil || c.entry(c.Cause.Index).User == "") {
 		return Outcome{}
 	}
 	if len(revs) < 2 {
@@ -456,7 +456,7 @@ func authReplayed(c *Case) Outcome {
 	}
 	extra := high - low
 	says := fmt.Sprintf("the auth revision is %d on %s and %d on %s", low, labels(revs[low]), high, labels(revs[high]))
-	if v := revs[high][0].minors(); v.after("3.4") {
+	if v := revs[high][0].minorVersions(); v.certainlyAfter("3.4") {
 		return refuted(says, fmt.Sprintf("but %s runs a version that saves the consistent index with changes of auth: %s", revs[high][0].Label, v))
 	}
 	if c.Cause.Index == 0 || !auth {
@@ -503,17 +503,17 @@ func authReplayed(c *Case) Outcome {
 func (c *Case) authAppliedAgain() Outcome {
 	var o Outcome
 	_, last := c.Cause.span()
-	if c.Cause.unequally() {
-		o = c.eachAsOften()
+	if c.Cause.timesDiffer() {
+		o = c.runEachAsOften()
 	} else {
-		s, first, last := c.twice()
-		o = c.reproduced(s, "each of them once", fmt.Sprintf("the entries %d to %d applied again", first, last))
+		s, first, last := c.splitRepeated()
+		o = c.judgeReproduction(s, "each of them once", fmt.Sprintf("the entries %d to %d applied again", first, last))
 	}
 	if o.Status == Refuted {
 		return o
 	}
-	for _, m := range c.odd() {
-		if v := m.minors(); v.after("3.4") {
+	for _, m := range c.departed() {
+		if v := m.minorVersions(); v.certainlyAfter("3.4") {
 			return refuted(fmt.Sprintf("%s runs a version that saves the consistent index with changes of auth: %s", m.Label, v))
 		}
 		o = o.and(fmt.Sprintf("the auth revision of %s is %d in the end", m.Label, m.DB.Tables.AuthRevision))
@@ -533,7 +533,7 @@ func (c *Case) refusedByRevision(ms []*Member, low uint64) []string {
 	for _, m := range ms {
 		var n int
 		var first uint64
-		m.outcomes(func(s *effect.Step) {
+		m.eachStep(func(s *effect.Step) {
 			if s.Outcome != effect.Refused || s.Again {
 				return
 			}
@@ -560,7 +560,7 @@ func (c *Case) refusedUsers(m *Member) (users []string, n int) {
 			users = append(users, r.User)
 		}
 	}
-	m.outcomes(func(s *effect.Step) {
+	m.eachStep(func(s *effect.Step) {
 		if s.Index >= c.Cause.Index && s.Outcome == effect.Refused && !s.Again {
 			if e := m.entry(s.Index); e != nil {
 				if u := e.Request().User; u != "" && !slices.Contains(users, u) {
@@ -575,20 +575,20 @@ func (c *Case) refusedUsers(m *Member) (users []string, n int) {
 
 // permissionCache is a member whose permission cache is not filled: after a snapshot, or after a restart.
 func permissionCache(c *Case, afterSnapshot bool) Outcome {
-	if !c.missing() || !c.authOn() || len(c.Cause.Odd) != 1 {
+	if !c.effectsMissing() || !c.authOn() || len(c.Cause.Departed) != 1 {
 		return Outcome{}
 	}
-	m := c.odd()[0]
+	m := c.departed()[0]
 	r := c.entry(c.Cause.Index)
 	if r == nil || r.User == "" || internal(r).LeaseRevoke != nil {
 		return Outcome{}
 	}
 	for _, o := range c.Members {
-		if o.DB != nil && o.DB.Whole && o.DB.Tables.AuthRevision != m.DB.Tables.AuthRevision && c.Cause.Of == nil && c.sameReach(m, o) {
+		if o.DB != nil && o.DB.Whole && o.DB.Tables.AuthRevision != m.DB.Tables.AuthRevision && c.Cause.CausedBy == nil && c.sameReach(m, o) {
 			return refuted(fmt.Sprintf("the auth revision of %s (%d) is not that of %s (%d), which is another matter", m.Label, m.DB.Tables.AuthRevision, o.Label, o.DB.Tables.AuthRevision))
 		}
 	}
-	if v := m.minors(); v.before("3.4") || v.after("3.5") {
+	if v := m.minorVersions(); v.certainlyBefore("3.4") || v.certainlyAfter("3.5") {
 		return refuted(fmt.Sprintf("%s never ran an affected version: %s", m.Label, v))
 	}
 	got := m.receivedBefore(c.Cause.Index)
@@ -602,7 +602,7 @@ func permissionCache(c *Case, afterSnapshot bool) Outcome {
 		return Outcome{} // the snapshot is the likelier reason
 	default:
 		var last *raftlog.Restart
-		for _, x := range m.proposals().Restarts {
+		for _, x := range m.processOf().Restarts {
 			if x.After < c.Cause.Index {
 				last = &x
 			}
@@ -616,23 +616,23 @@ func permissionCache(c *Case, afterSnapshot bool) Outcome {
 	for _, who := range [][]string{nil, users} {
 		s := c.split(rules(), rules(replay.Denied(who, c.Cause.Index, ^uint64(0))))
 		if !s.possible() {
-			return consistent(what, fmt.Sprintf("refused were requests of %s", list(users)), s.err())
+			return consistent(what, fmt.Sprintf("refused were requests of %s", listOf(users)), s.err())
 		}
-		if !s.tells() || len(s.inB) != 1 || s.inB[0] != m {
+		if !s.conclusive() || len(s.followB) != 1 || s.followB[0] != m {
 			continue
 		}
 		name := "all users without the role root"
 		if who != nil {
-			name = "the users " + list(users)
+			name = "the users " + listOf(users)
 			if len(users) == 1 {
 				name = "the user " + users[0]
 			}
 		}
 		return confirmed(
 			fmt.Sprintf("run again from entry %d on with %s refused, all %d entries make just what %s holds, and with permissions as they are what %s: no revision differs",
-				s.b.first, name, s.b.entries(c, s.inB), m.Label, holders(s.inA)), what).and(c.lateUsers(m, users, got)...)
+				s.b.first, name, s.b.entries(c, s.followB), m.Label, holders(s.followA)), what).and(c.lateUsers(m, users, got)...)
 	}
-	return refuted(fmt.Sprintf("refusing the users %s from entry %d on does not make what %s holds", list(users), c.Cause.Index, m.Label), what)
+	return refuted(fmt.Sprintf("refusing the users %s from entry %d on does not make what %s holds", listOf(users), c.Cause.Index, m.Label), what)
 }
 
 // sameReach tells whether no entry that changes auth lies between what two members have applied.
@@ -682,7 +682,7 @@ func rangesAt(t *pb.TxnRequest) bool {
 
 // rangeRevision is the transaction that only its proposer refuses.
 func rangeRevision(c *Case) Outcome {
-	if !c.missing() {
+	if !c.effectsMissing() {
 		return Outcome{}
 	}
 	r := c.entry(c.Cause.Index)
@@ -690,7 +690,7 @@ func rangeRevision(c *Case) Outcome {
 		return Outcome{}
 	}
 	says := fmt.Sprintf("entry %d writes, and reads at a revision", c.Cause.Index)
-	odd := c.odd()
+	odd := c.departed()
 	if len(odd) != 1 || !odd[0].proposed(r) {
 		return refuted(says, "but the member that lacks it is not the one that proposed it")
 	}
@@ -700,7 +700,7 @@ func rangeRevision(c *Case) Outcome {
 		return id != 0 && raftlog.Proposer(id).Prefix == uint16(p.nodeID())
 	}
 	s := c.split(rules(replay.RangesStripped(own)), rules(replay.Only(1, ^uint64(0), replay.RangesStripped(nil))))
-	return c.judge(s, "that of a member that keeps the reads", "that of members that drop them").and(says, p.Label+" proposed it")
+	return c.judgeRules(s, "that of a member that keeps the reads", "that of members that drop them").and(says, p.Label+" proposed it")
 }
 
 // negativeLease is a lease that members forget when they restart.
@@ -714,11 +714,11 @@ func negativeLease(c *Case) Outcome {
 			}
 		}
 	}
-	if len(ids) == 0 || !c.missing() {
+	if len(ids) == 0 || !c.effectsMissing() {
 		return Outcome{}
 	}
 	s := c.split(rules(), rules(replay.LeasesMissing("leases with a negative id", c.Cause.Index, func(id int64) bool { return id < 0 })))
-	o := c.reproduced(s, "all leases", "leases of negative ids missing")
+	o := c.judgeReproduction(s, "all leases", "leases of negative ids missing")
 	return o.and(fmt.Sprintf("lease %016x has a negative id", uint64(ids[0])))
 }
 
@@ -738,25 +738,25 @@ func leasesOf(in *pb.InternalRaftRequest) []int64 {
 
 // halfTxn is a transaction of which only the beginning is there.
 func halfTxn(c *Case) Outcome {
-	if c.Cause.Layer != "apply" || c.Cause.Outcome != effect.Partial || len(c.Cause.Odd) != 1 {
+	if c.Cause.Layer != "apply" || c.Cause.Outcome != effect.Partial || len(c.Cause.Departed) != 1 {
 		return Outcome{}
 	}
 	if internal(c.entry(c.Cause.Index)).Txn == nil {
 		return Outcome{}
 	}
-	m := c.odd()[0]
+	m := c.departed()[0]
 	rev := int64(0)
-	m.outcomes(func(s *effect.Step) {
+	m.eachStep(func(s *effect.Step) {
 		if s.Index == c.Cause.Index && s.Revision > 0 {
 			rev = s.Revision
 		}
 	})
 	n := len(m.DB.Rows.Group(rev))
-	if v := m.minors(); v.before("3.5") {
+	if v := m.minorVersions(); v.certainlyBefore("3.5") {
 		return refuted(fmt.Sprintf("%s never ran 3.5.5 to 3.5.16: %s", m.Label, v))
 	}
 	s := c.split(rules(), rules(replay.Cut(c.Cause.Index, n)))
-	o := c.reproduced(s, "the whole transaction", fmt.Sprintf("only the first %s of entry %d", count(n, "operation", "operations"), c.Cause.Index))
+	o := c.judgeReproduction(s, "the whole transaction", fmt.Sprintf("only the first %s of entry %d", count(n, "operation", "operations"), c.Cause.Index))
 	if r, _ := m.restarted(c.Cause.Index); r != nil {
 		o = o.and(fmt.Sprintf("%s restarted then: %s", m.Label, r))
 	}
@@ -769,7 +769,7 @@ func nestedUnchecked(c *Case) Outcome {
 	if c.Cause.Layer != "apply" || !nested(t) || !c.authOn() {
 		return Outcome{}
 	}
-	o := c.judge(c.split(rules(), rules(replay.NestedUnchecked())), "the rule of 3.4.42, 3.5.28, 3.6.9 and later", "the older one, which does not look into nested transactions")
+	o := c.judgeRules(c.split(rules(), rules(replay.NestedUnchecked())), "the rule of 3.4.42, 3.5.28, 3.6.9 and later", "the older one, which does not look into nested transactions")
 	return o.and(fmt.Sprintf("entry %d has a nested transaction, for user %q", c.Cause.Index, c.entry(c.Cause.Index).User))
 }
 
@@ -781,20 +781,20 @@ func txnPutUnchecked(c *Case) Outcome {
 	if !slices.ContainsFunc(puts(t), func(p *pb.PutRequest) bool { return p.PrevKv || p.Lease != 0 }) {
 		return Outcome{}
 	}
-	return c.judge(c.split(rules(), rules(replay.TxnPutUnchecked())), "the rule of 3.4.44, 3.5.30, 3.6.11 and later", "the older one, which checks the key alone")
+	return c.judgeRules(c.split(rules(), rules(replay.TxnPutUnchecked())), "the rule of 3.4.44, 3.5.30, 3.6.11 and later", "the older one, which checks the key alone")
 }
 
 func rootLeaseRevision(c *Case) Outcome {
 	r := c.entry(c.Cause.Index)
 	in := internal(r)
-	if !c.missing() || !c.authOn() || r.User == "" || in.LeaseRevoke == nil && !putsLease(in) {
+	if !c.effectsMissing() || !c.authOn() || r.User == "" || in.LeaseRevoke == nil && !putsLease(in) {
 		return Outcome{}
 	}
 	var o Outcome
 	if c.Cause.Fault {
 		o = c.oldRule(replay.LeaseKeysAlwaysAsked())
 	} else {
-		o = c.judge(c.split(rules(), rules(replay.LeaseKeysAlwaysAsked())), "the rule of 3.4.27, 3.5.10 and later", "the older one, which compares the auth revision of root, too")
+		o = c.judgeRules(c.split(rules(), rules(replay.LeaseKeysAlwaysAsked())), "the rule of 3.4.27, 3.5.10 and later", "the older one, which compares the auth revision of root, too")
 	}
 	return o.and(fmt.Sprintf("entry %d is of user %q with auth revision %d", c.Cause.Index, r.User, r.AuthRevision))
 }
@@ -843,7 +843,7 @@ func nestedQuota(c *Case) Outcome {
 	if c.Cause.Layer != "apply" || !nested(t) || slices.ContainsFunc(slices.Concat(t.Success, t.Failure), func(op *pb.RequestOp) bool { return op.GetRequestPut() != nil }) {
 		return Outcome{}
 	}
-	return c.judge(c.split(rules(), rules(replay.NestedPutsFree())), "the rule of 3.5.33, 3.6.14, 3.7.1 and later", "the older one, by which a nested put costs nothing")
+	return c.judgeRules(c.split(rules(), rules(replay.NestedPutsFree())), "the rule of 3.5.33, 3.6.14, 3.7.1 and later", "the older one, by which a nested put costs nothing")
 }
 
 // longLease is a lease too long for newer versions.
@@ -878,7 +878,7 @@ func longLease(c *Case) Outcome {
 	if c.Cause.Layer == "lease" {
 		return c.longLeaseTables()
 	}
-	return c.judge(c.split(rules(), rules(replay.AnyTTL())), "the rule of 3.2.17, 3.3.2 and later", "the older one, which grants leases of any length")
+	return c.judgeRules(c.split(rules(), rules(replay.AnyTTL())), "the rule of 3.2.17, 3.3.2 and later", "the older one, which grants leases of any length")
 }
 
 func (c *Case) longLeaseTables() Outcome {
@@ -908,12 +908,12 @@ const maxTTL = 9_000_000_000
 
 // indexRestore is versions that begin again, as 3.2.0 lets them.
 func indexRestore(c *Case) Outcome {
-	if c.Cause.Outcome != effect.Altered || len(c.Cause.Odd) != 1 {
+	if c.Cause.Outcome != effect.Altered || len(c.Cause.Departed) != 1 {
 		return Outcome{}
 	}
-	m := c.odd()[0]
+	m := c.departed()[0]
 	restarts := false
-	m.outcomes(func(s *effect.Step) {
+	m.eachStep(func(s *effect.Step) {
 		if s.Index == c.Cause.Index && s.Outcome == effect.Altered {
 			restarts = s.Detail == "[create_revision version]"
 		}
@@ -921,18 +921,18 @@ func indexRestore(c *Case) Outcome {
 	if !restarts {
 		return Outcome{}
 	}
-	if v := m.minors(); v.low > "3.2" {
+	if v := m.minorVersions(); v.least > "3.2" {
 		return refuted(fmt.Sprintf("%s did not run 3.2.0: %s", m.Label, v))
 	}
 	return consistent(fmt.Sprintf("on %s versions and create revisions begin again although the keys were there", m.Label))
 }
 
-// forgotten tells of entries that a member itself proposed, which others hold and its own log does not, though that goes on: it has lost them.
-func (c *Case) forgotten(m *Member) (says []string) {
+// lostProposals tells of entries that a member itself proposed, which others hold and its own log does not, though that goes on: it has lost them.
+func (c *Case) lostProposals(m *Member) (says []string) {
 	last := m.Member.Log.Last()
 	for _, g := range c.Cause.Groups {
 		o := c.Members[g[0]]
-		if slices.Contains(c.pick(g), m) || o.entry(c.Cause.Index) == nil {
+		if slices.Contains(c.membersOf(g), m) || o.entry(c.Cause.Index) == nil {
 			continue
 		}
 		first, n := uint64(0), 0
@@ -948,14 +948,14 @@ func (c *Case) forgotten(m *Member) (says []string) {
 			}
 		}
 		if n > 0 {
-			says = append(says, fmt.Sprintf("%s has forgotten what it proposed itself: %s, the first of them entry %d, that %s: it was put back, or began anew", m.Label, count(n, "request", "requests"), first, holders(c.pick(g))))
+			says = append(says, fmt.Sprintf("%s has forgotten what it proposed itself: %s, the first of them entry %d, that %s: it was put back, or began anew", m.Label, count(n, "request", "requests"), first, holders(c.membersOf(g))))
 		}
 	}
 	return says
 }
 
-// wentBack is a log whose committed entries were lost: no bug of etcd does that.
-func wentBack(c *Case) Outcome {
+// committedEntriesLost is a log whose committed entries were lost: no bug of etcd does that.
+func committedEntriesLost(c *Case) Outcome {
 	if c.Cause.Layer != "log" {
 		return Outcome{}
 	}
@@ -963,22 +963,22 @@ func wentBack(c *Case) Outcome {
 	for _, g := range c.Cause.Groups {
 		m := c.Members[g[0]]
 		if e := m.entry(c.Cause.Index); e != nil {
-			o = o.and(fmt.Sprintf("%s: entry %d is a %s of term %d", labels(c.pick(g)), e.Index, e.Request().Type, e.Term))
+			o = o.and(fmt.Sprintf("%s: entry %d is a %s of term %d", labels(c.membersOf(g)), e.Index, e.Request().Type, e.Term))
 		}
 	}
 	for _, m := range c.Members {
-		o = o.and(details(m.has("wal-committed-overwritten", "wal-state-backwards"))...)
-		o = o.and(c.forgotten(m)...)
+		o = o.and(details(m.findingsOf("wal-committed-overwritten", "wal-state-backwards"))...)
+		o = o.and(c.lostProposals(m)...)
 	}
 	return o.and("a disk or data directory was put back to an older state, or acknowledged writes did not reach the disk, on more than one member or on one that voted again")
 }
 
 // manualChange is a row that was changed behind etcd's back.
 func manualChange(c *Case) Outcome {
-	if c.Cause.Layer != "storage" || len(c.Cause.Odd) == 0 {
+	if c.Cause.Layer != "storage" || len(c.Cause.Departed) == 0 {
 		return Outcome{}
 	}
-	odd := labels(c.odd())
+	odd := labels(c.departed())
 	var what string
 	switch c.Cause.Outcome {
 	case effect.Altered:
@@ -994,8 +994,8 @@ func manualChange(c *Case) Outcome {
 	}
 	o := consistent(what, "etcd had applied the entry: later revisions are numbered as if nothing had happened; no known bug of etcd does this")
 	damaged := 0
-	for _, m := range c.odd() {
-		damaged += len(m.has(damageCodes...))
+	for _, m := range c.departed() {
+		damaged += len(m.findingsOf(damageCodes...))
 	}
 	if damaged == 0 {
 		return o.and("the file's structure is sound: the bytes were changed by hand or by a program, or flipped in memory or on disk where no checksum guards them")

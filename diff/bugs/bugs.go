@@ -3,7 +3,8 @@
 // A bug is a hypothesis: what must be seen if it happened, what speaks against it, and what proves it. Proof is a
 // reproduction: entries of the log, run again under the rule that the bug stands for, make just what the member holds
 // that departed, and under etcd's own rules what the others hold. Where there is nothing to reproduce, only evidence that
-// nothing else explains confirms. Everything else is at most consistent.
+// nothing else explains confirms. Everything else is at most consistent. A test changes nothing of the case but what it keeps to be looked up again,
+// so that tests do not depend on each other.
 package bugs
 
 import (
@@ -141,7 +142,7 @@ func (c *Case) Explain(cause *Cause) []Verdict {
 	of := *c
 	of.Cause = cause
 	of.runs = map[string]*run{}
-	c.share()
+	c.shareDigests()
 	var out []Verdict
 	for _, b := range catalogue {
 		if b.Test == nil || c.Ctx.Err() != nil {
@@ -160,7 +161,7 @@ func (c *Case) Explain(cause *Cause) []Verdict {
 
 // Findings tests every hypothesis that needs no divergence: about single members, and about the set.
 func (c *Case) Findings() []Verdict {
-	c.share()
+	c.shareDigests()
 	c.checkAll()
 	var out []Verdict
 	for _, b := range catalogue {

@@ -23,10 +23,10 @@ type Case struct {
 	// Causes are the divergences in order, Cause the one that is being explained.
 	Causes []*Cause
 	Cause  *Cause
-	// Besides are the rules by which the log of a member, from its beginning on, makes what it holds, but for a cause: its other faults.
-	// It is nil where that is not known. Version is the rule of the older version that the member followed besides, up to where it did; a
+	// RulesBesides are the rules by which the log of a member, from its beginning on, makes what it holds, but for a cause: its other faults.
+	// It is nil where that is not known. RulesOfVersion is the rule of the older version that the member followed besides, up to where it did; a
 	// hypothesis about versions takes its place.
-	Besides, Version func(member int, but *Cause) []*replay.Rule
+	RulesBesides, RulesOfVersion func(member int, but *Cause) []*replay.Rule
 	// Agreed is the last main revision up to which two members hold the same rows.
 	Agreed func(i, j int) int64
 	// Bases are earlier states of the cluster, for members that cannot be taken back far enough.
@@ -70,15 +70,15 @@ type Cause struct {
 	Outcome  effect.Outcome
 	// Again is true where entries were applied a second time.
 	Again bool
-	// Odd are the members that did what etcd's rules do not predict from their own state, Groups those that agree.
-	Odd    []int
-	Groups [][]int
+	// Departed are the members that did what etcd's rules do not predict from their own state, Groups those that agree.
+	Departed []int
+	Groups   [][]int
 	// Rule is what all entries have in common, if they do.
 	Rule string
 	// Leases are what the cause touched.
 	Leases []int64
-	// Of is the cause that this one is a consequence of.
-	Of *Cause
+	// CausedBy is the cause that this one is a consequence of.
+	CausedBy *Cause
 	// Fault is true if the cause is one fault by which, with those of Case.Besides, the members' own logs make what they hold. Onset is
 	// the first entry that it touched on each of its members then, and Times how often entries were applied again on it.
 	Fault bool
@@ -91,7 +91,7 @@ type Cause struct {
 	First, Last uint64
 }
 
-func (k *Cause) all() []uint64 {
+func (k *Cause) entries() []uint64 {
 	if len(k.Entries) > 0 {
 		return k.Entries
 	}
@@ -105,7 +105,7 @@ func (k *Cause) span() (first, last uint64) {
 	if k.Last > 0 {
 		return k.First, k.Last
 	}
-	es := k.all()
+	es := k.entries()
 	if len(es) == 0 {
 		return 0, 0
 	}
@@ -141,7 +141,7 @@ func (m *Member) entry(index uint64) *effect.Entry {
 // requests are those of the cause's entries.
 func (c *Case) requests() []*raftlog.Request {
 	var rs []*raftlog.Request
-	for _, i := range c.Cause.all() {
+	for _, i := range c.Cause.entries() {
 		if r := c.entry(i); r != nil {
 			rs = append(rs, r)
 		}
@@ -149,9 +149,9 @@ func (c *Case) requests() []*raftlog.Request {
 	return rs
 }
 
-func (c *Case) odd() []*Member { return c.pick(c.Cause.Odd) }
+func (c *Case) departed() []*Member { return c.membersOf(c.Cause.Departed) }
 
-func (c *Case) pick(is []int) []*Member {
+func (c *Case) membersOf(is []int) []*Member {
 	var ms []*Member
 	for _, i := range is {
 		ms = append(ms, c.Members[i])
@@ -173,19 +173,19 @@ func labels(ms []*Member) string {
 		ls = append(ls, m.Label)
 	}
 	slices.Sort(ls)
-	return list(ls)
+	return listOf(ls)
 }
 
-// list is "a", "a and b", "a, b and c".
-func list(ls []string) string {
+// listOf is "a", "a and b", "a, b and c".
+func listOf(ls []string) string {
 	if len(ls) < 2 {
 		return strings.Join(ls, "")
 	}
 	return strings.Join(ls[:len(ls)-1], ", ") + " and " + ls[len(ls)-1]
 }
 
-// numbers lists a few numbers.
-func numbers[T uint64 | int64 | int](ns []T) string {
+// listNumbers lists a few numbers.
+func listNumbers[T uint64 | int64 | int](ns []T) string {
 	const shown = 8
 	var ls []string
 	for i, n := range ns {
@@ -194,7 +194,7 @@ func numbers[T uint64 | int64 | int](ns []T) string {
 		}
 		ls = append(ls, fmt.Sprint(n))
 	}
-	return list(ls)
+	return listOf(ls)
 }
 
 func plural(n int, one, many string) string {
@@ -222,8 +222,8 @@ func (c *Case) checkAll() {
 	wg.Wait()
 }
 
-// has tells whether a check of the member found something of a kind.
-func (m *Member) has(codes ...string) []finding.Finding {
+// findingsOf tells whether a check of the member found something of a kind.
+func (m *Member) findingsOf(codes ...string) []finding.Finding {
 	m.check()
 	var fs []finding.Finding
 	for _, f := range m.findings {
@@ -262,13 +262,13 @@ func (m *Member) proposed(r *raftlog.Request) bool {
 
 // digest is what there is to know of a log without looking at any db. Members that followed the same log share one.
 type digest struct {
-	// rare are all entries but those that write keys, grant or revoke leases, and the empty ones.
-	rare []*effect.Entry
+	// uncommon are all entries but those that write keys, grant or revoke leases, and the empty ones.
+	uncommon []*effect.Entry
 	// leases grant or revoke a lease.
 	leases []*effect.Entry
-	// nested and loose are transactions of users: with a nested one, with a put that returns what was there or has a lease.
-	nested, loose []uint64
-	processes     raftlog.Processes
+	// nestedTxns and loose are transactions of users: with a nested one, with a put that returns what was there or has a lease.
+	nestedTxns, leaseTxns []uint64
+	processes             raftlog.Processes
 }
 
 // digested reads the log once.
@@ -293,7 +293,7 @@ func (d *digest) visit(e *effect.Entry, r *raftlog.Request) {
 	switch {
 	case in == nil:
 		if r.Type != "Empty" {
-			d.rare = append(d.rare, e)
+			d.uncommon = append(d.uncommon, e)
 		}
 	case in.LeaseGrant != nil, in.LeaseRevoke != nil:
 		d.leases = append(d.leases, e)
@@ -302,19 +302,19 @@ func (d *digest) visit(e *effect.Entry, r *raftlog.Request) {
 			break
 		}
 		if nested(in.Txn) {
-			d.nested = append(d.nested, e.Index)
+			d.nestedTxns = append(d.nestedTxns, e.Index)
 		}
-		if looseput(in.Txn) {
-			d.loose = append(d.loose, e.Index)
+		if putsPrevOrLease(in.Txn) {
+			d.leaseTxns = append(d.leaseTxns, e.Index)
 		}
 	case in.Put != nil, in.DeleteRange != nil, in.Range != nil:
 	default:
-		d.rare = append(d.rare, e)
+		d.uncommon = append(d.uncommon, e)
 	}
 }
 
-// share gives members that followed the same log the same digest.
-func (c *Case) share() {
+// shareDigests gives members that followed the same log the same digest.
+func (c *Case) shareDigests() {
 	known := map[*effect.Entry]*digest{}
 	for _, m := range c.Members {
 		if len(m.Log) == 0 {
@@ -330,7 +330,7 @@ func (c *Case) share() {
 // rare yields the requests that are not about keys or leases, with their entries.
 func (m *Member) rare() iter.Seq2[*effect.Entry, *raftlog.Request] {
 	return func(yield func(*effect.Entry, *raftlog.Request) bool) {
-		for _, e := range m.digested().rare {
+		for _, e := range m.digested().uncommon {
 			if !yield(e, e.Request()) {
 				return
 			}
@@ -338,8 +338,8 @@ func (m *Member) rare() iter.Seq2[*effect.Entry, *raftlog.Request] {
 	}
 }
 
-// proposals are the member's own.
-func (m *Member) proposals() *raftlog.Proposals { return m.digested().processes.Of(m.nodeID()) }
+// processOf are the member's own.
+func (m *Member) processOf() *raftlog.Proposals { return m.digested().processes.Of(m.nodeID()) }
 
 // publishedBy is the last entry with which this member published its attributes in the manner of 3.5, and of 3.6.
 func (m *Member) publishedBy() (v2, v3 uint64) {
@@ -364,7 +364,7 @@ const batch = 10_000
 // what it had applied and not committed to its db, may lie behind the entry. It is nil if the log rules that out; known is false where it
 // cannot tell.
 func (m *Member) restarted(index uint64) (r *raftlog.Restart, known bool) {
-	r, known = m.proposals().Ended(index)
+	r, known = m.processOf().Ended(index)
 	if r != nil && r.After > index+batch {
 		return nil, true
 	}
@@ -408,27 +408,27 @@ func (m *Member) receivedBefore(index uint64) uint64 {
 // noFreelist is what the meta page says where the freelist is not stored: 3.3 and later, on Linux.
 const noFreelist = 1<<64 - 1
 
-// minors is what the db tells about the version that wrote it last: empty strings where it does not.
-type minors struct {
-	low, high string
-	why       []string
+// minorVersions is what the db tells about the version that wrote it last: empty strings where it does not.
+type minorVersions struct {
+	least, most string
+	why         []string
 }
 
-func (m *Member) minors() minors {
-	var v minors
+func (m *Member) minorVersions() minorVersions {
+	var v minorVersions
 	if m.DB == nil || m.DB.Tables == nil {
 		return v
 	}
 	t := m.DB.Tables
 	raise := func(to, why string) {
-		if to > v.low {
-			v.low = to
+		if to > v.least {
+			v.least = to
 			v.why = append(v.why, why)
 		}
 	}
 	lower := func(to, why string) {
-		if v.high == "" || to < v.high {
-			v.high = to
+		if v.most == "" || to < v.most {
+			v.most = to
 			v.why = append(v.why, why)
 		}
 	}
@@ -462,11 +462,12 @@ func minorOf(version string) string {
 	return parts[0] + "." + parts[1]
 }
 
-// before tells whether the member's db was certainly written by an older minor, after by a newer one.
-func (v minors) before(minor string) bool { return v.high != "" && v.high < minor }
-func (v minors) after(minor string) bool  { return v.low != "" && v.low > minor }
+// certainlyBefore tells whether the member's db was certainly written by an older minor, after by a newer one.
+func (v minorVersions) certainlyBefore(minor string) bool { return v.most != "" && v.most < minor }
 
-func (v minors) String() string { return strings.Join(v.why, ", ") }
+func (v minorVersions) certainlyAfter(minor string) bool { return v.least != "" && v.least > minor }
+
+func (v minorVersions) String() string { return strings.Join(v.why, ", ") }
 
 // snapshotIndex is the newest snapshot that the log notes.
 func (m *Member) snapshotIndex() uint64 {
@@ -477,8 +478,8 @@ func (m *Member) snapshotIndex() uint64 {
 	return s
 }
 
-// outcomes calls f for what is known of what each entry did on the member.
-func (m *Member) outcomes(f func(s *effect.Step)) {
+// eachStep calls f for what is known of what each entry did on the member.
+func (m *Member) eachStep(f func(s *effect.Step)) {
 	if m.Steps != nil {
 		m.Steps(f)
 	}

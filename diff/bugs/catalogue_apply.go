@@ -121,7 +121,7 @@ var applyBugs = []*Bug{
 		Seen:    "a nested transaction of a user whose roles do not cover it: written everywhere (it was used), or by members of older patches only (they parted)",
 		Against: "the user is root, or may do all of it", Proof: "with the check the entries make what one side holds, without it what the other does; that patches part is inferred",
 		Remedy: "upgrade all members at once, look through what the user read and wrote, rebuild the side that parted", Refs: refs("GHSA-rfx7-8w68-q57q CVE-2026-33343"), Test: nestedUnchecked,
-		All: exploited(replay.NestedUnchecked, nestedTxns, "nested transactions are not checked for permission"),
+		All: acceptedOnlyBy(replay.NestedUnchecked, nestedTxns, "nested transactions are not checked for permission"),
 	},
 	{
 		ID: "etcd-21682", Name: "txn-put-lease-prevkv-auth-21682", Title: "A put in a transaction was checked for its key alone",
@@ -129,7 +129,7 @@ var applyBugs = []*Bug{
 		Seen:    "a put in a transaction returns a value that the user may not read, or uses a lease with keys of others: done everywhere, or on older patches only",
 		Against: "the user is root, or may do all of it", Proof: "with the check the entries make what one side holds, without it what the other does; that patches part is inferred",
 		Remedy: "upgrade all members at once and rebuild the side that parted", Refs: refs("21682 21681 21683"), Test: txnPutUnchecked,
-		All: exploited(replay.TxnPutUnchecked, looseTxns, "a put in a transaction is checked for its key alone"),
+		All: acceptedOnlyBy(replay.TxnPutUnchecked, txnsWithLease, "a put in a transaction is checked for its key alone"),
 	},
 	{
 		ID: "etcd-16019", Name: "lease-root-early-exit-16019", Title: "Lease requests of root with an older auth revision are refused by older patches only",

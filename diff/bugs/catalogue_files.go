@@ -6,7 +6,7 @@ var leaseBugs = []*Bug{
 		ID: "etcd-15247", Name: "old-leader-revokes-15247", Title: "A leader that stalled goes on revoking leases after another was elected",
 		Source: Upstream, Severity: High, Visible: Weak, Affected: "up to 3.4.30, 3.5.0 to 3.5.12", Fixed: "3.4.31, 3.5.13, 3.6.0",
 		Seen: "right behind the beginning of a term, a burst of revokes from the member that revoked leases in the term before", Against: "the new leader revoked them; spread over time",
-		Proof: "only logs of the servers prove it", Remedy: "upgrade, find out why the disk or processor stalled", Refs: refs("15247 12528 17425 17465"), Look: oldLeader,
+		Proof: "only logs of the servers prove it", Remedy: "upgrade, find out why the disk or processor stalled", Refs: refs("15247 12528 17425 17465"), Look: revokesOfOldLeader,
 	},
 	{
 		ID: "etcd-13508", Name: "lease-checkpoint-lost-13508", Title: "What is left of a lease's time is forgotten",
@@ -44,25 +44,25 @@ var indexBugs = []*Bug{
 		ID: "etcd-13937", Name: "cindex-stuck-failed-apply-13937", Title: "Refused entries do not move the consistent index, and the member cannot start",
 		Source: Upstream, Severity: High, Visible: Strong, Affected: "3.5.3", Fixed: "3.5.4",
 		Seen: "the newest snapshot is beyond the consistent index, no db belongs to it, and every entry in between is refused", Against: "an entry in between has an effect; a db for the snapshot exists",
-		Proof: "the entries in between, run again, change nothing", Remedy: "the index may be raised to the snapshot's on a copy, since nothing is missing; otherwise rebuild the member; upgrade", Refs: refs("13937 13942 13946"), Look: behind("refused"),
+		Proof: "the entries in between, run again, change nothing", Remedy: "the index may be raised to the snapshot's on a copy, since nothing is missing; otherwise rebuild the member; upgrade", Refs: refs("13937 13942 13946"), Look: snapshotAheadBecause("refused"),
 	},
 	{
 		ID: "etcd-14382", Name: "cindex-stuck-alarm-14382", Title: "Alarm requests do not move the consistent index, and the member cannot start",
 		Source: Upstream, Severity: High, Visible: Strong, Affected: "3.5.3, 3.5.4", Fixed: "3.5.5, 3.6.0",
 		Seen: "as etcd-13937, with entries that ask for alarms or raise what is on already", Against: "other entries with an effect in between", Proof: "as etcd-13937",
-		Remedy: "as etcd-13937; make space; do not ask for alarms as a health check", Refs: refs("14382 14419 14429 21636 14379"), Look: behind("alarm"),
+		Remedy: "as etcd-13937; make space; do not ask for alarms as a health check", Refs: refs("14382 14419 14429 21636 14379"), Look: snapshotAheadBecause("alarm"),
 	},
 	{
 		ID: "etcd-17146", Name: "cindex-behind-snapshot-17146", Title: "The newest snapshot is beyond the db",
 		Source: Open, Severity: High, Visible: Strong, Affected: "seen on 3.1.8 and 3.4; 3.5.0 to 3.5.11 do not check it", Fixed: "checked again in 3.5.12; the cause is open",
 		Seen: "the newest snapshot is beyond the consistent index, no db belongs to it, and entries in between have effects that the db lacks", Against: "nothing is missing (etcd-13937, etcd-14382); a db for the snapshot exists",
-		Proof: "the entries in between, if a log holds them, make what other members hold", Remedy: "rebuild the member; from a last copy, apply the entries in between on a copy", Refs: refs("17146 8103 9480 11949"), Look: behind("lost", "unknown"),
+		Proof: "the entries in between, if a log holds them, make what other members hold", Remedy: "rebuild the member; from a last copy, apply the entries in between on a copy", Refs: refs("17146 8103 9480 11949"), Look: snapshotAheadBecause("lost", "unknown"),
 	},
 	{
 		ID: "db-ahead-of-commit-raft300", Name: "db-ahead-of-commit-raft300", Title: "The db has applied more than the saved commit index",
 		Source: Upstream, Severity: Low, Visible: Strong, Affected: "any, after a kill", Fixed: "by design; forced new clusters mind it from 3.5.22, 3.6.1 and 3.7.0 on", Harmless: true,
 		Seen: "the consistent index is above the last commit index and within the log", Against: "it is above the end of the log", Proof: "the log holds the entries",
-		Remedy: "none, but take care with --force-new-cluster", Refs: refs("raft#300 20009 20426"), Look: looks(Confirmed, "index-beyond-commit"),
+		Remedy: "none, but take care with --force-new-cluster", Refs: refs("raft#300 20009 20426"), Look: foundBy(Confirmed, "index-beyond-commit"),
 	},
 	{
 		ID: "etcd-10219", Name: "wal-snap-order-10219", Title: "A crash while a received snapshot is saved leaves a commit index without its entries",
@@ -106,17 +106,17 @@ var indexBugs = []*Bug{
 		ID: "lost-acked-log", Name: "lost-acked-log", Title: "Members went back in time: the log was forked",
 		Source: Environment, Severity: Critical, Visible: Strong, Affected: "any", Fixed: "not a bug of etcd",
 		Seen: "different entries at one index that both sides know to be committed", Against: "they differ above what is committed only", Proof: "raft forbids it as long as nobody forgets what it has written",
-		Remedy: "never start the older copies again; choose one member, restore the cluster from its db with bumped revisions, and find out who put back a disk, a volume or a data directory", Refs: refs("14143 14092"), Test: wentBack,
+		Remedy: "never start the older copies again; choose one member, restore the cluster from its db with bumped revisions, and find out who put back a disk, a volume or a data directory", Refs: refs("14143 14092"), Test: committedEntriesLost,
 	},
 	{
 		ID: "snap-file-broken", Name: "snap-file-broken", Title: "A .snap file is damaged",
 		Source: Environment, Severity: Medium, Visible: Strong, Affected: "any", Fixed: "not a bug of etcd", Seen: "a .snap file that is empty or whose checksum does not fit, or one set aside as .broken", Against: "the checksum fits", Proof: "the checksum",
-		Remedy: "an older .snap does if the log reaches back to it; 3.7 does not need it", Look: looks(Confirmed, "snap-crc-mismatch", "snap-empty", "snap-malformed", "snap-unreadable"),
+		Remedy: "an older .snap does if the log reaches back to it; 3.7 does not need it", Look: foundBy(Confirmed, "snap-crc-mismatch", "snap-empty", "snap-malformed", "snap-unreadable"),
 	},
 	{
 		ID: "snapdb-pending", Name: "snapdb-pending", Title: "A db received from a leader lies beside the one in use",
 		Source: Upstream, Severity: Low, Visible: Strong, Affected: "any, after a crash", Fixed: "etcd takes it at the next start", Harmless: true,
-		Seen: "a .snap.db of an entry beyond the db (the next start takes it) or before it (a leftover)", Proof: "its index", Remedy: "keep it: often the best state to start from", Refs: refs("11888 7967 13494"), Look: looks(Confirmed, "snap-db-pending", "snap-db-orphan"),
+		Seen: "a .snap.db of an entry beyond the db (the next start takes it) or before it (a leftover)", Proof: "its index", Remedy: "keep it: often the best state to start from", Refs: refs("11888 7967 13494"), Look: foundBy(Confirmed, "snap-db-pending", "snap-db-orphan"),
 	},
 }
 
@@ -126,12 +126,12 @@ var fileBugs = []*Bug{
 		ID: "etcd-11613", Name: "defrag-orphan-tmp-11613", Title: "A defragmentation takes over what an earlier one left behind",
 		Source: Upstream, Severity: High, Visible: Weak, Affected: "up to 3.2.28, 3.3.0 to 3.3.18, 3.4.0 to 3.4.3", Fixed: "3.2.29, 3.3.19, 3.4.4, 3.5.0",
 		Seen: "on one member leases, users or members that the log has deleted", Against: "other members have them, too; a newer version", Proof: "not possible: the leftover is gone",
-		Remedy: rebuildMember, Refs: refs("11613"), Test: resurrected,
+		Remedy: rebuildMember, Refs: refs("11613"), Test: revokedLeaseIsBack,
 	},
 	{
 		ID: "etcd-18842", Name: "defrag-errors-18842", Title: "A defragmentation that fails leaves its file open",
 		Source: Upstream, Severity: Low, Visible: Weak, Affected: "up to 3.4.34, 3.5.16", Fixed: "3.4.35, 3.5.17, 3.6.0", Harmless: true,
-		Seen: "a db.tmp file beside a sound db", Proof: "not needed", Remedy: "make space, delete the file, restart", Refs: refs("18842 18822 18810"), Look: looks(Consistent, "defrag-leftover"),
+		Seen: "a db.tmp file beside a sound db", Proof: "not needed", Remedy: "make space, delete the file, restart", Refs: refs("18842 18822 18810"), Look: foundBy(Consistent, "defrag-leftover"),
 	},
 	{
 		ID: "etcd-20271", Name: "defrag-vs-applysnapshot-20271", Title: "A defragmentation puts the old db in the place of a received one",
@@ -153,7 +153,7 @@ var fileBugs = []*Bug{
 	{
 		ID: "etcd-13406", Name: "bbolt-hwm-beyond-file-13406", Title: "The db file is shorter than it says",
 		Source: Environment, Severity: High, Visible: Strong, Affected: "any", Fixed: "not a bug of etcd", Seen: "pages in use lie beyond the end of the file", Against: "they do not", Proof: "arithmetic",
-		Remedy: "copy the file again (stopped, or a file system snapshot): the member may be healthy; only if its own file is the same, use the older meta page, or rebuild the member", Refs: refs("13406"), Look: looks(Confirmed, "db-truncated"),
+		Remedy: "copy the file again (stopped, or a file system snapshot): the member may be healthy; only if its own file is the same, use the older meta page, or rebuild the member", Refs: refs("13406"), Look: foundBy(Confirmed, "db-truncated"),
 	},
 	{
 		ID: "etcd-16596", Name: "bbolt-init-torn-16596", Title: "Power failed while a new db was made",

@@ -11,7 +11,7 @@ var membershipBugs = []*Bug{
 	{
 		ID: "member-updates-not-in-v3-19557b", Name: "member-updates-not-in-v3-19557b", Title: "Names and URLs of members are not saved in the db either",
 		Source: Derived, Severity: Medium, Visible: Strong, Affected: "3.5.1 to 3.5.19", Fixed: "3.5.20, at the next change", Harmless: true,
-		Seen: "the members bucket has older names or URLs than the v2 store", Against: "they agree", Proof: "both are in the files", Remedy: "run 3.5.26 or later, restart each member, repeat changes of peer URLs before 3.6", Refs: refs("19557"), Look: looks(Confirmed, "member-attributes-stale"),
+		Seen: "the members bucket has older names or URLs than the v2 store", Against: "they agree", Proof: "both are in the files", Remedy: "run 3.5.26 or later, restart each member, repeat changes of peer URLs before 3.6", Refs: refs("19557"), Look: foundBy(Confirmed, "member-attributes-stale"),
 	},
 	{
 		ID: "etcd-20793", Name: "learner-promotion-propagated-20793", Title: "A snapshot brings the stale learner flag to a member of a fixed version",

@@ -56,7 +56,7 @@ func TestPlan(t *testing.T) {
 	}
 
 	// What a copy did against its own log counts against it, though no other one shows it.
-	healthy.Causes = []*Cause{{Layer: "apply", Index: 6, Odd: []int{0}, Groups: [][]int{{0}}}}
+	healthy.Causes = []*Cause{{Layer: "apply", Index: 6, Departed: []int{0}, Groups: [][]int{{0}}}}
 	if p := healthy.Plan(Differences{}); p == nil || p.Best != "b" || !slices.Equal(p.Rebuild, []string{"a"}) {
 		t.Errorf("a contradicts its own log: %+v", p)
 	}

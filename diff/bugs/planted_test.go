@@ -180,8 +180,8 @@ func TestAuthReplayed(t *testing.T) {
 		rs := rules(replay.RepeatKind(first, last, 1, "auth", func(e *effect.Entry) bool { return replay.AuthWrite(e.Request().Internal) }))
 		c := s.run(spec{label: "a", tables: old}, spec{label: "b", tables: old}, spec{label: "c", rules: rs, tables: old})
 		follows := c.Causes[0]
-		c.Causes = []*Cause{{Layer: "auth", Index: first, Entries: []uint64{first, last}, Again: true, Odd: []int{2}, Groups: [][]int{{0, 1}, {2}}}, follows}
-		follows.Of = c.Causes[0]
+		c.Causes = []*Cause{{Layer: "auth", Index: first, Entries: []uint64{first, last}, Again: true, Departed: []int{2}, Groups: [][]int{{0, 1}, {2}}}, follows}
+		follows.CausedBy = c.Causes[0]
 		return c
 	}
 	expect(t, plant(1), "etcd-11651", Confirmed)
@@ -203,9 +203,9 @@ func TestAuthReplayedUnequally(t *testing.T) {
 		s.fill("c", 1, "app", rev+6, 2)
 		again := func(times int) []*replay.Rule { return rules(replay.Repeat(first, last, times)) }
 		c := s.run(spec{label: "a", tables: old}, spec{label: "b", rules: again(1), tables: old}, spec{label: "c", rules: again(2), tables: old})
-		c.Besides = func(int, *Cause) []*replay.Rule { return nil }
+		c.RulesBesides = func(int, *Cause) []*replay.Rule { return nil }
 		c.Causes = []*Cause{{
-			Layer: "auth", Index: first, Entries: []uint64{first, last}, Again: true, Odd: []int{1, 2}, Groups: [][]int{{0}, {1}, {2}},
+			Layer: "auth", Index: first, Entries: []uint64{first, last}, Again: true, Departed: []int{1, 2}, Groups: [][]int{{0}, {1}, {2}},
 			Fault: true, Onset: map[int]uint64{1: first, 2: first}, Times: told,
 		}}
 		return c
@@ -224,7 +224,7 @@ func TestRepeatedGrants(t *testing.T) {
 		if prefix != "/k/" {
 			c.Members[2].DB.Tables.AuthRevision++ // for another reason
 		}
-		c.Causes = []*Cause{{Layer: "auth", Odd: []int{2}, Groups: [][]int{{0, 1}, {2}}}}
+		c.Causes = []*Cause{{Layer: "auth", Departed: []int{2}, Groups: [][]int{{0, 1}, {2}}}}
 		return c
 	}
 	expect(t, plant("/k/"), "etcd-11652", Consistent)

@@ -83,7 +83,7 @@ func (c *Case) Plan(d Differences) *Plan {
 	made := make([]map[uint64]int, len(c.Members)) // how often an entry made a revision
 	for i, m := range c.Members {
 		made[i] = map[uint64]int{}
-		m.outcomes(func(s *effect.Step) {
+		m.eachStep(func(s *effect.Step) {
 			if s.Index > 0 && s.Revision > 0 {
 				made[i][s.Index]++
 			}
@@ -94,7 +94,7 @@ func (c *Case) Plan(d Differences) *Plan {
 			p.Copies = append(p.Copies, c.copyOf(i, m, made, d))
 		}
 	}
-	c.choose(p)
+	c.recommend(p)
 	return p
 }
 
@@ -179,7 +179,7 @@ func (c *Case) forkOf(i, j int) uint64 {
 func overlap(a, b *Member) (first, last uint64) {
 	begin := func(m *Member) uint64 {
 		var f uint64
-		m.outcomes(func(s *effect.Step) {
+		m.eachStep(func(s *effect.Step) {
 			if f == 0 && s.Index > 0 {
 				f = s.Index
 			}
@@ -210,7 +210,7 @@ func (m *Member) problems() []string {
 		return []string{"no db that can be read"}
 	}
 	var out []string
-	m.has()
+	m.findingsOf()
 	for _, f := range m.findings {
 		if f.Severity == finding.Error && f.File == m.DB.File.Name && !strings.HasPrefix(f.Code, "learner-") && !strings.HasPrefix(f.Code, "zombie-") &&
 			!strings.HasPrefix(f.Code, "member-") && !slices.Contains([]string{"snapshot-beyond-db", "log-after-db"}, f.Code) {
@@ -223,8 +223,98 @@ func (m *Member) problems() []string {
 	return out
 }
 
-// choose recommends a copy: sound before anything, then the majority's, then the one that has come furthest.
-func (c *Case) choose(p *Plan) {
+// standing is how the members of a case stand to its causes, by labels.
+type standing struct {
+	// explained is true if it is known of each member whether it did what its own log asks for: then only sides that no fault of a member makes
+	// need to be counted.
+	explained bool
+	departed  map[string]bool
+	// alone are those that contradict their own logs in something that others do not show.
+	alone map[string]bool
+	// majority is true for members that are in the largest group of every cause that was counted, false for those that are not in that of some;
+	// others are in no such cause.
+	majority map[string]bool
+	forked   bool // the log was
+	tied     bool // no group of some cause has more than half of the members
+}
+
+func (c *Case) standings() *standing {
+	s := &standing{explained: c.RulesBesides != nil, departed: map[string]bool{}, alone: map[string]bool{}, majority: map[string]bool{}}
+	for _, k := range c.Causes {
+		if k.CausedBy != nil {
+			continue
+		}
+		if len(k.Groups) == 1 {
+			for _, m := range c.membersOf(k.Departed) {
+				s.alone[m.Label], s.departed[m.Label] = true, true
+			}
+		}
+		if len(k.Groups) < 2 {
+			continue
+		}
+		s.forked = s.forked || k.Layer == "log"
+		for _, m := range c.membersOf(k.Departed) {
+			s.departed[m.Label] = true
+		}
+		if !s.explained || !k.Fault {
+			s.count(c, k)
+		}
+	}
+	return s
+}
+
+// count notes the majority of a cause.
+func (s *standing) count(c *Case, k *Cause) {
+	n := 0
+	for _, g := range k.Groups {
+		n += len(g)
+	}
+	if 2*len(k.Groups[0]) <= n {
+		s.tied = true
+		return
+	}
+	for _, g := range k.Groups[1:] {
+		for _, m := range c.membersOf(g) {
+			s.majority[m.Label] = false
+		}
+	}
+	for _, m := range c.membersOf(k.Groups[0]) {
+		if _, known := s.majority[m.Label]; !known {
+			s.majority[m.Label] = true
+		}
+	}
+}
+
+// penalty is how much speaks against a copy, 0 if nothing does.
+func (s *standing) penalty(k *Copy) (n int) {
+	if s.explained {
+		n = number(s.departed[k.Member])
+	}
+	if in, known := s.majority[k.Member]; known && !in || s.alone[k.Member] {
+		n += 2
+	}
+	if s.tied && s.departed[k.Member] && !s.explained {
+		n++
+	}
+	return n
+}
+
+// rebuild tells whether a member should be made anew from the best one.
+func (s *standing) rebuild(k, best *Copy) bool {
+	switch a, b := k.Member, best.Member; {
+	case a == b:
+		return false
+	case !k.Sound:
+		return true
+	case s.explained:
+		return s.departed[a] || s.departed[b] || s.majority[b] && !s.majority[a]
+	default:
+		return s.departed[a] != s.departed[b] || s.alone[a] != s.alone[b] || s.majority[a] != s.majority[b]
+	}
+}
+
+// recommend recommends a copy: sound before anything, then the majority's, then the one that has come furthest.
+func (c *Case) recommend(p *Plan) {
 	var candidates []*Copy
 	for i := range p.Copies {
 		if p.Copies[i].Sound {
@@ -237,99 +327,17 @@ func (c *Case) choose(p *Plan) {
 		p.Doubts = append(p.Doubts, "no copy is sound: restore from an older backup, or repair a copy first")
 		return
 	}
-	odd := map[string]bool{}
-	alone := map[string]bool{} // they contradict their own logs, in what others do not show
-	majority := map[string]bool{}
-	explained := c.Besides != nil // it is known of each member whether it did what its own log asks for: only sides that no fault of theirs makes need to be counted
-	var forked, tied bool
-	for _, k := range c.Causes {
-		if k.Of == nil && len(k.Groups) == 1 {
-			for _, m := range c.pick(k.Odd) {
-				alone[m.Label], odd[m.Label] = true, true
-			}
-		}
-		if k.Of != nil || len(k.Groups) < 2 {
-			continue
-		}
-		forked = forked || k.Layer == "log"
-		for _, m := range c.pick(k.Odd) {
-			odd[m.Label] = true
-		}
-		if explained && k.Fault {
-			continue
-		}
-		n := 0
-		for _, g := range k.Groups {
-			n += len(g)
-		}
-		if 2*len(k.Groups[0]) <= n {
-			tied = true
-			continue
-		}
-		for _, g := range k.Groups[1:] {
-			for _, m := range c.pick(g) {
-				majority[m.Label] = false
-			}
-		}
-		for _, m := range c.pick(k.Groups[0]) {
-			if _, known := majority[m.Label]; !known {
-				majority[m.Label] = true
-			}
-		}
-	}
-	score := func(k *Copy) int {
-		s := 0
-		if explained {
-			s = number(odd[k.Member])
-		}
-		if in, known := majority[k.Member]; known && !in || alone[k.Member] {
-			s += 2
-		}
-		if tied && odd[k.Member] && !explained {
-			s++
-		}
-		return s
-	}
+	s := c.standings()
 	slices.SortStableFunc(candidates, func(a, b *Copy) int {
-		return cmp.Or(cmp.Compare(score(a), score(b)), cmp.Compare(b.Index, a.Index), cmp.Compare(a.Losses(), b.Losses()), strings.Compare(a.Member, b.Member))
+		return cmp.Or(cmp.Compare(s.penalty(a), s.penalty(b)), cmp.Compare(b.Index, a.Index), cmp.Compare(a.Losses(), b.Losses()), strings.Compare(a.Member, b.Member))
 	})
 	best := candidates[0]
 	p.Best = best.Member
-	p.Why = append(p.Why, fmt.Sprintf("%s is sound", best.Member))
-	if explained && majority[best.Member] {
-		what := "held the same before the log begins"
-		if forked {
-			what = "has the same log"
-		}
-		p.Why = append(p.Why, fmt.Sprintf("%s is of the majority, which %s", best.Member, what))
-	}
-	switch {
-	case explained && !odd[best.Member]:
-		p.Why = append(p.Why, fmt.Sprintf("%s holds what its own log makes, by etcd's rules", best.Member))
-	case explained:
-		p.Doubts = append(p.Doubts, "no copy holds just what its log makes: the choice is what would be lost")
-	case majority[best.Member]:
-		p.Why = append(p.Why, fmt.Sprintf("%s is of the majority, which agrees with it", best.Member))
-	}
-	switch {
-	case best.Behind <= 0 && forked:
-		p.Why = append(p.Why, fmt.Sprintf("no copy with its log has come further: entry %d, revision %d", best.Index, best.Revision))
-	case best.Behind <= 0:
-		p.Why = append(p.Why, fmt.Sprintf("no copy has come further: entry %d, revision %d", best.Index, best.Revision))
-	default:
-		p.Why = append(p.Why, fmt.Sprintf("it has come to entry %d, %d entries behind the furthest, which would be lost", best.Index, best.Behind))
-	}
-	c.doubts(p, best, candidates, odd, forked, tied)
+	p.justify(best, s)
+	c.doubts(p, best, candidates, s)
 	for i := range p.Copies {
-		k := &p.Copies[i]
-		if explained {
-			if k.Member != best.Member && (odd[k.Member] || odd[best.Member] || !k.Sound || majority[best.Member] && !majority[k.Member]) {
-				p.Rebuild = append(p.Rebuild, k.Member)
-			}
-			continue
-		}
-		if k.Member != best.Member && (odd[k.Member] != odd[best.Member] || alone[k.Member] != alone[best.Member] || !k.Sound || majority[k.Member] != majority[best.Member]) {
-			p.Rebuild = append(p.Rebuild, k.Member)
+		if s.rebuild(&p.Copies[i], best) {
+			p.Rebuild = append(p.Rebuild, p.Copies[i].Member)
 		}
 	}
 	for _, m := range c.Members {
@@ -338,7 +346,37 @@ func (c *Case) choose(p *Plan) {
 		}
 	}
 	slices.Sort(p.Rebuild)
-	c.commands(p, forked || tied)
+	c.commands(p, s.forked || s.tied)
+}
+
+// justify says why a copy is the best one.
+func (p *Plan) justify(best *Copy, s *standing) {
+	why := func(format string, args ...any) { p.Why = append(p.Why, fmt.Sprintf(format, args...)) }
+	why("%s is sound", best.Member)
+	majority := s.majority[best.Member]
+	if s.explained && majority {
+		what := "held the same before the log begins"
+		if s.forked {
+			what = "has the same log"
+		}
+		why("%s is of the majority, which %s", best.Member, what)
+	}
+	switch {
+	case s.explained && !s.departed[best.Member]:
+		why("%s holds what its own log makes, by etcd's rules", best.Member)
+	case s.explained:
+		p.Doubts = append(p.Doubts, "no copy holds just what its log makes: the choice is what would be lost")
+	case majority:
+		why("%s is of the majority, which agrees with it", best.Member)
+	}
+	switch {
+	case best.Behind <= 0 && s.forked:
+		why("no copy with its log has come further: entry %d, revision %d", best.Index, best.Revision)
+	case best.Behind <= 0:
+		why("no copy has come further: entry %d, revision %d", best.Index, best.Revision)
+	default:
+		why("it has come to entry %d, %d entries behind the furthest, which would be lost", best.Index, best.Behind)
+	}
 }
 
 func number(b bool) int {
@@ -348,20 +386,20 @@ func number(b bool) int {
 	return 0
 }
 
-func (c *Case) doubts(p *Plan, best *Copy, candidates []*Copy, odd map[string]bool, forked, tied bool) {
+func (c *Case) doubts(p *Plan, best *Copy, candidates []*Copy, s *standing) {
 	if len(candidates) > 1 {
 		second := candidates[1]
-		if second.Index == best.Index && second.Losses() == best.Losses() && odd[second.Member] == odd[best.Member] {
+		if second.Index == best.Index && second.Losses() == best.Losses() && s.departed[second.Member] == s.departed[best.Member] {
 			p.Doubts = append(p.Doubts, fmt.Sprintf("%s would do as well", second.Member))
 		}
 	}
-	if tied && (c.Besides == nil || forked) {
+	if s.tied && (c.RulesBesides == nil || s.forked) {
 		p.Doubts = append(p.Doubts, "there is no majority: nobody can be called wrong by counting; look at what would be lost before deciding")
 	}
-	if forked {
+	if s.forked {
 		p.Doubts = append(p.Doubts, "the log was forked: each side has acknowledged writes that the other has not; what one side lacks must be put in by hand")
 	}
-	if odd[best.Member] && c.Besides == nil {
+	if s.departed[best.Member] && c.RulesBesides == nil {
 		p.Doubts = append(p.Doubts, fmt.Sprintf("%s itself departed from what etcd's rules demand: the majority is not right just because it is one", best.Member))
 	}
 	if n := len(best.Loses); n > 0 {

@@ -37,11 +37,11 @@ func (c *Case) start() uint64 {
 func (c *Case) end() uint64 {
 	_, last := c.Cause.span()
 	end := uint64(1<<63 - 1)
-	if c.Besides != nil {
+	if c.RulesBesides != nil {
 		return end // what else happened is among the rules
 	}
 	for _, k := range c.Causes {
-		if k == c.Cause || k.Of == c.Cause || c.Cause.Of == k {
+		if k == c.Cause || k.CausedBy == c.Cause || c.Cause.CausedBy == k {
 			continue
 		}
 		if first, _ := k.span(); first > last {
@@ -51,12 +51,12 @@ func (c *Case) end() uint64 {
 	return end
 }
 
-// mixed tells whether another divergence lies between the entries of this one.
-func (c *Case) mixed() bool {
+// overlapsOthers tells whether another divergence lies between the entries of this one.
+func (c *Case) overlapsOthers() bool {
 	first, last := c.Cause.span()
 	return slices.ContainsFunc(c.Causes, func(k *Cause) bool {
 		a, b := k.span()
-		return k != c.Cause && k.Of != c.Cause && c.Cause.Of != k && a > 0 && a <= last && b >= first
+		return k != c.Cause && k.CausedBy != c.Cause && c.Cause.CausedBy != k && a > 0 && a <= last && b >= first
 	})
 }
 
@@ -96,7 +96,7 @@ func ruled(rules []*replay.Rule) replay.Rules {
 // run changes nothing of the case: two may go on at the same time.
 func (c *Case) run(rs replay.Rules) *run {
 	r := &run{match: make([]*replay.Match, len(c.Members)), final: make([]*replay.Final, len(c.Members))}
-	if len(c.Cause.all()) == 0 {
+	if len(c.Cause.entries()) == 0 {
 		r.err = errors.New("no entry is known to begin with")
 		return r
 	}
@@ -107,7 +107,7 @@ func (c *Case) run(rs replay.Rules) *run {
 			continue
 		}
 		same, rules := []int{i}, rs
-		if c.Besides == nil {
+		if c.RulesBesides == nil {
 			same = c.sameAt(i, start)
 		} else {
 			rules = rs.With(c.besides(i)...)
@@ -162,11 +162,11 @@ func (c *Case) revisionAt(i int, index uint64) int64 {
 
 func (c *Case) runFor(r *run, same []int, start uint64, rules replay.Rules) error {
 	st, err := c.stateAt(same, start)
-	if err != nil && c.Besides != nil && c.Members[same[0]].Whole {
+	if err != nil && c.RulesBesides != nil && c.Members[same[0]].Whole {
 		st, err = replay.Empty(), nil
 	}
 	if err != nil {
-		given := c.given(c.Members[same[0]].Log, start)
+		given := c.latestBase(c.Members[same[0]].Log, start)
 		if given == nil {
 			return err
 		}
@@ -248,8 +248,8 @@ func (c *Case) stateAt(same []int, index uint64) (*replay.State, error) {
 	return nil, errors.Join(errs...)
 }
 
-// given is the latest of the bases from which a log leads to an entry, nil if there is none.
-func (c *Case) given(log []effect.Entry, index uint64) *replay.State {
+// latestBase is the latest of the bases from which a log leads to an entry, nil if there is none.
+func (c *Case) latestBase(log []effect.Entry, index uint64) *replay.State {
 	var best *replay.State
 	for _, b := range c.Bases {
 		if b.DB == nil || !b.DB.HasKeys || len(b.DB.Rows.Holes()) > 0 {
@@ -268,12 +268,12 @@ func (c *Case) given(log []effect.Entry, index uint64) *replay.State {
 
 // split compares two sets of rules: which members hold what the first makes, and which what the second makes.
 type split struct {
-	a, b   *run
-	inA    []*Member // hold what a makes and not what b makes
-	inB    []*Member
-	both   []*Member // the two sets make no difference to them
-	none   []*Member
-	unread []*Member // could not be compared
+	a, b          *run
+	followA       []*Member // hold what a makes and not what b makes
+	followB       []*Member
+	followBoth    []*Member // the two sets make no difference to them
+	followNeither []*Member
+	unread        []*Member // could not be compared
 }
 
 func (c *Case) split(a, b []*replay.Rule) *split {
@@ -285,24 +285,26 @@ func (c *Case) split(a, b []*replay.Rule) *split {
 		case x == nil || y == nil:
 			s.unread = append(s.unread, m)
 		case x.Exact() && y.Exact():
-			s.both = append(s.both, m)
+			s.followBoth = append(s.followBoth, m)
 		case x.Exact():
-			s.inA = append(s.inA, m)
+			s.followA = append(s.followA, m)
 		case y.Exact():
-			s.inB = append(s.inB, m)
+			s.followB = append(s.followB, m)
 		default:
-			s.none = append(s.none, m)
+			s.followNeither = append(s.followNeither, m)
 		}
 	}
 	return s
 }
 
-// tells whether the two sets of rules explain every member that can be compared, and tell some of them apart.
-func (s *split) tells() bool { return len(s.inA) > 0 && len(s.inB) > 0 && len(s.none) == 0 }
+// conclusive whether the two sets of rules explain every member that can be compared, and tell some of them apart.
+func (s *split) conclusive() bool {
+	return len(s.followA) > 0 && len(s.followB) > 0 && len(s.followNeither) == 0
+}
 
 // possible tells whether anything could be run at all.
 func (s *split) possible() bool {
-	return s.a.err == nil && s.b.err == nil && len(s.inA)+len(s.inB)+len(s.both)+len(s.none) > 0
+	return s.a.err == nil && s.b.err == nil && len(s.followA)+len(s.followB)+len(s.followBoth)+len(s.followNeither) > 0
 }
 
 // err says why not.
@@ -333,42 +335,42 @@ func (r *run) entries(c *Case, ms []*Member) int {
 	return n
 }
 
-// judge turns a split into an outcome where members follow different rules: aName and bName complete "follows".
-func (c *Case) judge(s *split, aName, bName string) Outcome {
-	return c.verdict(s, aName, bName, func(n int) string {
+// judgeRules turns a split into an outcome where members follow different rules: aName and bName complete "follows".
+func (c *Case) judgeRules(s *split, aName, bName string) Outcome {
+	return c.judgeSplit(s, aName, bName, func(n int) string {
 		return fmt.Sprintf("%s %s %s, %s %s, for all %d entries from %d on: no revision differs",
-			labels(s.inA), plural(len(s.inA), "follows", "follow"), aName, labels(s.inB), bName, n, s.a.first)
+			labels(s.followA), plural(len(s.followA), "follows", "follow"), aName, labels(s.followB), bName, n, s.a.first)
 	})
 }
 
-// reproduced turns a split into an outcome where something happened to some members: aName and bName complete "run again
+// judgeReproduction turns a split into an outcome where something happened to some members: aName and bName complete "run again
 // with".
-func (c *Case) reproduced(s *split, aName, bName string) Outcome {
-	return c.verdict(s, aName, bName, func(n int) string {
+func (c *Case) judgeReproduction(s *split, aName, bName string) Outcome {
+	return c.judgeSplit(s, aName, bName, func(n int) string {
 		return fmt.Sprintf("run again from entry %d on with %s, all %d entries make just what %s, and with %s what %s: no revision differs",
-			s.a.first, bName, n, holders(s.inB), aName, holders(s.inA))
+			s.a.first, bName, n, holders(s.followB), aName, holders(s.followA))
 	})
 }
 
-func (c *Case) verdict(s *split, aName, bName string, proof func(n int) string) Outcome {
+func (c *Case) judgeSplit(s *split, aName, bName string, proof func(n int) string) Outcome {
 	switch {
 	case !s.possible():
 		return consistent(s.err())
-	case s.tells():
-		return confirmed(proof(max(s.a.entries(c, s.inA), s.b.entries(c, s.inB)))).and(s.a.notes...)
-	case len(s.none) == 0 && c.Cause.Fault && !slices.ContainsFunc(c.odd(), func(m *Member) bool { return !slices.Contains(s.inB, m) && !slices.Contains(s.both, m) }):
-		return confirmed(fmt.Sprintf("run again from entry %d on, %s makes what %s in the revisions that are left", s.a.first, bName, holders(c.odd())),
+	case s.conclusive():
+		return confirmed(proof(max(s.a.entries(c, s.followA), s.b.entries(c, s.followB)))).and(s.a.notes...)
+	case len(s.followNeither) == 0 && c.Cause.Fault && !slices.ContainsFunc(c.departed(), func(m *Member) bool { return !slices.Contains(s.followB, m) && !slices.Contains(s.followBoth, m) }):
+		return confirmed(fmt.Sprintf("run again from entry %d on, %s makes what %s in the revisions that are left", s.a.first, bName, holders(c.departed())),
 			"what compaction left of earlier ones fits the log in that way only")
-	case len(s.none) == 0:
+	case len(s.followNeither) == 0:
 		return refuted(fmt.Sprintf("run again from entry %d on, %s and %s do not tell these members apart", s.a.first, aName, bName))
 	}
-	o := refuted(fmt.Sprintf("run again from entry %d on, neither %s nor %s makes what %s", s.a.first, aName, bName, holders(s.none)))
-	if c.mixed() {
+	o := refuted(fmt.Sprintf("run again from entry %d on, neither %s nor %s makes what %s", s.a.first, aName, bName, holders(s.followNeither)))
+	if c.overlapsOthers() {
 		o.Status = Consistent
 		o = o.and("another divergence lies between the entries of this one, so that neither need come out")
 	}
 	for i, m := range c.Members {
-		if slices.Contains(s.none, m) {
+		if slices.Contains(s.followNeither, m) {
 			o = o.and(fmt.Sprintf("%s against %s: %s", m.Label, aName, s.a.match[i]), fmt.Sprintf("%s against %s: %s", m.Label, bName, s.b.match[i]))
 		}
 	}
@@ -377,15 +379,15 @@ func (c *Case) verdict(s *split, aName, bName string, proof func(n int) string) 
 
 // besides are the rules of all that is known of a member but for the cause.
 func (c *Case) besides(member int) []*replay.Rule {
-	rules := c.Besides(member, c.Cause)
-	if c.Version != nil {
-		rules = slices.Concat(rules, c.Version(member, c.Cause))
+	rules := c.RulesBesides(member, c.Cause)
+	if c.RulesOfVersion != nil {
+		rules = slices.Concat(rules, c.RulesOfVersion(member, c.Cause))
 	}
 	return rules
 }
 
-// comesOut runs the log of every member under the rules that with gives for it, and tells which members come out as they are. entries is how many were run at most.
-func (c *Case) comesOut(with func(member int) []*replay.Rule) (does, doesNot []*Member, entries int, err error) {
+// runsExactly runs the log of every member under the rules that with gives for it, and tells which members come out as they are. entries is how many were run at most.
+func (c *Case) runsExactly(with func(member int) []*replay.Rule) (does, doesNot []*Member, entries int, err error) {
 	for i, m := range c.Members {
 		if m.DB == nil {
 			continue

@@ -209,7 +209,7 @@ func TestLostTailOfOneVoter(t *testing.T) {
 			f(&effect.Step{Index: 7, Outcome: effect.Refused})
 			f(&effect.Step{Index: 8, Outcome: effect.Refused})
 		}
-		c.Cause = &Cause{Layer: "storage", Revision: 8, Odd: []int{0}, Groups: [][]int{{0}}}
+		c.Cause = &Cause{Layer: "storage", Revision: 8, Departed: []int{0}, Groups: [][]int{{0}}}
 		return Find("etcd-14370").Test(c)
 	}
 	wantStatus(t, "etcd-14370", "one voter", plant(ids["a"]), Confirmed)

@@ -236,7 +236,7 @@ func (s *sim) cause(c *Case, all []*made) {
 			all[i].mark(index, k.Outcome)
 		}
 		if odd {
-			k.Odd = append(k.Odd, i)
+			k.Departed = append(k.Departed, i)
 		}
 	}
 	if k.Index == 0 {
@@ -245,11 +245,11 @@ func (s *sim) cause(c *Case, all []*made) {
 	slices.Sort(k.Entries)
 	same := []int{}
 	for i := range all {
-		if !slices.Contains(k.Odd, i) {
+		if !slices.Contains(k.Departed, i) {
 			same = append(same, i)
 		}
 	}
-	k.Groups = [][]int{same, k.Odd}
+	k.Groups = [][]int{same, k.Departed}
 	c.Causes = []*Cause{k}
 }
 

@@ -15,24 +15,24 @@ import (
 	"etcd-autopsy/inspect/schema"
 )
 
-// found turns findings of a kind into an outcome.
-func found(s Status, m *Member, codes ...string) Outcome {
-	fs := m.has(codes...)
+// foundOutcome turns findings of a kind into an outcome.
+func foundOutcome(s Status, m *Member, codes ...string) Outcome {
+	fs := m.findingsOf(codes...)
 	if len(fs) == 0 {
 		return Outcome{}
 	}
 	return Outcome{Status: s, Evidence: details(fs)}
 }
 
-// looks makes a test of findings.
-func looks(s Status, codes ...string) func(*Case, *Member) Outcome {
-	return func(_ *Case, m *Member) Outcome { return found(s, m, codes...) }
+// foundBy makes a test of findings.
+func foundBy(s Status, codes ...string) func(*Case, *Member) Outcome {
+	return func(_ *Case, m *Member) Outcome { return foundOutcome(s, m, codes...) }
 }
 
 func (m *Member) hasDB() bool { return m.DB != nil && m.DB.Tables != nil && m.DB.HasKeys }
 
-// ahead is how far the consistent index is beyond everything the log holds, 0 if it is not.
-func (m *Member) ahead() uint64 {
+// entriesAheadOfLog is how far the consistent index is beyond everything the log holds, 0 if it is not.
+func (m *Member) entriesAheadOfLog() uint64 {
 	if !m.hasDB() || len(m.Member.Log.Entries) == 0 {
 		return 0
 	}
@@ -52,7 +52,7 @@ func voters(m *Member) int {
 
 // aheadAlone is the one-member cluster that applied what its log did not hold yet.
 func aheadAlone(_ *Case, m *Member) Outcome {
-	n := m.ahead()
+	n := m.entriesAheadOfLog()
 	if n == 0 || voters(m) != 1 {
 		return Outcome{}
 	}
@@ -62,16 +62,16 @@ func aheadAlone(_ *Case, m *Member) Outcome {
 
 // skippedAlone is the same after a restart: new entries took indexes that the db took for applied.
 func skippedAlone(c *Case) Outcome {
-	if len(c.Cause.Odd) != 1 || c.Cause.Layer != "apply" && c.Cause.Layer != "storage" {
+	if len(c.Cause.Departed) != 1 || c.Cause.Layer != "apply" && c.Cause.Layer != "storage" {
 		return Outcome{}
 	}
-	m := c.odd()[0]
+	m := c.departed()[0]
 	if voters(m) != 1 {
 		return Outcome{}
 	}
 	var extra []int64
 	var skipped []uint64
-	m.outcomes(func(s *effect.Step) {
+	m.eachStep(func(s *effect.Step) {
 		switch {
 		case s.Outcome == effect.Extra:
 			extra = append(extra, s.Revision)
@@ -83,15 +83,15 @@ func skippedAlone(c *Case) Outcome {
 		return Outcome{}
 	}
 	return confirmed(fmt.Sprintf("revisions %s have no entry, and entries %s behind them had no effect: the log of the only voter lost entries that were applied, and others took their indexes",
-		numbers(extra), numbers(skipped)))
+		listNumbers(extra), listNumbers(skipped)))
 }
 
 func aheadOfLog(_ *Case, m *Member) Outcome {
-	n := m.ahead()
+	n := m.entriesAheadOfLog()
 	if n == 0 || voters(m) < 2 {
 		return Outcome{}
 	}
-	o := found(Consistent, m, damageCodes...)
+	o := foundOutcome(Consistent, m, damageCodes...)
 	if o.Status == "" {
 		return o // a db that was copied after the log looks the same
 	}
@@ -100,8 +100,8 @@ func aheadOfLog(_ *Case, m *Member) Outcome {
 }
 
 func mixedFiles(_ *Case, m *Member) Outcome {
-	n := m.ahead()
-	terms := m.has("term-beyond-log")
+	n := m.entriesAheadOfLog()
+	terms := m.findingsOf("term-beyond-log")
 	if n <= 10000 && len(terms) == 0 || !m.hasDB() {
 		return Outcome{}
 	}
@@ -114,7 +114,7 @@ func mixedFiles(_ *Case, m *Member) Outcome {
 
 // lastSnapshotAhead is a snapshot beyond what the db has applied, with nothing to start from.
 func lastSnapshotAhead(m *Member) (from, to uint64, ok bool) {
-	if !m.hasDB() || len(m.has("snapshot-beyond-db")) == 0 {
+	if !m.hasDB() || len(m.findingsOf("snapshot-beyond-db")) == 0 {
 		return 0, 0, false
 	}
 	return m.DB.Tables.ConsistentIndex, m.snapshotIndex(), true
@@ -157,14 +157,14 @@ func (m *Member) behindSnapshot(c *Case) (kind string, o Outcome) {
 	return "refused", confirmed(says, fmt.Sprintf("run again, the %d entries in between change nothing: %d were refused", len(es), res.Refused))
 }
 
-func behind(kinds ...string) func(*Case, *Member) Outcome {
+func snapshotAheadBecause(kinds ...string) func(*Case, *Member) Outcome {
 	return func(c *Case, m *Member) Outcome {
 		kind, o := m.behindSnapshot(c)
 		if !slices.Contains(kinds, kind) {
 			return Outcome{}
 		}
 		if kind == "refused" || kind == "alarm" {
-			if v := m.minors(); v.before("3.5") || v.after("3.5") {
+			if v := m.minorVersions(); v.certainlyBefore("3.5") || v.certainlyAfter("3.5") {
 				o.Status = Consistent
 			}
 		}
@@ -181,7 +181,7 @@ func overwrittenNow(_ *Case, m *Member) Outcome {
 		return Outcome{}
 	}
 	s, ci := got[len(got)-1], m.DB.Tables.ConsistentIndex
-	if s <= ci || m.has("snap-db-pending") != nil {
+	if s <= ci || m.findingsOf("snap-db-pending") != nil {
 		return Outcome{}
 	}
 	says := fmt.Sprintf("%s received the snapshot of entry %d, but its consistent index is %d", m.Label, s, ci)
@@ -197,7 +197,7 @@ func swappedFile(_ *Case, m *Member) Outcome {
 		return Outcome{}
 	}
 	got := m.received()
-	if len(got) == 0 || len(m.has("snap-db-pending")) > 0 {
+	if len(got) == 0 || len(m.findingsOf("snap-db-pending")) > 0 {
 		return Outcome{}
 	}
 	s, ci := got[len(got)-1], m.DB.Tables.ConsistentIndex
@@ -226,18 +226,18 @@ func snapOrder(_ *Case, m *Member) Outcome {
 }
 
 func purgedEarly(_ *Case, m *Member) Outcome {
-	o := found(Consistent, m, "wal-segment-missing", "log-after-db")
+	o := foundOutcome(Consistent, m, "wal-segment-missing", "log-after-db")
 	if o.Status == "" {
 		return o
 	}
-	if v := m.minors(); v.after("3.4") {
+	if v := m.minorVersions(); v.certainlyAfter("3.4") {
 		return refuted(fmt.Sprintf("%s runs a version that does not purge while it stops: %s", m.Label, v))
 	}
 	return o
 }
 
 func bigRecord(_ *Case, m *Member) Outcome {
-	return found(Confirmed, m, "wal-big-record")
+	return foundOutcome(Confirmed, m, "wal-big-record")
 }
 
 // brokenTail is a last record that is not whole, and nothing else.
@@ -251,7 +251,7 @@ func brokenTail(_ *Case, m *Member) Outcome {
 		if i < len(l.Segments)-1 {
 			return Outcome{}
 		}
-		if v := m.minors(); v.before("3.5") || v.after("3.5") {
+		if v := m.minorVersions(); v.certainlyBefore("3.5") || v.certainlyAfter("3.5") {
 			return refuted(fmt.Sprintf("%s runs another minor: %s", m.Label, v))
 		}
 		o := consistent(fmt.Sprintf("the last record of %s is not whole; everything before it is sound", path.Base(l.Segments[i].Name)))
@@ -264,7 +264,7 @@ func brokenTail(_ *Case, m *Member) Outcome {
 }
 
 func damagedLog(_ *Case, m *Member) Outcome {
-	o := found(Confirmed, m, "wal-crc-mismatch", "wal-frame-corrupt", "wal-record-malformed", "wal-bytes-after-end")
+	o := foundOutcome(Confirmed, m, "wal-crc-mismatch", "wal-frame-corrupt", "wal-record-malformed", "wal-bytes-after-end")
 	for i, s := range m.Member.Log.Segments {
 		if s.End == raftlog.Torn && o.Status == "" {
 			o = consistent(fmt.Sprintf("segment %d of the log, %s, ends inside a record", i+1, path.Base(s.Name)))
@@ -273,7 +273,7 @@ func damagedLog(_ *Case, m *Member) Outcome {
 	return o
 }
 
-func damagedDB(_ *Case, m *Member) Outcome { return found(Confirmed, m, damageCodes...) }
+func damagedDB(_ *Case, m *Member) Outcome { return foundOutcome(Confirmed, m, damageCodes...) }
 
 var damageCodes = []string{
 	"bucket-missing", "db-unreadable", "orphan-branch", "page-beyond-end", "page-double-use", "page-element-bounds", "page-element-flags",
@@ -282,15 +282,15 @@ var damageCodes = []string{
 }
 
 func freelistDamaged(_ *Case, m *Member) Outcome {
-	o := found(Confirmed, m, "freelist-unreadable", "page-free-and-reachable", "freelist-order")
+	o := foundOutcome(Confirmed, m, "freelist-unreadable", "page-free-and-reachable", "freelist-order")
 	if o.Status == "" || m.DB == nil || m.DB.Bolt == nil || m.DB.Bolt.Meta().Freelist == noFreelist {
 		return Outcome{}
 	}
-	v := m.minors()
+	v := m.minorVersions()
 	switch {
-	case v.after("3.2"):
+	case v.certainlyAfter("3.2"):
 		return refuted("a stored freelist is normal on other systems than Linux, and where a tool has opened the db for writing; 3.2 did not write this one: " + v.String())
-	case v.low == "3.2":
+	case v.least == "3.2":
 		return o.and("the db stores its freelist, as 3.2 does", v.String())
 	}
 	o.Status = Consistent
@@ -308,14 +308,14 @@ func tinyDB(_ *Case, m *Member) Outcome {
 
 // goodHash tells whether a snapshot file's checksum is right.
 func goodHash(m *Member) bool {
-	return m.Bare && len(m.Files) == 1 && m.Files[0].Size%512 == 32 && len(m.has("snapshot-hash-mismatch")) == 0
+	return m.Bare && len(m.Files) == 1 && m.Files[0].Size%512 == 32 && len(m.findingsOf("snapshot-hash-mismatch")) == 0
 }
 
 func mixedSnapshot(_ *Case, m *Member) Outcome {
 	if !goodHash(m) {
 		return Outcome{}
 	}
-	o := found(Confirmed, m, damageCodes...)
+	o := foundOutcome(Confirmed, m, damageCodes...)
 	if o.Status == "" {
 		return o
 	}
@@ -323,8 +323,8 @@ func mixedSnapshot(_ *Case, m *Member) Outcome {
 }
 
 func changedBackup(_ *Case, m *Member) Outcome {
-	o := found(Consistent, m, "snapshot-hash-mismatch")
-	if o.Status == "" || len(m.has(damageCodes...)) > 0 {
+	o := foundOutcome(Consistent, m, "snapshot-hash-mismatch")
+	if o.Status == "" || len(m.findingsOf(damageCodes...)) > 0 {
 		return Outcome{}
 	}
 	return o.and("pages and rows are sound, so that the file was changed, not damaged")
@@ -334,13 +334,13 @@ func cutBackup(_ *Case, m *Member) Outcome {
 	if !m.Bare || len(m.Files) != 1 || m.Files[0].Size%512 == 32 {
 		return Outcome{}
 	}
-	return found(Consistent, m, "db-truncated")
+	return foundOutcome(Consistent, m, "db-truncated")
 }
 
 // --- membership
 
 func staleLearner(_ *Case, m *Member) Outcome {
-	o := found(Confirmed, m, "learner-flag-stale")
+	o := foundOutcome(Confirmed, m, "learner-flag-stale")
 	if o.Status == "" {
 		return o
 	}
@@ -355,7 +355,7 @@ func staleLearner(_ *Case, m *Member) Outcome {
 }
 
 func spreadLearner(_ *Case, m *Member) Outcome {
-	o := found(Consistent, m, "learner-flag-stale")
+	o := foundOutcome(Consistent, m, "learner-flag-stale")
 	got := m.received()
 	if o.Status == "" || len(got) == 0 {
 		return Outcome{}
@@ -364,7 +364,7 @@ func spreadLearner(_ *Case, m *Member) Outcome {
 }
 
 func zombies(_ *Case, m *Member) Outcome {
-	o := found(Confirmed, m, "zombie-member")
+	o := foundOutcome(Confirmed, m, "zombie-member")
 	if o.Status == "" {
 		return o
 	}
@@ -375,11 +375,11 @@ func zombies(_ *Case, m *Member) Outcome {
 }
 
 func oldZombies(_ *Case, m *Member) Outcome {
-	o := found(Consistent, m, "zombie-member")
+	o := foundOutcome(Consistent, m, "zombie-member")
 	if o.Status == "" {
 		return o
 	}
-	if v := m.minors(); v.low >= "3.6" {
+	if v := m.minorVersions(); v.least >= "3.6" {
 		return refuted(fmt.Sprintf("%s runs a version that 3.5.0's mistake does not concern: %s", m.Label, v))
 	}
 	return o
@@ -387,7 +387,7 @@ func oldZombies(_ *Case, m *Member) Outcome {
 
 // restoredZombies are the members of the cluster that a backup came from.
 func restoredZombies(_ *Case, m *Member) Outcome {
-	fs := m.has("zombie-member")
+	fs := m.findingsOf("zombie-member")
 	if len(fs) == 0 {
 		return Outcome{}
 	}
@@ -414,7 +414,7 @@ func restoredZombies(_ *Case, m *Member) Outcome {
 		return refuted("the log names all members that are left over")
 	}
 	return confirmed(fmt.Sprintf("the log begins with the %s of a restored cluster and a keyspace that is older than it", count(n, "member", "members")),
-		fmt.Sprintf("the members bucket holds %s, which no entry of this log names: the members of the cluster that the backup is from", list(foreign)))
+		fmt.Sprintf("the members bucket holds %s, which no entry of this log names: the members of the cluster that the backup is from", listOf(foreign)))
 }
 
 // restoredAt tells whether the cluster was made from a backup, and with how many members: a restore writes a log that
@@ -445,7 +445,7 @@ func restoredCluster(_ *Case, m *Member) Outcome {
 	}
 	return confirmed(fmt.Sprintf("the log begins with %s in term 1 and a snapshot of entry %d, as a restore leaves it; the db has come to revision %d with entry %d",
 		count(n, "added member", "added members"), n, m.DB.Revision(), m.DB.Tables.ConsistentIndex)).
-		and(details(m.has("revision-jump"))...)
+		and(details(m.findingsOf("revision-jump"))...)
 }
 
 // stuckLearner is a learner that was ready and stayed one.
@@ -481,7 +481,7 @@ func stuckLearner(_ *Case, m *Member) Outcome {
 		if proposed > published {
 			o = o.and(fmt.Sprintf("the learner served requests: it proposed entry %d", proposed))
 		}
-		if v := m.minors(); len(v.why) > 0 {
+		if v := m.minorVersions(); len(v.why) > 0 {
 			o = o.and(v.String())
 		}
 	}
@@ -489,7 +489,7 @@ func stuckLearner(_ *Case, m *Member) Outcome {
 }
 
 func updatedLearner(_ *Case, m *Member) Outcome {
-	fs := m.has("learner-flag-missing")
+	fs := m.findingsOf("learner-flag-missing")
 	if len(fs) == 0 {
 		return Outcome{}
 	}
@@ -562,7 +562,7 @@ func promotedUnstarted(_ *Case, m *Member) Outcome { return unstarted(m, true) }
 func addedUnstarted(_ *Case, m *Member) Outcome    { return unstarted(m, false) }
 
 func forcedLeftovers(_ *Case, m *Member) Outcome {
-	zs := m.has("zombie-member", "learner-not-promoted")
+	zs := m.findingsOf("zombie-member", "learner-not-promoted")
 	if len(zs) == 0 || voters(m) != 1 {
 		return Outcome{}
 	}
@@ -580,7 +580,7 @@ func forcedLeftovers(_ *Case, m *Member) Outcome {
 	if len(removed) == 0 {
 		return Outcome{}
 	}
-	return consistent(fmt.Sprintf("entries %s remove members without anyone having proposed that, as a forced new cluster begins", numbers(removed))).and(details(zs)...)
+	return consistent(fmt.Sprintf("entries %s remove members without anyone having proposed that, as a forced new cluster begins", listNumbers(removed))).and(details(zs)...)
 }
 
 func mixedClusterIDs(c *Case) Outcome {
@@ -596,7 +596,7 @@ func mixedClusterIDs(c *Case) Outcome {
 	var parts []string
 	for id, ls := range ids {
 		slices.Sort(ls)
-		parts = append(parts, fmt.Sprintf("%s: cluster %016x", list(ls), id))
+		parts = append(parts, fmt.Sprintf("%s: cluster %016x", listOf(ls), id))
 	}
 	slices.Sort(parts)
 	return confirmed(parts...)
@@ -701,7 +701,7 @@ func v2Requests(_ *Case, m *Member) Outcome {
 
 // authStatus is the request that members up to 3.4 do not survive.
 func authStatus(c *Case, m *Member) Outcome {
-	if !m.hasDB() || !m.minors().before("3.5") {
+	if !m.hasDB() || !m.minorVersions().certainlyBefore("3.5") {
 		return Outcome{}
 	}
 	for e, r := range m.rare() {
@@ -715,13 +715,13 @@ func authStatus(c *Case, m *Member) Outcome {
 				by = o.Label
 			}
 		}
-		if last := m.proposals().Last; last > e.Index {
+		if last := m.processOf().Last; last > e.Index {
 			return refuted(fmt.Sprintf("%s proposed entry %d, behind entry %d, and so survived that", m.Label, last, e.Index))
 		}
 		return confirmed(
 			fmt.Sprintf("entry %d is an AuthStatus request, which 3.5 and later put into the log and older servers do not know: %s ends with a panic when it applies the entry, at every start again", e.Index, m.Label),
 			fmt.Sprintf("%s proposed it; %s proposed nothing behind it", by, m.Label),
-			fmt.Sprintf("%s: %s", m.Label, m.minors()))
+			fmt.Sprintf("%s: %s", m.Label, m.minorVersions()))
 	}
 	return Outcome{}
 }
@@ -762,10 +762,12 @@ func falseCorrupt(c *Case) Outcome {
 	return Outcome{}
 }
 
-func revisionBack(_ *Case, m *Member) Outcome { return found(Consistent, m, "compaction-beyond-rows") }
+func revisionBack(_ *Case, m *Member) Outcome {
+	return foundOutcome(Consistent, m, "compaction-beyond-rows")
+}
 
 func unfinishedCompaction(_ *Case, m *Member) Outcome {
-	return found(Confirmed, m, "compaction-unfinished")
+	return foundOutcome(Confirmed, m, "compaction-unfinished")
 }
 
 func tombstoneAtCompaction(_ *Case, m *Member) Outcome {
@@ -785,12 +787,12 @@ const minUncompacted = 2000
 
 // neverCompacted is a history that grows from the first revision on.
 func neverCompacted(_ *Case, m *Member) Outcome {
-	fs := m.has("never-compacted")
+	fs := m.findingsOf("never-compacted")
 	if len(fs) == 0 || !m.DB.Whole || fs[0].Severity == finding.Info && m.DB.Rows.Len() < minUncompacted {
 		return Outcome{} // too young to tell
 	}
-	o := found(Consistent, m, "never-compacted")
-	if v := m.minors(); v.low >= "3.6" {
+	o := foundOutcome(Consistent, m, "never-compacted")
+	if v := m.minorVersions(); v.least >= "3.6" {
 		return refuted("3.6 and later compact by default where a retention is set: " + v.String())
 	}
 	for e, r := range m.rare() {
@@ -859,8 +861,8 @@ func lostCheckpoints(_ *Case, m *Member) Outcome {
 	return consistent(fmt.Sprintf("the log notes how long %s had left, the lease table does not: after a change of leader they begin anew", count(n, "lease", "leases")))
 }
 
-// oldLeader is a burst of revokes by the leader of the term before.
-func oldLeader(_ *Case, m *Member) Outcome {
+// revokesOfOldLeader is a burst of revokes by the leader of the term before.
+func revokesOfOldLeader(_ *Case, m *Member) Outcome {
 	const burst, window = 5, 200
 	by := map[uint64]map[uint16]int{} // revokes by term and proposer
 	start := map[uint64]uint64{}
@@ -922,7 +924,7 @@ func nilPermission(_ *Case, m *Member) Outcome {
 	for e, r := range m.rare() {
 		if in := r.Internal; in != nil && in.AuthRoleGrantPermission != nil && in.AuthRoleGrantPermission.Perm == nil {
 			o := consistent(fmt.Sprintf("entry %d grants a role nothing at all", e.Index))
-			if m.hasDB() && m.minors().before("3.5") && e.Index > m.DB.Tables.ConsistentIndex {
+			if m.hasDB() && m.minorVersions().certainlyBefore("3.5") && e.Index > m.DB.Tables.ConsistentIndex {
 				o.Status = Confirmed
 				o = o.and("the member has not applied it: its server ends with a panic there, at every start again")
 			}
@@ -934,7 +936,7 @@ func nilPermission(_ *Case, m *Member) Outcome {
 
 func plaintext(_ *Case, m *Member) Outcome {
 	n := 0
-	old := m.minors().before("3.5")
+	old := m.minorVersions().certainlyBefore("3.5")
 	for e, r := range m.rare() {
 		if old && r.HasPassword && (internal(r).AuthUserAdd != nil || internal(r).AuthUserChangePassword != nil) && m.Member.Log.Entry(e.Index) != nil {
 			n++
@@ -968,8 +970,8 @@ func unauthenticated(_ *Case, m *Member) Outcome {
 	return consistent(fmt.Sprintf("%s behind entry %d, with which auth was enabled, name no user", count(n, "LeaseGrant", "LeaseGrants"), on))
 }
 
-// exploited looks for writes that today's permission checks refuse and the members hold.
-func exploited(rule func() *replay.Rule, among func(*digest) []uint64, what string) func(*Case) Outcome {
+// acceptedOnlyBy looks for writes that today's permission checks refuse and the members hold.
+func acceptedOnlyBy(rule func() *replay.Rule, among func(*digest) []uint64, what string) func(*Case) Outcome {
 	return func(c *Case) Outcome {
 		for _, m := range c.Members {
 			if !m.hasDB() || !m.DB.Tables.AuthEnabled {
@@ -983,7 +985,7 @@ func exploited(rule func() *replay.Rule, among func(*digest) []uint64, what stri
 			of.Members = []*Member{m}
 			of.Cause = &Cause{Layer: "apply", Index: es[0]}
 			of.Causes, of.runs = nil, nil
-			if s := of.split(nil, []*replay.Rule{rule()}); len(s.inB) == 1 {
+			if s := of.split(nil, []*replay.Rule{rule()}); len(s.followB) == 1 {
 				return confirmed(fmt.Sprintf("%s holds just what the entries from %d on make if %s, and not what they make with today's checks", m.Label, es[0], what))
 			}
 		}
@@ -991,18 +993,18 @@ func exploited(rule func() *replay.Rule, among func(*digest) []uint64, what stri
 	}
 }
 
-func nestedTxns(d *digest) []uint64 { return d.nested }
-func looseTxns(d *digest) []uint64  { return d.loose }
+func nestedTxns(d *digest) []uint64    { return d.nestedTxns }
+func txnsWithLease(d *digest) []uint64 { return d.leaseTxns }
 
-// looseput tells whether a transaction puts a key and asks for what was there, or with a lease.
-func looseput(t *pb.TxnRequest) bool {
+// putsPrevOrLease tells whether a transaction puts a key and asks for what was there, or with a lease.
+func putsPrevOrLease(t *pb.TxnRequest) bool {
 	return slices.ContainsFunc(puts(t), func(p *pb.PutRequest) bool { return p.PrevKv || p.Lease != 0 })
 }
 
 // --- tables that came back
 
-// resurrected is a lease that the log revoked and one member has again.
-func resurrected(c *Case) Outcome {
+// revokedLeaseIsBack is a lease that the log revoked and one member has again.
+func revokedLeaseIsBack(c *Case) Outcome {
 	if c.Cause.Layer != "lease" || len(c.Cause.Leases) == 0 {
 		return Outcome{}
 	}
@@ -1025,11 +1027,11 @@ func resurrected(c *Case) Outcome {
 			continue
 		}
 		m := have[0]
-		if v := m.minors(); v.after("3.4") {
+		if v := m.minorVersions(); v.certainlyAfter("3.4") {
 			return refuted(fmt.Sprintf("%s runs a version that makes a new file for each defragmentation: %s", m.Label, v))
 		}
 		if n := m.DB.Rows.LeasedKeys()[id]; n == 0 {
-			return consistent(fmt.Sprintf("lease %016x was revoked by entry %d, and %s alone has it, without keys", uint64(id), revoke, m.Label)).and(details(m.has("defrag-leftover"))...)
+			return consistent(fmt.Sprintf("lease %016x was revoked by entry %d, and %s alone has it, without keys", uint64(id), revoke, m.Label)).and(details(m.findingsOf("defrag-leftover"))...)
 		}
 	}
 	return Outcome{}
@@ -1062,5 +1064,5 @@ func dangling(_ *Case, m *Member) Outcome {
 	if !m.hasDB() || !m.DB.Whole {
 		return Outcome{}
 	}
-	return found(Confirmed, m, "lease-dangling")
+	return foundOutcome(Confirmed, m, "lease-dangling")
 }

@@ -1,4 +1,5 @@
-// Package effect says what a raft entry does to keys by etcd's rules, and compares that with the rows of a revision.
+// Package effect says what a raft entry does to keys by etcd's rules, and compares that with the rows of a revision. A prediction depends on nothing but
+// the request and the keys after one revision: permissions, alarms and leases that do not exist are a matter of package apply.
 package effect
 
 import (

@@ -58,7 +58,7 @@ func Difference(want []Change, rows []mvcc.Row) (o Outcome, detail string) {
 	switch {
 	case len(rows) == 0:
 		return Lost, ""
-	case partOf(want, rows):
+	case isPartOf(want, rows):
 		return Partial, ""
 	}
 	return Altered, strings.Join(differences(want, rows), ", ")
@@ -69,8 +69,8 @@ func Same(want []Change, rows []mvcc.Row) bool {
 	return len(want) > 0 && differences(want, rows) == nil
 }
 
-// partOf tells whether rows are some of the changes, each as it should be, in their order.
-func partOf(want []Change, rows []mvcc.Row) bool {
+// isPartOf tells whether rows are some of the changes, each as it should be, in their order.
+func isPartOf(want []Change, rows []mvcc.Row) bool {
 	if len(rows) >= len(want) {
 		return false
 	}

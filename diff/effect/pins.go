@@ -6,14 +6,14 @@ import (
 	"etcd-autopsy/inspect/mvcc"
 )
 
-// unpinned is how many pairs next to the beginning of a log that does not begin with the cluster are no pins: what looks like an entry's may
+// ambiguousAtStart is how many pairs next to the beginning of a log that does not begin with the cluster are no pins: what looks like an entry's may
 // be that of one just before, which no log holds any more.
-const unpinned = 8
+const ambiguousAtStart = 8
 
-// Pins are the entries up to an index of which just one main revision above a compact revision holds what they write, and no other entry
+// UniqueMatches are the entries up to an index of which just one main revision above a compact revision holds what they write, and no other entry
 // writes that: the longest chain of them that ascends in entries and revisions.
-func (l *Log) Pins(t *mvcc.Table, compact int64, index uint64) []Step {
-	l.write()
+func (l *Log) UniqueMatches(t *mvcc.Table, compact int64, index uint64) []Step {
+	l.indexContent()
 	h := newHasher()
 	type seen struct {
 		revision int64
@@ -23,7 +23,7 @@ func (l *Log) Pins(t *mvcc.Table, compact int64, index uint64) []Step {
 	var order []signature
 	var rows []mvcc.Row
 	add := func() {
-		if len(rows) == 0 || !l.certain(rows) {
+		if len(rows) == 0 || !l.hasFixedContent(rows) {
 			return
 		}
 		s := h.ofRows(rows)
@@ -36,7 +36,7 @@ func (l *Log) Pins(t *mvcc.Table, compact int64, index uint64) []Step {
 		}
 		of[s], order = seen{revision: rows[0].Rev.Main}, append(order, s)
 	}
-	from := max(compact, t.Last()-2*int64(len(l.entries))-unpinned) // what is older was hardly written by these entries
+	from := max(compact, t.Last()-2*int64(len(l.entries))-ambiguousAtStart) // what is older was hardly written by these entries
 	for at := t.Cursor(t.Lower(from+1), t.Len()); at.Next(); {
 		if len(rows) > 0 && rows[0].Rev.Main != at.Row.Rev.Main {
 			add()
@@ -53,16 +53,16 @@ func (l *Log) Pins(t *mvcc.Table, compact int64, index uint64) []Step {
 		}
 	}
 	if all = ascending(all); len(l.entries) > 0 && l.entries[0].Index > 1 {
-		all = all[min(unpinned, len(all)):]
+		all = all[min(ambiguousAtStart, len(all)):]
 	}
 	return all
 }
 
-// certain tells whether what rows hold names its entry: puts of keys that are always written with a fixed content. What was deleted may have
+// hasFixedContent tells whether what rows hold names its entry: puts of keys that are always written with a fixed content. What was deleted may have
 // been by a range, or with a lease.
-func (l *Log) certain(rows []mvcc.Row) bool {
+func (l *Log) hasFixedContent(rows []mvcc.Row) bool {
 	return !slices.ContainsFunc(rows, func(r mvcc.Row) bool {
-		_, unsure := l.unsure[string(r.Key())]
+		_, unsure := l.unfixed[string(r.Key())]
 		return unsure || r.Tombstone
 	})
 }
@@ -72,8 +72,8 @@ func (l *Log) Writers(rows []mvcc.Row) (indexes []uint64) {
 	if len(rows) == 0 {
 		return nil
 	}
-	l.write()
-	if l.certain(rows) {
+	l.indexContent()
+	if l.hasFixedContent(rows) {
 		for _, n := range l.byContent[newHasher().ofRows(rows)] {
 			indexes = append(indexes, l.entries[n].Index)
 		}

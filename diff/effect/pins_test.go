@@ -94,7 +94,7 @@ func TestPins(t *testing.T) {
 		{"out of order", []string{"put a 1", "put b 2", "put c 3"}, []string{"c 3", "a 1", "b 2"}, 0, 3, "1=3 2=4"},
 	} {
 		var got []string
-		for _, s := range logOf(t, 1, c.log...).Pins(tableOf(c.rows...), c.compact, c.index) {
+		for _, s := range logOf(t, 1, c.log...).UniqueMatches(tableOf(c.rows...), c.compact, c.index) {
 			got = append(got, fmt.Sprintf("%d=%d", s.Index, s.Revision))
 		}
 		if strings.Join(got, " ") != c.want {
@@ -106,7 +106,7 @@ func TestPins(t *testing.T) {
 	for i := range 20 {
 		lines, rows = append(lines, fmt.Sprintf("put k%d %d", i, i)), append(rows, fmt.Sprintf("k%d %d", i, i))
 	}
-	if all := logOf(t, 100, lines...).Pins(tableOf(rows...), 0, 200); len(all) != 20-unpinned || all[0].Index != 100+unpinned {
+	if all := logOf(t, 100, lines...).UniqueMatches(tableOf(rows...), 0, 200); len(all) != 20-ambiguousAtStart || all[0].Index != 100+ambiguousAtStart {
 		t.Errorf("%d pins: %v", len(all), all)
 	}
 }

@@ -58,8 +58,8 @@ func (p *predictor) predict(r *raftlog.Request, at int64) []Change {
 	case in.DeleteRange != nil:
 		w.deleteRange(in.DeleteRange)
 	case in.Txn != nil:
-		path := w.path(in.Txn)
-		if rest, ok := w.check(in.Txn, path); !ok || len(rest) > 0 {
+		path := w.comparePath(in.Txn)
+		if rest, ok := w.mayRun(in.Txn, path); !ok || len(rest) > 0 {
 			return nil
 		}
 		w.run(in.Txn, path)
@@ -137,9 +137,9 @@ func (w *writer) keys(key, end []byte) []string {
 	return keys
 }
 
-// path evaluates every compare of a transaction and of those nested in the branches taken, in etcd's order
+// comparePath evaluates every compare of a transaction and of those nested in the branches taken, in etcd's order
 // (server/etcdserver/txn/txn.go, compareToPath).
-func (w *writer) path(t *pb.TxnRequest) []bool {
+func (w *writer) comparePath(t *pb.TxnRequest) []bool {
 	ok := true
 	for _, c := range t.Compare {
 		if !w.compare(c) {
@@ -150,7 +150,7 @@ func (w *writer) path(t *pb.TxnRequest) []bool {
 	path := []bool{ok}
 	for _, op := range branch(t, ok) {
 		if n := op.GetRequestTxn(); n != nil {
-			path = append(path, w.path(n)...)
+			path = append(path, w.comparePath(n)...)
 		}
 	}
 	return path
@@ -163,9 +163,9 @@ func branch(t *pb.TxnRequest, ok bool) []*pb.RequestOp {
 	return t.Failure
 }
 
-// check tells whether etcd would run the branch at all: one put that is not allowed refuses the whole transaction.
+// mayRun tells whether etcd would run the branch at all: one put that is not allowed refuses the whole transaction.
 // It returns what is left of path behind this transaction.
-func (w *writer) check(t *pb.TxnRequest, path []bool) ([]bool, bool) {
+func (w *writer) mayRun(t *pb.TxnRequest, path []bool) ([]bool, bool) {
 	ops := branch(t, path[0])
 	path = path[1:]
 	for _, op := range ops {
@@ -174,7 +174,7 @@ func (w *writer) check(t *pb.TxnRequest, path []bool) ([]bool, bool) {
 		}
 		if n := op.GetRequestTxn(); n != nil {
 			var ok bool
-			if path, ok = w.check(n, path); !ok {
+			if path, ok = w.mayRun(n, path); !ok {
 				return nil, false
 			}
 		}

@@ -14,8 +14,8 @@ import (
 // Touched is what requests read or write of the keyspace: keys, ranges, and whatever carries a lease that they revoke.
 // Only this much of a keyspace has to be known to foretell effects, or to run requests again.
 type Touched struct {
-	// Holders adds what carries the lease of a put: who may attach a key depends on the other keys of the lease.
-	Holders bool
+	// LeaseKeys adds what carries the lease of a put: who may attach a key depends on the other keys of the lease.
+	LeaseKeys bool
 
 	keys   map[string]struct{}
 	ranges []keyRange
@@ -62,7 +62,7 @@ func (t *Touched) add(key, end []byte) {
 
 func (t *Touched) put(r *pb.PutRequest) {
 	t.add(r.Key, nil)
-	if t.Holders && r.Lease != 0 {
+	if t.LeaseKeys && r.Lease != 0 {
 		t.lease(r.Lease)
 	}
 }
@@ -130,7 +130,7 @@ func (t *Touched) keysOnly(table *mvcc.Table) bool {
 }
 
 // Latest yields, of the rows of a table with an index below end, the last one of each key that is touched, and maybe of
-// others, with its index, in no order. nil stands for all keys.
+// others, with its index, in no order. nil means all keys.
 func (t *Touched) Latest(table *mvcc.Table, end int) iter.Seq2[int, mvcc.Row] {
 	if t == nil || !t.keysOnly(table) {
 		return table.Latest(end)

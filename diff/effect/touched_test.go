@@ -12,7 +12,7 @@ func TestTouched(t *testing.T) {
 		return &pb.RequestOp{Request: &pb.RequestOp_RequestPut{RequestPut: &pb.PutRequest{Key: []byte(key), Lease: lease}}}
 	}
 	nested := &pb.RequestOp{Request: &pb.RequestOp_RequestTxn{RequestTxn: &pb.TxnRequest{Failure: []*pb.RequestOp{put("deep", 7)}}}}
-	x := &Touched{Holders: true}
+	x := &Touched{LeaseKeys: true}
 	for _, in := range []*pb.InternalRaftRequest{
 		nil,
 		{Put: &pb.PutRequest{Key: []byte("one"), Lease: 5}},

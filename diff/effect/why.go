@@ -35,8 +35,8 @@ func (in *Input) Why(e *Entry, at int64) string {
 	case q.LeaseRevoke != nil:
 		return "no key carries the lease"
 	default:
-		path := w.path(q.Txn)
-		if _, ok := w.check(q.Txn, path); !ok {
+		path := w.comparePath(q.Txn)
+		if _, ok := w.mayRun(q.Txn, path); !ok {
 			return keeps
 		}
 		if path[0] {

@@ -11,7 +11,7 @@ import (
 )
 
 // beginners are members of which the log before an entry is gone.
-func beginners(t *testing.T, first int, lives ...*life) (*apply.Log, []Beginner) {
+func beginners(t *testing.T, first int, lives ...*life) (*apply.Log, []SuffixMember) {
 	t.Helper()
 	var named Named
 	for _, l := range lives {
@@ -20,10 +20,10 @@ func beginners(t *testing.T, first int, lives ...*life) (*apply.Log, []Beginner)
 	}
 	rs := lives[0].x.requests(t)[first-1:]
 	log := apply.NewLog(len(rs), func(i int) uint64 { return uint64(first + i) }, func(i int) *raftlog.Request { return rs[i] }, named.Keys, named.Leases)
-	var ms []Beginner
+	var ms []SuffixMember
 	for _, l := range lives {
 		e := NewEvidence(log, mvcc.NewTable(l.rows, nil), l.tables, l.s.Revision, l.compact)
-		ms = append(ms, Beginner{Evidence: e, Committed: uint64(first + len(rs) - 1), Rules: []apply.Rules{l.rules}})
+		ms = append(ms, SuffixMember{Evidence: e, Committed: uint64(first + len(rs) - 1), Rules: []apply.Rules{l.rules}})
 	}
 	return log, ms
 }
@@ -71,7 +71,7 @@ func TestSearchLater(t *testing.T) {
 			x := text(cmp.Or(c.log, later))
 			odd := live(t, x, apply.Rules3510, c.befell, c.compact)
 			log, ms := beginners(t, c.first, odd, live(t, x, apply.Rules3510, "", c.compact), live(t, x, apply.Rules3510, "", max(c.compact-2, 0)))
-			all := SearchLater(log, ms, 0)
+			all := SearchSuffix(log, ms, 0)
 			if len(all) != len(ms) {
 				t.Fatal("nothing was found")
 			}
@@ -79,8 +79,8 @@ func TestSearchLater(t *testing.T) {
 				t.Errorf("found\n%s\nwant\n%s\nlimits %v", got, c.want, all[0].Limits)
 			}
 			for i, x := range all {
-				if x.Begins() != c.begins {
-					t.Errorf("member %d begins with revision %d, want %d", i, x.Begins(), c.begins)
+				if x.BaseRevision() != c.begins {
+					t.Errorf("member %d begins with revision %d, want %d", i, x.BaseRevision(), c.begins)
 				}
 				if i > 0 && len(x.Readings[0].Faults) > 0 {
 					t.Errorf("member %d, of which nothing went wrong: %s", i, tell(x.Result))
@@ -90,7 +90,7 @@ func TestSearchLater(t *testing.T) {
 						t.Errorf("member %d: %v does not explain the db", i, r.Faults)
 					}
 					for n, f := range r.Faults {
-						if first, last := x.Untried(&r, n); f.First < first || f.First > last {
+						if first, last := x.UntriedRange(&r, n); f.First < first || f.First > last {
 							t.Errorf("member %d: %v is said not to lie in what may be untried, entries %d to %d", i, f, first, last)
 						}
 					}
@@ -119,8 +119,8 @@ func TestSearchLaterAlone(t *testing.T) {
 			t.Parallel()
 			log, ms := beginners(t, 5, live(t, later, apply.Rules3510, c.befell, c.compact))
 			got := ""
-			if all := SearchLater(log, ms, 0); all != nil {
-				if got = tell(all[0].Result); !all[0].Shown() && len(all[0].Readings[0].Faults) > 0 {
+			if all := SearchSuffix(log, ms, 0); all != nil {
+				if got = tell(all[0].Result); !all[0].BaseShown() && len(all[0].Readings[0].Faults) > 0 {
 					t.Error("there are faults, though what was before is compacted away")
 				}
 			}
@@ -149,7 +149,7 @@ func TestLeasesBefore(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			log, ms := beginners(t, c.first, live(t, c.log, apply.Rules3510, "", c.compact), live(t, c.log, apply.Rules3510, "", c.compact))
-			all := SearchLater(log, ms, 0)
+			all := SearchSuffix(log, ms, 0)
 			if len(all) != len(ms) {
 				t.Fatal("nothing was found")
 			}

@@ -11,13 +11,13 @@ import (
 // nil, and end with the state behind the last one, which must not be kept.
 func (m *Member) Run(r *Reading, upTo uint64, see func(st *Step), end func(s *apply.State)) {
 	begin := m.start.Mark()
-	defer m.start.Back(begin)
-	x := run{Member: m, s: m.start, faults: r.all(), rules: r.Rules, see: see, free: true}
+	defer m.start.Revert(begin)
+	x := run{Member: m, s: m.start, faults: r.allFaults(), rules: r.Rules, onStep: see, regardless: true}
 	for i := 0; i < len(m.Log.Entries) && m.Log.Entries[i].Index <= upTo; i++ {
 		x.step(i)
 	}
 	if end != nil {
-		x.stored(upTo)
+		x.adoptAlteredRows(upTo)
 		end(m.start)
 	}
 }
@@ -28,7 +28,7 @@ func (m *Member) Mixture() bool {
 	return slices.ContainsFunc(m.rules, func(rules apply.Rules) bool {
 		left := 0
 		for i := range m.Evidence.rows {
-			if m.Evidence.rows[i].main > m.start.Base {
+			if m.Evidence.rows[i].main > m.start.BaseRevision {
 				left++
 			}
 		}
@@ -37,7 +37,7 @@ func (m *Member) Mixture() bool {
 				return
 			}
 			for _, x := range m.Evidence.group(st.Revision) {
-				if n := int(x.sub); n < len(st.Changes) && x.is(&st.Changes[n], m.start.Base) {
+				if n := int(x.sub); n < len(st.Changes) && x.matches(&st.Changes[n], m.start.BaseRevision) {
 					left--
 				}
 			}
@@ -46,9 +46,9 @@ func (m *Member) Mixture() bool {
 	})
 }
 
-// stored makes keys what the db holds of them where rows were changed and no later entry up to one has met them: that is what a reader of
+// adoptAlteredRows makes keys what the db holds of them where rows were changed and no later entry up to one has met them: that is what a reader of
 // the db finds.
-func (r *run) stored(upTo uint64) {
+func (r *run) adoptAlteredRows(upTo uint64) {
 	for _, x := range r.altered {
 		f, made := x.fault, x.revision
 		if f.Kept || f.First > upTo {
@@ -56,34 +56,34 @@ func (r *run) stored(upTo uint64) {
 		}
 		rows := r.Evidence.group(made)
 		for _, k := range x.keys {
-			if r.s.Record(k).Mod == made || !r.s.Record(k).Exists() && !r.changedBehind(k, made) {
-				r.s.Set(k, r.left(k, made))
+			if r.s.Record(k).Mod == made || !r.s.Record(k).Exists() && !r.changedAfter(k, made) {
+				r.s.Set(k, r.recordBefore(k, made))
 			}
 		}
 		for n := range rows {
-			if x := &rows[n]; (!x.bad || x.Exists()) && r.s.Record(x.key).Mod <= made && !r.changedBehind(x.key, made) {
+			if x := &rows[n]; (!x.undecoded || x.Exists()) && r.s.Record(x.key).Mod <= made && !r.changedAfter(x.key, made) {
 				r.s.Set(x.key, x.Record)
 			}
 		}
 	}
 }
 
-// left is what rows before a revision leave of a key, as a reader finds it who does not see those of that revision.
-func (r *run) left(key int32, before int64) (rec apply.Record) {
+// recordBefore is what rows before a revision leave of a key, as a reader finds it who does not see those of that revision.
+func (r *run) recordBefore(key int32, before int64) (rec apply.Record) {
 	for i := range r.Evidence.rows {
 		x := &r.Evidence.rows[i]
 		if x.main >= before {
 			break
 		}
-		if x.key == key && !x.bad {
+		if x.key == key && !x.undecoded {
 			rec = x.Record
 		}
 	}
 	return rec
 }
 
-// changedBehind tells whether a row behind a revision is of a key.
-func (r *run) changedBehind(key int32, revision int64) bool {
+// changedAfter tells whether a row behind a revision is of a key.
+func (r *run) changedAfter(key int32, revision int64) bool {
 	for i := len(r.Evidence.rows) - 1; i >= 0 && r.Evidence.rows[i].main > revision; i-- {
 		if r.Evidence.rows[i].key == key {
 			return true
@@ -101,12 +101,12 @@ func (m *Member) Reach(r *Reading) uint64 {
 			at = max(at, f.Last)
 		}
 	}
-	if !m.Evidence.Loose {
+	if !m.Evidence.TablesAhead {
 		return at
 	}
 	begin := m.start.Mark()
-	defer m.start.Back(begin)
-	x := run{Member: m, s: m.start, faults: r.all(), rules: r.Rules, free: true}
+	defer m.start.Revert(begin)
+	x := run{Member: m, s: m.start, faults: r.allFaults(), rules: r.Rules, regardless: true}
 	for i := range m.Log.Entries {
 		revision := m.start.Revision
 		x.step(i)
@@ -120,11 +120,11 @@ func (m *Member) Reach(r *Reading) uint64 {
 	return at
 }
 
-// would are the changes that an entry which was left out would have made on the present state.
-func (r *run) would(e *apply.Entry) (changes []apply.Change, turned bool) {
+// effectIfApplied are the changes that an entry which was left out would have made on the present state.
+func (r *run) effectIfApplied(e *apply.Entry) (changes []apply.Change, turned bool) {
 	mark := r.s.Mark()
 	r.s.Apply(e, apply.Plain)
-	changes, turned = append(changes, r.s.Changes...), r.s.Turned
-	r.s.Back(mark)
+	changes, turned = append(changes, r.s.Changes...), r.s.TablesChanged
+	r.s.Revert(mark)
 	return changes, turned
 }

@@ -22,20 +22,20 @@ type Evidence struct {
 	Revision int64 // current
 	Compact  int64 // scheduled compact revision, 0 if never compacted
 	Index    uint64
-	// Loose is true if tables may hold the effects of entries behind the consistent index: up to 3.4 that is saved only
+	// TablesAhead is true if tables may hold the effects of entries behind the consistent index: up to 3.4 that is saved only
 	// with changes of keys (server/etcdserver, 3.2 to 3.4).
-	Loose bool
+	TablesAhead bool
 	// Tables are the small tables.
 	Tables *schema.Tables
 
-	rows   []row
-	at     []int32           // of each main revision from base on, its first row; nil if revisions are too far apart
-	base   int64             // the first revision of at
-	last   []int32           // of each key, its newest row at or below the compact revision, -1 if there is none
-	born   map[int64][]int32 // keys that were created at a main revision and were not deleted since up to their newest row at or below the compact revision
-	alive  uint64            // digest of the keys that exist at the compact revision
-	leases uint64            // digest of the lease table
-	holes  func(int64) bool  // whether rows of a revision may be missing because of damage
+	rows          []row
+	firstRow      []int32           // of each main revision from base on, its first row; nil if revisions are too far apart
+	firstRevision int64             // the first revision of at
+	lastRow       []int32           // of each key, its newest row at or below the compact revision, -1 if there is none
+	createdAt     map[int64][]int32 // keys that were created at a main revision and were not deleted since up to their newest row at or below the compact revision
+	aliveDigest   uint64            // digest of the keys that exist at the compact revision
+	leasesDigest  uint64            // digest of the lease table
+	mayMiss       func(int64) bool  // whether rows of a revision may be missing because of damage
 }
 
 type row struct {
@@ -43,7 +43,7 @@ type row struct {
 	sub       int32
 	key       int32
 	tombstone bool
-	bad       bool // it does not decode
+	undecoded bool // it does not decode
 	apply.Record
 }
 
@@ -108,11 +108,11 @@ func NewEvidenceSince(l *apply.Log, t *mvcc.Table, tables *schema.Tables, revisi
 
 func newEvidence(l *apply.Log, rows iter.Seq2[int, mvcc.Row], n int, t *mvcc.Table, tables *schema.Tables, revision, compact int64) *Evidence {
 	e := &Evidence{
-		Revision: revision, Compact: max(compact, 0), Index: tables.ConsistentIndex, Loose: !tables.HasTerm, Tables: tables,
-		rows: make([]row, 0, n), last: make([]int32, len(l.Keys)), holes: t.Unknown,
+		Revision: revision, Compact: max(compact, 0), Index: tables.ConsistentIndex, TablesAhead: !tables.HasTerm, Tables: tables,
+		rows: make([]row, 0, n), lastRow: make([]int32, len(l.Keys)), mayMiss: t.Unknown,
 	}
-	for i := range e.last {
-		e.last[i] = -1
+	for i := range e.lastRow {
+		e.lastRow[i] = -1
 	}
 	var kv mvcc.KeyValue
 	for _, x := range rows {
@@ -121,48 +121,48 @@ func newEvidence(l *apply.Log, rows iter.Seq2[int, mvcc.Row], n int, t *mvcc.Tab
 		if kv.Decode(x.Value) == nil && !kv.Foreign {
 			key, known = l.Key(string(kv.Key))
 		}
-		if r.bad = !known; known {
+		if r.undecoded = !known; known {
 			r.key = key
 			if !x.Tombstone {
 				lease, ok := l.Lease(kv.Lease)
-				r.bad = !ok || kv.Mod != x.Rev.Main
+				r.undecoded = !ok || kv.Mod != x.Rev.Main
 				r.Record = apply.Record{Create: kv.Create, Mod: kv.Mod, Version: kv.Version, Lease: lease, Value: apply.NewValue(kv.Value)}
 			}
-			if r.main <= e.Compact && !r.bad {
-				e.last[key] = int32(len(e.rows))
+			if r.main <= e.Compact && !r.undecoded {
+				e.lastRow[key] = int32(len(e.rows))
 			}
 		}
 		e.rows = append(e.rows, r)
 	}
 	alive := map[int32]apply.Record{}
-	e.born = map[int64][]int32{}
-	for k, n := range e.last {
+	e.createdAt = map[int64][]int32{}
+	for k, n := range e.lastRow {
 		if n >= 0 && !e.rows[n].tombstone {
 			alive[int32(k)] = e.rows[n].Record
 			if c := e.rows[n].Create; c < e.rows[n].main {
-				e.born[c] = append(e.born[c], int32(k))
+				e.createdAt[c] = append(e.createdAt[c], int32(k))
 			}
 		}
 	}
-	e.alive = apply.DigestOf(alive)
+	e.aliveDigest = apply.DigestOf(alive)
 	var leases []int32
 	for _, r := range tables.Leases {
 		if n, ok := l.Lease(r.ID); ok {
 			leases = append(leases, n)
 		}
 	}
-	e.leases = apply.DigestOfLeases(leases)
-	e.index()
-	l.HeldBy(e.bytes(t))
+	e.leasesDigest = apply.DigestOfLeases(leases)
+	e.indexRows()
+	l.AddValues(e.valueBytes(t))
 	return e
 }
 
-// bytes finds those of a value that a row holds.
-func (e *Evidence) bytes(t *mvcc.Table) func(v apply.Value) []byte {
+// valueBytes finds those of a value that a row holds.
+func (e *Evidence) valueBytes(t *mvcc.Table) func(v apply.Value) []byte {
 	byValue := sync.OnceValue(func() map[apply.Value]int32 {
 		m := make(map[apply.Value]int32, len(e.rows))
 		for i := range e.rows {
-			if r := &e.rows[i]; !r.bad && !r.tombstone {
+			if r := &e.rows[i]; !r.undecoded && !r.tombstone {
 				m[r.Value] = int32(i)
 			}
 		}
@@ -183,34 +183,34 @@ func (e *Evidence) bytes(t *mvcc.Table) func(v apply.Value) []byte {
 	}
 }
 
-// index makes rows of a revision found at once, if revisions are dense enough.
-func (e *Evidence) index() {
+// indexRows makes rows of a revision found at once, if revisions are dense enough.
+func (e *Evidence) indexRows() {
 	if len(e.rows) == 0 {
 		return
 	}
-	e.base = e.rows[0].main
-	span := e.rows[len(e.rows)-1].main - e.base + 2
+	e.firstRevision = e.rows[0].main
+	span := e.rows[len(e.rows)-1].main - e.firstRevision + 2
 	if span <= 0 || span > int64(8*len(e.rows))+1024 {
 		return
 	}
-	e.at = make([]int32, span)
+	e.firstRow = make([]int32, span)
 	n := 0
-	for i := range e.at {
-		for n < len(e.rows) && e.rows[n].main < e.base+int64(i) {
+	for i := range e.firstRow {
+		for n < len(e.rows) && e.rows[n].main < e.firstRevision+int64(i) {
 			n++
 		}
-		e.at[i] = int32(n)
+		e.firstRow[i] = int32(n)
 	}
 }
 
 // group are the rows of a main revision.
 func (e *Evidence) group(main int64) []row {
-	if e.at != nil {
-		i := main - e.base
-		if i < 0 || i+1 >= int64(len(e.at)) {
+	if e.firstRow != nil {
+		i := main - e.firstRevision
+		if i < 0 || i+1 >= int64(len(e.firstRow)) {
 			return nil
 		}
-		return e.rows[e.at[i]:e.at[i+1]]
+		return e.rows[e.firstRow[i]:e.firstRow[i+1]]
 	}
 	lo := sort.Search(len(e.rows), func(i int) bool { return e.rows[i].main >= main })
 	hi := lo
@@ -220,40 +220,40 @@ func (e *Evidence) group(main int64) []row {
 	return e.rows[lo:hi]
 }
 
-// is tells whether a row is what a change makes, of which not all may be known; base is the revision before the log begins.
-func (r *row) is(c *apply.Change, base int64) bool {
-	return !r.bad && r.key == c.Key && r.tombstone == c.Delete && (r.tombstone || c.Record.May(&r.Record, base))
+// matches tells whether a row is what a change makes, of which not all may be known; base is the revision before the log begins.
+func (r *row) matches(c *apply.Change, base int64) bool {
+	return !r.undecoded && r.key == c.Key && r.tombstone == c.Delete && (r.tombstone || c.Record.MayEqual(&r.Record, base))
 }
 
 // writers are the places of entries from lo to hi-1 that may have made a revision, in order; ok is false if nothing tells.
 func (m *Member) writers(main int64, lo, hi int) (places []int32, ok bool) {
-	rows, born := m.Evidence.group(main), m.Evidence.born[main]
+	rows, born := m.Evidence.group(main), m.Evidence.createdAt[main]
 	var tombstone *row
 	for i := range rows {
 		switch r := &rows[i]; {
-		case r.bad:
+		case r.undecoded:
 			return nil, false
 		case r.tombstone:
 			tombstone = r
 		case !ok:
-			places, ok = cut(m.places.Putters(r.key, r.Value), lo, hi), true
-			if keepers := cut(m.places.Keepers(r.key), lo, hi); len(keepers) > 0 {
+			places, ok = between(m.places.PutsOfValue(r.key, r.Value), lo, hi), true
+			if keepers := between(m.places.PutsKeepingValue(r.key), lo, hi); len(keepers) > 0 {
 				places = append(slices.Clone(places), keepers...)
 				slices.Sort(places)
 				places = slices.Compact(places)
 			}
 		case len(places) > 1:
 			places = slices.DeleteFunc(slices.Clone(places), func(p int32) bool {
-				return !in(m.places.Putters(r.key, r.Value), p) && !in(m.places.Keepers(r.key), p)
+				return !containsPlace(m.places.PutsOfValue(r.key, r.Value), p) && !containsPlace(m.places.PutsKeepingValue(r.key), p)
 			})
 		}
 	}
 	for _, key := range born {
 		switch {
 		case !ok:
-			places, ok = cut(m.places.Touchers(key), lo, hi), true
+			places, ok = between(m.places.PutsOfKey(key), lo, hi), true
 		case len(places) > 1:
-			places = slices.DeleteFunc(slices.Clone(places), func(p int32) bool { return !in(m.places.Touchers(key), p) })
+			places = slices.DeleteFunc(slices.Clone(places), func(p int32) bool { return !containsPlace(m.places.PutsOfKey(key), p) })
 		}
 	}
 	if ok || tombstone == nil {
@@ -267,109 +267,109 @@ func (m *Member) writers(main int64, lo, hi int) (places []int32, ok bool) {
 	return places, true
 }
 
-// cut are the places from lo to hi-1 of a list in order.
-func cut(places []int32, lo, hi int) []int32 {
+// between are the places from lo to hi-1 of a list in order.
+func between(places []int32, lo, hi int) []int32 {
 	from, _ := slices.BinarySearch(places, int32(lo))
 	to, _ := slices.BinarySearch(places, int32(hi))
 	return places[from:max(from, to)]
 }
 
-// in tells whether a list in order holds a place.
-func in(places []int32, p int32) bool {
+// containsPlace tells whether a list in order holds a place.
+func containsPlace(places []int32, p int32) bool {
 	_, ok := slices.BinarySearch(places, p)
 	return ok
 }
 
-// agrees tells whether what a state has just made as a new revision is what the db holds. Of excused keys it is not asked what rows
+// agrees tells whether what a state has just made as a new revision is what the db holds. Of ignored keys it is not asked what rows
 // of later revisions tell.
-func (e *Evidence) agrees(s *apply.State, excused []int32) bool {
+func (e *Evidence) agrees(s *apply.State, ignored []int32) bool {
 	main := s.Revision
 	if main > e.Revision {
 		return false
 	}
 	rows := e.group(main)
 	if main > e.Compact {
-		if len(rows) == 0 && e.holes(main) {
+		if len(rows) == 0 && e.mayMiss(main) {
 			return true
 		}
 		if len(rows) != len(s.Changes) {
 			return false
 		}
 		for i := range rows {
-			if int(rows[i].sub) != i || !rows[i].is(&s.Changes[i], s.Base) {
+			if int(rows[i].sub) != i || !rows[i].matches(&s.Changes[i], s.BaseRevision) {
 				return false
 			}
 		}
-		settle(s, rows)
+		completeFromRows(s, rows)
 		return true
 	}
 	for i := range rows {
-		if n := int(rows[i].sub); n >= len(s.Changes) || !rows[i].is(&s.Changes[n], s.Base) {
+		if n := int(rows[i].sub); n >= len(s.Changes) || !rows[i].matches(&s.Changes[n], s.BaseRevision) {
 			return false
 		}
 	}
-	settle(s, rows)
-	return e.foreseen(s, excused) < 0
+	completeFromRows(s, rows)
+	return e.contradictedKey(s, ignored) < 0
 }
 
-// settle makes what a state has just made what the rows tell, where not all of it was known.
-func settle(s *apply.State, rows []row) {
-	if !s.IsOpen() {
+// completeFromRows makes what a state has just made what the rows tell, where not all of it was known.
+func completeFromRows(s *apply.State, rows []row) {
+	if !s.HasPartial() {
 		return
 	}
 	for i := range rows {
-		if c := &s.Changes[rows[i].sub]; c.Record.IsOpen() {
+		if c := &s.Changes[rows[i].sub]; c.Record.IsPartial() {
 			c.Record = rows[i].Record
 			s.Set(c.Key, c.Record)
 		}
 	}
 }
 
-// excuses tells whether what is known of a revision rests on when an excused key was created, too.
-func (e *Evidence) excuses(main int64, excused []int32) bool {
-	return len(excused) > 0 && slices.ContainsFunc(e.born[main], func(key int32) bool { return slices.Contains(excused, key) })
+// restsOn tells whether what is known of a revision rests on when an ignored key was created, too.
+func (e *Evidence) restsOn(main int64, ignored []int32) bool {
+	return len(ignored) > 0 && slices.ContainsFunc(e.createdAt[main], func(key int32) bool { return slices.Contains(ignored, key) })
 }
 
-// foreseen is a key that what a state has just made leaves in a way that its newest row at or below the compact revision rules out, -1 if
+// contradictedKey is a key that what a state has just made leaves in a way that its newest row at or below the compact revision rules out, -1 if
 // there is none. Such a row tells at which revision the key was created, and how often it was put from then on without being deleted.
-func (e *Evidence) foreseen(s *apply.State, excused []int32) int32 {
+func (e *Evidence) contradictedKey(s *apply.State, ignored []int32) int32 {
 	main := s.Revision
 	for i := range s.Changes {
 		c := &s.Changes[i]
-		n := e.last[c.Key]
+		n := e.lastRow[c.Key]
 		if n < 0 {
 			continue
 		}
 		r := &e.rows[n]
-		if (r.main < main || !r.tombstone && r.Create <= main && main < r.main && (c.Delete || !c.Record.Born(r.Create, s.Base) || c.Record.Version >= r.Version)) &&
-			!slices.Contains(excused, c.Key) {
+		if (r.main < main || !r.tombstone && r.Create <= main && main < r.main && (c.Delete || !c.Record.MayBeCreatedAt(r.Create, s.BaseRevision) || c.Record.Version >= r.Version)) &&
+			!slices.Contains(ignored, c.Key) {
 			return c.Key
 		}
 	}
-	for _, key := range e.born[main] {
-		if !s.Record(key).Born(main, s.Base) && !slices.Contains(excused, key) {
+	for _, key := range e.createdAt[main] {
+		if !s.Record(key).MayBeCreatedAt(main, s.BaseRevision) && !slices.Contains(ignored, key) {
 			return key
 		}
 	}
 	return -1
 }
 
-// compacted tells whether the keys of a state at the compact revision are those that compaction left, but for some keys.
-func (e *Evidence) compacted(s *apply.State, excused []int32) bool {
-	if s.KeysDigest() == e.alive {
+// agreesAtCompact tells whether the keys of a state at the compact revision are those that compaction left, but for some keys.
+func (e *Evidence) agreesAtCompact(s *apply.State, ignored []int32) bool {
+	if s.KeysDigest() == e.aliveDigest {
 		return true
 	}
-	if excused == nil && !s.IsOpen() {
+	if ignored == nil && !s.HasPartial() {
 		return false
 	}
-	s.Steps += len(e.last) / 16
-	for k := range e.last {
-		if !e.sameKey(s, int32(k)) && !slices.Contains(excused, int32(k)) {
+	s.Steps += len(e.lastRow) / 16
+	for k := range e.lastRow {
+		if !e.sameKey(s, int32(k)) && !slices.Contains(ignored, int32(k)) {
 			return false
 		}
 	}
-	for k, n := range e.last {
-		if n >= 0 && s.Record(int32(k)).IsOpen() {
+	for k, n := range e.lastRow {
+		if n >= 0 && s.Record(int32(k)).IsPartial() {
 			s.Set(int32(k), e.rows[n].Record)
 		}
 	}
@@ -377,16 +377,16 @@ func (e *Evidence) compacted(s *apply.State, excused []int32) bool {
 }
 
 func (e *Evidence) sameKey(s *apply.State, key int32) bool {
-	r, n := s.Record(key), e.last[key]
+	r, n := s.Record(key), e.lastRow[key]
 	if n < 0 || e.rows[n].tombstone {
 		return !r.Exists()
 	}
-	return r.Exists() && r.May(&e.rows[n].Record, s.Base)
+	return r.Exists() && r.MayEqual(&e.rows[n].Record, s.BaseRevision)
 }
 
-// apart are keys at the compact revision that are not as compaction left them, at most limit of them.
-func (e *Evidence) apart(s *apply.State, limit int) (keys []int32) {
-	for k := range e.last {
+// differingAtCompact are keys at the compact revision that are not as compaction left them, at most limit of them.
+func (e *Evidence) differingAtCompact(s *apply.State, limit int) (keys []int32) {
+	for k := range e.lastRow {
 		if !e.sameKey(s, int32(k)) {
 			if keys = append(keys, int32(k)); len(keys) == limit {
 				break
@@ -396,20 +396,20 @@ func (e *Evidence) apart(s *apply.State, limit int) (keys []int32) {
 	return keys
 }
 
-// differing are the small tables that are not those of a state, and how many of their rows.
-func (e *Evidence) differing(s *apply.State) (off [4]int) {
-	if s.LeasesDigest() != e.leases {
-		off[Leases] = len(e.leasesApart(s))
+// differingTables are the small tables that are not those of a state, and how many of their rows.
+func (e *Evidence) differingTables(s *apply.State) (off [4]int) {
+	if s.LeasesDigest() != e.leasesDigest {
+		off[Leases] = len(e.differingLeases(s))
 	}
 	if !s.Auth.Equal(e.Tables) {
 		off[Auth] = max(len(s.Auth.Apart(e.Tables)), 1)
 	}
-	off[Alarms] = len(e.alarmsApart(s))
+	off[Alarms] = len(e.differingAlarms(s))
 	return off
 }
 
-// leasesApart are the leases that exist in a state and not in the table, or the other way round.
-func (e *Evidence) leasesApart(s *apply.State) (leases []int32) {
+// differingLeases are the leases that exist in a state and not in the table, or the other way round.
+func (e *Evidence) differingLeases(s *apply.State) (leases []int32) {
 	there := make(map[int32]bool, len(e.Tables.Leases))
 	for _, r := range e.Tables.Leases {
 		if n, ok := s.Log.Lease(r.ID); ok {
@@ -424,7 +424,7 @@ func (e *Evidence) leasesApart(s *apply.State) (leases []int32) {
 	return leases
 }
 
-func (e *Evidence) alarmsApart(s *apply.State) (apart []pb.AlarmMember) {
+func (e *Evidence) differingAlarms(s *apply.State) (apart []pb.AlarmMember) {
 	on := map[schema.AlarmMember]bool{}
 	for _, a := range e.Tables.Alarms {
 		on[a] = true

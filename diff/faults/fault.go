@@ -3,11 +3,18 @@
 //
 // The log is run in memory by package apply, from an empty store or from what rows tell of the moment before its first entry (Base).
 // Every revision is held against the rows that the db holds, also through compaction: a row that is left says at which revision its key was
-// written last, when it was created and how often it was written. Where that contradicts the db, every fault that may be behind the contradiction is tried; those that bring the log
-// further are followed, with more faults if need be. The fewest and likeliest that lead to just what the db holds are the readings:
+// written last, when it was created and how often it was written. Where that contradicts the db, every fault that may be behind the
+// contradiction is tried; those that bring the log further are followed, with more faults if need be. The fewest and likeliest that lead to just
+// what the db holds are the readings:
 //
 //	log ──> apply, with the faults of a node ──> contradiction at an entry ──> faults at it and before it ──> nodes that go further
 //	                                        └──> none: a reading
+//
+// Its invariants:
+//
+//   - Every reading was run: with its faults the log makes each row that the db holds, no row that the db must hold and does not, and its tables,
+//     but for the rows and tables that a fault names.
+//   - A search takes everything back that it did to the state of its Member: the order of searches does not matter.
 package faults
 
 import (
@@ -21,18 +28,18 @@ type Kind uint8
 
 // The kinds.
 const (
-	Skipped Kind = iota // the entries had no effect
-	Again               // the entries were applied again, behind the last of them
-	Refused             // no request of a user had an effect, from the first entry on
-	Rules               // the rules of another version of etcd hold, from the first entry on
-	LetPass             // the entry had an effect although permissions or an alarm refuse it
-	Branch              // the transaction took the other branch
-	Rows                // the rows that the entry made are not what it writes: they were changed, or lost
-	Index               // the consistent index was left behind: the db holds the effects of entries up to the last one
-	Table               // rows of a small table were changed otherwise than by an entry
-	Extra               // a revision behind the entry was made by no entry
-	Lost                // leases with negative ids are not known from the first entry on, though they are stored
-	Began               // no fault: a key was not what it is held to have been before the log begins, for which the entry is the first to ask
+	Skipped   Kind = iota // the entries had no effect
+	Again                 // the entries were applied again, behind the last of them
+	Refused               // no request of a user had an effect, from the first entry on
+	Rules                 // the rules of another version of etcd hold, from the first entry on
+	Permitted             // the entry had an effect although permissions or an alarm refuse it
+	Branch                // the transaction took the other branch
+	Rows                  // the rows that the entry made are not what it writes: they were changed, or lost
+	Index                 // the consistent index was left behind: the db holds the effects of entries up to the last one
+	Table                 // rows of a small table were changed otherwise than by an entry
+	Extra                 // a revision behind the entry was made by no entry
+	Lost                  // leases with negative ids are not known from the first entry on, though they are stored
+	Initial               // no fault: a key was not what it is held to have been before the log begins, for which the entry is the first to ask
 )
 
 var kinds = [...]string{"skipped", "again", "refused", "rules", "let-pass", "branch", "rows", "index", "table", "extra", "leases-lost", "began"}
@@ -60,9 +67,9 @@ type Fault struct {
 	First, Last uint64
 	// Times is how often the entries of Again were applied again, 1 or more.
 	Times int
-	// Odd is true for Again if the entries made no revision again and are not those that a restart would apply: behind the last one
+	// NoRestart is true for Again if the entries made no revision again and are not those that a restart would apply: behind the last one
 	// that did.
-	Odd bool
+	NoRestart bool
 	// User is whose requests were Refused.
 	User string
 	// To are the rules of Rules.
@@ -71,10 +78,10 @@ type Fault struct {
 	Kept  bool
 	Table TableName
 	// Key is that of Began, in the numbers of the log, or minus the number of a lease, and As what it was.
-	Key int32
-	As  As
-	// Off is how many rows of Rows or Table are not what they should be.
-	Off int
+	Key     int32
+	Assumed Assumption
+	// DifferingRows is how many rows of Rows or Table are not what they should be.
+	DifferingRows int
 }
 
 // String tells in a clause what happened.
@@ -95,7 +102,7 @@ func (f Fault) String() string {
 		return fmt.Sprintf("no request of user %q had an effect from entry %d on", f.User, f.First)
 	case Rules:
 		return fmt.Sprintf("the rules of etcd %v hold from entry %d on", f.To, f.First)
-	case LetPass:
+	case Permitted:
 		return fmt.Sprintf("%s %s applied although permissions or an alarm refuse that", entries, were)
 	case Branch:
 		return entries + " took the other branch"
@@ -106,7 +113,7 @@ func (f Fault) String() string {
 	case Index:
 		return fmt.Sprintf("the consistent index stayed behind: the data is that of entry %d", f.Last)
 	}
-	if f.Kind == Began {
+	if f.Kind == Initial {
 		return fmt.Sprintf("a key or a lease was something else before entry %d", f.First)
 	}
 	if f.Kind == Lost {
@@ -117,23 +124,23 @@ func (f Fault) String() string {
 
 // Costs of faults, in bits: how much rarer one is than another. Each has the case that needs it.
 const (
-	costFault  = 8  // any fault: two are told only where one does not explain the db
-	costRun    = 2  // several entries skipped in a row, rather than one: a batch that a crash lost (etcd 13766)
-	costTimes  = 3  // each further time that entries were applied again: a member that restarted twice (etcd 11651)
-	costReplay = 16 // entries about tables applied again that no restart applies again: two restarts more are likelier (etcd 11651 applies those behind the saved index)
-	costUser   = 5  // a user whose requests are refused, rather than one request skipped
-	costOdd    = 8  // what no known bug does: one request let pass, another branch
-	costRows   = 10 // rows changed on the disk: bit rot, an edit
-	costRow    = 6  // each of them
-	costBegan  = 3  // a key before the log begins that was not what the first entry that asks for it takes for granted: a client was late
+	costFault      = 8  // any fault: two are assumed only where one does not explain the db
+	costRun        = 2  // several entries skipped in a row, rather than one: a batch that a crash lost (etcd 13766)
+	costTimes      = 3  // each further time that entries were applied again: a member that restarted twice (etcd 11651)
+	costNoRestart  = 16 // entries about tables applied again that no restart applies again: two restarts more are likelier (etcd 11651 applies those behind the saved index)
+	costUser       = 5  // a user whose requests are refused, rather than one request skipped
+	costUnknownBug = 8  // what no known bug does: one request let pass, another branch
+	costRows       = 10 // rows changed on the disk: bit rot, an edit
+	costRow        = 6  // each of them
+	costInitial    = 3  // a key before the log begins that was not what the first entry that asks for it takes for granted: a client was late
 
-	// Margin is how much more than the best reading those cost that are told with it.
+	// Margin is how much more a reading may cost than the best one and be reported with it.
 	Margin = 4
 )
 
 func (f *Fault) cost() int {
-	if f.Kind == Began {
-		return costBegan
+	if f.Kind == Initial {
+		return costInitial
 	}
 	c := costFault
 	switch f.Kind {
@@ -142,22 +149,22 @@ func (f *Fault) cost() int {
 			c += costRun
 		}
 	case Again:
-		if c += costTimes * (f.Times - 1); f.Odd {
-			c += costReplay
+		if c += costTimes * (f.Times - 1); f.NoRestart {
+			c += costNoRestart
 		}
 	case Refused:
 		c += costUser
-	case LetPass, Branch:
-		c += costOdd
+	case Permitted, Branch:
+		c += costUnknownBug
 	case Rows, Table, Extra:
-		c += costRows + costRow*f.Off
+		c += costRows + costRow*f.DifferingRows
 	case Index:
 		c += costRun
 	}
 	return c
 }
 
-// Cost is how many bits rarer it is that these faults befall a member than that none does.
+// Cost is how many bits rarer a member with these faults is than one without any.
 func Cost(faults []Fault) (sum int) {
 	for i := range faults {
 		sum += faults[i].cost()

@@ -9,13 +9,13 @@ import (
 
 // Step is what one application of an entry did.
 type Step struct {
-	Index    uint64 // 0 for a revision that no entry made
-	Again    bool
-	Result   apply.Result
-	Fault    *Fault         // by which the entry was not applied as etcd's rules say; nil otherwise
-	Revision int64          // that it made, 0 for none
-	Changes  []apply.Change // valid during the call; of an entry that was left out, what it would have changed
-	Turned   bool           // leases, auth or alarms were changed, or would have been
+	Index         uint64 // 0 for a revision that no entry made
+	Again         bool
+	Result        apply.Result
+	Fault         *Fault         // by which the entry was not applied as etcd's rules say; nil otherwise
+	Revision      int64          // that it made, 0 for none
+	Changes       []apply.Change // valid during the call; of an entry that was left out, what it would have changed
+	TablesChanged bool           // leases, auth or alarms were changed, or would have been
 	// Auth is the auth store behind an entry that changed it, nil otherwise.
 	Auth *authz.State
 	// Forbidden is true if today's rules forbid what the entry did.
@@ -25,17 +25,17 @@ type Step struct {
 // run is a member's log with some faults, being applied.
 type run struct {
 	*Member
-	s      *apply.State
-	faults []Fault
-	rules  apply.Rules // at the beginning
-	excuse []int32     // keys whose rows are not what entries make
-	missed bool        // the last contradiction was a revision that was not made
-	blind  bool        // what entries make is not held against the db
-	// see is called for every step, if it is not nil; the step is valid during the call.
-	see  func(st *Step)
-	seen Step // what see is called with
-	// free is true if entries are applied whatever the db holds.
-	free bool
+	s              *apply.State
+	faults         []Fault
+	rules          apply.Rules // at the beginning
+	ignoredKeys    []int32     // keys whose rows are not what entries make
+	missedRevision bool        // the last contradiction was a revision that was not made
+	unchecked      bool        // what entries make is not held against the db
+	// onStep is called for every step, if it is not nil; the step is valid during the call.
+	onStep  func(st *Step)
+	current Step // what see is called with
+	// regardless is true if entries are applied whatever the db holds.
+	regardless bool
 	// altered are the revisions whose rows are not what their entry writes, if free.
 	altered []altered
 }
@@ -46,100 +46,104 @@ type altered struct {
 	keys     []int32 // that the entry changed
 }
 
-// pos is the place of an entry in the log.
-func (m *Member) pos(index uint64) int { return int(index - m.first) }
+// place is the place of an entry in the log.
+func (m *Member) place(index uint64) int { return int(index - m.first) }
 
 // end is the place behind the last entry that the db claims to hold.
-func (m *Member) end() int { return min(m.pos(m.Evidence.Index)+1, len(m.Log.Entries)) }
+func (m *Member) end() int { return min(m.place(m.Evidence.Index)+1, len(m.Log.Entries)) }
 
 // step applies the entry at a place, with the faults, and tells whether that agrees with the db.
 func (r *run) step(i int) bool {
 	e := &r.Log.Entries[i]
 	r.s.Rules = r.rules
-	way := apply.Plain
-	var rows, by *Fault
 	if r.base != nil {
-		r.begin(e.Index)
+		r.setInitial(e.Index)
 	}
+	way, by, rows, left := r.faultsAt(e)
+	if left != nil {
+		return r.leaveOut(e, left)
+	}
+	return r.apply(e, way, rows, by, false) && r.applyBehind(i)
+}
+
+// faultsAt are the faults that begin or hold at an entry: by is why it is applied in another way than the plain one, rows are changed of what it
+// wrote, and left is why it is not applied at all. Rules and lost leases it puts into effect.
+func (r *run) faultsAt(e *apply.Entry) (way apply.Way, by, rows, left *Fault) {
 	for n := range r.faults {
 		f := &r.faults[n]
 		if f.First > e.Index {
 			break // they are in order
 		}
-		switch f.Kind {
-		case Skipped:
-			if e.Index <= f.Last {
-				return r.leave(e, f)
-			}
-		case Refused:
-			if e.User() == f.User {
-				return r.leave(e, f)
-			}
-		case Rules:
+		here := f.First == e.Index
+		switch {
+		case f.Kind == Skipped && e.Index <= f.Last, f.Kind == Refused && e.User() == f.User:
+			return way, by, rows, f
+		case f.Kind == Rules:
 			r.s.Rules = f.To
-		case Lost:
-			if e.Index == f.First {
-				r.Member.lose(r.s)
-			}
-		case LetPass, Branch:
-			if e.Index == f.First {
-				if by, way = f, apply.Unchecked; f.Kind == Branch {
-					way = apply.Otherwise
-				}
-			}
-		case Rows:
-			if e.Index == f.First {
-				rows = f
-			}
+		case f.Kind == Lost && here:
+			r.loseLeases(r.s)
+		case f.Kind == Permitted && here:
+			by, way = f, apply.Unchecked
+		case f.Kind == Branch && here:
+			by, way = f, apply.OtherBranch
+		case f.Kind == Rows && here:
+			rows = f
 		}
 	}
-	if !r.apply(e, way, rows, by, false) {
-		return false
-	}
+	return way, by, rows, nil
+}
+
+// applyBehind makes the revisions that faults make behind the entry at a place, and tells whether they agree with the db.
+func (r *run) applyBehind(i int) bool {
+	index := r.Log.Entries[i].Index
 	for n := range r.faults {
 		f := &r.faults[n]
-		if f.First > e.Index {
+		if f.First > index {
 			break
 		}
-		if f.Kind == Extra && f.First == e.Index && !r.extra(f) {
+		switch {
+		case f.Kind == Extra && f.First == index && !r.makeExtra(f), f.Kind == Again && f.Last == index && !r.applyAgain(f, i):
 			return false
 		}
-		if f.Kind == Again && f.Last == e.Index {
-			for range f.Times {
-				for k := r.pos(f.First); k <= i; k++ {
-					if !r.apply(&r.Log.Entries[k], apply.Plain, nil, f, true) {
-						return false
-					}
-				}
+	}
+	return true
+}
+
+// applyAgain applies the entries of a fault again, the last of which is at a place.
+func (r *run) applyAgain(f *Fault, last int) bool {
+	for range f.Times {
+		for k := r.place(f.First); k <= last; k++ {
+			if !r.apply(&r.Log.Entries[k], apply.Plain, nil, f, true) {
+				return false
 			}
 		}
 	}
 	return true
 }
 
-// begin makes keys and leases what they were before the log begins, if that is not what they are held to have been.
-func (r *run) begin(index uint64) {
+// setInitial makes keys and leases what they were before the log begins, if that is not what they are held to have been.
+func (r *run) setInitial(index uint64) {
 	for n := range r.faults {
 		if f := &r.faults[n]; f.First > index {
 			break
-		} else if f.Kind == Began && f.First == index {
+		} else if f.Kind == Initial && f.First == index {
 			if f.Key < 0 {
-				r.s.SetLease(-f.Key, f.As != AsAbsent)
+				r.s.SetLease(-f.Key, f.Assumed != AssumeAbsent)
 				continue
 			}
-			r.s.Set(f.Key, r.base.as(f.Key, f.As))
+			r.s.Set(f.Key, r.base.recordIf(f.Key, f.Assumed))
 		}
 	}
 }
 
-// extra makes a revision of the rows that the db holds, which no entry made.
-func (r *run) extra(f *Fault) bool {
+// makeExtra makes a revision of the rows that the db holds, which no entry made.
+func (r *run) makeExtra(f *Fault) bool {
 	main := r.s.Revision + 1
 	rows := r.Evidence.group(main)
 	var changes []apply.Change
 	for i := range rows {
 		x := &rows[i]
-		if x.bad {
+		if x.undecoded {
 			return false
 		}
 		changes = append(changes, apply.Change{Key: x.key, Delete: x.tombstone, Record: x.Record, Was: *r.s.Record(x.key)})
@@ -149,16 +153,16 @@ func (r *run) extra(f *Fault) bool {
 		return false
 	}
 	r.s.Advance(main)
-	if r.see != nil {
-		r.seen = Step{Fault: f, Result: apply.Made, Revision: main, Changes: changes}
-		r.see(&r.seen)
+	if r.onStep != nil {
+		r.current = Step{Fault: f, Result: apply.Made, Revision: main, Changes: changes}
+		r.onStep(&r.current)
 	}
-	return main != r.Evidence.Compact || r.Evidence.compacted(r.s, r.excused())
+	return main != r.Evidence.Compact || r.Evidence.agreesAtCompact(r.s, r.ignored())
 }
 
-// lose makes all leases with negative ids unknown, and tells whether there are any: up to 3.4.19 and 3.5.2 a restart does not read them back
+// loseLeases makes all leases with negative ids unknown, and tells whether there are any: up to 3.4.19 and 3.5.2 a restart does not read them back
 // (server/lease/lessor.go, initAndRecover: etcd 12535).
-func (m *Member) lose(s *apply.State) (any bool) {
+func (m *Member) loseLeases(s *apply.State) (any bool) {
 	for n, id := range m.Log.Leases {
 		if id < 0 && s.Lose(int32(n)) {
 			any = true
@@ -167,12 +171,12 @@ func (m *Member) lose(s *apply.State) (any bool) {
 	return any
 }
 
-// leave leaves an entry out.
-func (r *run) leave(e *apply.Entry, f *Fault) bool {
-	if r.see != nil {
-		changes, turned := r.would(e)
-		r.seen = Step{Index: e.Index, Fault: f, Changes: changes, Turned: turned}
-		r.see(&r.seen)
+// leaveOut leaves an entry out.
+func (r *run) leaveOut(e *apply.Entry, f *Fault) bool {
+	if r.onStep != nil {
+		changes, turned := r.effectIfApplied(e)
+		r.current = Step{Index: e.Index, Fault: f, Changes: changes, TablesChanged: turned}
+		r.onStep(&r.current)
 	}
 	r.s.Steps++
 	return true
@@ -180,46 +184,46 @@ func (r *run) leave(e *apply.Entry, f *Fault) bool {
 
 // apply applies an entry and tells whether what it makes is what the db holds. rows is a fault of the rows that are there.
 func (r *run) apply(e *apply.Entry, way apply.Way, rows, by *Fault, again bool) bool {
-	forbidden := r.see != nil && way == apply.Plain && r.s.Rules != apply.Rules3510 && r.forbidden(e)
+	forbidden := r.onStep != nil && way == apply.Plain && r.s.Rules != apply.Rules3510 && r.forbidden(e)
 	res := r.s.Apply(e, way)
 	made := int64(0)
 	ok := true
 	if res == apply.Made {
 		made = r.s.Revision
 		switch {
-		case r.blind:
+		case r.unchecked:
 			return true
 		case rows == nil:
-			ok = r.Evidence.agrees(r.s, r.excused())
+			ok = r.Evidence.agrees(r.s, r.ignored())
 		case rows.Kept:
-			ok = r.keep()
+			ok = r.adoptRows()
 		default:
 			ok = made <= r.Evidence.Revision
 		}
 		if ok && made == r.Evidence.Compact {
-			ok = r.Evidence.compacted(r.s, r.excused())
+			ok = r.Evidence.agreesAtCompact(r.s, r.ignored())
 		}
 	}
-	if r.free && rows != nil && made > 0 {
+	if r.regardless && rows != nil && made > 0 {
 		a := altered{fault: rows, revision: made}
 		for i := range r.s.Changes {
 			a.keys = append(a.keys, r.s.Changes[i].Key)
 		}
 		r.altered = append(r.altered, a)
 	}
-	if r.see != nil {
+	if r.onStep != nil {
 		if rows != nil {
 			by = rows
 		}
-		r.seen = Step{Index: e.Index, Again: again, Result: res, Fault: by, Revision: made, Changes: r.s.Changes, Turned: r.s.Turned, Forbidden: forbidden && res != apply.Forbidden, Auth: r.turnedAuth(e)}
-		r.see(&r.seen)
+		r.current = Step{Index: e.Index, Again: again, Result: res, Fault: by, Revision: made, Changes: r.s.Changes, TablesChanged: r.s.TablesChanged, Forbidden: forbidden && res != apply.Forbidden, Auth: r.turnedAuth(e)}
+		r.onStep(&r.current)
 	}
-	return ok || r.free
+	return ok || r.regardless
 }
 
 // turnedAuth is the auth store if an entry may have changed it.
 func (r *run) turnedAuth(e *apply.Entry) *authz.State {
-	if e.Kind == apply.Auth && r.s.Turned {
+	if e.Kind == apply.Auth && r.s.TablesChanged {
 		return r.s.Auth
 	}
 	return nil
@@ -230,18 +234,18 @@ func (r *run) forbidden(e *apply.Entry) bool {
 	rules, mark := r.s.Rules, r.s.Mark()
 	r.s.Rules = apply.Rules3510
 	res := r.s.Apply(e, apply.Plain)
-	r.s.Back(mark)
+	r.s.Revert(mark)
 	r.s.Rules = rules
 	return res == apply.Forbidden
 }
 
-// keep makes the state what the rows of the revision just made say.
-func (r *run) keep() bool {
+// adoptRows makes the state what the rows of the revision just made say.
+func (r *run) adoptRows() bool {
 	for _, c := range slices.Backward(r.s.Changes) {
 		r.s.Set(c.Key, c.Was)
 	}
 	for _, x := range r.Evidence.group(r.s.Revision) {
-		if x.bad {
+		if x.undecoded {
 			return false
 		}
 		r.s.Set(x.key, x.Record)
@@ -249,19 +253,19 @@ func (r *run) keep() bool {
 	return r.s.Revision <= r.Evidence.Revision
 }
 
-// excused are the keys of which the rows need not be what the entries make.
-func (r *run) excused() []int32 {
+// ignored are the keys of which the rows need not be what the entries make.
+func (r *run) ignored() []int32 {
 	for i := range r.faults {
-		if f := &r.faults[i]; f.Kind == Rows && r.excuse == nil {
-			r.excuse = append(r.excuse, r.Log.Entries[r.pos(f.First)].Touches()...)
+		if f := &r.faults[i]; f.Kind == Rows && r.ignoredKeys == nil {
+			r.ignoredKeys = append(r.ignoredKeys, r.Log.Entries[r.place(f.First)].Touches()...)
 		}
 	}
-	return r.excuse
+	return r.ignoredKeys
 }
 
-// from applies the entries from a place on, and returns the place of the first that does not agree with the db: that behind the last
+// applyFrom applies the entries from a place on, and returns the place of the first that does not agree with the db: that behind the last
 // one if what is there in the end does not, and one more if all agrees. It calls at before each entry, if it is not nil.
-func (r *run) from(i int, at func(i int)) int {
+func (r *run) applyFrom(i int, at func(i int)) int {
 	end := r.end()
 	for ; i < end; i++ {
 		if at != nil {
@@ -270,42 +274,42 @@ func (r *run) from(i int, at func(i int)) int {
 		if !r.step(i) {
 			return i
 		}
-		if r.missed = r.signed != nil && r.misses(i); r.missed {
+		if r.missedRevision = r.soleRevision != nil && r.missesRevision(i); r.missedRevision {
 			return i
 		}
 	}
 	if at != nil {
 		at(end)
 	}
-	if r.ended() {
+	if r.matchesAtEnd() {
 		return end + 1
 	}
 	return end
 }
 
-// misses tells whether an entry up to a place should have made a revision that the state, which is that behind it, is not at yet. Entries
+// missesRevision tells whether an entry up to a place should have made a revision that the state, which is that behind it, is not at yet. Entries
 // that are to be applied again may still make it.
-func (r *run) misses(i int) bool {
+func (r *run) missesRevision(i int) bool {
 	index, low := r.Log.Entries[i].Index, i
 	for n := range r.faults {
 		if f := &r.faults[n]; f.Kind == Again && f.First <= index && index <= f.Last {
 			if index < f.Last {
 				return false
 			}
-			low = min(low, r.pos(f.First))
+			low = min(low, r.place(f.First))
 		}
 	}
 	for ; low <= i; low++ {
-		if main := r.signed[low]; main > r.s.Revision && !r.Evidence.excuses(main, r.excused()) {
+		if main := r.soleRevision[low]; main > r.s.Revision && !r.Evidence.restsOn(main, r.ignored()) {
 			return true
 		}
 	}
 	return false
 }
 
-// ended tells whether what is there in the end is what the db holds. Where tables may be of a later moment, one at which they are is
+// matchesAtEnd tells whether what is there in the end is what the db holds. Where tables may be of a later moment, one at which they are is
 // looked for.
-func (r *run) ended() bool {
+func (r *run) matchesAtEnd() bool {
 	ahead := uint64(0)
 	var off [4]int
 	for i := range r.faults {
@@ -318,7 +322,7 @@ func (r *run) ended() bool {
 	}
 	at := r.end()
 	if ahead > 0 {
-		for ; at <= r.pos(ahead) && at < len(r.Log.Entries); at++ {
+		for ; at <= r.place(ahead) && at < len(r.Log.Entries); at++ {
 			if !r.step(at) {
 				return false
 			}
@@ -328,7 +332,7 @@ func (r *run) ended() bool {
 		if r.s.Revision != r.Evidence.Revision {
 			return false
 		}
-		for t, n := range r.Evidence.differing(r.s) {
+		for t, n := range r.Evidence.differingTables(r.s) {
 			if n > 0 && off[t] == 0 {
 				return false
 			}
@@ -342,12 +346,12 @@ func (r *run) ended() bool {
 		return false
 	}
 	limit := r.Evidence.Index + maxTablesAhead
-	if r.Evidence.Loose {
+	if r.Evidence.TablesAhead {
 		limit = max(limit, r.committed)
 	}
-	mark, revision, steps := r.s.Mark(), r.s.Revision, r.see
-	r.see = nil
-	defer func() { r.see = steps }()
+	mark, revision, steps := r.s.Mark(), r.s.Revision, r.onStep
+	r.onStep = nil
+	defer func() { r.onStep = steps }()
 	for ; at < len(r.Log.Entries) && r.Log.Entries[at].Index <= limit; at++ {
 		if !r.step(at) || r.s.Revision != revision {
 			break // a change of keys would have moved the index
@@ -356,7 +360,7 @@ func (r *run) ended() bool {
 			return true
 		}
 	}
-	r.s.Back(mark)
+	r.s.Revert(mark)
 	return false
 }
 

@@ -10,32 +10,41 @@ import (
 	"etcd-autopsy/diff/apply"
 )
 
-// Member is a member's log and what its db holds.
+// Member is a member's log and what its db holds. One goroutine at a time may use it: searching and running apply entries to the one state at its
+// beginning, and take everything back before they return.
 type Member struct {
 	Log      *apply.Log
 	Evidence *Evidence
 
-	first     uint64 // entry
-	committed uint64 // the last entry that is known to be committed
-	start     *apply.State
-	base      *Base // where the log does not begin with the cluster
-	certain   bool  // what that was is known
-	rules     []apply.Rules
-	places    *apply.Places
-	clues     []clue          // in order
-	signs     []sign          // in order
-	settled   map[int][]int32 // keys of which the newest row at or below the compact revision was surely made at a place
-	signed    []int64         // of each place, the last revision that the entry made as a sign says, 0 for none
+	// Set before the first search, and not changed by it.
+	first       uint64       // entry
+	committed   uint64       // the last entry that is known to be committed
+	start       *apply.State // before the first entry
+	base        *Base        // where the log does not begin with the cluster
+	baseCertain bool         // what that was is known
+	rules       []apply.Rules
+
+	writerIndex // empty before indexWriters
 }
 
-// clue is a revision of which it is known which entries may have made it.
-type clue struct {
+// writerIndex tells which entries may have made what the db holds. Behind the base, of each revision of which a row is left, or a later row of
+// a key tells that it was created by it, possible has an element, soleWriters one if that is a single entry; soleRevision says the same by places.
+type writerIndex struct {
+	places       *apply.Places
+	possible     []possibleWriters // in order of revisions
+	soleWriters  []soleWriter      // in order of revisions
+	soleRevision []int64           // of each place, the last revision of which its entry is the sole writer, 0 for none
+	lastPuts     map[int][]int32   // of each place, the keys of which it surely made the newest row at or below the compact revision
+}
+
+// possibleWriters is a revision of which it is known which entries may have made it.
+type possibleWriters struct {
 	revision int64
 	places   []int32
 }
 
-// sign is a revision of which a row is left that only one entry can have made.
-type sign struct {
+// soleWriter is a revision of which a row is left that only one entry can have made.
+type soleWriter struct {
 	revision int64
 	place    int
 }
@@ -50,72 +59,72 @@ func NewMember(l *apply.Log, e *Evidence, start *apply.State, committed uint64, 
 	return m
 }
 
-// index notes which entries may put what, once that is asked for.
-func (m *Member) indexPuts() {
+// indexWriters fills writerIndex, the first time that it is asked for.
+func (m *Member) indexWriters() {
 	if m.places != nil {
 		return
 	}
 	m.places = m.Log.Places()
-	m.signed, m.settled = make([]int64, len(m.Log.Entries)), map[int][]int32{}
-	for key, n := range m.Evidence.last {
-		if n >= 0 && len(m.places.Keepers(int32(key))) == 0 {
+	m.soleRevision, m.lastPuts = make([]int64, len(m.Log.Entries)), map[int][]int32{}
+	for key, n := range m.Evidence.lastRow {
+		if n >= 0 && len(m.places.PutsKeepingValue(int32(key))) == 0 {
 			r := &m.Evidence.rows[n]
-			if r.main <= m.start.Base {
+			if r.main <= m.start.BaseRevision {
 				continue
 			}
-			if at := m.places.Putters(r.key, r.Value); !r.tombstone && len(at) == 1 {
-				m.settled[int(at[0])] = append(m.settled[int(at[0])], int32(key))
+			if at := m.places.PutsOfValue(r.key, r.Value); !r.tombstone && len(at) == 1 {
+				m.lastPuts[int(at[0])] = append(m.lastPuts[int(at[0])], int32(key))
 			}
 		}
 	}
-	revisions := make([]int64, 0, len(m.Evidence.rows)+len(m.Evidence.born))
-	for main := range m.Evidence.born {
-		if main > m.start.Base {
+	revisions := make([]int64, 0, len(m.Evidence.rows)+len(m.Evidence.createdAt))
+	for main := range m.Evidence.createdAt {
+		if main > m.start.BaseRevision {
 			revisions = append(revisions, main)
 		}
 	}
 	for i := range m.Evidence.rows {
-		if r := &m.Evidence.rows[i]; !r.tombstone && !r.bad && r.main > m.start.Base {
+		if r := &m.Evidence.rows[i]; !r.tombstone && !r.undecoded && r.main > m.start.BaseRevision {
 			revisions = append(revisions, r.main)
 		}
 	}
 	slices.Sort(revisions)
 	revisions = slices.Compact(revisions)
-	m.clues, m.signs = make([]clue, 0, len(revisions)), make([]sign, 0, len(revisions))
+	m.possible, m.soleWriters = make([]possibleWriters, 0, len(revisions)), make([]soleWriter, 0, len(revisions))
 	for _, main := range revisions {
 		at, ok := m.writers(main, 0, len(m.Log.Entries))
 		if ok {
-			m.clues = append(m.clues, clue{main, at})
+			m.possible = append(m.possible, possibleWriters{main, at})
 		}
 		if ok && len(at) == 1 {
-			m.signs = append(m.signs, sign{main, int(at[0])})
-			m.signed[at[0]] = main
+			m.soleWriters = append(m.soleWriters, soleWriter{main, int(at[0])})
+			m.soleRevision[at[0]] = main
 		}
 	}
 }
 
 // Reading is a set of faults with which the log makes just what the db holds.
 type Reading struct {
-	Rules  apply.Rules // at the beginning
-	Faults []Fault     // in the order of their first entries
-	Began  []Fault     // what keys were before the log begins, where that is not what entries take for granted
-	Cost   int         // bits
+	Rules   apply.Rules // at the beginning
+	Faults  []Fault     // in the order of their first entries
+	Initial []Fault     // what keys were before the log begins, where that is not what entries take for granted
+	Cost    int         // bits
 }
 
-// all are the faults, and what goes before them.
-func (r *Reading) all() []Fault {
-	if len(r.Began) == 0 {
+// allFaults are the faults with the assumptions about keys before the log, in order.
+func (r *Reading) allFaults() []Fault {
+	if len(r.Initial) == 0 {
 		return r.Faults
 	}
-	return sorted(slices.Concat(r.Faults, r.Began))
+	return sortFaults(slices.Concat(r.Faults, r.Initial))
 }
 
-// reading tells faults from what goes before them.
+// reading separates faults from assumptions about keys before the log.
 func reading(rules apply.Rules, faults []Fault) Reading {
 	r := Reading{Rules: rules, Cost: Cost(faults)}
 	for _, f := range faults {
-		if f.Kind == Began {
-			r.Began = append(r.Began, f)
+		if f.Kind == Initial {
+			r.Initial = append(r.Initial, f)
 		} else {
 			r.Faults = append(r.Faults, f)
 		}
@@ -137,33 +146,33 @@ type Result struct {
 
 // Bounds of the search. Steps are entries applied, or sixteen keys looked at.
 const (
-	maxFaults   = 6        // of one member
-	minSteps    = 12 << 20 // of any search
-	laterSteps  = 2 << 20  // of one where the log does not begin with the cluster: it may begin with several states
-	stepsEntry  = 64       // more for each entry of the log
-	beam        = 24       // fault sets that are followed with one more fault
-	maxNodes    = 512      // that are expanded with as many faults
-	maxSiblings = 3        // of them that add a fault to the same set and lead to the same place
-	maxCounted  = 64       // of them that are looked at
-	patience    = 1 << 19  // steps, for faults that are not likely
-	maxAnchors  = 48       // revisions that rows confirm behind which faults that shift revisions are not looked for
-	maxNear     = 4000     // entries
-	maxRun      = 1000     // entries in a row that are skipped
-	maxReplay   = 400      // entries in a row that are applied again
-	maxBeyond   = 128      // entries behind a contradiction that are skipped with those before it
-	maxTimes    = 3        // how often entries are applied again
-	maxFar      = 400      // entries far from the contradiction on which it depends
+	maxFaults          = 6        // of one member
+	minSteps           = 12 << 20 // of any search
+	suffixSteps        = 2 << 20  // of one where the log does not begin with the cluster: it may begin with several states
+	stepsEntry         = 64       // more for each entry of the log
+	beam               = 24       // fault sets that are followed with one more fault
+	maxNodes           = 512      // that are expanded with as many faults
+	maxSiblings        = 3        // of them that add a fault to the same set and lead to the same place
+	maxSiblingsCounted = 64       // of them that are looked at
+	unlikelySteps      = 1 << 19  // steps, for faults that are not likely
+	maxAnchors         = 48       // revisions that rows confirm behind which faults that shift revisions are not looked for
+	maxNear            = 4000     // entries
+	maxRun             = 1000     // entries in a row that are skipped
+	maxReplay          = 400      // entries in a row that are applied again
+	maxBeyond          = 128      // entries behind a contradiction that are skipped with those before it
+	maxTimes           = 3        // how often entries are applied again
+	maxFar             = 400      // entries far from the contradiction on which it depends
 )
 
 // node is a state to which sets of faults lead, and the place up to which the log agrees with the db from there.
 type node struct {
-	rules  apply.Rules
-	faults []Fault // the likeliest set
-	cost   int
-	stop   int
-	auth   uint64  // auth revision there
-	from   []link  // all of them: what was known one fault earlier, and that fault
-	leads  []Fault // what leads further from here, if it was looked for
+	rules   apply.Rules
+	faults  []Fault // the likeliest set
+	cost    int
+	stop    int
+	auth    uint64  // auth revision there
+	parents []link  // all of them: what was known one fault earlier, and that fault
+	tried   []Fault // what leads further from here, if it was looked for
 }
 
 // link is a fault that leads on from a node.
@@ -177,18 +186,30 @@ func (l *link) cost() int { return l.node.cost + l.f.cost() }
 // search is one search.
 type search struct {
 	*Member
-	s        *apply.State
-	begin    apply.Mark
-	budget   int
-	limits   []string
-	bound    int          // what readings by other rules cost
-	deep     bool         // faults are looked for also before what rows confirm: one may have made up for another
-	thorough bool         // how often keys were put rules nothing out, not even at first
-	solved   []link       // they lead to what the db holds
-	marks    []apply.Mark // before each entry of the node that is expanded
-	revs     []int64
-	next     []*node
-	reached  map[reached]*node
+	s         *apply.State
+	beginMark apply.Mark
+	budget    int
+	limits    []string
+	costBound int    // what readings by other rules cost
+	deep      bool   // faults are looked for also before what rows confirm: one may have made up for another
+	thorough  bool   // how often keys were put rules nothing out, not even at first
+	solved    []link // they lead to what the db holds
+	frontier
+	progress
+}
+
+// frontier is what was found with one fault more than the nodes that are expanded now. next holds the nodes of reached in the order in which they
+// were found.
+type frontier struct {
+	next    []*node
+	reached map[reached]*node
+}
+
+// progress is where the state was before each place, with the faults of the node that was applied last, up to its contradiction. Both lists have
+// the same length. A mark holds as long as the state was not taken back behind it: what tries faults at several places begins with the last one.
+type progress struct {
+	marks []apply.Mark
+	revs  []int64
 }
 
 // reached is where the log stops, and in which state.
@@ -201,18 +222,18 @@ type reached struct {
 // Search finds the fewest and likeliest faults that explain the db. It changes the member's starting state and takes everything
 // back: a member is searched by one goroutine at a time.
 func (m *Member) Search() *Result {
-	x := &search{Member: m, s: m.start, begin: m.start.Mark()}
+	x := &search{Member: m, s: m.start, beginMark: m.start.Mark()}
 	m.start.Steps = 0
 	steps := minSteps + stepsEntry*len(m.Log.Entries)
-	if m.base != nil && !m.certain {
-		steps = laterSteps + stepsEntry*len(m.Log.Entries)
+	if m.base != nil && !m.baseCertain {
+		steps = suffixSteps + stepsEntry*len(m.Log.Entries)
 	}
 	var starts []*node
 	for _, rules := range m.rules {
 		n := &node{rules: rules}
 		r := x.run(n.rules, nil)
-		n.stop = r.from(0, nil)
-		x.s.Back(x.begin)
+		n.stop = r.applyFrom(0, nil)
+		x.s.Revert(x.beginMark)
 		if n.stop > m.end() {
 			return &Result{Readings: []Reading{{Rules: rules}}}
 		}
@@ -224,26 +245,26 @@ func (m *Member) Search() *Result {
 		if i == 0 {
 			res.Stop = m.index(n.stop)
 		}
-		x.bound = math.MaxInt - Margin
+		x.costBound = math.MaxInt - Margin
 		if len(res.Readings) > 0 {
-			if x.bound = likeliest(res.Readings)[0].Cost; x.bound <= costFault && m.Explains(&Reading{Rules: n.rules, Faults: res.Readings[0].Faults, Began: res.Readings[0].Began}) {
+			if x.costBound = likeliestReadings(res.Readings)[0].Cost; x.costBound <= costFault && m.Explains(&Reading{Rules: n.rules, Faults: res.Readings[0].Faults, Initial: res.Readings[0].Initial}) {
 				continue // nothing is likelier
 			}
 		}
 		// What is not likely is left out at first, and all of it is tried with the other half of the steps if nothing was found.
 		x.solved, x.thorough, x.budget = nil, false, steps/2
-		if x.from(n); x.best() > costFault+costUser {
+		if x.searchFrom(n); x.bestCost() > costFault+costUser {
 			x.deep, x.budget = true, x.s.Steps+steps/8
-			x.from(n)
+			x.searchFrom(n)
 			x.deep = false
 		}
-		if len(x.solved) == 0 && len(res.Readings) == 0 && (m.base == nil || m.certain) {
+		if len(x.solved) == 0 && len(res.Readings) == 0 && (m.base == nil || m.baseCertain) {
 			x.limits, x.thorough, x.budget = nil, true, x.s.Steps+steps/2
-			x.from(n)
+			x.searchFrom(n)
 		}
 		res.Readings = append(res.Readings, x.readings()...)
 	}
-	res.Readings = likeliest(res.Readings)
+	res.Readings = likeliestReadings(res.Readings)
 	if len(res.Readings) > maxReadings {
 		res.Readings = res.Readings[:maxReadings]
 		x.limit("only the first %d of the fault sets that explain the db are told", maxReadings)
@@ -255,16 +276,16 @@ func (m *Member) Search() *Result {
 	return res
 }
 
-// from looks for the faults behind what is there, from a node without any.
-func (x *search) from(start *node) {
+// searchFrom looks for the faults behind what is there, from a node without any.
+func (x *search) searchFrom(start *node) {
 	x.reached = map[reached]*node{}
 	level := []*node{start}
 	for depth := 1; depth <= maxFaults && len(level) > 0; depth++ {
-		if x.best()+Margin < depth*costFault {
+		if x.bestCost()+Margin < depth*costFault {
 			break // no set of so many faults is as likely
 		}
 		if depth > 1 {
-			level = x.foremost(depth - 1)
+			level = x.selectNodes(depth - 1)
 		}
 		x.next = nil
 		for i := 0; i < len(level); i++ {
@@ -284,9 +305,9 @@ func (x *search) from(start *node) {
 	}
 }
 
-// foremost are the nodes to be followed: of those that come from one node and stop at one place some only, since the others are
+// selectNodes are the nodes to be followed: of those that come from one node and stop at one place some only, since the others are
 // tried in their stead once something is found.
-func (x *search) foremost(depth int) (level []*node) {
+func (x *search) selectNodes(depth int) (level []*node) {
 	type kin struct {
 		parent *node
 		stop   int
@@ -294,38 +315,38 @@ func (x *search) foremost(depth int) (level []*node) {
 	}
 	siblings := map[kin][]*node{}
 	for _, n := range x.next {
-		k := kin{n.from[0].node, n.stop, n.auth}
+		k := kin{n.parents[0].node, n.stop, n.auth}
 		siblings[k] = append(siblings[k], n)
 	}
 	for _, n := range x.next {
-		k := kin{n.from[0].node, n.stop, n.auth}
-		if n.cost+costFault > x.best()+Margin || siblings[k] == nil {
+		k := kin{n.parents[0].node, n.stop, n.auth}
+		if n.cost+costFault > x.bestCost()+Margin || siblings[k] == nil {
 			continue
 		}
 		if len(level) >= beam {
 			x.limit("of the sets of %d faults only the %d that lead furthest are followed", depth, beam)
 			break
 		}
-		level = append(level, x.likeliest(siblings[k])...)
+		level = append(level, x.bestSiblings(siblings[k])...)
 		siblings[k] = nil
 	}
 	return level
 }
 
-// likeliest are the nodes after which keys are put as often as rows tell, more or less.
-func (x *search) likeliest(ns []*node) []*node {
+// bestSiblings are the nodes after which keys are put as often as rows tell, more or less.
+func (x *search) bestSiblings(ns []*node) []*node {
 	if len(ns) <= maxSiblings {
 		return ns
 	}
-	ns = ns[:min(len(ns), maxCounted)]
+	ns = ns[:min(len(ns), maxSiblingsCounted)]
 	off := map[*node]int64{}
 	for _, n := range ns {
 		r := x.run(n.rules, n.faults)
-		stop := x.reach(r)
+		stop := x.applyToStop(r)
 		if stop >= len(x.marks) {
 			continue // it leads to the end
 		}
-		_, surplus := x.count(r, stop)
+		_, surplus := x.countPuts(r, stop)
 		for _, more := range surplus {
 			off[n] += max(more, -more)
 		}
@@ -334,29 +355,29 @@ func (x *search) likeliest(ns []*node) []*node {
 	return ns[:maxSiblings]
 }
 
-// count goes on from a contradiction blindly. It returns the revision before each place, and how much more often keys were put than so, as
+// countPuts goes on from a contradiction blindly. It returns the revision before each place, and how much more often keys were put than so, as
 // far as their rows tell.
-func (x *search) count(r *run, stop int) (revs []int64, surplus map[int32]int64) {
-	x.s.Back(x.marks[stop])
+func (x *search) countPuts(r *run, stop int) (revs []int64, surplus map[int32]int64) {
+	x.s.Revert(x.marks[stop])
 	surplus = map[int32]int64{}
 	blind := *r
-	blind.blind = true
+	blind.unchecked = true
 	revs = slices.Clone(x.revs[:stop+1])
 	for i := stop; i < x.end(); i++ {
 		blind.step(i)
 		revs = append(revs, x.s.Revision)
-		for _, key := range x.settled[i] {
+		for _, key := range x.lastPuts[i] {
 			k := x.s.Record(key)
-			switch n := x.Evidence.rows[x.Evidence.last[key]].Version; {
+			switch n := x.Evidence.rows[x.Evidence.lastRow[key]].Version; {
 			case !k.Exists():
 			case k.Version > 0:
 				surplus[key] = n - k.Version
-			case k.Create > 0 && n <= k.Version-apply.Open: // it was put once before the log begins, at least
-				surplus[key] = n - (k.Version - apply.Open) - 1
+			case k.Create > 0 && n <= k.Version-apply.OpenVersion: // it was put once before the log begins, at least
+				surplus[key] = n - (k.Version - apply.OpenVersion) - 1
 			}
 		}
 	}
-	x.s.Back(x.marks[stop])
+	x.s.Revert(x.marks[stop])
 	return revs, surplus
 }
 
@@ -367,9 +388,9 @@ func (x *search) limit(format string, args ...any) {
 	}
 }
 
-// best is what the likeliest set that was found costs.
-func (x *search) best() int {
-	best := x.bound
+// bestCost is what the likeliest set that was found costs.
+func (x *search) bestCost() int {
+	best := x.costBound
 	for i := range x.solved {
 		best = min(best, x.solved[i].cost())
 	}
@@ -380,60 +401,80 @@ func (x *search) run(rules apply.Rules, faults []Fault) *run {
 	return &run{Member: x.Member, s: x.s, faults: faults, rules: rules}
 }
 
-// with adds a fault to others, in order.
-func with(faults []Fault, f Fault) []Fault {
+// withFault adds a fault to others, in order.
+func withFault(faults []Fault, f Fault) []Fault {
 	at, _ := slices.BinarySearchFunc(faults, f, Fault.compare)
 	return slices.Insert(slices.Clone(faults), at, f)
 }
 
 func (f Fault) compare(g Fault) int {
 	return cmp.Or(cmp.Compare(f.First, g.First), cmp.Compare(f.Last, g.Last), cmp.Compare(f.Kind, g.Kind), cmp.Compare(f.User, g.User),
-		cmp.Compare(f.Times, g.Times), cmp.Compare(f.Table, g.Table), cmp.Compare(f.To, g.To), cmp.Compare(f.Key, g.Key), cmp.Compare(f.As, g.As), cmp.Compare(flag(f.Kept), flag(g.Kept)), cmp.Compare(f.Off, g.Off))
+		cmp.Compare(f.Times, g.Times), cmp.Compare(f.Table, g.Table), cmp.Compare(f.To, g.To), cmp.Compare(f.Key, g.Key), cmp.Compare(f.Assumed, g.Assumed), cmp.Compare(intOf(f.Kept), intOf(g.Kept)), cmp.Compare(f.DifferingRows, g.DifferingRows))
 }
 
-func flag(set bool) int {
+func intOf(set bool) int {
 	if set {
 		return 1
 	}
 	return 0
 }
 
-// alike tells whether two faults are the same to a reader: whether a member has read rows that were changed is beside the point.
-func (f Fault) alike(g Fault) bool {
+// sameClause tells whether two faults are the same to a reader: whether a member has read rows that were changed is beside the point.
+func (f Fault) sameClause(g Fault) bool {
 	f.Kept = g.Kept
 	return f == g
 }
 
-// expansion is a node with what is tried to bring it further.
+// expansion is a node with what is tried to bring it further: its contradiction first, then passes of tries, of which leads keeps the outcomes.
 type expansion struct {
 	*search
-	n    *node
-	stop int
-	end  int
-	why  depends
-	// missed is true if the contradiction is that an entry did not make a revision that it should have made: entries that are applied
-	// again behind it may have made it.
-	missed  bool
-	auth    uint64 // auth revision at the contradiction
-	floor   int    // nothing before this place made other revisions than it should have
-	leads   map[outcome][]Fault
-	sure    bool // the fault that is tried refuses no entry
-	loose   bool // signs are not asked
-	strict  bool // how often keys were put is asked
-	until   int  // steps at which trying ends
-	puts    map[int32]int64
-	top     int64           // the revision that entries applied again may come to
-	free    []int64         // the revision before each place if all goes on without another fault
-	surplus map[int32]int64 // how much more often keys were put than the log says, where rows tell
+	n *node
+	contradiction
+	leads       map[outcome][]Fault
+	refusesNone bool // the fault that is tried refuses no entry
+	putCounts        // known from tryNearby on
+	pass
+	repetition
 }
 
-// follows is the first sign behind a revision, nil if there is none.
-func (e *expansion) follows(revision int64) *sign {
-	n := sort.Search(len(e.signs), func(i int) bool { return e.signs[i].revision > revision })
-	if n == len(e.signs) || e.loose {
+// contradiction is where the node's log and the db part.
+type contradiction struct {
+	stop int // the place of the entry, end if it is what is there in the end
+	end  int // the place behind the last entry that the db claims to hold
+	// missedRevision is true if an entry did not make a revision that it should have made: entries that are applied again behind it may have
+	// made it.
+	missedRevision bool
+	auth           uint64 // auth revision there
+	deps           dependencies
+	firstSuspect   int // nothing before this place made other revisions than it should have
+}
+
+// putCounts are how often keys were put if all goes on from the contradiction without another fault.
+type putCounts struct {
+	unfaulted []int64         // the revision before each place
+	surplus   map[int32]int64 // how much more often keys were put than so, where rows tell
+}
+
+// pass is what is tried: at first what fits putCounts and writerIndex, and more if that leads to nothing.
+type pass struct {
+	countPutsOnly     bool // nothing that does not fit putCounts
+	ignoreSoleWriters bool // also what sole writers rule out, since several faults may lie close to each other
+	stepLimit         int  // steps at which it ends
+}
+
+// repetition is a run of entries that is tried again.
+type repetition struct {
+	repeatedPuts map[int32]int64 // how often each key was put by it
+	maxRevision  int64           // that it may come to
+}
+
+// nextSoleWriter is the first sole writer of a higher revision, nil if there is none.
+func (e *expansion) nextSoleWriter(revision int64) *soleWriter {
+	n := sort.Search(len(e.soleWriters), func(i int) bool { return e.soleWriters[i].revision > revision })
+	if n == len(e.soleWriters) || e.ignoreSoleWriters {
 		return nil
 	}
-	return &e.signs[n]
+	return &e.soleWriters[n]
 }
 
 // fits tells whether the entries from one place to another can make so many revisions.
@@ -442,48 +483,48 @@ func (e *expansion) fits(from, to int, revisions int64) bool {
 		return revisions == 0
 	}
 	least, most := int64(e.places.Least[to+1]-e.places.Least[from]), int64(e.places.Most[to+1]-e.places.Most[from])
-	return revisions <= most && (!e.surely(from, to) || least <= revisions)
+	return revisions <= most && (!e.neverRefused(from, to) || least <= revisions)
 }
 
 // fitsAgain tells whether the entries of a run make so many revisions up to one of them, the last time that they are applied again.
 func (e *expansion) fitsAgain(first, place, last int, revisions int64) bool {
 	least, most := int64(e.places.Least[last+1]-e.places.Least[first]), int64(e.places.Most[last+1]-e.places.Most[first])
 	for times := range int64(maxTimes) { // before
-		if low, high := int64(e.places.Least[place+1]-e.places.Least[first])+times*least, int64(e.places.Most[place+1]-e.places.Most[first])+times*most; revisions <= high && (!e.surely(first, last) || low <= revisions) {
+		if low, high := int64(e.places.Least[place+1]-e.places.Least[first])+times*least, int64(e.places.Most[place+1]-e.places.Most[first])+times*most; revisions <= high && (!e.neverRefused(first, last) || low <= revisions) {
 			return true
 		}
 	}
 	return false
 }
 
-// surely tells whether neither permissions nor alarms refuse any entry from one place to another.
-func (e *expansion) surely(from, to int) bool {
-	return e.sure && !e.s.Auth.Enabled && !e.s.Alarmed() && e.places.Refusing[to+1] == e.places.Refusing[from]
+// neverRefused tells whether neither permissions nor alarms refuse any entry from one place to another.
+func (e *expansion) neverRefused(from, to int) bool {
+	return e.refusesNone && !e.s.Auth.Enabled && !e.s.Alarmed() && e.places.Refusing[to+1] == e.places.Refusing[from]
 }
 
-// viable tells whether the log can go on from a place in the present state: the next revision of which it is known who made it is made
+// canContinue tells whether the log can go on from a place in the present state: the next revision of which it is known who made it is made
 // by an entry behind the place. refusing is true if some of them may be refused.
-func (e *expansion) viable(from int, refusing bool) bool {
-	s := e.follows(e.s.Revision)
+func (e *expansion) canContinue(from int, refusing bool) bool {
+	s := e.nextSoleWriter(e.s.Revision)
 	if s == nil {
 		return true
 	}
 	if s.place < from {
 		return false
 	}
-	sure := e.sure
+	sure := e.refusesNone
 	if refusing {
-		e.sure = false
+		e.refusesNone = false
 	}
 	ok := e.fits(from, s.place, s.revision-e.s.Revision)
-	e.sure = sure
+	e.refusesNone = sure
 	return ok
 }
 
 // mayRepeat tells whether the entries from one place to another may have been applied again in the present state, which is that
 // behind them: the next revision of which it is known who made it was made by one of them, or by one behind them.
 func (e *expansion) mayRepeat(first, last int) bool {
-	s := e.follows(e.s.Revision)
+	s := e.nextSoleWriter(e.s.Revision)
 	switch {
 	case s == nil:
 		return true
@@ -495,7 +536,7 @@ func (e *expansion) mayRepeat(first, last int) bool {
 	revisions := s.revision - e.s.Revision
 	least, most := int64(e.places.Least[last+1]-e.places.Least[first]), int64(e.places.Most[last+1]-e.places.Most[first])
 	most = most*maxTimes + int64(e.places.Most[s.place+1]-e.places.Most[last+1])
-	return revisions <= most && (!e.surely(first, s.place) || least+int64(e.places.Least[s.place+1]-e.places.Least[last+1]) <= revisions)
+	return revisions <= most && (!e.neverRefused(first, s.place) || least+int64(e.places.Least[s.place+1]-e.places.Least[last+1]) <= revisions)
 }
 
 // outcome is where a fault of a kind leads.
@@ -505,11 +546,11 @@ type outcome struct {
 	reached
 }
 
-// holds tells whether a run of entries is a part of another.
-func (f *Fault) holds(g *Fault) bool { return f.First <= g.First && g.Last <= f.Last }
+// contains tells whether a run of entries is a part of another.
+func (f *Fault) contains(g *Fault) bool { return f.First <= g.First && g.Last <= f.Last }
 
-// depends is what a contradiction may depend on, besides the revisions that entries make.
-type depends struct {
+// dependencies is what a contradiction may depend on, besides the revisions that entries make.
+type dependencies struct {
 	auth   bool
 	alarms bool
 	leases map[int32]bool
@@ -518,78 +559,78 @@ type depends struct {
 // expand tries every single fault that may be behind the contradiction of a node. What keys may have been before the log begins is tried
 // first: it returns the nodes to which that leads, with no more faults.
 func (x *search) expand(n *node) (begun []*node) {
-	x.indexPuts()
+	x.indexWriters()
 	r := x.run(n.rules, n.faults)
-	stop := x.reach(r)
-	e := &expansion{search: x, n: n, stop: stop, end: x.end(), leads: map[outcome][]Fault{}, puts: map[int32]int64{}}
+	stop := x.applyToStop(r)
+	e := &expansion{search: x, n: n, contradiction: contradiction{stop: stop, end: x.end()}, leads: map[outcome][]Fault{}, repetition: repetition{repeatedPuts: map[int32]int64{}}}
 	if stop > e.end {
 		return nil
 	}
-	e.missed = r.missed
+	e.missedRevision = r.missedRevision
 	e.auth = x.s.Auth.Revision
-	e.why = e.depends()
-	e.sure = true
+	e.deps = e.findDependencies()
+	e.refusesNone = true
 	if !x.deep {
-		e.floor = e.confirmed()
+		e.firstSuspect = e.lastConfirmed()
 	}
 	if e.base != nil {
 		var far bool
-		if begun, far = e.otherwise(); far {
-			x.s.Back(x.begin)
+		if begun, far = e.tryInitial(); far {
+			x.s.Revert(x.beginMark)
 			return begun
 		}
-		x.reach(r)
+		x.applyToStop(r)
 	}
-	e.around()
-	e.found()
-	x.s.Back(x.begin)
+	e.tryNearby()
+	e.addFound()
+	x.s.Revert(x.beginMark)
 	return begun
 }
 
-// reach applies the log up to the contradiction.
-func (x *search) reach(r *run) (stop int) {
-	x.s.Back(x.begin)
+// applyToStop applies the log up to the contradiction.
+func (x *search) applyToStop(r *run) (stop int) {
+	x.s.Revert(x.beginMark)
 	x.marks, x.revs = x.marks[:0], x.revs[:0]
-	return r.from(0, x.note)
+	return r.applyFrom(0, x.noteMark)
 }
 
-func (x *search) note(int) {
+func (x *search) noteMark(int) {
 	x.marks = append(x.marks, x.s.Mark())
 	x.revs = append(x.revs, x.s.Revision)
 }
 
-// onward applies the log up to the contradiction again, from the place to which the state was taken back.
-func (x *search) onward(r *run) {
+// resumeToStop applies the log up to the contradiction again, from the place to which the state was taken back.
+func (x *search) resumeToStop(r *run) {
 	place, ok := slices.BinarySearch(x.marks, x.s.Mark())
 	if !ok {
-		x.reach(r)
+		x.applyToStop(r)
 		return
 	}
 	x.marks, x.revs = x.marks[:place], x.revs[:place]
-	r.from(place, x.note)
+	r.applyFrom(place, x.noteMark)
 }
 
-// confirmed is the place of the last entry that surely made the revision that it makes here: a row is left of it that no other can have
+// lastConfirmed is the place of the last entry that surely made the revision that it makes here: a row is left of it that no other can have
 // made. Before it entries made as many revisions as they should have.
-func (e *expansion) confirmed() int {
-	n := sort.Search(len(e.signs), func(i int) bool { return e.signs[i].revision > e.revs[len(e.revs)-1] })
+func (e *expansion) lastConfirmed() int {
+	n := sort.Search(len(e.soleWriters), func(i int) bool { return e.soleWriters[i].revision > e.revs[len(e.revs)-1] })
 	if n == 0 {
 		return 0
 	}
-	revision := e.signs[n-1].revision
+	revision := e.soleWriters[n-1].revision
 	return max(sort.Search(len(e.revs), func(i int) bool { return e.revs[i] >= revision })-1, 0)
 }
 
-// Untried is where the n-th fault of a reading may lie if the search for others was cut short: from behind the last entry of which a row is left that no
+// UntriedRange is where the n-th fault of a reading may lie if the search for others was cut short: from behind the last entry of which a row is left that no
 // other can have made, less as many as may be applied again, to the one at which the log without that fault contradicts the db.
-func (m *Member) Untried(r *Reading, n int) (first, last uint64) {
-	m.indexPuts()
-	x := &search{Member: m, s: m.start, begin: m.start.Mark()}
-	defer func() { m.start.Back(x.begin) }()
-	stop := x.reach(x.run(r.Rules, r.Began))
+func (m *Member) UntriedRange(r *Reading, n int) (first, last uint64) {
+	m.indexWriters()
+	x := &search{Member: m, s: m.start, beginMark: m.start.Mark()}
+	defer func() { m.start.Revert(x.beginMark) }()
+	stop := x.applyToStop(x.run(r.Rules, r.Initial))
 	place := 0
 	if len(x.revs) > 0 {
-		place = (&expansion{search: x}).confirmed() + 1
+		place = (&expansion{search: x}).lastConfirmed() + 1
 	}
 	for i := range n + 1 {
 		if r.Faults[i].Kind == Again {
@@ -598,100 +639,100 @@ func (m *Member) Untried(r *Reading, n int) (first, last uint64) {
 		}
 	}
 	if n > 0 {
-		all := r.Began
+		all := r.Initial
 		for _, f := range r.Faults[:n] {
-			all = with(all, f)
+			all = withFault(all, f)
 		}
-		stop = max(stop, x.reach(x.run(r.Rules, all)))
+		stop = max(stop, x.applyToStop(x.run(r.Rules, all)))
 	}
 	return m.index(max(place, 0)), m.index(min(stop, m.end()))
 }
 
-// around tries the faults at the contradiction and before it. If revisions behind it rule all of them out, these are left out of account:
+// tryNearby tries the faults at the contradiction and before it. If sole writers of later revisions rule all of them out, they are ignored:
 // several faults may lie close to each other.
-func (e *expansion) around() {
+func (e *expansion) tryNearby() {
 	stop := e.stop
 	if stop == e.end {
-		e.atEnd()
+		e.tryAtEnd()
 	} else {
-		e.rowsAt()
+		e.tryRows()
 	}
-	// Faults that put keys as often as their rows tell, and that are all there is before the next sign, come first. Others may be what
+	// Faults that put keys as often as their rows tell, and that are all there is before the next sole writer, come first. Others may be what
 	// several faults are that lie close to each other.
 	found := len(e.leads)
 	r := e.run(e.n.rules, e.n.faults)
-	e.free, e.surplus = e.count(r, e.reach(r))
+	e.unfaulted, e.surplus = e.countPuts(r, e.applyToStop(r))
 	pass := func(strict, loose bool, steps int) {
-		e.strict, e.loose, e.until = strict, loose, e.s.Steps+steps
-		e.before()
+		e.countPutsOnly, e.ignoreSoleWriters, e.stepLimit = strict, loose, e.s.Steps+steps
+		e.tryBefore()
 	}
 	none := func() bool { return len(e.leads) == found }
 	if len(e.surplus) > 0 && !e.thorough {
-		if pass(true, false, 4*patience); none() && len(e.signs) > 0 {
-			pass(true, true, 4*patience)
+		if pass(true, false, 4*unlikelySteps); none() && len(e.soleWriters) > 0 {
+			pass(true, true, 4*unlikelySteps)
 		}
 		if !none() && len(e.n.faults) > 0 {
 			return
 		}
 	}
-	if pass(false, false, patience); none() && len(e.signs) > 0 {
-		pass(false, true, patience)
+	if pass(false, false, unlikelySteps); none() && len(e.soleWriters) > 0 {
+		pass(false, true, unlikelySteps)
 	}
 }
 
-// spent tells whether enough has been tried.
-func (e *expansion) spent() bool {
-	if e.s.Steps > e.until && !e.thorough && (len(e.leads) > 0 || e.strict) {
+// stepsSpent tells whether enough has been tried.
+func (e *expansion) stepsSpent() bool {
+	if e.s.Steps > e.stepLimit && !e.thorough && (len(e.leads) > 0 || e.countPutsOnly) {
 		e.limit("faults long before entry %d, where the db is contradicted, are not all tried", e.index(e.stop))
 		return true
 	}
 	return e.s.Steps > e.budget
 }
 
-// shift is how many more revisions the entries up to a place and those that were applied again behind it made than the log says, if
-// a sign behind it tells.
-func (e *expansion) shift(i int) (more int64, ok bool) {
-	n := sort.Search(len(e.signs), func(n int) bool { return e.signs[n].revision > e.free[i+1] })
-	for ; n < len(e.signs); n++ {
-		if s := e.signs[n]; s.place > i && s.place+1 < len(e.free) {
-			return s.revision - e.free[s.place+1], true
+// revisionShift is how many more revisions the entries up to a place and those that were applied again behind it made than the log says, if
+// a sole writer behind it shows.
+func (e *expansion) revisionShift(i int) (more int64, ok bool) {
+	n := sort.Search(len(e.soleWriters), func(n int) bool { return e.soleWriters[n].revision > e.unfaulted[i+1] })
+	for ; n < len(e.soleWriters); n++ {
+		if s := e.soleWriters[n]; s.place > i && s.place+1 < len(e.unfaulted) {
+			return s.revision - e.unfaulted[s.place+1], true
 		}
 	}
 	return 0, false
 }
 
-// plausible tells whether the log may go on from a place in the present state: if entries behind it make as many revisions as they would,
+// likelyContinues tells whether the log may go on from a place in the present state: if entries behind it make as many revisions as they would,
 // the next one of which it is known who may have made it is made by one of those.
-func (e *expansion) plausible(from int) bool {
-	n := sort.Search(len(e.clues), func(n int) bool { return e.clues[n].revision > e.s.Revision })
-	if n == len(e.clues) {
+func (e *expansion) likelyContinues(from int) bool {
+	n := sort.Search(len(e.possible), func(n int) bool { return e.possible[n].revision > e.s.Revision })
+	if n == len(e.possible) {
 		return true
 	}
-	at := cut(e.clues[n].places, from, e.end)
-	base := e.free[from] + e.clues[n].revision - e.s.Revision
-	w := sort.Search(len(at), func(i int) bool { return e.free[at[i]+1] >= base-slack })
-	return w < len(at) && e.free[at[w]+1] <= base+slack
+	at := between(e.possible[n].places, from, e.end)
+	base := e.unfaulted[from] + e.possible[n].revision - e.s.Revision
+	w := sort.Search(len(at), func(i int) bool { return e.unfaulted[at[i]+1] >= base-slack })
+	return w < len(at) && e.unfaulted[at[w]+1] <= base+slack
 }
 
-// promising tells whether entries applied again may lead to the next revision of which it is known who may have made it, if they make at
+// likelyRepeated tells whether entries applied again may lead to the next revision of which it is known who may have made it, if they make at
 // least half as many revisions as at first: then one of those makes it, among them or behind them.
-func (e *expansion) promising(k, i int) bool {
-	n := sort.Search(len(e.clues), func(n int) bool { return e.clues[n].revision > e.s.Revision })
-	if n == len(e.clues) {
+func (e *expansion) likelyRepeated(k, i int) bool {
+	n := sort.Search(len(e.possible), func(n int) bool { return e.possible[n].revision > e.s.Revision })
+	if n == len(e.possible) {
 		return true
 	}
-	c, first := &e.clues[n], e.free[i+1]-e.free[k]
+	c, first := &e.possible[n], e.unfaulted[i+1]-e.unfaulted[k]
 	missing := c.revision - e.s.Revision
 	made := func(from, to int, least, most int64) bool { // one of the places in between is that of an entry behind which the revision is in range
-		at := cut(c.places, from, to)
-		w := sort.Search(len(at), func(w int) bool { return e.free[at[w]+1] >= least })
-		return w < len(at) && e.free[at[w]+1] <= most
+		at := between(c.places, from, to)
+		w := sort.Search(len(at), func(w int) bool { return e.unfaulted[at[w]+1] >= least })
+		return w < len(at) && e.unfaulted[at[w]+1] <= most
 	}
-	if made(k, i+1, e.free[k]+missing-slack, e.free[k]+2*missing+slack) {
+	if made(k, i+1, e.unfaulted[k]+missing-slack, e.unfaulted[k]+2*missing+slack) {
 		return true
 	}
 	for times := int64(1); times <= maxTimes; times++ {
-		if made(i+1, e.end, e.free[i+1]+missing-times*first-slack, e.free[i+1]+missing-times*first/2+slack) {
+		if made(i+1, e.end, e.unfaulted[i+1]+missing-times*first-slack, e.unfaulted[i+1]+missing-times*first/2+slack) {
 			return true
 		}
 	}
@@ -701,17 +742,17 @@ func (e *expansion) promising(k, i int) bool {
 // slack is how many revisions entries behind a fault may make more or less because of it before other faults are tried first.
 const slack = 2
 
-// counted tells whether an entry touches a key that was put more often or less often than the log says.
-func (e *expansion) counted(i int) (touched bool) {
+// putsMiscounted tells whether an entry touches a key that was put more often or less often than the log says.
+func (e *expansion) putsMiscounted(i int) (touched bool) {
 	e.Log.Entries[i].Puts(func(key int32, _ apply.Value, _ bool) { touched = touched || e.surplus[key] != 0 })
 	return touched
 }
 
-// wanted tells whether what the state has just made is not more than rows tell, if it was made again.
-func (e *expansion) wanted(puts map[int32]int64) bool {
+// withinSurplus tells whether what the state has just made is not more than rows tell, if it was made again.
+func (e *expansion) withinSurplus(puts map[int32]int64) bool {
 	for i := range e.s.Changes {
 		c := &e.s.Changes[i]
-		if !e.tracked(c) {
+		if !e.keptUntilLastRow(c) {
 			continue
 		}
 		puts[c.Key]++
@@ -722,41 +763,41 @@ func (e *expansion) wanted(puts map[int32]int64) bool {
 	return true
 }
 
-// tracked tells whether a change is a put of a key that lived on until its newest row at or below the compact revision was made.
-func (e *expansion) tracked(c *apply.Change) bool {
-	n := e.Evidence.last[c.Key]
+// keptUntilLastRow tells whether a change is a put of a key that lived on until its newest row at or below the compact revision was made.
+func (e *expansion) keptUntilLastRow(c *apply.Change) bool {
+	n := e.Evidence.lastRow[c.Key]
 	return !c.Delete && c.Was.Mod != 0 && n >= 0 && !e.Evidence.rows[n].tombstone && e.Evidence.rows[n].Create == c.Was.Create
 }
 
-// unwanted tells whether an entry puts a key in the present state that was not put less often than it would be.
-func (e *expansion) unwanted(i int) bool {
+// putsSurplus tells whether an entry puts a key in the present state that was not put less often than it would be.
+func (e *expansion) putsSurplus(i int) bool {
 	mark := e.s.Mark()
 	e.s.Rules = e.rulesAt(e.Log.Entries[i].Index)
 	e.s.Apply(&e.Log.Entries[i], apply.Plain)
 	bad := slices.ContainsFunc(e.s.Changes, func(c apply.Change) bool {
 		n, ok := e.surplus[c.Key]
-		return ok && n >= 0 && e.tracked(&c)
+		return ok && n >= 0 && e.keptUntilLastRow(&c)
 	})
-	e.s.Back(mark)
+	e.s.Revert(mark)
 	return bad
 }
 
-// before tries the faults at the contradiction and before it.
-func (e *expansion) before() {
+// tryBefore tries the faults at the contradiction and before it.
+func (e *expansion) tryBefore() {
 	x, stop := e.search, e.stop
-	e.onward(e.run(e.n.rules, e.n.faults))
-	if e.missed {
-		e.beyond()
+	e.resumeToStop(e.run(e.n.rules, e.n.faults))
+	if e.missedRevision {
+		e.tryRepeatBeyond()
 	}
 	anchors, far, clean := 0, 0, stop
-	for i := min(stop, e.end-1); i >= 0 && !e.spent(); i-- {
-		if e.left(i) {
+	for i := min(stop, e.end-1); i >= 0 && !e.stepsSpent(); i-- {
+		if e.isSkipped(i) {
 			continue
 		}
 		effective := i == stop || x.marks[i+1] > x.marks[i]
-		near := i >= e.floor && anchors < maxAnchors
-		if near && stop-i >= maxNear && !e.counted(i) {
-			if near = false; effective && !e.strict {
+		near := i >= e.firstSuspect && anchors < maxAnchors
+		if near && stop-i >= maxNear && !e.putsMiscounted(i) {
+			if near = false; effective && !e.countPutsOnly {
 				x.limit("faults more than %d entries before entry %d, where the db is contradicted, are not all tried", maxNear, e.index(stop))
 				break
 			}
@@ -770,58 +811,58 @@ func (e *expansion) before() {
 			far++
 		}
 		if near || relevant {
-			x.s.Back(x.marks[i])
+			x.s.Revert(x.marks[i])
 			clean = i
-			e.at(i, effective)
+			e.tryAt(i, effective)
 		}
-		if i < stop && x.revs[i+1] > x.revs[i] && e.anchors(i) {
+		if i < stop && x.revs[i+1] > x.revs[i] && e.rowConfirms(i) {
 			anchors++
 		}
 	}
-	x.s.Back(x.marks[clean])
+	x.s.Revert(x.marks[clean])
 }
 
-// beyond tries to apply again entries from one that did not make the revision that it should have made up to a later one.
-func (e *expansion) beyond() {
+// tryRepeatBeyond tries to apply again entries from one that did not make the revision that it should have made up to a later one.
+func (e *expansion) tryRepeatBeyond() {
 	x := e.search
-	x.s.Back(x.marks[e.stop])
+	x.s.Revert(x.marks[e.stop])
 	r := x.run(e.n.rules, e.n.faults)
-	for i := e.stop; i < min(e.end, e.stop+maxReplay) && r.step(i) && !e.spent(); i++ {
+	for i := e.stop; i < min(e.end, e.stop+maxReplay) && r.step(i) && !e.stepsSpent(); i++ {
 		mark := x.s.Mark()
 		if i == len(x.marks)-1 {
 			x.marks, x.revs = append(x.marks, mark), append(x.revs, x.s.Revision)
 		}
-		e.againFrom(r, i, e.stop)
-		x.s.Back(mark)
+		e.tryRepeatFrom(r, i, e.stop)
+		x.s.Revert(mark)
 	}
-	x.s.Back(x.marks[e.stop])
+	x.s.Revert(x.marks[e.stop])
 	x.marks, x.revs = x.marks[:e.stop+1], x.revs[:e.stop+1]
 }
 
-// anchors tells whether a row confirms the revision that an entry made.
-func (e *expansion) anchors(i int) bool {
+// rowConfirms tells whether a row confirms the revision that an entry made.
+func (e *expansion) rowConfirms(i int) bool {
 	main := e.revs[i+1]
-	return len(e.Evidence.group(main)) > 0 || len(e.Evidence.born[main]) > 0
+	return len(e.Evidence.group(main)) > 0 || len(e.Evidence.createdAt[main]) > 0
 }
 
-// left tells whether an entry is left out by the faults of the node.
-func (e *expansion) left(i int) bool {
+// isSkipped tells whether an entry is left out by the faults of the node.
+func (e *expansion) isSkipped(i int) bool {
 	index := e.Log.Entries[i].Index
 	return slices.ContainsFunc(e.n.faults, func(f Fault) bool { return f.Kind == Skipped && f.First <= index && index <= f.Last })
 }
 
-// depends looks at what the entry at which the db is contradicted asks for, and at the tables if it is the end.
-func (e *expansion) depends() depends {
-	d := depends{leases: map[int32]bool{}}
+// findDependencies looks at what the entry at which the db is contradicted asks for, and at the tables if it is the end.
+func (e *expansion) findDependencies() dependencies {
+	d := dependencies{leases: map[int32]bool{}}
 	if e.stop == e.end {
-		for t, off := range e.Evidence.differing(e.s) {
+		for t, off := range e.Evidence.differingTables(e.s) {
 			switch TableName(t) {
 			case Auth:
 				d.auth = off > 0
 			case Alarms:
 				d.alarms = off > 0
 			case Leases:
-				for _, l := range e.Evidence.leasesApart(e.s) {
+				for _, l := range e.Evidence.differingLeases(e.s) {
 					d.leases[l] = true
 				}
 			}
@@ -843,49 +884,49 @@ func (e *expansion) depends() depends {
 func (e *expansion) relevant(x *apply.Entry) bool {
 	switch x.Kind {
 	case apply.Auth:
-		return e.why.auth
+		return e.deps.auth
 	case apply.Alarm:
-		return e.why.alarms
+		return e.deps.alarms
 	case apply.Grant, apply.Revoke:
-		return e.why.leases[x.Lease()]
+		return e.deps.leases[x.Lease()]
 	}
 	return false
 }
 
 // try follows the log from a place on with one more fault, from the present state, and goes back to it.
 func (e *expansion) try(f Fault, from int) {
-	// A row that is not what its entry wrote may be any sign.
-	if f.Kind != Rows && !e.viable(from, f.Kind == Refused || f.Kind == Rules) {
+	// A row that its entry did not write has no sole writer.
+	if f.Kind != Rows && !e.canContinue(from, f.Kind == Refused || f.Kind == Rules) {
 		return
 	}
 	mark := e.s.Mark()
-	r := e.run(e.n.rules, with(e.n.faults, f))
-	if f.Kind == Again && r.misses(from-1) {
+	r := e.run(e.n.rules, withFault(e.n.faults, f))
+	if f.Kind == Again && r.missesRevision(from-1) {
 		return
 	}
-	e.came(r.from(from, nil), f)
-	e.s.Back(mark)
+	e.addOutcome(r.applyFrom(from, nil), f)
+	e.s.Revert(mark)
 }
 
-// came notes where a set of faults leads. Of runs of entries that lead to the same, those that are no shorter are left out.
-func (e *expansion) came(stop int, f Fault) {
+// addOutcome notes where a set of faults leads. Of runs of entries that lead to the same, those that are no shorter are left out.
+func (e *expansion) addOutcome(stop int, f Fault) {
 	switch {
-	case stop > e.stop, stop == e.stop && f.Kind == Again && e.closer():
+	case stop > e.stop, stop == e.stop && f.Kind == Again && e.authCloser():
 	default:
 		return
 	}
 	o := outcome{f.Kind, f.Times, reached{stop, e.s.Digest(), e.s.Auth.Revision}}
 	if f.Kind == Skipped || f.Kind == Again {
-		if slices.ContainsFunc(e.leads[o], func(g Fault) bool { return f.holds(&g) }) {
+		if slices.ContainsFunc(e.leads[o], func(g Fault) bool { return f.contains(&g) }) {
 			return
 		}
-		e.leads[o] = slices.DeleteFunc(e.leads[o], func(g Fault) bool { return g.holds(&f) })
+		e.leads[o] = slices.DeleteFunc(e.leads[o], func(g Fault) bool { return g.contains(&f) })
 	}
 	e.leads[o] = append(e.leads[o], f)
 }
 
-// found notes what the expansion has come to.
-func (e *expansion) found() {
+// addFound notes what the expansion has come to.
+func (e *expansion) addFound() {
 	type lead struct {
 		reached
 		f Fault
@@ -898,48 +939,48 @@ func (e *expansion) found() {
 	}
 	slices.SortFunc(all, func(a, b lead) int { return a.f.compare(b.f) })
 	for _, l := range all {
-		e.n.leads = append(e.n.leads, l.f)
+		e.n.tried = append(e.n.tried, l.f)
 		if l.stop > e.end {
 			e.solved = append(e.solved, link{e.n, l.f})
 		} else {
-			e.further(l.reached, l.f)
+			e.addNode(l.reached, l.f)
 		}
 	}
 }
 
-// closer tells whether the auth revision of the present state is above that of the node, and one more replay of auth entries may be what
+// authCloser tells whether the auth revision of the present state is above that of the node, and one more replay of auth entries may be what
 // is missing: the member refused what this state allows still, or its auth revision is higher in the end.
-func (e *expansion) closer() bool {
+func (e *expansion) authCloser() bool {
 	now := e.s.Auth.Revision
 	if now <= e.auth {
 		return false
 	}
 	if e.stop < e.end {
 		x := &e.Log.Entries[e.stop]
-		return !e.missed && x.User() != "" && now <= x.AuthRevision()
+		return !e.missedRevision && x.User() != "" && now <= x.AuthRevision()
 	}
 	return now < e.Evidence.Tables.AuthRevision
 }
 
-// further notes a node to be followed.
-func (e *expansion) further(at reached, f Fault) {
+// addNode notes a node to be followed.
+func (e *expansion) addNode(at reached, f Fault) {
 	from := link{e.n, f}
 	o := e.reached[at]
 	switch {
 	case o == nil:
-		o = &node{rules: e.n.rules, faults: with(e.n.faults, f), cost: from.cost(), stop: at.stop, auth: at.auth}
+		o = &node{rules: e.n.rules, faults: withFault(e.n.faults, f), cost: from.cost(), stop: at.stop, auth: at.auth}
 		e.reached[at] = o
 		e.next = append(e.next, o)
 	case from.cost() > o.cost+Margin:
 		return // it is unlikelier, and leads to nothing else
 	case from.cost() < o.cost:
-		o.faults, o.cost = with(e.n.faults, f), from.cost()
+		o.faults, o.cost = withFault(e.n.faults, f), from.cost()
 	}
-	o.from = append(o.from, from)
+	o.parents = append(o.parents, from)
 }
 
-// at tries all faults that begin with an entry, or end with it if they are of entries applied again. The state is that before it.
-func (e *expansion) at(i int, effective bool) {
+// tryAt tries all faults that begin with an entry, or end with it if they are of entries applied again. The state is that before it.
+func (e *expansion) tryAt(i int, effective bool) {
 	x := &e.Log.Entries[i]
 	if x.Kind == apply.None {
 		return
@@ -947,17 +988,17 @@ func (e *expansion) at(i int, effective bool) {
 	mark := e.s.Mark()
 	rules := e.rulesAt(x.Index)
 	if effective {
-		if !e.strict || !e.unwanted(i) {
-			e.skip(i)
+		if !e.countPutsOnly || !e.putsSurplus(i) {
+			e.trySkip(i)
 		}
 		if x.User() != "" && !slices.ContainsFunc(e.n.faults, func(f Fault) bool { return f.Kind == Refused && f.User == x.User() }) {
 			e.try(Fault{Kind: Refused, First: x.Index, Last: x.Index, User: x.User()}, i)
 		}
-		e.rulesFrom(i, rules)
+		e.tryRules(i, rules)
 	}
 	if slices.ContainsFunc(x.Uses(), func(l int32) bool { return e.Log.Leases[l] < 0 }) {
-		any := e.lose(e.s)
-		e.s.Back(mark)
+		any := e.loseLeases(e.s)
+		e.s.Revert(mark)
 		if any {
 			e.try(Fault{Kind: Lost, First: x.Index, Last: x.Index}, i)
 		}
@@ -965,22 +1006,22 @@ func (e *expansion) at(i int, effective bool) {
 	e.s.Rules = rules
 	res := e.s.Apply(x, apply.Plain)
 	changed := e.s.Mark() > mark
-	e.s.Back(mark)
+	e.s.Revert(mark)
 	if res == apply.Forbidden || res == apply.Alarmed {
-		e.try(Fault{Kind: LetPass, First: x.Index, Last: x.Index}, i)
+		e.try(Fault{Kind: Permitted, First: x.Index, Last: x.Index}, i)
 	}
 	if x.Kind == apply.Txn {
 		digest := e.s.Digest()
-		e.s.Apply(x, apply.Otherwise)
+		e.s.Apply(x, apply.OtherBranch)
 		other := changed || e.s.Digest() != digest
-		e.s.Back(mark)
+		e.s.Revert(mark)
 		if other {
 			e.try(Fault{Kind: Branch, First: x.Index, Last: x.Index}, i)
 		}
 	}
 	if i < e.stop {
-		e.s.Back(mark)
-		e.again(i)
+		e.s.Revert(mark)
+		e.tryRepeatEndingAt(i)
 	}
 }
 
@@ -994,15 +1035,15 @@ func (e *expansion) rulesAt(index uint64) apply.Rules {
 	return rules
 }
 
-// rulesFrom tries the rules of the versions that an upgrade leads to from an entry on, with which these do something else than those that held.
-func (e *expansion) rulesFrom(i int, were apply.Rules) {
+// tryRules tries the rules of the versions that an upgrade leads to from an entry on, with which these do something else than those that held.
+func (e *expansion) tryRules(i int, were apply.Rules) {
 	if !e.s.Auth.Enabled {
 		return
 	}
 	x, mark := &e.Log.Entries[i], e.s.Mark()
 	forbids := func(rules apply.Rules) bool {
 		e.s.Rules = rules
-		defer e.s.Back(mark)
+		defer e.s.Revert(mark)
 		return e.s.Apply(x, apply.Plain) == apply.Forbidden
 	}
 	forbade := forbids(were)
@@ -1011,11 +1052,11 @@ func (e *expansion) rulesFrom(i int, were apply.Rules) {
 	}
 }
 
-// skip tries to leave out the entries of a run that begins with one. The state does not change meanwhile.
-func (e *expansion) skip(i int) {
+// trySkip tries to leave out the entries of a run that begins with one. The state does not change meanwhile.
+func (e *expansion) trySkip(i int) {
 	last := min(e.stop+maxBeyond, i+maxRun, e.end-1)
 	made := i // the first entry that did make a revision
-	for made < e.end && e.signed[made] <= e.s.Revision {
+	for made < e.end && e.soleRevision[made] <= e.s.Revision {
 		made++
 	}
 	last = min(last, made-1)
@@ -1023,31 +1064,31 @@ func (e *expansion) skip(i int) {
 	switch {
 	case known: // no entry behind the run makes a revision before one that may have made the next
 		for _, w := range writers {
-			e.leaveUpTo(i, int(w)-1, last)
-			if e.spent() {
+			e.trySkipUpTo(i, int(w)-1, last)
+			if e.stepsSpent() {
 				return
 			}
 		}
-		e.leave(i, i)
+		e.trySkipRun(i, i)
 	case e.s.Revision >= e.Evidence.Revision: // nothing behind it made a revision
-		e.leaveUpTo(i, min(e.end, made)-1, e.end)
-		e.leave(i, i)
+		e.trySkipUpTo(i, min(e.end, made)-1, e.end)
+		e.trySkipRun(i, i)
 	default:
-		for z := i; z <= last && !e.spent(); z++ {
-			if e.viable(z+1, false) && (z == i || e.effective(z)) {
-				e.leave(i, z)
+		for z := i; z <= last && !e.stepsSpent(); z++ {
+			if e.canContinue(z+1, false) && (z == i || e.effective(z)) {
+				e.trySkipRun(i, z)
 			}
 		}
 	}
 }
 
-// leaveUpTo tries runs from one place to each of those at which they may end if nothing from there up to another makes a revision: what
+// trySkipUpTo tries runs from one place to each of those at which they may end if nothing from there up to another makes a revision: what
 // would make one in the present state must be left out, too, unless an entry that is not may be why it is refused.
-func (e *expansion) leaveUpTo(i, high, last int) {
-	for z := high; z >= i && !e.spent(); z-- {
+func (e *expansion) trySkipUpTo(i, high, last int) {
+	for z := high; z >= i && !e.stepsSpent(); z-- {
 		changed, made := e.effect(z)
 		if z <= last && (z == i || changed) {
-			e.leave(i, z)
+			e.trySkipRun(i, z)
 		}
 		if made && e.places.Turning[z] == e.places.Turning[i] {
 			return
@@ -1055,9 +1096,9 @@ func (e *expansion) leaveUpTo(i, high, last int) {
 	}
 }
 
-// leave tries to leave out the entries from one place to another.
-func (e *expansion) leave(i, z int) {
-	if e.signed[z] > e.s.Revision || e.strict && !e.plausible(z+1) {
+// trySkipRun tries to leave out the entries from one place to another.
+func (e *expansion) trySkipRun(i, z int) {
+	if e.soleRevision[z] > e.s.Revision || e.countPutsOnly && !e.likelyContinues(z+1) {
 		return
 	}
 	e.try(Fault{Kind: Skipped, First: e.Log.Entries[i].Index, Last: e.Log.Entries[z].Index}, z+1)
@@ -1072,30 +1113,30 @@ func (e *expansion) effective(i int) bool {
 // effect tells whether an entry would have an effect on the present state, and whether it would make a revision.
 func (e *expansion) effect(i int) (changed, made bool) {
 	x, mark := &e.Log.Entries[i], e.s.Mark()
-	if x.Kind == apply.None || e.left(i) {
+	if x.Kind == apply.None || e.isSkipped(i) {
 		return false, false
 	}
 	e.s.Rules = e.rulesAt(x.Index)
 	made = e.s.Apply(x, apply.Plain) == apply.Made
 	changed = e.s.Mark() > mark
-	e.s.Back(mark)
+	e.s.Revert(mark)
 	return changed, made
 }
 
-// again tries to apply the entries of a run that ends with one again, behind that one.
-func (e *expansion) again(i int) {
-	e.s.Back(e.marks[i])
+// tryRepeatEndingAt tries to apply the entries of a run that ends with one again, behind that one.
+func (e *expansion) tryRepeatEndingAt(i int) {
+	e.s.Revert(e.marks[i])
 	r := e.run(e.n.rules, e.n.faults)
 	if !r.step(i) {
 		return
 	}
-	e.againFrom(r, i, i)
-	e.s.Back(e.marks[i])
+	e.tryRepeatFrom(r, i, i)
+	e.s.Revert(e.marks[i])
 }
 
-// againFrom tries to apply the entries of a run again that begins at a place up to high, behind the one at which the run ends, and in
+// tryRepeatFrom tries to apply the entries of a run again that begins at a place up to high, behind the one at which the run ends, and in
 // the present state.
-func (e *expansion) againFrom(r *run, i, high int) {
+func (e *expansion) tryRepeatFrom(r *run, i, high int) {
 	low := max(0, i-maxReplay)
 	writers, known := e.writers(e.s.Revision+1, low, i+1)
 	if known || e.s.Revision >= e.Evidence.Revision {
@@ -1119,49 +1160,49 @@ func (e *expansion) againFrom(r *run, i, high int) {
 		slices.Sort(writers)
 		for _, k := range slices.Backward(slices.Compact(writers)) {
 			if int(k) <= high {
-				e.repeat(r, int(k), i)
+				e.tryRepeat(r, int(k), i)
 			}
 		}
 	} else {
 		for k := high; k >= low; k-- {
-			e.repeat(r, k, i)
+			e.tryRepeat(r, k, i)
 		}
 	}
 }
 
-// repeat tries to apply the entries from one place to another once more, behind that one, and twice and three times more.
-func (e *expansion) repeat(r *run, k, i int) {
-	if e.Log.Entries[k].Kind == apply.None || e.spent() {
+// tryRepeat tries to apply the entries from one place to another once more, behind that one, and twice and three times more.
+func (e *expansion) tryRepeat(r *run, k, i int) {
+	if e.Log.Entries[k].Kind == apply.None || e.stepsSpent() {
 		return
 	}
-	if !e.mayRepeat(k, i) || e.missed && i >= e.stop && !e.loose && !e.fitsAgain(k, e.stop, i, e.signed[e.stop]-e.s.Revision) {
+	if !e.mayRepeat(k, i) || e.missedRevision && i >= e.stop && !e.ignoreSoleWriters && !e.fitsAgain(k, e.stop, i, e.soleRevision[e.stop]-e.s.Revision) {
 		return
 	}
-	if e.strict && !e.promising(k, i) {
+	if e.countPutsOnly && !e.likelyRepeated(k, i) {
 		return
 	}
 	after, revision := e.s.Mark(), e.s.Revision
-	e.top = math.MaxInt64
-	if more, ok := e.shift(i); ok && e.strict {
-		e.top = revision + more + slack
+	e.maxRevision = math.MaxInt64
+	if more, ok := e.revisionShift(i); ok && e.countPutsOnly {
+		e.maxRevision = revision + more + slack
 	}
 	f := Fault{Kind: Again, First: e.Log.Entries[k].Index, Last: e.Log.Entries[i].Index}
-	clear(e.puts)
-	restart := e.restarts(k, i)
-	for f.Times = 1; f.Times <= maxTimes && e.replay(r, k, i, e.puts); f.Times++ {
-		if e.strict && !e.plausible(i+1) {
+	clear(e.repeatedPuts)
+	restart := e.restartBeginsAt(k, i)
+	for f.Times = 1; f.Times <= maxTimes && e.applyAgain(r, k, i, e.repeatedPuts); f.Times++ {
+		if e.countPutsOnly && !e.likelyContinues(i+1) {
 			continue
 		}
-		f.Odd = e.s.Revision == revision && !restart
+		f.NoRestart = e.s.Revision == revision && !restart
 		e.try(f, i+1)
 	}
-	e.s.Back(after)
+	e.s.Revert(after)
 }
 
-// restarts tells whether a member that saves its consistent index with changes of keys alone begins with an entry when it restarts
+// restartBeginsAt tells whether a member that saves its consistent index with changes of keys alone begins with an entry when it restarts
 // behind another one, in the present state: nothing from the one to the other made a revision, and what changed anything between the last
 // one that did and the first of them has no effect any more.
-func (e *expansion) restarts(k, i int) bool {
+func (e *expansion) restartBeginsAt(k, i int) bool {
 	if e.revs[i+1] != e.revs[k] {
 		return false
 	}
@@ -1173,9 +1214,9 @@ func (e *expansion) restarts(k, i int) bool {
 	return true
 }
 
-// replay applies entries again, and tells whether that agrees with the db and cannot be told as a shorter run: the first of them has an
+// applyAgain applies entries again, and tells whether that agrees with the db and that no shorter run comes to the same: the first of them has an
 // effect, and the last one, too, or had one at first.
-func (e *expansion) replay(r *run, k, i int, puts map[int32]int64) bool {
+func (e *expansion) applyAgain(r *run, k, i int, puts map[int32]int64) bool {
 	had := e.marks[i+1] > e.marks[i]
 	for j := k; j <= i; j++ {
 		mark := e.s.Mark()
@@ -1183,37 +1224,37 @@ func (e *expansion) replay(r *run, k, i int, puts map[int32]int64) bool {
 		if !r.apply(&e.Log.Entries[j], apply.Plain, nil, nil, true) {
 			return false
 		}
-		if e.s.Mark() == mark && (j == k || j == i && !had) || e.strict && (e.s.Revision > e.top || !e.wanted(puts)) {
+		if e.s.Mark() == mark && (j == k || j == i && !had) || e.countPutsOnly && (e.s.Revision > e.maxRevision || !e.withinSurplus(puts)) {
 			return false
 		}
 	}
 	return true
 }
 
-// rowsAt tries rows that are not what the entries write, where that may be behind the contradiction.
-func (e *expansion) rowsAt() {
+// tryRows tries rows that are not what the entries write, where that may be behind the contradiction.
+func (e *expansion) tryRows() {
 	var places []int
 	main := e.s.Revision
-	off := e.rowsOff(main)
-	if keys := e.telling(); len(keys) > 0 && off == 0 && main < e.Evidence.Compact {
+	off := e.countDiffering(main)
+	if keys := e.contradictingKeys(); len(keys) > 0 && off == 0 && main < e.Evidence.Compact {
 		// The row that tells otherwise is at a revision behind this one, or that of this revision is gone.
 		off = 1
 		for _, key := range keys {
-			if there := e.Evidence.rows[e.Evidence.last[key]].main; there < main {
+			if there := e.Evidence.rows[e.Evidence.lastRow[key]].main; there < main {
 				places = append(places, e.stop)
-			} else if i := e.maker(there, key); i >= 0 {
+			} else if i := e.makerIgnoring(there, key); i >= 0 {
 				places = append(places, i)
 			}
 		}
 	} else if main == e.Evidence.Compact && off == 0 {
 		// The keys that compaction left are others: their last writers made rows that are gone, or are not theirs.
-		keys := e.Evidence.apart(e.s, maxRowsApart+1)
+		keys := e.Evidence.differingAtCompact(e.s, maxRowsApart+1)
 		if len(keys) > maxRowsApart {
 			return
 		}
 		off = 1
 		for _, k := range keys {
-			if i := e.writer(k); i >= 0 && !slices.Contains(places, i) {
+			if i := e.lastWriter(k); i >= 0 && !slices.Contains(places, i) {
 				places = append(places, i)
 			}
 		}
@@ -1226,37 +1267,37 @@ func (e *expansion) rowsAt() {
 	for _, i := range places {
 		for _, kept := range []bool{false, true} {
 			from := min(i, e.stop)
-			e.s.Back(e.marks[from])
+			e.s.Revert(e.marks[from])
 			x := e.Log.Entries[i].Index
-			e.try(Fault{Kind: Rows, First: x, Last: x, Off: off, Kept: kept}, from)
+			e.try(Fault{Kind: Rows, First: x, Last: x, DifferingRows: off, Kept: kept}, from)
 		}
 	}
 	// The state only goes back: what begins earlier comes last.
-	if i := e.stop - 1; i >= 0 && !e.left(i) {
+	if i := e.stop - 1; i >= 0 && !e.isSkipped(i) {
 		if n := len(e.Evidence.group(e.revs[e.stop] + 1)); n > 0 {
-			e.s.Back(e.marks[i])
-			e.try(Fault{Kind: Extra, First: e.Log.Entries[i].Index, Last: e.Log.Entries[i].Index, Off: n}, i)
+			e.s.Revert(e.marks[i])
+			e.try(Fault{Kind: Extra, First: e.Log.Entries[i].Index, Last: e.Log.Entries[i].Index, DifferingRows: n}, i)
 		}
 	}
 }
 
-// telling are the keys of whose life rows of later revisions tell what is not so at the contradiction, some only.
-func (e *expansion) telling() (keys []int32) {
-	if key := e.Evidence.foreseen(e.s, nil); key >= 0 {
+// contradictingKeys are the keys of whose life rows of later revisions tell what is not so at the contradiction, some only.
+func (e *expansion) contradictingKeys() (keys []int32) {
+	if key := e.Evidence.contradictedKey(e.s, nil); key >= 0 {
 		return []int32{key}
 	}
-	if e.missed {
-		keys = e.Evidence.born[e.signed[e.stop]]
+	if e.missedRevision {
+		keys = e.Evidence.createdAt[e.soleRevision[e.stop]]
 	}
 	return keys[:min(len(keys), maxRowsApart)]
 }
 
-// maker is the place of the entry behind the contradiction that makes a revision if what rows tell of a key is left out of account, -1 if
+// makerIgnoring is the place of the entry behind the contradiction that makes a revision if what rows tell of a key is ignored, -1 if
 // none does.
-func (e *expansion) maker(main int64, key int32) int {
-	e.s.Back(e.marks[e.stop])
+func (e *expansion) makerIgnoring(main int64, key int32) int {
+	e.s.Revert(e.marks[e.stop])
 	r := e.run(e.n.rules, e.n.faults)
-	r.excuse = append(slices.Clone(r.excused()), key)
+	r.ignoredKeys = append(slices.Clone(r.ignored()), key)
 	for i := e.stop; i < e.end; i++ {
 		if !r.step(i) {
 			break
@@ -1266,7 +1307,7 @@ func (e *expansion) maker(main int64, key int32) int {
 				mark := e.s.Mark()
 				r.step(i)
 				made := e.s.Revision >= main
-				e.s.Back(mark)
+				e.s.Revert(mark)
 				if made {
 					return i
 				}
@@ -1280,22 +1321,22 @@ func (e *expansion) maker(main int64, key int32) int {
 // maxRowsApart is how many keys may be gone that one entry wrote.
 const maxRowsApart = 8
 
-// rowsOff is how many rows of a revision are not what the state's last entry makes.
-func (e *expansion) rowsOff(main int64) (off int) {
+// countDiffering is how many rows of a revision are not what the state's last entry makes.
+func (e *expansion) countDiffering(main int64) (off int) {
 	rows := e.Evidence.group(main)
 	if main > e.Evidence.Compact {
 		off = max(len(e.s.Changes)-len(rows), 0)
 	}
 	for i := range rows {
-		if n := int(rows[i].sub); n >= len(e.s.Changes) || !rows[i].is(&e.s.Changes[n], e.s.Base) {
+		if n := int(rows[i].sub); n >= len(e.s.Changes) || !rows[i].matches(&e.s.Changes[n], e.s.BaseRevision) {
 			off++
 		}
 	}
 	return off
 }
 
-// writer is the place of the last entry up to the contradiction that changed a key, -1 if none did.
-func (e *expansion) writer(key int32) int {
+// lastWriter is the place of the last entry up to the contradiction that changed a key, -1 if none did.
+func (e *expansion) lastWriter(key int32) int {
 	for i := e.stop; i >= 0; i-- {
 		if i == e.stop || e.revs[i+1] > e.revs[i] {
 			if slices.Contains(e.Log.Entries[i].Touches(), key) {
@@ -1306,12 +1347,12 @@ func (e *expansion) writer(key int32) int {
 	return -1
 }
 
-// atEnd tries what may be behind tables, or a last revision, that are not what the log leads to.
-func (e *expansion) atEnd() {
+// tryAtEnd tries what may be behind tables, or a last revision, that are not what the log leads to.
+func (e *expansion) tryAtEnd() {
 	mark := e.s.Mark()
-	for t, off := range e.Evidence.differing(e.s) {
+	for t, off := range e.Evidence.differingTables(e.s) {
 		if off > 0 && e.s.Revision == e.Evidence.Revision {
-			e.try(Fault{Kind: Table, First: e.Evidence.Index, Last: e.Evidence.Index, Table: TableName(t), Off: off}, e.end)
+			e.try(Fault{Kind: Table, First: e.Evidence.Index, Last: e.Evidence.Index, Table: TableName(t), DifferingRows: off}, e.end)
 		}
 	}
 	if e.s.Revision > e.Evidence.Revision || slices.ContainsFunc(e.n.faults, func(f Fault) bool { return f.Kind == Index }) {
@@ -1328,20 +1369,20 @@ func (e *expansion) atEnd() {
 			ahead = append(ahead, e.Log.Entries[i].Index)
 		}
 	}
-	e.s.Back(mark)
+	e.s.Revert(mark)
 	for _, last := range ahead {
 		e.try(Fault{Kind: Index, First: e.Evidence.Index + 1, Last: last}, e.end)
 	}
-	if n := len(e.Evidence.group(e.revs[e.end] + 1)); e.end > 0 && n > 0 && !e.left(e.end-1) {
-		e.s.Back(e.marks[e.end-1]) // the state only goes back: what begins earlier comes last
+	if n := len(e.Evidence.group(e.revs[e.end] + 1)); e.end > 0 && n > 0 && !e.isSkipped(e.end-1) {
+		e.s.Revert(e.marks[e.end-1]) // the state only goes back: what begins earlier comes last
 		last := e.Log.Entries[e.end-1].Index
-		e.try(Fault{Kind: Extra, First: last, Last: last, Off: n}, e.end-1)
+		e.try(Fault{Kind: Extra, First: last, Last: last, DifferingRows: n}, e.end-1)
 	}
 }
 
 // readings are the sets that explain the db, within the margin of the best.
 func (x *search) readings() (all []Reading) {
-	limit, tried := x.best()+Margin, map[string]bool{}
+	limit, tried := x.bestCost()+Margin, map[string]bool{}
 	explains := func(faults []Fault) {
 		r := reading(x.solved[0].rules, faults)
 		if key := fmt.Sprint(faults); r.Cost <= limit && !tried[key] {
@@ -1354,79 +1395,79 @@ func (x *search) readings() (all []Reading) {
 		if l.cost() > limit {
 			continue
 		}
-		if !x.trails(l, nil, limit, func(faults []Fault) bool { explains(faults); return len(tried) < maxTrails }) {
-			x.limit("only %d of the fault sets that explain the db are looked at", maxTrails)
+		if !x.eachFaultSet(l, nil, limit, func(faults []Fault) bool { explains(faults); return len(tried) < maxFaultSets }) {
+			x.limit("only %d of the fault sets that explain the db are looked at", maxFaultSets)
 			break
 		}
 	}
 	// What led from a set to other states than that which was followed may lead to the same in the end.
 	for _, l := range x.solved {
-		for n, behind := l.node, []Fault{l.f}; len(n.from) > 0; n = n.from[0].node {
-			for _, f := range n.from[0].leads {
-				if len(tried) < 2*maxTrails && x.s.Steps <= 2*x.budget {
-					explains(sorted(append(append(slices.Clone(n.from[0].faults), f), behind...)))
+		for n, behind := l.node, []Fault{l.f}; len(n.parents) > 0; n = n.parents[0].node {
+			for _, f := range n.parents[0].tried {
+				if len(tried) < 2*maxFaultSets && x.s.Steps <= 2*x.budget {
+					explains(sortFaults(append(append(slices.Clone(n.parents[0].faults), f), behind...)))
 				}
 			}
-			behind = append(behind, n.from[0].f)
+			behind = append(behind, n.parents[0].f)
 		}
 	}
 	return all
 }
 
-// sorted are faults in order.
-func sorted(faults []Fault) []Fault {
+// sortFaults are faults in order.
+func sortFaults(faults []Fault) []Fault {
 	slices.SortStableFunc(faults, Fault.compare)
 	return faults
 }
 
-// likeliest are the readings within the margin of the best, the likeliest first, each set of faults once.
-func likeliest(all []Reading) (best []Reading) {
+// likeliestReadings are the readings within the margin of the best, the likeliest first, each set of faults once.
+func likeliestReadings(all []Reading) (best []Reading) {
 	slices.SortStableFunc(all, func(a, b Reading) int {
 		return cmp.Or(cmp.Compare(a.Cost, b.Cost), slices.CompareFunc(a.Faults, b.Faults, Fault.compare))
 	})
 	for _, r := range all {
-		if r.Cost <= all[0].Cost+Margin && !slices.ContainsFunc(best, func(o Reading) bool { return slices.EqualFunc(o.Faults, r.Faults, Fault.alike) }) {
+		if r.Cost <= all[0].Cost+Margin && !slices.ContainsFunc(best, func(o Reading) bool { return slices.EqualFunc(o.Faults, r.Faults, Fault.sameClause) }) {
 			best = append(best, r)
 		}
 	}
 	return best
 }
 
-// trails calls f for every set of faults that leads to a link with one fault more, those that cost too much left out, until f is false.
-func (x *search) trails(l link, behind []Fault, limit int, f func(faults []Fault) bool) bool {
-	faults := with(behind, l.f)
+// eachFaultSet calls f for every set of faults that leads to a link with one fault more, those that cost too much left out, until f is false.
+func (x *search) eachFaultSet(l link, behind []Fault, limit int, f func(faults []Fault) bool) bool {
+	faults := withFault(behind, l.f)
 	if Cost(faults)+l.node.cost > limit {
 		return true
 	}
-	if len(l.from) == 0 {
+	if len(l.parents) == 0 {
 		return f(faults)
 	}
-	for _, o := range l.from {
-		if !x.trails(o, faults, limit, f) {
+	for _, o := range l.parents {
+		if !x.eachFaultSet(o, faults, limit, f) {
 			return false
 		}
 	}
 	return true
 }
 
-// maxTrails is how many sets are looked at.
-const maxTrails = 1024
+// maxFaultSets is how many sets are looked at.
+const maxFaultSets = 1024
 
-// maxReadings is how many readings are told.
+// maxReadings is how many readings are reported.
 const maxReadings = 256
 
 // Explains tells whether a reading leads to what the db holds.
 func (m *Member) Explains(r *Reading) bool {
 	begin := m.start.Mark()
-	defer m.start.Back(begin)
-	x := run{Member: m, s: m.start, faults: r.all(), rules: r.Rules}
-	return x.from(0, nil) > m.end()
+	defer m.start.Revert(begin)
+	x := run{Member: m, s: m.start, faults: r.allFaults(), rules: r.Rules}
+	return x.applyFrom(0, nil) > m.end()
 }
 
 // Trace calls see for every step of a reading.
 func (m *Member) Trace(r *Reading, see func(st *Step)) {
 	begin := m.start.Mark()
-	defer m.start.Back(begin)
-	x := run{Member: m, s: m.start, faults: r.all(), rules: r.Rules, see: see}
-	x.from(0, nil)
+	defer m.start.Revert(begin)
+	x := run{Member: m, s: m.start, faults: r.allFaults(), rules: r.Rules, onStep: see}
+	x.applyFrom(0, nil)
 }

@@ -183,7 +183,7 @@ func live(t *testing.T, x text, rules apply.Rules, what string, compact int64) *
 		case at("skip", i) || refused:
 			continue
 		case at("branch", i):
-			way = apply.Otherwise
+			way = apply.OtherBranch
 		case at("pass", i):
 			way = apply.Unchecked
 		}

@@ -51,7 +51,7 @@ func TestApply(t *testing.T) {
 		}
 		checkTables(t, seed+1, s, m.w.ref)
 		for i := range slices.Backward(marks) {
-			if s.Back(marks[i]); s.Digest() != digests[i] {
+			if s.Revert(marks[i]); s.Digest() != digests[i] {
 				t.Fatalf("seed %d: going back to before entry %d leads to another state", seed+1, log[i].Index)
 			}
 		}

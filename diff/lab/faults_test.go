@@ -180,24 +180,24 @@ func (c *faulty) purge(t *testing.T, named faults.Named, table *mvcc.Table, tabl
 	for i := range c.purged {
 		s.Apply(&c.log.Entries[i], apply.Plain)
 	}
-	begins := func(table *mvcc.Table, tables *schema.Tables, revision, compact int64) faults.Beginner {
-		return faults.Beginner{
+	begins := func(table *mvcc.Table, tables *schema.Tables, revision, compact int64) faults.SuffixMember {
+		return faults.SuffixMember{
 			Evidence: faults.NewEvidence(l, table, tables, revision, compact), Auth: s.Auth,
 			Committed: uint64(len(c.life.log)), Rules: []apply.Rules{apply.Rules3510},
 		}
 	}
-	ms := []faults.Beginner{begins(table, tables, revision, compact)}
+	ms := []faults.SuffixMember{begins(table, tables, revision, compact)}
 	for _, o := range others {
 		table, tables := o.table(), o.tables()
 		ms = append(ms, begins(table, tables, max(table.Last(), tables.ScheduledCompact), max(tables.ScheduledCompact, tables.FinishedCompact)))
 	}
-	all := faults.SearchLater(l, ms, 0)
+	all := faults.SearchSuffix(l, ms, 0)
 	if c.member = nil; all == nil {
 		return
 	}
-	c.member, c.result, c.also = all[0].Member, all[0].Result, all[0].Also
+	c.member, c.result, c.also = all[0].Member, all[0].Result, all[0].OtherBases
 	if *only > 0 {
-		t.Logf("the revision is held to have been %d, and was %d; members without fault: %v", all[0].Begins(), s.Revision, len(all[1].Readings[0].Faults)+len(all[2].Readings[0].Faults) == 0)
+		t.Logf("the revision is held to have been %d, and was %d; members without fault: %v", all[0].BaseRevision(), s.Revision, len(all[1].Readings[0].Faults)+len(all[2].Readings[0].Faults) == 0)
 	}
 }
 
@@ -251,9 +251,9 @@ func (c *faulty) plant(n int, last uint64) {
 		case 9:
 			f.Kind = faults.Branch
 		case 10:
-			f.Kind, f.Off = faults.Rows, 1
+			f.Kind, f.DifferingRows = faults.Rows, 1
 		case 11:
-			f.Kind, f.Off = faults.Table, 1
+			f.Kind, f.DifferingRows = faults.Table, 1
 			f.Table = faults.Leases
 		}
 		if slices.ContainsFunc(c.planted, func(o faults.Fault) bool { return f.First <= o.Last && o.First <= f.Last }) {
@@ -310,9 +310,9 @@ func (c *faulty) canonical(f *faults.Fault) bool {
 		}
 	case faults.Branch:
 		m, d := s.Mark(), s.Digest()
-		s.Apply(&c.log.Entries[p], apply.Otherwise)
+		s.Apply(&c.log.Entries[p], apply.OtherBranch)
 		other := s.Digest()
-		s.Back(m)
+		s.Revert(m)
 		s.Apply(&c.log.Entries[p], apply.Plain)
 		if c.log.Entries[p].Kind != apply.Txn || other == s.Digest() || len(c.log.Entries) == 0 && d == 0 {
 			return false
@@ -462,7 +462,7 @@ func (c *faulty) check() (problems []string) {
 		}
 		x := run{r.Faults[0].First, r.Faults[0].Last}
 		switch f := r.Faults[0]; {
-		case f.Kind == faults.Skipped && !slices.Contains(skips, x), f.Kind == faults.Again && f.Times == 1 && !f.Odd && !slices.Contains(replays, x):
+		case f.Kind == faults.Skipped && !slices.Contains(skips, x), f.Kind == faults.Again && f.Times == 1 && !f.NoRestart && !slices.Contains(replays, x):
 			fail("too wide: %v does not leave the same, or is told shorter", f)
 		}
 	}

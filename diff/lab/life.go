@@ -121,7 +121,7 @@ func (l *life) step(r *replica, e *Entry) {
 			return
 		case f.Kind == faults.Branch && f.First == e.Index:
 			c.Request = swapped(e.Request)
-		case f.Kind == faults.LetPass && f.First == e.Index:
+		case f.Kind == faults.Permitted && f.First == e.Index:
 			l.letPass(r, &c)
 			return
 		}

@@ -227,7 +227,7 @@ func (b *brute) effective(i int) bool {
 	m := b.s.Mark()
 	b.s.Apply(&b.l.Entries[i], apply.Plain)
 	changed := b.s.Mark() > m
-	b.s.Back(m)
+	b.s.Revert(m)
 	return changed
 }
 
@@ -259,20 +259,20 @@ func (b *brute) single(end int) (skips, replays []run) {
 	}
 	for i := min(agreed, end-1); i >= 0; i-- {
 		for k := i; k >= 0 && i < agreed; k-- {
-			b.s.Back(marks[i+1])
+			b.s.Revert(marks[i+1])
 			if b.again(k, i, marks[i+1] > marks[i]) && b.from(i+1, end) {
 				note(again, k, i)
 			}
 		}
-		b.s.Back(marks[i])
+		b.s.Revert(marks[i])
 		for z := i; z < end && b.effective(i); z++ {
 			if b.effective(z) && b.from(z+1, end) {
 				note(left, i, z)
 			}
-			b.s.Back(marks[i])
+			b.s.Revert(marks[i])
 		}
 	}
-	b.s.Back(0)
+	b.s.Revert(0)
 	return slices.Concat(slices.Collect(maps.Values(left))...), slices.Concat(slices.Collect(maps.Values(again))...)
 }
 

@@ -314,7 +314,7 @@ func versionAt(b *Base, index uint64) string {
 
 // touchedBy is what entries can read or write of a state.
 func touchedBy(entries []effect.Entry) *effect.Touched {
-	t := &effect.Touched{Holders: true}
+	t := &effect.Touched{LeaseKeys: true}
 	for i := range entries {
 		t.Add(entries[i].Request().Internal)
 	}
