@@ -1,6 +1,7 @@
 package diff
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -16,14 +17,38 @@ import (
 
 // Compare compares the members of one cluster, or a single member with its own log.
 func Compare(ms []*inspect.Member) *Document {
-	c := examine(ms, nil)
-	c.answer()
+	return guarded(ms, func() *Document {
+		c := examine(context.Background(), ms, nil)
+		c.answer()
+		return c.document()
+	})
+}
+
+// guarded runs f, which reads members. Where a file is cut that even the summaries need, nothing is known but that.
+func guarded(ms []*inspect.Member, f func() *Document) (d *Document) {
+	err := evidence.Guard("the members", func() error {
+		d = f()
+		return nil
+	})
+	if err == nil {
+		return d
+	}
+	d = &Document{SchemaVersion: SchemaVersion, Verdict: Indeterminate, Reasons: []string{err.Error()}, Err: err}
+	for _, m := range ms {
+		d.Members = append(d.Members, Member{Label: m.Label})
+	}
+	return d.filled()
+}
+
+// document is what was found out, and what ended that early.
+func (c *comparison) document() *Document {
+	c.doc.Err = errors.Join(c.errs...)
 	return c.doc.filled()
 }
 
 // compare finds out all there is about those of some members whose dbs are evidence of what they do not hold as well.
-func compare(ms, use []*inspect.Member, logs func() map[string][]ServerLog) *comparison {
-	c := &comparison{all: ms, ms: use, serverLogs: logs, doc: &Document{SchemaVersion: SchemaVersion, Verdict: Indeterminate}}
+func compare(ctx context.Context, ms, use []*inspect.Member, logs func() map[string][]ServerLog) *comparison {
+	c := &comparison{ctx: ctx, all: ms, ms: use, serverLogs: logs, doc: &Document{SchemaVersion: SchemaVersion, Verdict: Indeterminate}}
 	c.doc.Members = summaries(ms)
 	if len(c.ms) > 0 {
 		c.guard("the evidence", c.run)
@@ -47,24 +72,38 @@ func (c *comparison) guard(name string, f func()) {
 			if p == any(errUnread) {
 				return
 			}
-			text := fmt.Sprintf("%s: internal error, please report it: %v", name, p)
-			if err, ok := p.(error); ok && errors.Is(err, evidence.ErrShrank) {
-				text = err.Error()
+			err, ok := p.(error)
+			if !ok || !errors.Is(err, evidence.ErrShrank) {
+				err = fmt.Errorf("%s: internal error, please report it: %v", name, p)
 			}
-			c.mu.Lock()
-			c.faults = append(c.faults, text)
-			c.mu.Unlock()
+			c.failed(err)
 		}
 	}()
 	if err := evidence.Guard(name, func() error { f(); return nil }); err != nil {
-		c.mu.Lock()
-		c.faults = append(c.faults, err.Error())
-		c.mu.Unlock()
+		c.failed(err)
 	}
 }
 
+// failed notes what ended a part of the work. That nobody waits for it any more is said once, however many parts that ends.
+func (c *comparison) failed(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	text := err.Error()
+	if c.ctx.Err() != nil && errors.Is(err, c.ctx.Err()) {
+		if errors.Is(errors.Join(c.errs...), err) {
+			return
+		}
+		text = fmt.Sprintf("the comparison was cut short: %v", context.Cause(c.ctx))
+	}
+	c.errs, c.faults = append(c.errs, err), append(c.faults, text)
+}
+
+// stop ends the guarded work if nobody waits for it any more. None of a group that waits for each other may call it.
+func (c *comparison) stop() { evidence.Stop(c.ctx) }
+
 // comparison is the state of one comparison.
 type comparison struct {
+	ctx context.Context
 	all []*inspect.Member
 	ms  []*inspect.Member // those of which all that their db holds can be compared
 	doc *Document
@@ -98,7 +137,8 @@ type comparison struct {
 	linked     chan struct{} // closed once the rows of a key can be found
 	counted    func()        // waits for what count finds out
 	mu         sync.Mutex
-	faults     []string // of reading while comparing
+	errs       []error  // of reading while comparing, and that of ctx
+	faults     []string // the same, as they are told
 }
 
 func (c *comparison) reason(format string, args ...any) {
@@ -106,9 +146,13 @@ func (c *comparison) reason(format string, args ...any) {
 }
 
 func (c *comparison) run() {
+	c.stop()
 	c.readRows(func() { c.counted = c.start(c.count) })
+	c.stop()
 	c.told = c.search()
+	c.stop()
 	c.trace()
+	c.stop()
 	c.tell()
 }
 
@@ -152,6 +196,7 @@ func (c *comparison) readLogs() {
 
 // each runs f for every member at the same time.
 func (c *comparison) each(f func(i int)) {
+	c.stop()
 	var wg sync.WaitGroup
 	for i, m := range c.ms {
 		wg.Go(func() {

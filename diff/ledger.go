@@ -3,6 +3,7 @@ package diff
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"iter"
@@ -54,7 +55,7 @@ func Clusters(ms []*inspect.Member) string { return incomparable(ms) }
 // NewLedger relates the entries and revisions of members of one cluster.
 func NewLedger(ms []*inspect.Member) *Ledger {
 	l := &Ledger{Members: ms, accounts: make([]account, len(ms))}
-	c := &comparison{all: ms, doc: &Document{}}
+	c := &comparison{ctx: context.Background(), all: ms, doc: &Document{}}
 	for _, m := range ms {
 		if m.DB != nil && m.DB.HasKeys {
 			c.ms = append(c.ms, m)

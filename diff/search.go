@@ -78,6 +78,7 @@ func (c *comparison) search() (all []*explained) {
 	if len(whole) > 0 {
 		c.eachOf(use, func(n, i int) {
 			m := faults.NewMember(logs[n], evidence[n], apply.New(logs[n]), c.mayHaveApplied(i), c.rulesOf(i)...)
+			m.Stopped = func() bool { return c.ctx.Err() != nil }
 			res := m.Search()
 			if limits[n] = res.Limits; len(res.Readings) > 0 {
 				found[n] = &explained{member: m, readings: res.Readings, limits: res.Limits}
