@@ -48,7 +48,7 @@ func TestInvestigateStops(t *testing.T) {
 	}
 	most := whole.asked.Load()
 	early, cut := 0, 0
-	for n := int64(0); n < most; n = n*5/4 + 1 {
+	for n := int64(0); n < most; n = n*2 + 1 {
 		ctx := &late{Context: t.Context()}
 		ctx.left.Store(n)
 		d := diff.Investigate(ctx, set.Members, diff.Options{})

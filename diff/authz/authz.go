@@ -32,13 +32,6 @@ func New() *State {
 	return &State{Revision: 1, users: map[string][]string{}, roles: map[string][]schema.Permission{}}
 }
 
-// Closed is an auth store that lets nobody in: what it denies depends on permissions.
-func Closed() *State {
-	s := New()
-	s.Enabled = true
-	return s
-}
-
 // Of is the auth store that the tables of a db hold.
 func Of(t *schema.Tables) *State {
 	s := New()
@@ -83,9 +76,6 @@ func (s *State) Digest() uint64 {
 }
 
 var seed = maphash.MakeSeed()
-
-// same tells whether no write came between two states that changed anything.
-func (s *State) same(o *State) bool { return s.Enabled == o.Enabled && s.Revision == o.Revision }
 
 // Equal tells whether the tables of a db are those of this state.
 func (s *State) Equal(t *schema.Tables) bool {

@@ -14,19 +14,6 @@ type Write struct {
 	Request *raftlog.Request
 }
 
-// Disabled tells whether the last of some writes that turned auth on or off asked for it to be off.
-func Disabled(writes []Write) bool {
-	for _, w := range slices.Backward(writes) {
-		switch w.Request.Type {
-		case "AuthEnable":
-			return false
-		case "AuthDisable":
-			return true
-		}
-	}
-	return false
-}
-
 // Timeline is the auth store of one member after each of its writes.
 type Timeline struct {
 	indexes []uint64
@@ -143,29 +130,6 @@ func (s *State) Plain(writes []Write) *Timeline { return s.run(writes, once) }
 
 func once(*Write) int { return 1 }
 
-// maxDetours is how many writes there may be for leaving out each of them to be tried.
-const maxDetours = 256
-
-// Detours are the timelines in which one write that changed the auth store was left out and that end with the tables of the
-// member all the same, because of what came later.
-func Detours(writes []Write, tables *schema.Tables) (all []*Timeline) {
-	if len(writes) > maxDetours {
-		return nil
-	}
-	straight := Plain(writes)
-	for n, w := range writes {
-		if straight.states[n].same(straight.states[n+1]) {
-			continue
-		}
-		t := &Timeline{indexes: slices.Clone(straight.indexes[:n+1]), states: slices.Clone(straight.states[:n+1]), Odd: w.Index}
-		t.states = append(t.states, straight.states[n])
-		if t.then(writes[n+1:]); t.last().Equal(tables) {
-			all = append(all, t)
-		}
-	}
-	return all
-}
-
 // maxReplayed is how many writes a row may hold, maxRows how many there may be for every row of them to be tried.
 const (
 	maxReplayed = 40
@@ -217,43 +181,6 @@ func (s *State) replays(writes []Write, tables *schema.Tables) []*Timeline {
 	return all
 }
 
-// maxLate bounds how many entries may have been applied again with a write: the fewer the likelier.
-const maxLate = 64
-
-// Late are the timelines in which a row of writes was applied again just before an entry behind the last of them, and before
-// any further write.
-func Late(writes []Write, tables *schema.Tables, before uint64) (all []*Timeline) {
-	n := 0
-	for n < len(writes) && writes[n].Index < before {
-		n++
-	}
-	t := Plain(writes[:n])
-	for i := n - 1; i >= max(n-maxReplayed, 0); i-- {
-		s := t.last().Clone()
-		if writes[n-1].Index == before-1 || before-writes[i].Index > maxLate || !s.counts(writes[i].Request) {
-			continue // that is a row by itself, or too long, or begins with the next one
-		}
-		for _, w := range writes[i:n] {
-			s.Apply(w.Request)
-		}
-		x := &Timeline{
-			indexes: append(slices.Clone(t.indexes), before-1), states: append(slices.Clone(t.states), s),
-			Odd: writes[i].Index, Again: true, Last: before - 1,
-		}
-		if x.then(writes[n:]); x.last().Equal(tables) {
-			all = append(all, x)
-		}
-	}
-	return all
-}
-
-// counts tells whether a request would raise the auth revision.
-func (s *State) counts(r *raftlog.Request) bool {
-	c := s.Clone()
-	c.Apply(r)
-	return c.Revision > s.Revision
-}
-
 // then applies further writes once each.
 func (t *Timeline) then(writes []Write) {
 	for _, w := range writes {
@@ -272,55 +199,6 @@ func only(index uint64, times int) func(*Write) int {
 		}
 		return 1
 	}
-}
-
-// maxTail is how many writes are tried as missing in the end.
-const maxTail = 64
-
-// Missing lists the writes that one db may lack and another has, one of them or, failing that, all from the first on. before is
-// the state that both met, nil if that is not known: then those that applied to the tables of the one that lacks them make
-// those of the other.
-func Missing(before *State, writes []Write, lacks, has *schema.Tables) (one []uint64, from uint64) {
-	makes := func(first, last int) bool {
-		s := Of(lacks)
-		for _, w := range writes[first:last] {
-			s.Apply(w.Request)
-		}
-		return s.Equal(has)
-	}
-	if before != nil {
-		makes = func(first, last int) bool {
-			s := before.Clone()
-			for _, w := range slices.Concat(writes[:first], writes[last:]) {
-				s.Apply(w.Request)
-			}
-			return s.Equal(lacks)
-		}
-	}
-	for n := range writes {
-		if makes(n, n+1) {
-			one = append(one, writes[n].Index)
-		}
-	}
-	if before == nil && onlyCounted(lacks, has) {
-		return one, 0 // which of those that count were missing cannot be told
-	}
-	for n := len(writes) - 2; len(one) == 0 && n >= max(0, len(writes)-maxTail); n-- {
-		if makes(n, len(writes)) {
-			return nil, writes[n].Index
-		}
-	}
-	if before == nil && len(one) > 0 {
-		one = one[len(one)-1:] // had an earlier one been missing, the last would have made up for it
-	}
-	return one, 0
-}
-
-// onlyCounted tells whether two tables differ in the auth revision only.
-func onlyCounted(a, b *schema.Tables) bool {
-	s := Of(a)
-	s.Revision = max(b.AuthRevision, 1)
-	return s.Equal(b)
 }
 
 func (t *Timeline) last() *State { return t.states[len(t.states)-1] }

@@ -211,19 +211,6 @@ func Denied(who []string, first, last uint64) *Rule {
 	}
 }
 
-// AuthRevisionAhead adds k to the auth revision from an entry on.
-func AuthRevisionAhead(k, from uint64) *Rule {
-	return &Rule{
-		Name: fmt.Sprintf("the auth revision is %d higher from entry %d on", k, from),
-		AuthRevision: func(x *Exec) uint64 {
-			if x.Index >= from {
-				return k
-			}
-			return 0
-		},
-	}
-}
-
 // RepeatedGrantsIgnored leaves out grants of a permission that the role has already. The servers whose source was read
 // (3.3.27, 3.5.21, 3.7.3) count them.
 func RepeatedGrantsIgnored() *Rule {

@@ -71,8 +71,8 @@ func (f *File) Advise(sequential bool) {
 // forgetTogether is how many bytes one call forgets.
 const forgetTogether = 256 << 20
 
-// Forget tells the system that what was read so far will hardly be read again. It is only a hint, and may take a while.
-func (f *File) Forget() {
+// forget tells the system that what was read so far will hardly be read again. It is only a hint, and may take a while.
+func (f *File) forget() {
 	if f.mapped {
 		forget(f.data)
 	}
