@@ -35,7 +35,7 @@ func guarded(ms []*inspect.Member, f func() *Document) (d *Document) {
 	}
 	d = &Document{SchemaVersion: SchemaVersion, Verdict: Indeterminate, Reasons: []string{err.Error()}, Err: err}
 	for _, m := range ms {
-		d.Members = append(d.Members, Member{Label: m.Label})
+		d.Members = append(d.Members, Member{Label: m.Label, Log: logSummary(m)})
 	}
 	return d.filled()
 }

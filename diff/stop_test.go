@@ -102,6 +102,9 @@ func TestInvestigateShrunk(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := diff.Investigate(t.Context(), cut.Members, diff.Options{})
+	if d.Members[0].Log.LastIndex != cut.Members[0].Log.Last() {
+		t.Errorf("the log, which is whole, ends at entry %d", d.Members[0].Log.LastIndex)
+	}
 	if d.Verdict != diff.Indeterminate || !errors.Is(d.Err, evidence.ErrShrank) || errors.Is(d.Err, context.Canceled) {
 		t.Errorf("%s: %v, %q", d.Verdict, d.Err, d.Reasons)
 	}
