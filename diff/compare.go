@@ -1,6 +1,7 @@
 package diff
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -16,15 +17,39 @@ import (
 
 // Compare compares the members of one cluster, or a single member with its own log.
 func Compare(ms []*inspect.Member) *Document {
-	c := examine(ms, nil)
-	c.decide()
+	return survive(ms, func() *Document {
+		c := examine(context.Background(), ms, nil)
+		c.decide()
+		return c.document()
+	})
+}
+
+// survive runs f, which reads members. Where a file is cut that even the summaries need, nothing is known but that.
+func survive(ms []*inspect.Member, f func() *Document) (d *Document) {
+	err := evidence.Guard("the members", func() error {
+		d = f()
+		return nil
+	})
+	if err == nil {
+		return d
+	}
+	d = &Document{SchemaVersion: SchemaVersion, Verdict: Indeterminate, Reasons: []string{err.Error()}, Err: err}
+	for _, m := range ms {
+		d.Members = append(d.Members, Member{Label: m.Label, Log: logSummary(m)})
+	}
+	return d.filled()
+}
+
+// document is what was found out, and what ended that early.
+func (c *comparison) document() *Document {
+	c.doc.Err = errors.Join(c.errs...)
 	return c.doc.filled()
 }
 
 // compare finds out all there is about those of some members whose dbs are evidence of what they do not hold as well.
-func compare(ms, use []*inspect.Member, logs func() map[string][]ServerLog) *comparison {
+func compare(ctx context.Context, ms, use []*inspect.Member, logs func() map[string][]ServerLog) *comparison {
 	c := &comparison{doc: &Document{SchemaVersion: SchemaVersion, Verdict: Indeterminate}}
-	c.all, c.ms, c.serverLogs = ms, use, logs
+	c.ctx, c.all, c.ms, c.serverLogs = ctx, ms, use, logs
 	c.doc.Members = summaries(ms)
 	if len(c.ms) > 0 {
 		c.guard("the evidence", c.run)
@@ -42,8 +67,10 @@ var errUnread = errors.New("a file could not be read")
 
 // guarded runs what reads files. Its methods may be called by several goroutines.
 type guarded struct {
+	ctx        context.Context // of whoever waits for the work
 	mu         sync.Mutex
-	readErrors []string // of reading while comparing; guarded by mu until all that was spawned has ended
+	errs       []error  // of reading while comparing, and that of ctx; guarded by mu until all that was spawned has ended
+	readErrors []string // the same, as they are told
 }
 
 // guard runs f, which reads files. One that shrinks meanwhile must not take the process down, but leaves no verdict; nor
@@ -54,21 +81,34 @@ func (c *guarded) guard(name string, f func()) {
 			if p == any(errUnread) {
 				return
 			}
-			text := fmt.Sprintf("%s: internal error, please report it: %v", name, p)
-			if err, ok := p.(error); ok && errors.Is(err, evidence.ErrShrank) {
-				text = err.Error()
+			err, ok := p.(error)
+			if !ok || !errors.Is(err, evidence.ErrShrank) {
+				err = fmt.Errorf("%s: internal error, please report it: %v", name, p)
 			}
-			c.mu.Lock()
-			c.readErrors = append(c.readErrors, text)
-			c.mu.Unlock()
+			c.failed(err)
 		}
 	}()
 	if err := evidence.Guard(name, func() error { f(); return nil }); err != nil {
-		c.mu.Lock()
-		c.readErrors = append(c.readErrors, err.Error())
-		c.mu.Unlock()
+		c.failed(err)
 	}
 }
+
+// failed notes what ended a part of the work. That nobody waits for it any more is said once, however many parts that ends.
+func (c *guarded) failed(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	text := err.Error()
+	if c.ctx.Err() != nil && errors.Is(err, c.ctx.Err()) {
+		if errors.Is(errors.Join(c.errs...), err) {
+			return
+		}
+		text = fmt.Sprintf("the comparison was cut short: %v", context.Cause(c.ctx))
+	}
+	c.errs, c.readErrors = append(c.errs, err), append(c.readErrors, text)
+}
+
+// stop ends the guarded work if nobody waits for it any more. None of a group that waits for each other may call it.
+func (c *guarded) stop() { evidence.Stop(c.ctx) }
 
 // The stages of a comparison. Each embeds what the one before has found out, and its methods see no more than that: whoever writes a method of contents
 // cannot ask what explains a member. A stage fills in its own fields once, before the next one begins; after that they are only read. The goroutine that
@@ -139,6 +179,7 @@ func (c *comparison) reason(format string, args ...any) {
 }
 
 func (c *comparison) run() {
+	c.stop()
 	c.doc.Common.Index = math.MaxUint64
 	for _, m := range c.ms {
 		c.doc.Common.Index = min(c.doc.Common.Index, m.DB.Tables.ConsistentIndex)
@@ -148,9 +189,12 @@ func (c *comparison) run() {
 	if c.logs != nil { // nil if they could not be read
 		c.doc.Logs = Logs{Compared: c.logs.compared, Identical: len(c.logs.forks) == 0}
 	}
+	c.stop()
 	c.explainMembers()
 	c.limit(c.searchLimits...)
+	c.stop()
 	c.traceEntries()
+	c.stop()
 	c.findCauses()
 }
 
@@ -190,6 +234,7 @@ func (c *contents) readLogs() {
 
 // eachMember runs f for every member at the same time.
 func (c *contents) eachMember(f func(i int)) {
+	c.stop()
 	var wg sync.WaitGroup
 	for i, m := range c.ms {
 		wg.Go(func() {

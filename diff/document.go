@@ -155,6 +155,9 @@ type Document struct {
 	TimelineLeftOut int     `json:"timeline_left_out,omitempty"`
 	// Curves are for pictures.
 	Curves []Curve `json:"-"`
+	// Err is what ended the work early, nil if nothing did: the error of the context, evidence.ErrShrank, or both. The rest of the
+	// document holds all the same.
+	Err error `json:"-"`
 }
 
 // Search says whether bounds were hit while looking for what explains the members, and which.

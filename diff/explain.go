@@ -17,15 +17,22 @@ import (
 
 // Investigate compares members as Compare does, and asks of every divergence which known bug produced it, re-executing the
 // log with etcd's own code on private copies where that settles it. It also says what to do now. ctx ends it early: then
-// explanations are missing, and Reasons says so.
+// explanations are missing, or the verdict is Indeterminate, Reasons says so, and Err is its error.
+//
+// Files that are cut meanwhile end it as well, as Err says then. Other functions that read members do not guard themselves
+// against that: evidence.Guard does.
 func Investigate(ctx context.Context, ms []*inspect.Member, opts Options) *Document {
-	c := examine(ms, opts.ServerLogs)
+	return survive(ms, func() *Document { return investigate(ctx, ms, opts) })
+}
+
+func investigate(ctx context.Context, ms []*inspect.Member, opts Options) *Document {
+	c := examine(ctx, ms, opts.ServerLogs)
 	if len(c.readErrors) == 0 {
 		c.guard("the evidence", func() { c.reexecute(ctx, opts) })
 	}
 	c.decide()
 	if len(c.readErrors) > 0 {
-		return c.doc.filled()
+		return c.document()
 	}
 	c.guard("the evidence", func() {
 		if c.logs != nil {
@@ -55,8 +62,9 @@ func Investigate(ctx context.Context, ms []*inspect.Member, opts Options) *Docum
 	}
 	if ctx.Err() != nil {
 		c.reason("the search for explanations was cut short: %v", context.Cause(ctx))
+		c.errs = append(c.errs, ctx.Err())
 	}
-	return c.doc.filled()
+	return c.document()
 }
 
 // bugCase is the comparison as the catalogue of bugs asks about it.

@@ -1,6 +1,7 @@
 package diff
 
 import (
+	"context"
 	"fmt"
 	"slices"
 
@@ -20,7 +21,7 @@ func CheckMember(m *inspect.Member) *check.Result {
 	if !m.Evidence().Whole() {
 		return r // what is not there says nothing
 	}
-	c := compare([]*inspect.Member{m}, []*inspect.Member{m}, nil)
+	c := compare(context.Background(), []*inspect.Member{m}, []*inspect.Member{m}, nil)
 	if c.findsDifference() {
 		if m.Evidence().Search(m.DB.CompactRevision(), c.expectedRevision(0)); !m.Evidence().Whole() {
 			r.Findings = append(r.Findings, finding.New("rows-elsewhere", finding.Error, m.DB.File.Name, "%s", m.Evidence().Why()))

@@ -3,6 +3,7 @@ package diff
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"iter"
@@ -55,7 +56,7 @@ func Clusters(ms []*inspect.Member) string { return incomparable(ms) }
 func NewLedger(ms []*inspect.Member) *Ledger {
 	l := &Ledger{Members: ms, accounts: make([]account, len(ms))}
 	c := &entryEffects{}
-	c.all = ms
+	c.ctx, c.all = context.Background(), ms
 	for _, m := range ms {
 		if m.DB != nil && m.DB.HasKeys {
 			c.ms = append(c.ms, m)

@@ -42,6 +42,7 @@ func (c *explanations) explainMembers() {
 	if fromFirst {
 		c.eachOf(use, func(n, i int) {
 			m := faults.NewMember(logs[n], evidence[n], apply.New(logs[n]), c.mayHaveApplied(i), c.rulesOf(i)...)
+			m.Stopped = func() bool { return c.ctx.Err() != nil }
 			res := m.Search()
 			if limits[n] = res.Limits; len(res.Readings) > 0 {
 				found[n] = &explanation{member: m, readings: res.Readings, limits: res.Limits}

@@ -1,6 +1,7 @@
 package diff
 
 import (
+	"context"
 	"slices"
 
 	"etcd-autopsy/diff/faults"
@@ -10,7 +11,7 @@ import (
 
 // examine compares members as far as their dbs are evidence, without giving a verdict yet. What is concluded from what members hold and
 // do not hold is concluded from whole dbs alone; of the others readable rows are held against those of all, and logs.
-func examine(ms []*inspect.Member, logs func() map[string][]ServerLog) *comparison {
+func examine(ctx context.Context, ms []*inspect.Member, logs func() map[string][]ServerLog) *comparison {
 	r := relateCopies(ms)
 	whole := func() (use []*inspect.Member) {
 		for i, m := range ms {
@@ -22,7 +23,9 @@ func examine(ms []*inspect.Member, logs func() map[string][]ServerLog) *comparis
 	}
 	var c *comparison
 	for use := whole(); ; {
-		c = compare(ms, use, logs)
+		if c = compare(ctx, ms, use, logs); len(c.readErrors) > 0 {
+			break // what was not found out casts no doubt on copies
+		}
 		c.doubtCopies()
 		left := whole()
 		if len(left) == len(use) {

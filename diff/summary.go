@@ -18,7 +18,7 @@ func summaries(ms []*inspect.Member) []Member {
 			s.MemberID, s.ClusterID = &node, &cluster
 		}
 		s.Complete, _ = m.Complete()
-		s.Log = LogSummary{FirstIndex: m.Log.First(), LastIndex: m.Log.Last(), Commit: m.Log.HardState.Commit, Term: m.Log.HardState.Term}
+		s.Log = logSummary(m)
 		s.Term = m.Term()
 		if db := m.DB; db != nil {
 			t := db.Tables
@@ -105,4 +105,9 @@ func removed(ms []*inspect.Member, id *ID) bool {
 	return id != nil && slices.ContainsFunc(ms, func(m *inspect.Member) bool {
 		return m.DB != nil && slices.Contains(m.DB.Tables.MembersRemoved, uint64(*id))
 	})
+}
+
+// logSummary reads no file.
+func logSummary(m *inspect.Member) LogSummary {
+	return LogSummary{FirstIndex: m.Log.First(), LastIndex: m.Log.Last(), Commit: m.Log.HardState.Commit, Term: m.Log.HardState.Term}
 }

@@ -2,6 +2,7 @@
 package inspect
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,7 +23,8 @@ import (
 	"etcd-autopsy/inspect/schema"
 )
 
-// Member is one member as its files show it.
+// Member is one member as its files show it. Much of it lies in the files themselves, which are mapped until Close: what reads it
+// while others may cut them runs within evidence.Guard, or a cut ends the process.
 type Member struct {
 	Label  string
 	Origin string
@@ -91,7 +93,13 @@ type Set struct {
 func (s *Set) Close() error { return s.evidence.Close() }
 
 // Open reads the members that args name, at the same time. A member that cannot be read is a member with findings, not
-// an error; an error means that an argument names nothing to read.
+// an error. An error means that nothing was opened. errors.Is and errors.As tell why:
+//
+//	fs.ErrNotExist, fs.ErrPermission  the path is not there, or may not be read
+//	evidence.ErrNoMember              the path is there, and no member in it
+//	*evidence.ForeignError            the file is of another program, or encrypted: What says of which
+//	evidence.ErrShrank                a file was cut while it was read
+//	context.Canceled                  or another error of ctx, which ends it early
 func Open(ctx context.Context, args []string, opts Options) (*Set, error) {
 	ev, err := evidence.Open(ctx, args, evidence.Options{WALDirs: opts.WALDirs, TempDir: opts.TempDir, Say: opts.Say})
 	if err != nil {
@@ -104,13 +112,13 @@ func Open(ctx context.Context, args []string, opts Options) (*Set, error) {
 	for i, m := range ev.Members {
 		wg.Go(func() {
 			errs[i] = evidence.Guard(m.Origin, func() error {
-				s.Members[i] = read(m, opts)
+				s.Members[i] = read(ctx, m, opts)
 				return nil
 			})
 		})
 	}
 	wg.Wait()
-	if err := errors.Join(errs...); err != nil {
+	if err := cmp.Or(ctx.Err(), errors.Join(errs...)); err != nil {
 		return nil, errors.Join(err, ev.Close())
 	}
 	s.labels()
@@ -137,15 +145,16 @@ func (s *Set) labels() {
 	}
 }
 
-func read(ev *evidence.Member, opts Options) *Member {
+func read(ctx context.Context, ev *evidence.Member, opts Options) *Member {
 	m := &Member{Label: ev.Label, Origin: ev.Origin, Bare: ev.Bare, Findings: slices.Clone(ev.Findings)}
 	m.files(ev)
+	evidence.Stop(ctx)
 	if opts.Quick {
 		m.glance(ev, opts)
 	} else {
-		m.readLog(ev.WAL)
+		m.readLog(ctx, ev.WAL)
 		m.readSnaps(ev.Snap)
-		m.readDB(ev.DB, opts)
+		m.readDB(ctx, ev.DB, opts)
 	}
 	finding.Sort(m.Findings)
 	return m
@@ -162,13 +171,14 @@ func (m *Member) files(ev *evidence.Member) {
 	slices.SortFunc(m.Unread, byName)
 }
 
-func (m *Member) readLog(files []*evidence.File) {
+func (m *Member) readLog(ctx context.Context, files []*evidence.File) {
 	var src []raftlog.Source
 	for _, f := range files {
 		f.Advise(true)
 		src = append(src, raftlog.Source{Name: f.Name, Data: f.Bytes()})
 	}
 	m.Log = raftlog.Read(src)
+	evidence.Stop(ctx)
 	m.Findings = append(m.Findings, m.Log.Findings...)
 	switch {
 	case len(files) > 0 || m.Bare:
@@ -203,7 +213,7 @@ func snapFinding(name string, err error) finding.Finding {
 // maxParts bounds in how many parts a db is read: each takes a byte of memory for every page.
 const maxParts = 4
 
-func (m *Member) readDB(f *evidence.File, opts Options) {
+func (m *Member) readDB(ctx context.Context, f *evidence.File, opts Options) {
 	if f == nil {
 		m.Findings = append(m.Findings, m.noDB())
 		return
@@ -220,7 +230,7 @@ func (m *Member) readDB(f *evidence.File, opts Options) {
 	}
 	tables, found := schema.Read(f.Name, rowsOf(db))
 	m.DB = &DB{File: f, Bolt: db, Tables: tables}
-	rows := newRowTaker(m.DB, opts.alone, opts.TempDir)
+	rows := newRowTaker(ctx, m.DB, opts.alone, opts.TempDir)
 	if opts.Progress != nil {
 		total := int(min(int64(db.Meta().HighWater)*int64(db.Meta().PageSize), f.Size))
 		rows.progress.show = func(done int) { opts.Progress("reading "+m.Label, min(done, total), total) }
@@ -238,6 +248,7 @@ func (m *Member) readDB(f *evidence.File, opts Options) {
 	for _, o := range rows.odd {
 		m.lose(o)
 	}
+	evidence.Stop(ctx)
 	m.takeRows(rows)
 }
 

@@ -2,10 +2,12 @@ package inspect
 
 import (
 	"bytes"
+	"context"
 	"math"
 	"sync/atomic"
 
 	"etcd-autopsy/inspect/bolt"
+	"etcd-autopsy/inspect/evidence"
 	"etcd-autopsy/inspect/finding"
 	"etcd-autopsy/inspect/mvcc"
 	"etcd-autopsy/inspect/raftlog"
@@ -30,13 +32,15 @@ type rowTaker struct {
 	progress *progress
 }
 
-// progress counts what was read, by all forks together.
+// progress counts what was read, by all forks together, and ends it if nobody waits for it any more.
 type progress struct {
+	ctx   context.Context
 	show  func(bytes int) // nil: nobody asks
 	bytes atomic.Int64
 }
 
 func (p *progress) add(n int) {
+	evidence.Stop(p.ctx)
 	if p.show == nil {
 		return
 	}
@@ -48,8 +52,8 @@ func (p *progress) add(n int) {
 // between is how many bytes are read between two calls of progress.
 const between = 16 << 20
 
-func newRowTaker(db *DB, noting bool, tmp string) *rowTaker {
-	t := &rowTaker{db: db, noting: noting, tmp: tmp, progress: &progress{}}
+func newRowTaker(ctx context.Context, db *DB, noting bool, tmp string) *rowTaker {
+	t := &rowTaker{db: db, noting: noting, tmp: tmp, progress: &progress{ctx: ctx}}
 	t.begin()
 	return t
 }
@@ -210,7 +214,7 @@ const minTorn = 3
 func (m *Member) gaps(t *rowTaker, known []mvcc.Hole) []mvcc.Hole {
 	compacted := m.laterCompaction()
 	damaged := len(known) > 0 || !m.DB.Whole
-	first := newRowTaker(m.DB, false, "").prev
+	first := newRowTaker(context.Background(), m.DB, false, "").prev
 	above := t.table.Lower(first.Main + 1)
 	var cleared []mvcc.Hole // on purpose: nothing is torn
 	for _, h := range m.DB.Bolt.Cleared(schema.Key) {

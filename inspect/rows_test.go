@@ -74,7 +74,7 @@ func TestRowsInParts(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			rows := newRowTaker(&DB{File: &evidence.File{Name: "db"}, Bolt: db, Tables: &schema.Tables{FinishedCompact: compact}}, seed%2 == 0, "")
+			rows := newRowTaker(t.Context(), &DB{File: &evidence.File{Name: "db"}, Bolt: db, Tables: &schema.Tables{FinishedCompact: compact}}, seed%2 == 0, "")
 			db.CheckLeaves(rows, parts, func(fs []func()) {
 				var wg sync.WaitGroup
 				for _, f := range fs {

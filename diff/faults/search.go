@@ -15,6 +15,8 @@ import (
 type Member struct {
 	Log      *apply.Log
 	Evidence *Evidence
+	// Stopped is asked now and then by Search, which gives up if it is true. nil: nobody may stop it.
+	Stopped func() bool
 
 	// Set before the first search, and not changed by it.
 	first       uint64       // entry
@@ -292,6 +294,9 @@ func (x *search) searchFrom(start *node) {
 			n := level[i]
 			if begun := x.expand(n); len(level) < maxNodes {
 				level = slices.Insert(level, i+1, begun...)
+			}
+			if x.stopped() {
+				return
 			}
 			if x.s.Steps > x.budget {
 				x.limit("the search for faults ended after %d steps, with %d faults at most", x.budget, depth)
@@ -686,8 +691,10 @@ func (e *expansion) stepsSpent() bool {
 		e.limit("faults long before entry %d, where the db is contradicted, are not all tried", e.index(e.stop))
 		return true
 	}
-	return e.s.Steps > e.budget
+	return e.s.Steps > e.budget || e.stopped()
 }
+
+func (m *Member) stopped() bool { return m.Stopped != nil && m.Stopped() }
 
 // revisionShift is how many more revisions the entries up to a place and those that were applied again behind it made than the log says, if
 // a sole writer behind it shows.

@@ -18,8 +18,8 @@ type Dated struct {
 	What  string // tells so, in a clause
 }
 
-// Clock is a time as it is shown.
-func Clock(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05.999 UTC") }
+// clock is a time as it is shown.
+func clock(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05.999 UTC") }
 
 // entryAt is an entry behind which the state is that of a time. Entries carry no time, and the ids of their requests tell when the processes
 // started that proposed them: of a time is known that it lies between two entries. It is taken only if no entry between them changes
@@ -40,7 +40,7 @@ func (p *planner) entryAt(at time.Time) (uint64, error) {
 		}
 	}
 	next, bounded := c.Until(at)
-	when := Clock(at)
+	when := clock(at)
 	switch {
 	case bounded && next <= p.log[0].Index:
 		return 0, refuse("a log that reaches further back", "all that is left of the log was proposed after %s, as request ids tell", when)

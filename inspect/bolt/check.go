@@ -72,9 +72,9 @@ type checker struct {
 	visitor Visitor // nil: nobody asks
 }
 
-// Doubtful tells that a page is read as bbolt reads it, though bbolt never writes it so: which of its rows are as they were
+// doubtful tells that a page is read as bbolt reads it, though bbolt never writes it so: which of its rows are as they were
 // written cannot be told. For an inline bucket it is the page that holds the bucket.
-func (db *DB) Doubtful(page uint64) bool { return db.check().strange[page] }
+func (db *DB) doubtful(page uint64) bool { return db.check().strange[page] }
 
 // claim is a stretch of pages that a page counts as its own without a need, or needs without counting them.
 type claim struct {

@@ -187,7 +187,7 @@ func TestDamage(t *testing.T) {
 			} else if c.lost > 0 && !cleared && (r.Complete || !slices.ContainsFunc(r.Findings, func(f finding.Finding) bool { return f.Unreadable })) {
 				t.Errorf("nothing is said to be lost: %v", r.Findings)
 			}
-			if strange := slices.Contains([]string{"value shorter", "leaf flags", "overflow huge"}, c.name); db.Doubtful(uint64(good.leaves[5])) != strange {
+			if strange := slices.Contains([]string{"value shorter", "leaf flags", "overflow huge"}, c.name); db.doubtful(uint64(good.leaves[5])) != strange {
 				t.Errorf("doubtful is not %v: %v", strange, r.Findings)
 			}
 			for _, g := range r.Findings {
@@ -253,9 +253,9 @@ func TestSalvage(t *testing.T) {
 				t.Errorf("%d rows, not %d", found, c.keys)
 			}
 			if c.name == "root" {
-				i := slices.IndexFunc(db.Orphans(), func(o Orphan) bool { return o.Page == uint64(f.branch) })
-				if i < 0 || len(collect(db.Orphans()[i].Bucket.Rows())) != len(want) {
-					t.Errorf("the lost bucket is not among %v", db.Orphans())
+				i := slices.IndexFunc(db.orphans(), func(o Orphan) bool { return o.Page == uint64(f.branch) })
+				if i < 0 || len(collect(db.orphans()[i].Bucket.Rows())) != len(want) {
+					t.Errorf("the lost bucket is not among %v", db.orphans())
 				}
 			}
 		})
@@ -408,7 +408,7 @@ func use(t testing.TB, data []byte) {
 		}
 		checkSums(t, db, db.Check())
 		db.Salvage(func([]byte) bool { return true })
-		for _, o := range db.Orphans() {
+		for _, o := range db.orphans() {
 			collect(o.Bucket.Rows())
 		}
 		for _, name := range db.BucketNames() {

@@ -49,8 +49,8 @@ type Orphan struct {
 	Bucket   *Bucket // to walk what lies below it; without a name
 }
 
-// Orphans returns the topmost of such pages, in the order of their ids, if the tree in use is damaged.
-func (db *DB) Orphans() []Orphan { return db.check().orphans() }
+// orphans returns the topmost of such pages, in the order of their ids, if the tree in use is damaged.
+func (db *DB) orphans() []Orphan { return db.check().orphans() }
 
 func (c *checker) orphans() []Orphan {
 	if !c.broken {

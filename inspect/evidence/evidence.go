@@ -71,8 +71,8 @@ func (f *File) Advise(sequential bool) {
 // forgetTogether is how many bytes one call forgets.
 const forgetTogether = 256 << 20
 
-// Forget tells the system that what was read so far will hardly be read again. It is only a hint, and may take a while.
-func (f *File) Forget() {
+// forget tells the system that what was read so far will hardly be read again. It is only a hint, and may take a while.
+func (f *File) forget() {
 	if f.mapped {
 		forget(f.data)
 	}
@@ -194,7 +194,8 @@ var labelled = regexp.MustCompile(`^([A-Za-z0-9._-]+)=(.*)$`)
 // Open finds the members that args name and opens their files. An argument is PATH, or label=PATH, or one of these with
 // ",wal=DIR" behind it for a log that lies elsewhere. PATH is a data directory, its member folder, a database or snapshot file,
 // a segment or .snap file, an archive or compressed file of these (see sniff), or a folder or archive that holds several
-// members. What a file is, its first bytes tell, not its name. Errors begin with the path.
+// members. What a file is, its first bytes tell, not its name. Errors begin with the path; of what kind they are, errors.Is
+// and errors.As tell: fs.ErrNotExist, ErrNoMember, *ForeignError, ErrShrank, and that of ctx.
 //
 // An archive that was cut is opened as far as it goes, and each of its members has a finding "archive-truncated".
 func Open(ctx context.Context, args []string, opts Options) (_ *Set, err error) {

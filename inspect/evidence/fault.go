@@ -1,6 +1,7 @@
 package evidence
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"runtime"
@@ -12,7 +13,8 @@ import (
 var ErrShrank = errors.New("file shrank while it was read")
 
 // Guard runs fn and turns a fault on memory that is not there any more, as when a mapped file shrinks, into an error
-// "name: file shrank while it was read". Any other panic goes on. It guards the calling goroutine only.
+// "name: file shrank while it was read". What Stop ends returns the error of its context. Any other panic goes on. It guards
+// the calling goroutine only.
 func Guard(name string, fn func() error) (err error) {
 	before := debug.SetPanicOnFault(true)
 	defer func() {
@@ -21,7 +23,7 @@ func Guard(name string, fn func() error) (err error) {
 		case nil:
 		case fault:
 			err = fmt.Errorf("%s: %w", name, ErrShrank)
-		case shrank:
+		case ended:
 			err = p.error
 		default:
 			panic(p)
@@ -46,7 +48,7 @@ func (g *Group) Go(name string, fn func()) {
 			}
 		}()
 		if err := Guard(name, func() error { fn(); return nil }); err != nil {
-			g.fail(shrank{err})
+			g.fail(ended{err})
 		}
 	})
 }
@@ -59,16 +61,23 @@ func (g *Group) fail(p any) {
 	}
 }
 
-// Wait waits for all of them. If one of them met a fault, Wait panics, and the Guard around it returns its error. Any other
-// panic goes on, too.
+// Wait waits for all of them. If one of them met a fault or was stopped, Wait panics, and the Guard around it returns
+// its error. Any other panic goes on, too.
 func (g *Group) Wait() {
 	if g.wg.Wait(); g.first != nil {
 		panic(g.first)
 	}
 }
 
-// shrank carries the error of a fault from one goroutine to another.
-type shrank struct{ error }
+// Stop ends what the Guard around it runs if ctx is done: the error is that of ctx then. It is for loops over much evidence.
+func Stop(ctx context.Context) {
+	if err := ctx.Err(); err != nil {
+		panic(ended{err})
+	}
+}
+
+// ended carries the error that ends a Guard to it, also from one goroutine to another.
+type ended struct{ error }
 
 // fault is what the runtime panics with on a bad address. A nil dereference has no address: that is a bug, not a fault.
 type fault interface {

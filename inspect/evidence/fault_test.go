@@ -95,7 +95,7 @@ func TestForget(t *testing.T) {
 		if string(f.Bytes()) != want {
 			t.Error("the contents are others")
 		}
-		f.Forget()
+		f.forget()
 	}
 	check(t, s.Close())
 }

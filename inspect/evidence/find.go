@@ -15,8 +15,8 @@ import (
 	"etcd-autopsy/inspect/finding"
 )
 
-// errNoMember ends every error about a place without a member.
-var errNoMember = errors.New("no etcd member here (looked for member/snap/db, snap/db, wal/)")
+// ErrNoMember is the cause of errors about a place that exists and holds no member.
+var ErrNoMember = errors.New("no etcd member here (looked for member/snap/db, snap/db, wal/)")
 
 // How many folders below a folder are searched.
 const (
@@ -81,9 +81,9 @@ func (f *found) nothing() error {
 		if h, ok := errors.AsType[*ForeignError](x); ok {
 			hint = h.hint
 		}
-		return &HintedError{fmt.Errorf("%w; %w", errNoMember, x), hint}
+		return &HintedError{fmt.Errorf("%w; %w", ErrNoMember, x), hint}
 	}
-	return errNoMember
+	return ErrNoMember
 }
 
 // search looks for members below one folder.
@@ -404,7 +404,7 @@ func (s *search) open1(w waiting) error {
 	src.elems = w.elems
 	f, err := s.read(src, w.load)
 	switch {
-	case errors.Is(err, errNoMember):
+	case errors.Is(err, ErrNoMember):
 		s.noMembers = append(s.noMembers, w.origin)
 		return nil
 	case err != nil:
@@ -567,10 +567,10 @@ func (o *opener) folder(path string) ([]*Member, error) {
 		return ms, nil
 	}
 	if len(s.noMembers) > 0 && len(s.strangers) == 0 {
-		return nil, fmt.Errorf("%s: %w, nor in %s", path, errNoMember, s.noMembers[0])
+		return nil, fmt.Errorf("%s: %w, nor in %s", path, ErrNoMember, s.noMembers[0])
 	}
 	if s.tooDeep != "" {
-		return nil, fmt.Errorf("%s: %w, nor %d folders deep; %s was not looked through", path, errNoMember, maxDepth, s.tooDeep)
+		return nil, fmt.Errorf("%s: %w, nor %d folders deep; %s was not looked through", path, ErrNoMember, maxDepth, s.tooDeep)
 	}
 	return nil, fmt.Errorf("%s: %w", path, s.nothing())
 }

@@ -147,7 +147,7 @@ func (u *unpacker) unpack() (*found, error) {
 func (u *unpacker) stream() (*found, error) {
 	r, done, err := decoder(u.kind, u.raw)
 	if u.cut(err) {
-		return nil, u.fail("", fmt.Errorf("the archive is cut before its first entry: %w", errNoMember))
+		return nil, u.fail("", fmt.Errorf("the archive is cut before its first entry: %w", ErrNoMember))
 	}
 	if err != nil {
 		return nil, u.fail("", err)
@@ -209,7 +209,7 @@ func (u *unpacker) archive(unpack func() error) (*found, error) {
 	}
 	if len(f.all()) == 0 {
 		for _, x := range u.findings {
-			return nil, fmt.Errorf("%s: %w: %s", u.src.path, errNoMember, x.Detail)
+			return nil, fmt.Errorf("%s: %w: %s", u.src.path, ErrNoMember, x.Detail)
 		}
 		return nil, fmt.Errorf("%s: %w", u.src.path, f.nothing())
 	}

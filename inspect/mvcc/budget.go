@@ -18,8 +18,8 @@ type Budget struct {
 // NewBudget is a budget of so many steps.
 func NewBudget(limit int64) *Budget { return &Budget{limit: limit} }
 
-// Spend takes n steps. It panics with ErrOverBudget if they are not left.
-func (b *Budget) Spend(n int) {
+// spend takes n steps. It panics with ErrOverBudget if they are not left.
+func (b *Budget) spend(n int) {
 	if b != nil && b.spent.Add(int64(n)) > b.limit {
 		panic(ErrOverBudget)
 	}
@@ -32,4 +32,4 @@ func (ix *Index) Metered(b *Budget) *Index {
 }
 
 // Spend takes steps of the search that the index serves.
-func (ix *Index) Spend(n int) { ix.budget.Spend(n) }
+func (ix *Index) Spend(n int) { ix.budget.spend(n) }

@@ -107,8 +107,8 @@ func (ix *Index) Of(t *Table, want func(r *Row) bool) (of *Index, ok bool) {
 	return of, true
 }
 
-// Replace returns an index in which some main revisions have other rows.
-func (ix *Index) Replace(groups map[int64][]Row) *Index {
+// replace returns an index in which some main revisions have other rows.
+func (ix *Index) replace(groups map[int64][]Row) *Index {
 	out := ix.with(ix.t, slices.Clip(ix.made))
 	redo := map[string][]int32{}
 	for _, rows := range groups {
@@ -144,7 +144,7 @@ func (ix *Index) Replace(groups map[int64][]Row) *Index {
 
 // with is a copy that is about another table or other made rows.
 func (ix *Index) with(t *Table, made []Row) *Index {
-	ix.budget.Spend(len(ix.rows) / 8) // a copy costs less than to look up as many
+	ix.budget.spend(len(ix.rows) / 8) // a copy costs less than to look up as many
 	return &Index{t: t, made: made, rows: maps.Clone(ix.rows), sorted: ix.sorted, byLease: maps.Clone(ix.byLease), budget: ix.budget}
 }
 
@@ -180,9 +180,9 @@ func (ix *Index) sort() {
 // Keys returns every key, sorted.
 func (ix *Index) Keys() []string { return ix.sorted }
 
-// Before returns the last row of key below revision before, a tombstone included, and whether there is one.
-func (ix *Index) Before(key string, before Revision) (Row, bool) {
-	ix.budget.Spend(1)
+// before returns the last row of key below revision before, a tombstone included, and whether there is one.
+func (ix *Index) before(key string, before Revision) (Row, bool) {
+	ix.budget.spend(1)
 	rows := ix.rows[key]
 	i, _ := slices.BinarySearchFunc(rows, before, func(i int32, rev Revision) int {
 		return ix.row(i).Rev.Compare(rev)
@@ -195,7 +195,7 @@ func (ix *Index) Before(key string, before Revision) (Row, bool) {
 
 // At returns key's value as of the end of main revision main. ok is false if the key did not exist then.
 func (ix *Index) At(key string, main int64) (kv KeyValue, row Row, ok bool) {
-	r, found := ix.Before(key, Revision{Main: main + 1})
+	r, found := ix.before(key, Revision{Main: main + 1})
 	if !found || r.Tombstone || kv.Decode(r.Value) != nil {
 		return KeyValue{}, Row{}, false
 	}
@@ -213,7 +213,7 @@ func (ix *Index) Range(key, end string, f func(key string)) {
 	}
 	i, _ := slices.BinarySearch(ix.sorted, key)
 	for ; i < len(ix.sorted) && (end == "\x00" || ix.sorted[i] < end); i++ {
-		ix.budget.Spend(1)
+		ix.budget.spend(1)
 		f(ix.sorted[i])
 	}
 }

@@ -335,7 +335,7 @@ func (t *Table) HasGroup(main int64) bool {
 // With returns a table with further rows, in any order, and holes in the place of those it had.
 func (t *Table) With(rows []Row, holes []Hole) *Table {
 	rows = slices.Clone(rows)
-	SortRows(rows)
+	sortRows(rows)
 	out := &Table{db: t.db, tmp: t.tmp, holes: holes}
 	for k := range t.parts {
 		p := &t.parts[k]
@@ -343,7 +343,7 @@ func (t *Table) With(rows []Row, holes []Hole) *Table {
 		case n > 0: // the part is taken into memory
 			mine := append(t.Rows(int(p.from), t.end(k)), rows[:n]...)
 			rows = rows[n:]
-			SortRows(mine)
+			sortRows(mine)
 			out.AppendRows(mine)
 		case p.page&inMemory != 0:
 			out.AppendRows(t.made[p.page&^inMemory])
@@ -376,8 +376,8 @@ func (t *Table) Last() int64 {
 	return t.Row(t.n - 1).Rev.Main
 }
 
-// SortRows orders rows by revision.
-func SortRows(rows []Row) {
+// sortRows orders rows by revision.
+func sortRows(rows []Row) {
 	slices.SortStableFunc(rows, func(a, b Row) int {
 		return cmp.Or(a.Rev.Compare(b.Rev), cmp.Compare(a.Page, b.Page))
 	})

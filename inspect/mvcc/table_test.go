@@ -304,7 +304,7 @@ func TestWith(t *testing.T) {
 			more[i].Salvaged = true
 		}
 		want := append(slices.Clone(model(rows)), more...)
-		SortRows(want)
+		sortRows(want)
 		with := table.With(more, []Hole{{Last: Revision{9, 9}}})
 		want.check(t, with)
 		if with.Salvaged() != len(more) || !with.Unknown(9) || with.Unknown(10) || table.Unknown(9) {
@@ -318,7 +318,7 @@ func TestWith(t *testing.T) {
 }
 
 func (m model) sorted() model {
-	SortRows(m)
+	sortRows(m)
 	return m
 }
 
@@ -479,8 +479,8 @@ func TestIndexReplace(t *testing.T) {
 			for _, g := range groups {
 				now = append(now, g...)
 			}
-			SortRows(now)
-			got = got.Replace(groups)
+			sortRows(now)
+			got = got.replace(groups)
 		}
 		sameIndex(t, got, NewTable(now, nil).Index(want), keys, last)
 		sameIndex(t, ix, before, keys, last) // it is not changed itself

@@ -63,7 +63,7 @@ func (ps Processes) Note(index uint64, r *Request) (started bool) {
 var epochEnd = time.UnixMilli(1<<41 - 1)
 
 // Started is when the process of a proposal started, in UTC.
-func (p Proposal) Started() time.Time { return p.StartTime(epochEnd) }
+func (p Proposal) Started() time.Time { return p.startTime(epochEnd) }
 
 // Of are the requests of a member, none if its id is not known.
 func (ps Processes) Of(member uint64) *Proposals {

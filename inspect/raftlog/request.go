@@ -372,9 +372,9 @@ func Proposer(id uint64) Proposal {
 	return Proposal{Prefix: uint16(id >> 48), Start: id >> 8 & (1<<40 - 1), Counter: uint8(id)}
 }
 
-// StartTime completes Start with the high bits of a time not far from it, such as that of the investigation: the
+// startTime completes Start with the high bits of a time not far from it, such as that of the investigation: the
 // result is the latest time that does not lie after it.
-func (p Proposal) StartTime(near time.Time) time.Time {
+func (p Proposal) startTime(near time.Time) time.Time {
 	ms := uint64(near.UnixMilli())
 	full := ms&^(1<<40-1) | p.Start
 	if full > ms && full >= 1<<40 {

@@ -275,7 +275,7 @@ func TestProposer(t *testing.T) {
 		t.Errorf("%#x", p.Prefix)
 	}
 	near := time.Date(2020, 3, 11, 14, 0, 0, 0, time.UTC)
-	if got := p.StartTime(near).Format("2006-01-02T15:04:05.000"); got != "2020-03-11T13:51:50.797" {
+	if got := p.startTime(near).Format("2006-01-02T15:04:05.000"); got != "2020-03-11T13:51:50.797" {
 		t.Error(got)
 	}
 	if m, ok := p.Member([]uint64{1, 0xabcdef000000e317, 2}); !ok || m != 0xabcdef000000e317 {

@@ -329,7 +329,7 @@ func (s *scan) died(r *Record, message string) {
 		message = strings.ToValidUTF8(message[:shown], "") + "..."
 	}
 	parts := []Part{own("the process dies: "), quoted(message)}
-	if e := r.Value("error"); e != "" && len(e) <= shown {
+	if e := r.value("error"); e != "" && len(e) <= shown {
 		parts = append(parts, own(": "), quoted(e))
 	}
 	s.add(r, Event{Kind: Died, Parts: parts})
@@ -348,14 +348,14 @@ func (s *scan) mark(r *Record, message string) bool {
 	text := []byte(message)
 	switch {
 	case message == "starting an etcd server":
-		s.start(r, r.Value("etcd-version"))
-		s.log.Name = r.Value("name")
+		s.start(r, r.value("etcd-version"))
+		s.log.Name = r.value("name")
 	case strings.HasPrefix(message, version.Prefix()):
 		if p, ok := version.Match(text); ok && r.Format == Capnslog {
 			s.start(r, string(p[0]))
 		}
 	case message == "received signal; shutting down":
-		s.stop(r, own("the process is asked to stop ("), quoted(r.Value("signal")), own(")"))
+		s.stop(r, own("the process is asked to stop ("), quoted(r.value("signal")), own(")"))
 	case strings.HasPrefix(message, "received "):
 		p, ok := signal.Match(text)
 		if ok {
@@ -367,7 +367,7 @@ func (s *scan) mark(r *Record, message string) bool {
 			s.stop(r, own("the process stops"))
 		}
 	case message == "starting local member", message == "restarting local member":
-		s.member(r.Value("local-member-id"), r.Value("cluster-id"), r.Value("commit-index"))
+		s.member(r.value("local-member-id"), r.value("cluster-id"), r.value("commit-index"))
 	case strings.HasPrefix(message, member.Prefix()):
 		p, ok := member.Match(text)
 		if ok {
@@ -570,7 +570,7 @@ func (x *rule) fill(r *Record, places [][]byte, text string) (parts []Part) {
 		if n, err := strconv.Atoi(name); err == nil && n >= 1 && n <= len(places) {
 			value = string(places[n-1])
 		} else {
-			value = r.Value(name)
+			value = r.value(name)
 		}
 		parts = append(parts, quoted(value))
 	}

@@ -89,7 +89,7 @@ func (r *Record) json(line []byte) bool {
 		return true
 	}
 	if wrapped != nil && !r.unwrapped {
-		if t := when(r.Value("time")); !t.IsZero() {
+		if t := when(r.value("time")); !t.IsZero() {
 			r.outer = t
 		}
 		r.fields, r.unwrapped = r.fields[:0], true

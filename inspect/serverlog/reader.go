@@ -51,8 +51,8 @@ func (r *Record) Caller() string { return text(r.caller) }
 // Fields are the values that belong to the message, in the order of the line.
 func (r *Record) Fields() []Field { return r.fields }
 
-// Value is the field of that name as text, empty if there is none.
-func (r *Record) Value(name string) string {
+// value is the field of that name as text, empty if there is none.
+func (r *Record) value(name string) string {
 	for _, f := range r.fields {
 		if string(f.name) == name {
 			return f.Text()
