@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -30,10 +31,12 @@ type cluster struct {
 	want []string
 }
 
-func clusters(t *testing.T) map[string]*cluster {
+func clusters(t *testing.T) map[string]*cluster { return clustersIn(t, "testdata/clusters.txtar") }
+
+func clustersIn(t *testing.T, path string) map[string]*cluster {
 	t.Helper()
-	file, err := txtar.ParseFile("testdata/clusters.txtar")
-	if err != nil || len(file.Files) < 5 || file.Files[0].Name != "log" || file.Files[1].Name != "rows" {
+	file, err := txtar.ParseFile(path)
+	if err != nil || len(file.Files) < 3 || file.Files[0].Name != "log" || file.Files[1].Name != "rows" {
 		t.Fatalf("%d cases: %v", len(file.Files), err)
 	}
 	all := map[string]*cluster{}
@@ -155,7 +158,9 @@ func investigated(t *testing.T, args ...string) place {
 // which members are named, one that is given twice, and one more that is healthy.
 func TestClusters(t *testing.T) {
 	t.Parallel()
-	for name, c := range clusters(t) {
+	all := clusters(t)
+	maps.Copy(all, clustersIn(t, "testdata/clusters_whole.txtar"))
+	for name, c := range all {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := investigated(t, c.written(t, "a", "b", "c")...)

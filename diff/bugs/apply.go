@@ -165,13 +165,16 @@ func leasePutUnasked(c *Case) Outcome {
 		return Outcome{}
 	}
 	if c.Cause.Fault {
-		puts := 0
+		puts, revokes := 0, 0
 		for _, r := range c.requests() {
-			if putsLease(internal(r)) {
+			switch in := internal(r); {
+			case in.LeaseRevoke != nil:
+				revokes++
+			case putsLease(in):
 				puts++
 			}
 		}
-		if puts == 0 {
+		if puts == 0 || revokes > 0 { // it is one change of the rules, and told once
 			return Outcome{}
 		}
 		return c.oldRule(replay.RevokeUnasked()).and(fmt.Sprintf("%s that would attach a key to a lease had no effect there, for the same reason", count(puts, "entry", "entries")))
