@@ -106,6 +106,7 @@ func (c *comparison) bugCase(ctx context.Context) *bugs.Case {
 					x.Last = max(x.Last, last)
 				}
 			}
+			x.OtherRules = t.kind == faults.Rules
 			if k.ambiguous() {
 				x.Begins = k.candidates
 			}

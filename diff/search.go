@@ -49,9 +49,8 @@ func (c *explanations) explainMembers() {
 			}
 		})
 	}
-	// A cluster that was restored begins with a keyspace, too. If what one member holds is just what its log makes of an empty store, all of them
-	// began with that.
-	if !slices.ContainsFunc(found, func(x *explanation) bool { return x != nil && x.beganEmpty() }) && slices.ContainsFunc(found, func(x *explanation) bool { return x == nil || x.hasUnwrittenRows() }) && !slices.ContainsFunc(logs, func(l *apply.Log) bool { return l != logs[0] }) {
+	// A cluster that was restored begins with a keyspace, too.
+	if slices.ContainsFunc(found, func(x *explanation) bool { return x == nil || x.hasUnwrittenRows() }) && !slices.ContainsFunc(logs, func(l *apply.Log) bool { return l != logs[0] }) {
 		found, c.partedBeforeLog = c.searchFromKeyspace(found, logs[0], use, evidence, low)
 	}
 	if unexplainedOf(found) > 0 {
@@ -149,11 +148,6 @@ func (c *explanations) chooseReadings() {
 			x.effectDigests = x.effects(len(x.chosen.Faults))
 		}
 	}
-}
-
-// beganEmpty tells whether a log that begins with the cluster makes all revisions of the member without any fault, and there are some.
-func (x *explanation) beganEmpty() bool {
-	return len(x.readings[0].Faults) == 0 && len(x.readings[0].Initial) == 0 && x.member.Evidence.Revision > 1
 }
 
 // holdSame tells whether the dbs of two members hold the same, byte for byte in their rows.
@@ -375,10 +369,11 @@ func (c *contents) searchSides(log *apply.Log, use []int, evidence []*faults.Evi
 	sides := partition(places, func(a, b int) bool {
 		x, y := out[a].member, out[b].member
 		begins := min(x.BaseRevision(), y.BaseRevision())
-		if !x.BaseShown() || !y.BaseShown() {
+		switch {
+		case !x.BaseShown() || !y.BaseShown():
 			begins -= faults.BaseTolerance // where they begin is not certain
-		} else {
-			begins = max(x.BaseRevision(), y.BaseRevision()) // where they hold the same up to there, the same made it
+		case x.BaseRevision() != y.BaseRevision():
+			begins++ // if both hold the same behind the earlier beginning, entries made it on both, and the later one is none
 		}
 		return !c.partedBy([]int{use[a], use[b]}, begins)
 	})

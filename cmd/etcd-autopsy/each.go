@@ -109,13 +109,14 @@ func (a *app) readEach(use func(ms []*inspect.Member, x *report.Each) any) judge
 		}
 		defer func() { err = errors.Join(err, closed()) }()
 		x.Notes = append(x.Notes, set.Notes...)
-		return document, evidence.Guard(path, func() error {
+		err = evidence.Guard(path, func() error {
 			if err := anyReadable(set.Members); err != nil {
 				return err
 			}
 			document = use(set.Members, x)
 			return nil
 		})
+		return document, err
 	}
 }
 

@@ -50,7 +50,7 @@ func (c *Case) authOn() bool {
 // leaseRevokeUnasked is the parting of 3.2 and 3.3 over leases that are revoked.
 func leaseRevokeUnasked(c *Case) Outcome {
 	first := c.entry(c.Cause.Index)
-	if c.Cause.Layer != "apply" || internal(first).LeaseRevoke == nil && !c.Cause.Fault {
+	if c.Cause.Layer != "apply" || internal(first).LeaseRevoke == nil && !c.Cause.OtherRules {
 		return Outcome{}
 	}
 	revokes, nameless := 0, 0
@@ -164,7 +164,7 @@ func leasePutUnasked(c *Case) Outcome {
 	if !c.effectsMissing() || !c.authOn() {
 		return Outcome{}
 	}
-	if c.Cause.Fault {
+	if c.Cause.OtherRules {
 		puts, revokes := 0, 0
 		for _, r := range c.requests() {
 			switch in := internal(r); {

@@ -84,6 +84,8 @@ type Cause struct {
 	Fault bool
 	Onset map[int]uint64
 	Times map[int]int
+	// OtherRules is true if such a fault is that its members go by the rules of another version from its onset on.
+	OtherRules bool
 	// Begins are the entries that such a fault may begin with, if it is not known with which of several.
 	Begins []uint64
 	// First and Last are all entries of such a fault that were skipped or applied again, 0 if it is another one: some of them may have had
