@@ -4,10 +4,8 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"math"
 	"slices"
 
-	"etcd-autopsy/diff/apply"
 	"etcd-autopsy/diff/bugs"
 	"etcd-autopsy/diff/effect"
 	"etcd-autopsy/diff/faults"
@@ -143,12 +141,12 @@ func (c *comparison) bugCase(ctx context.Context) *bugs.Case {
 			return nil
 		}
 		b.RulesBesides = func(member int, but *bugs.Cause) []*replay.Rule { return c.rulesBesides(member, faultOf(but)) }
-		b.RulesOfVersion = func(member int, but *bugs.Cause) []*replay.Rule { return c.rulesOfVersion(member, faultOf(but)) }
+		b.Versions = c.versions
 	}
 	return b
 }
 
-// rulesBesides are the rules of etcd's own code by which a member's log makes what it holds, but for a fault, and for those of its version.
+// rulesBesides are the rules of etcd's own code by which a member's log makes what it holds, but for a fault, and for those of its versions.
 func (c *explanations) rulesBesides(member int, but *sharedFault) (rules []*replay.Rule) {
 	if member >= len(c.explained) || c.explained[member] == nil {
 		return nil
@@ -170,33 +168,19 @@ func (c *explanations) rulesBesides(member int, but *sharedFault) (rules []*repl
 	return rules
 }
 
-// rulesOfVersion is the rule of the older version that a member followed, up to where it did: none for a fault that is another version.
-func (c *explanations) rulesOfVersion(member int, but *sharedFault) []*replay.Rule {
-	if member >= len(c.explained) || c.explained[member] == nil || but != nil && but.kind == faults.Rules {
+// versions are the rules of the versions that a member went by, as far as they are not those of etcd 3.7.
+func (c *explanations) versions(member int) (out []bugs.Version) {
+	if member >= len(c.explained) || c.explained[member] == nil {
 		return nil
 	}
 	x := c.explained[member]
-	until := uint64(math.MaxUint64)
+	out = []bugs.Version{{From: 1, Rules: replay.Older(x.chosen.Rules.Permissions())}}
 	for _, f := range x.chosen.Faults {
 		if f.Kind == faults.Rules {
-			until = min(until, f.First-1)
+			out = append(out, bugs.Version{From: f.First, Rules: replay.Older(f.To.Permissions())})
 		}
 	}
-	if old := oldRules(x.chosen.Rules); old != nil {
-		return []*replay.Rule{replay.Only(1, until, old)}
-	}
-	return nil
-}
-
-// oldRules is what is different by the rules of older versions, nil if nothing is.
-func oldRules(r apply.Rules) *replay.Rule {
-	switch r {
-	case apply.Rules32:
-		return replay.RevokeUnasked()
-	case apply.Rules33:
-		return replay.LeaseKeysAlwaysAsked()
-	}
-	return nil
+	return out
 }
 
 // explain tests the known bugs against the cause of each divergence.

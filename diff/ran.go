@@ -139,7 +139,7 @@ func (l *runHistory) preferRules(x *explanation) {
 	if !l.denies(first, x.chosen.Rules) {
 		return
 	}
-	for _, rules := range []apply.Rules{apply.Rules3510, apply.Rules33, apply.Rules32} {
+	for _, rules := range x.member.Log.Versions(apply.Oldest, apply.Newest) {
 		r := x.chosen
 		if r.Rules = rules; !l.denies(first, rules) && x.member.Explains(&r) {
 			x.chosen = r
@@ -163,8 +163,8 @@ func (l *runHistory) possible(all []faults.Fault) (possible, denied []faults.Fau
 	return possible, denied
 }
 
-// onlyRules are the rules of all versions that the logs tell, if they have the same ones and tell of the whole life of the member.
-func (l *runHistory) onlyRules() (rules apply.Rules, versions []string, ok bool) {
+// onlyRules are those among all rules that hold for all versions that the logs tell, if they have the same ones and tell of the whole life of the member.
+func (l *runHistory) onlyRules(all []apply.Rules) (rules apply.Rules, versions []string, ok bool) {
 	if len(l.runs) == 0 || !l.runs[0].Begins || l.runs[0].Commit > 0 {
 		return 0, nil, false
 	}
@@ -174,8 +174,8 @@ func (l *runHistory) onlyRules() (rules apply.Rules, versions []string, ok bool)
 			return 0, nil, false
 		}
 		if k == 0 {
-			for rules = apply.Rules3510; !rules.Covers(*v) && rules < apply.Rules32; {
-				rules++
+			if n := slices.IndexFunc(all, func(r apply.Rules) bool { return r.Covers(*v) }); n >= 0 {
+				rules = all[n]
 			}
 		}
 		if !rules.Covers(*v) {
@@ -216,7 +216,7 @@ func (c *comparison) noteServerLogs() {
 		if o := x.otherKindsReading(); o != nil {
 			c.doc.Notes = append(c.doc.Notes, fmt.Sprintf("by the files alone it is as likely that on %s %s; that %s rests on %s", label, readingText(o), readingText(&x.chosen), files))
 		}
-		rules, versions, ok := x.runs.onlyRules()
+		rules, versions, ok := x.runs.onlyRules(x.member.Log.Versions(apply.Oldest, apply.Newest))
 		if !ok || turns || rules == x.chosen.Rules {
 			continue
 		}

@@ -68,12 +68,13 @@ func TestPossible(t *testing.T) {
 // TestOnly asserts that a log speaks for the whole life of a member only if it has all of it, with versions of the same rules.
 func TestOnly(t *testing.T) {
 	t.Parallel()
+	rules := []apply.Rules{apply.Rules3510, apply.Rules33, apply.Rules32}
 	for version, want := range map[string]string{"3.2.24": "3.2 true", "3.3.10": "3.3 to 3.5.9 true", "3.5.12": "3.5.10 (or 3.4.27) and later true", "3.1.0": " false", "x": " false"} {
 		l := runHistory{runs: []ServerRun{{Version: version, Begins: true}, {Version: version, Begins: true, Commit: 9}}}
-		rules, _, ok := l.onlyRules()
+		only, _, ok := l.onlyRules(rules)
 		got := fmt.Sprintf(" %v", ok)
 		if ok {
-			got = rules.String() + got
+			got = only.String() + got
 		}
 		if got != want {
 			t.Errorf("%s: %s, want %s", version, got, want)
@@ -81,7 +82,7 @@ func TestOnly(t *testing.T) {
 		for k := range l.runs {
 			part := runHistory{runs: []ServerRun{l.runs[k], {Version: "3.4.3", Commit: 12}}}
 			if part.runs[0].Begins = k == 0; version == "3.2.24" {
-				if _, _, ok := part.onlyRules(); ok {
+				if _, _, ok := part.onlyRules(rules); ok {
 					t.Errorf("%v speaks for a whole life", part.runs)
 				}
 			}

@@ -41,7 +41,7 @@ func (c *explanations) explainMembers() {
 	found, limits := make([]*explanation, len(use)), make([][]string, len(use))
 	if fromFirst {
 		c.eachOf(use, func(n, i int) {
-			m := faults.NewMember(logs[n], evidence[n], apply.New(logs[n]), c.mayHaveApplied(i), c.rulesOf(i)...)
+			m := faults.NewMember(logs[n], evidence[n], apply.New(logs[n]), c.mayHaveApplied(i), c.rulesOf(i, logs[n])...)
 			m.Stopped = func() bool { return c.ctx.Err() != nil }
 			res := m.Search()
 			if limits[n] = res.Limits; len(res.Readings) > 0 {
@@ -330,7 +330,7 @@ func (c *contents) searchSuffix(log *apply.Log, use []int, evidence []*faults.Ev
 	}
 	var ms []faults.SuffixMember
 	for n, i := range use {
-		ms = append(ms, faults.SuffixMember{Evidence: evidence[n], Auth: auth, Committed: c.mayHaveApplied(i), Rules: c.rulesOf(i)})
+		ms = append(ms, faults.SuffixMember{Evidence: evidence[n], Auth: auth, Committed: c.mayHaveApplied(i), Rules: c.rulesOf(i, log)})
 	}
 	all := faults.SearchSuffix(log, ms, low)
 	if n := slices.IndexFunc(all, func(x faults.SuffixResult) bool { return x.Member != nil }); n < 0 || c.partedBy(use, all[n].BaseRevision()) {
@@ -439,22 +439,19 @@ func (c *contents) partedBy(members []int, revision int64) bool {
 }
 
 // rulesOf are the rules that may hold when member i's log begins.
-func (c *contents) rulesOf(i int) []apply.Rules {
+func (c *contents) rulesOf(i int, log *apply.Log) []apply.Rules {
 	if len(c.histories[i].authWrites) == 0 { // nobody is asked for permissions
 		return []apply.Rules{apply.Rules3510}
 	}
 	v, err := semver.NewVersion(c.firstVersion(i))
 	switch {
 	case err != nil:
-		return []apply.Rules{apply.Rules3510, apply.Rules33, apply.Rules32}
-	case v.Minor <= 2:
-		return []apply.Rules{apply.Rules32}
-	case v.Minor <= 3:
-		return []apply.Rules{apply.Rules33}
-	case v.Minor <= 5:
-		return []apply.Rules{apply.Rules3510, apply.Rules33}
+		return log.Versions(apply.Oldest, apply.Newest)
+	case v.Minor == 4: // 3.5 may run in such a cluster, and was given the same rules
+		return log.Versions(4, 5)
 	}
-	return []apply.Rules{apply.Rules3510}
+	minor := min(max(v.Minor, apply.Oldest), apply.Newest)
+	return log.Versions(minor, minor)
 }
 
 // firstVersion is the first cluster version that member i's log sets, empty if it sets none.
@@ -502,7 +499,7 @@ func sameFault(f, g faults.Fault) bool {
 	case f.Kind != g.Kind:
 		return false
 	case f.Kind == faults.Rules:
-		return f.To == g.To
+		return f.To&g.To != 0 // a log that ends earlier may not tell them apart
 	case f.Kind == faults.Refused:
 		return f.User == g.User
 	}

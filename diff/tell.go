@@ -450,7 +450,7 @@ func (c *contents) layerOf(i int, index uint64) Layer {
 }
 
 // rulesText says which members follow other rules, from where on, and what became of entries because of that.
-func (c *contents) rulesText(k *cause, t *sharedFault, f faults.Fault) string {
+func (c *explanations) rulesText(k *cause, t *sharedFault, f faults.Fault) string {
 	kind, one := "", true
 	for _, index := range k.entries {
 		q := c.request(t.members[0], index)
@@ -472,7 +472,11 @@ func (c *contents) rulesText(k *cause, t *sharedFault, f faults.Fault) string {
 	for _, i := range t.members {
 		parts = append(parts, fmt.Sprintf("%s from entry %d on", c.ms[i].Label, t.onset[i].First))
 	}
-	return fmt.Sprintf("%d %s had no effect where a member goes by the rules of etcd %v: %s", len(k.entries), kind, f.To, strings.Join(parts, ", "))
+	did := "had no effect"
+	if x := c.explained[t.members[0]]; len(k.entries) > 0 && x.effectDigests[k.entries[0]-x.member.Log.Entries[0].Index] != 0 {
+		did = "had an effect, which the rules before them refuse,"
+	}
+	return fmt.Sprintf("%d %s %s where a member goes by the rules of etcd %v: %s", len(k.entries), kind, did, f.To, strings.Join(parts, ", "))
 }
 
 // entriesText names the entries of a fault: some of the runs that these may be, or between which bounds they begin and end. A verb follows
@@ -523,26 +527,42 @@ func (c *explanations) affectedOnAll(t *sharedFault) (entries []uint64) {
 // affected are the entries that did something else because of a fault of a member: those that had no effect, or had it again.
 func (c *explanations) affected(i int, f faults.Fault) (entries []uint64) {
 	x := c.explained[i]
-	rules := f.Kind == faults.Rules
-	r := x.chosen
-	if rules { // what the rules before would have done
-		r.Faults = slices.DeleteFunc(slices.Clone(r.Faults), func(g faults.Fault) bool { return g == f })
+	if f.Kind == faults.Rules {
+		return x.judgedOtherwise(f)
 	}
 	made := map[uint64]bool{}
-	x.member.Run(&r, x.reach, func(st *faults.Step) {
+	x.member.Run(&x.chosen, x.reach, func(st *faults.Step) {
 		switch {
-		case rules:
-			made[st.Index] = st.Revision > 0 && st.Forbidden
 		case st.Fault == nil || *st.Fault != f:
 		case f.Kind == faults.Again && (st.Revision > 0 || st.TablesChanged) && st.Again, f.Kind != faults.Again && (len(st.Changes) > 0 || st.TablesChanged):
 			made[st.Index] = true
 		}
 	}, nil)
-	for _, index := range slices.Sorted(maps.Keys(made)) {
-		if made[index] && (!rules || index >= f.First && x.effectDigests[index-x.member.Log.Entries[0].Index] == 0) {
+	return slices.Sorted(maps.Keys(made))
+}
+
+// judgedOtherwise are the entries that other rules refuse, and that had an effect by those before; or the other way round.
+func (x *explanation) judgedOtherwise(f faults.Fault) (entries []uint64) {
+	verdicts := func(r *faults.Reading) (refused, made map[uint64]bool) {
+		refused, made = map[uint64]bool{}, map[uint64]bool{}
+		x.member.Run(r, x.reach, func(st *faults.Step) {
+			if st.Index >= f.First && st.Index > 0 {
+				refused[st.Index] = refused[st.Index] || st.Result == apply.Forbidden
+				made[st.Index] = made[st.Index] || st.Revision > 0
+			}
+		}, nil)
+		return refused, made
+	}
+	before := x.chosen
+	before.Faults = slices.DeleteFunc(slices.Clone(before.Faults), func(g faults.Fault) bool { return g == f })
+	refused, made := verdicts(&x.chosen)
+	wereRefused, wereMade := verdicts(&before)
+	for index := range refused {
+		if refused[index] && wereMade[index] || wereRefused[index] && made[index] {
 			entries = append(entries, index)
 		}
 	}
+	slices.Sort(entries)
 	return entries
 }
 
@@ -571,11 +591,15 @@ func (c *comparison) groupByEffect(k *cause, t *sharedFault) {
 	}
 	defer c.addParted(k, others)
 	sortGroups(k.groups)
+	newer := "newer versions of etcd"
+	if t.kind == faults.Rules {
+		newer = fmt.Sprintf("etcd %v", t.firstReading().To)
+	}
 	for _, g := range k.groups {
 		e := Effect{Members: c.labels(g), Changes: []Change{}}
 		switch {
 		case at > 0:
-			e = c.effectAt(g[0], at, odd(g[0]))
+			e = c.effectAt(g[0], at, odd(g[0]), newer)
 			e.Members = c.labels(g)
 		case k.revision > 0 && odd(g[0]):
 			e.Revision, e.Changes = k.revision, changes(c.ms[g[0]].DB.Rows.Group(k.revision))
@@ -618,8 +642,8 @@ func (c *comparison) addParted(k *cause, others []int) {
 	k.effects[n].Members = c.labels(k.groups[n])
 }
 
-// effectAt is what an entry did on a member; of one that was applied again, what it did then.
-func (c *entryEffects) effectAt(i int, index uint64, odd bool) (e Effect) {
+// effectAt is what an entry did on a member; of one that was applied again, what it did then. newer are versions whose rules may refuse it.
+func (c *entryEffects) effectAt(i int, index uint64, odd bool, newer string) (e Effect) {
 	x := c.explained[i]
 	x.member.Run(&x.chosen, max(index, x.reach), func(st *faults.Step) {
 		if st.Index != index {
@@ -641,7 +665,7 @@ func (c *entryEffects) effectAt(i int, index uint64, odd bool) (e Effect) {
 				}
 			}
 		case st.Forbidden:
-			e.Note = "applied, though permissions refuse it by the rules of etcd 3.3 and later"
+			e.Note = "applied, though permissions refuse it by the rules of " + newer
 		}
 	}, nil)
 	return e

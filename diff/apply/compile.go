@@ -11,7 +11,7 @@ import (
 // compiler makes entries ready. Keys and leases get numbers as they come; once all are known, number gives those of their order.
 type compiler struct {
 	*Log
-	authorized bool // permissions may be asked
+	authorized bool // permissions may be asked from here on
 	spans      []keyRange
 }
 
@@ -101,6 +101,7 @@ func (c *compiler) transaction(t *pb.TxnRequest, e *Entry, depth int) *txn {
 		e.Opaque = true
 		return &txn{}
 	}
+	c.nested = c.nested || c.authorized && depth > 0
 	out := &txn{}
 	if len(t.Compare) > 0 {
 		out.compares = make([]compare, 0, len(t.Compare))
@@ -129,6 +130,7 @@ func (c *compiler) transaction(t *pb.TxnRequest, e *Entry, depth int) *txn {
 		for _, o := range ops {
 			switch {
 			case o.GetRequestPut() != nil:
+				c.txnPuts = c.txnPuts || c.authorized && (o.GetRequestPut().Lease != 0 || o.GetRequestPut().PrevKv)
 				out.branches[n] = append(out.branches[n], c.put(o.GetRequestPut()))
 				e.puts = true
 			case o.GetRequestDeleteRange() != nil:

@@ -377,16 +377,21 @@ func TestOpenCompares(t *testing.T) {
 	}
 }
 
-// TestRules tells which releases have which rules: every release of etcd 3.2 and later has one, and an upgrade leads to those of the next.
+// TestRules tells which releases have which rules: every release of etcd 3.2 and later has one, and an upgrade leads to later ones.
 func TestRules(t *testing.T) {
 	t.Parallel()
+	all := &Log{nested: true, txnPuts: true}
 	for release, want := range map[string]string{
-		"3.1.20": "none", "3.2.0": "3.2", "3.2.32": "3.2", "3.3.0": "3.3 to 3.5.9", "3.4.26": "3.3 to 3.5.9", "3.4.27": "3.5.10 (or 3.4.27) and later",
-		"3.5.0": "3.3 to 3.5.9", "3.5.9": "3.3 to 3.5.9", "3.5.10": "3.5.10 (or 3.4.27) and later", "3.6.0": "3.5.10 (or 3.4.27) and later",
-		"3.7.3": "3.5.10 (or 3.4.27) and later", "2.3.8": "none", "4.0.0": "none",
+		"3.1.20": "none", "3.2.0": "3.2", "3.2.32": "3.2", "3.3.0": "3.3 to 3.5.9", "3.4.26": "3.3 to 3.5.9",
+		"3.4.27": "3.5.10 to 3.5.27 (or 3.4.27 to 3.4.41, 3.6.0 to 3.6.8)", "3.4.42": "3.5.28 and 3.5.29 (or 3.4.42 and 3.4.43, 3.6.9 and 3.6.10)",
+		"3.4.44": "3.5.30 (or 3.4.44, 3.6.11) and later", "3.5.0": "3.3 to 3.5.9", "3.5.9": "3.3 to 3.5.9",
+		"3.5.10": "3.5.10 to 3.5.27 (or 3.4.27 to 3.4.41, 3.6.0 to 3.6.8)", "3.5.29": "3.5.28 and 3.5.29 (or 3.4.42 and 3.4.43, 3.6.9 and 3.6.10)",
+		"3.5.30": "3.5.30 (or 3.4.44, 3.6.11) and later", "3.6.0": "3.5.10 to 3.5.27 (or 3.4.27 to 3.4.41, 3.6.0 to 3.6.8)",
+		"3.6.10": "3.5.28 and 3.5.29 (or 3.4.42 and 3.4.43, 3.6.9 and 3.6.10)", "3.6.11": "3.5.30 (or 3.4.44, 3.6.11) and later",
+		"3.7.0": "3.5.30 (or 3.4.44, 3.6.11) and later", "3.8.0-alpha.0": "3.5.30 (or 3.4.44, 3.6.11) and later", "2.3.8": "none", "4.0.0": "none",
 	} {
 		got := "none"
-		for r, ok := Rules32, true; ok; r, ok = r.Next() {
+		for _, r := range all.Versions(Oldest, Newest) {
 			if r.Covers(*semver.New(release)) {
 				if got != "none" {
 					t.Errorf("%s has two sets of rules", release)
@@ -396,6 +401,70 @@ func TestRules(t *testing.T) {
 		}
 		if got != want {
 			t.Errorf("%s: %s, want %s", release, got, want)
+		}
+	}
+}
+
+// TestVersions tells which rules a log can tell apart, which of them members of a range of minor versions may have, and what an upgrade leads to
+// from the oldest.
+func TestVersions(t *testing.T) {
+	t.Parallel()
+	text := func(rules []Rules) string {
+		var all []string
+		for _, r := range rules {
+			all = append(all, r.String())
+		}
+		return strings.Join(all, "; ")
+	}
+	const (
+		asked  = "as ann@8 put a 1"
+		leased = "as ann@8 if { put a 1 lease=7 }"
+		prev   = "as ann@8 if { put a 1 prev }"
+		nested = "as ann@8 if { if { del a } }"
+	)
+	for _, c := range []struct {
+		log            []string
+		oldest, newest int64
+		want, upgrades string
+	}{
+		{[]string{asked}, 2, 7, "3.5.10 (or 3.4.27) and later; 3.3 to 3.5.9; 3.2", "3.3 to 3.5.9"},
+		{[]string{asked}, 3, 3, "3.3 to 3.5.9", "3.5.10 (or 3.4.27) and later"},
+		{[]string{asked}, 6, 6, "3.5.10 (or 3.4.27) and later", ""},
+		{[]string{strings.TrimPrefix(nested, "as ann@8 "), asked}, 6, 7, "3.5.10 (or 3.4.27) and later", ""},
+		{
+			[]string{leased},
+			4, 5, "3.5.30 (or 3.4.44, 3.6.11) and later; 3.5.10 to 3.5.29 (or 3.4.27 to 3.4.43, 3.6.0 to 3.6.10); 3.3 to 3.5.9",
+			"3.5.30 (or 3.4.44, 3.6.11) and later; 3.5.10 to 3.5.29 (or 3.4.27 to 3.4.43, 3.6.0 to 3.6.10)",
+		},
+		{
+			[]string{prev},
+			6, 6, "3.5.30 (or 3.4.44, 3.6.11) and later; 3.5.10 to 3.5.29 (or 3.4.27 to 3.4.43, 3.6.0 to 3.6.10)",
+			"3.5.30 (or 3.4.44, 3.6.11) and later",
+		},
+		{[]string{prev}, 7, 7, "3.5.30 (or 3.4.44, 3.6.11) and later", ""},
+		{
+			[]string{nested},
+			6, 7, "3.5.28 (or 3.4.42, 3.6.9) and later; 3.5.10 to 3.5.27 (or 3.4.27 to 3.4.41, 3.6.0 to 3.6.8)",
+			"3.5.28 (or 3.4.42, 3.6.9) and later",
+		},
+		{
+			[]string{nested, leased},
+			6, 6,
+			"3.5.30 (or 3.4.44, 3.6.11) and later; 3.5.28 and 3.5.29 (or 3.4.42 and 3.4.43, 3.6.9 and 3.6.10); 3.5.10 to 3.5.27 (or 3.4.27 to 3.4.41, 3.6.0 to 3.6.8)",
+			"3.5.30 (or 3.4.44, 3.6.11) and later; 3.5.28 and 3.5.29 (or 3.4.42 and 3.4.43, 3.6.9 and 3.6.10)",
+		},
+	} {
+		var rs []*raftlog.Request
+		for _, words := range c.log {
+			rs = append(rs, requestOf(t, words))
+		}
+		l := ready(rs)
+		all := l.Versions(c.oldest, c.newest)
+		if got := text(all); got != c.want {
+			t.Errorf("%v from 3.%d to 3.%d: %s\nwant %s", c.log, c.oldest, c.newest, got, c.want)
+		}
+		if got := text(l.Upgrades(all[len(all)-1])); got != c.upgrades {
+			t.Errorf("%v, upgrades from %v: %s\nwant %s", c.log, all[len(all)-1], got, c.upgrades)
 		}
 	}
 }

@@ -106,6 +106,9 @@ type Log struct {
 	leases map[int64]int32
 	ranges int32 // compares of ranges
 
+	nested  bool // a transaction that permissions may be asked for is nested
+	txnPuts bool // a transaction that permissions may be asked for puts with a lease, or asks for the previous value
+
 	request func(i int) *raftlog.Request
 	places  func() *Places
 	values

@@ -13,6 +13,7 @@ package apply
 import (
 	"bytes"
 	"cmp"
+	"math"
 	"slices"
 
 	"github.com/coreos/go-semver/semver"
@@ -21,48 +22,118 @@ import (
 	"etcd-autopsy/diff/authz"
 )
 
-// Rules are those of some versions of etcd.
+// Rules are those of some versions of etcd: a set of the kinds of versions that judge requests differently, which all do the same with the log at hand.
+// None is as the newest.
 type Rules uint8
 
-// Versions whose rules differ in what they do to keys, all of it about the keys of a lease (etcdserver/apply_auth.go).
+// Kinds of versions whose rules differ in what they do to keys, all of it about who may do it (etcdserver/apply_auth.go, read in 3.2.24, 3.3.10,
+// 3.4.26 to 3.4.44, 3.5.9 to 3.5.33, 3.6.8 to 3.6.14).
 const (
-	// Rules3510 are those of 3.5.10 and later, and of 3.4.27 and later: who revokes a lease, or attaches a key to it, must be allowed
-	// to write all its keys; an administrator is.
-	Rules3510 Rules = iota
+	// Rules3530 are those of 3.5.30, 3.4.44, 3.6.11 and later.
+	Rules3530 Rules = 1 << iota
+	// Rules3528 are those of 3.5.28, 3.4.42, 3.6.9 and the one after it: a put in a transaction is asked for its key alone, not for the previous
+	// value or its lease.
+	Rules3528
+	// Rules3512 are those of 3.5.10, 3.4.27, 3.6.0 up to then: operations in a nested transaction are not asked for at all.
+	Rules3512
 	// Rules33 are those of 3.3 up to then: an administrator must have proposed the request at the present auth revision, too, if the
 	// lease has keys.
 	Rules33
-	// Rules32 are those of 3.2, which asks nobody.
+	// Rules32 are those of 3.2, which asks nobody for the keys of a lease.
 	Rules32
+
+	// Rules3510 are those of 3.5.10, 3.4.27 and later, for logs that do not tell them apart: who revokes a lease, or attaches a key to it, must be
+	// allowed to write all its keys; an administrator is.
+	Rules3510 = Rules3530 | Rules3528 | Rules3512
 )
 
-var rules = [...]string{"3.5.10 (or 3.4.27) and later", "3.3 to 3.5.9", "3.2"}
+// Oldest and Newest are the minor versions between which rules change.
+const Oldest, Newest = 2, 7
+
+var rules = map[Rules]string{
+	Rules3530:             "3.5.30 (or 3.4.44, 3.6.11) and later",
+	Rules3528:             "3.5.28 and 3.5.29 (or 3.4.42 and 3.4.43, 3.6.9 and 3.6.10)",
+	Rules3512:             "3.5.10 to 3.5.27 (or 3.4.27 to 3.4.41, 3.6.0 to 3.6.8)",
+	Rules3530 | Rules3528: "3.5.28 (or 3.4.42, 3.6.9) and later",
+	Rules3528 | Rules3512: "3.5.10 to 3.5.29 (or 3.4.27 to 3.4.43, 3.6.0 to 3.6.10)",
+	Rules3510:             "3.5.10 (or 3.4.27) and later",
+	Rules33:               "3.3 to 3.5.9",
+	Rules32:               "3.2",
+}
 
 func (r Rules) String() string { return rules[r] }
 
-// Covers tells whether a version of etcd has these rules.
-func (r Rules) Covers(v semver.Version) bool {
-	late := v.Minor > 5 || v.Minor == 5 && v.Patch >= 10 || v.Minor == 4 && v.Patch >= 27
+// rulesOf are those of a version of etcd, none of versions that are not known.
+func rulesOf(v semver.Version) Rules {
+	patch := func(of4, of5, of6 int64) bool {
+		return v.Minor > 6 || v.Minor == 6 && v.Patch >= of6 || v.Minor == 5 && v.Patch >= of5 || v.Minor == 4 && v.Patch >= of4
+	}
 	switch {
 	case v.Major != 3 || v.Minor < 2:
-		return false
+		return 0
 	case v.Minor == 2:
-		return r == Rules32
-	case late:
-		return r == Rules3510
+		return Rules32
+	case patch(44, 30, 11):
+		return Rules3530
+	case patch(42, 28, 9):
+		return Rules3528
+	case patch(27, 10, 0):
+		return Rules3512
 	}
-	return r == Rules33
+	return Rules33
 }
 
-// Next are the rules that an upgrade leads to, one minor version at a time; ok is false if there are no later ones.
-func (r Rules) Next() (next Rules, ok bool) {
-	switch r {
-	case Rules32:
-		return Rules33, true
-	case Rules33:
-		return Rules3510, true
+// Covers tells whether a version of etcd has these rules.
+func (r Rules) Covers(v semver.Version) bool { return r&rulesOf(v) != 0 }
+
+// Permissions are what the rules ask for.
+func (r Rules) Permissions() authz.Rules {
+	return authz.Rules{
+		TxnPutsByKey: r != 0 && r&Rules3530 == 0, NestedUnasked: r != 0 && r&(Rules3530|Rules3528) == 0,
+		RootAsked: r == Rules33, LeasesUnasked: r == Rules32,
 	}
-	return r, false
+}
+
+// Versions are the rules of a range of minor versions of etcd, the newest first; those that do the same with all entries of the log are one.
+func (l *Log) Versions(oldest, newest int64) (out []Rules) {
+	of := func(minor, patch int64) Rules { return rulesOf(semver.Version{Major: 3, Minor: minor, Patch: patch}) }
+	last := int64(math.MaxInt64)
+	within := Rules(0)
+	for r := of(newest, last); r <= of(oldest, 0); r <<= 1 {
+		within |= r
+	}
+	for _, class := range l.classes() {
+		if within&class != 0 {
+			out = append(out, class)
+		}
+	}
+	return out
+}
+
+// classes are all rules that do different things with the log, the newest first.
+func (l *Log) classes() []Rules {
+	switch {
+	case !l.txnPuts && !l.nested:
+		return []Rules{Rules3510, Rules33, Rules32}
+	case !l.txnPuts:
+		return []Rules{Rules3530 | Rules3528, Rules3512, Rules33, Rules32}
+	case !l.nested:
+		return []Rules{Rules3530, Rules3528 | Rules3512, Rules33, Rules32}
+	}
+	return []Rules{Rules3530, Rules3528, Rules3512, Rules33, Rules32}
+}
+
+// Upgrades are the rules that an upgrade may lead to, one minor version at a time.
+func (l *Log) Upgrades(from Rules) (to []Rules) {
+	if from == Rules32 {
+		return []Rules{Rules33}
+	}
+	for _, class := range l.classes() {
+		if class < from {
+			to = append(to, class)
+		}
+	}
+	return to
 }
 
 // Record is a key as its newest row tells. It is zero if the key does not exist.
@@ -568,14 +639,14 @@ func (s *State) forbidden(e *Entry) bool {
 	}
 	return s.Auth.DeniesBy(e.request, func(id int64) (names []string) {
 		n, ok := s.Log.leases[id]
-		if !ok || s.Rules == Rules32 || !s.leases[n] {
+		if !ok || !s.leases[n] {
 			return nil
 		}
 		for _, k := range s.Attached(n) {
 			names = append(names, s.Log.Keys[k])
 		}
 		return names
-	}, s.Rules == Rules3510)
+	}, s.Rules.Permissions())
 }
 
 func (s *State) mayPut(o *op) bool {

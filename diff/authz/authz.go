@@ -282,17 +282,29 @@ func (s *State) revokePermission(r *pb.AuthRoleRevokePermissionRequest) bool {
 
 // Denies tells whether a request that could change keys is refused by today's rules. attached lists the keys of a lease.
 func (s *State) Denies(r *raftlog.Request, attached func(lease int64) []string) bool {
-	return s.DeniesBy(r, attached, true)
+	return s.DeniesBy(r, attached, Rules{})
 }
 
-// DeniesBy is Denies. spared tells whether an administrator is not asked for the keys of a lease one by one, and so not for the auth
-// revision either: since 3.4.27 and 3.5.10 (etcdserver/apply_auth.go, checkLeasePutsKeys).
-func (s *State) DeniesBy(r *raftlog.Request, attached func(lease int64) []string, spared bool) bool {
+// Rules are what older versions of etcd ask otherwise (etcdserver/apply_auth.go).
+type Rules struct {
+	// TxnPutsByKey is true up to 3.4.43, 3.5.29 and 3.6.10: a put in a transaction is asked for writing its key, not for reading the previous value
+	// or for the keys of its lease.
+	TxnPutsByKey bool
+	// NestedUnasked is true up to 3.4.41, 3.5.27 and 3.6.8: nobody is asked for what is in a nested transaction.
+	NestedUnasked bool
+	// RootAsked is true from 3.3 up to 3.4.26 and 3.5.9: an administrator is asked for the keys of a lease one by one, and so for the auth revision.
+	RootAsked bool
+	// LeasesUnasked is true of 3.2: nobody is asked for the keys of a lease.
+	LeasesUnasked bool
+}
+
+// DeniesBy is Denies by older rules.
+func (s *State) DeniesBy(r *raftlog.Request, attached func(lease int64) []string, rules Rules) bool {
 	in := r.Internal
 	if !s.Enabled || in == nil {
 		return false
 	}
-	c := check{s: s, user: r.User, revision: r.AuthRevision, attached: attached, spared: spared}
+	c := check{Rules: rules, s: s, user: r.User, revision: r.AuthRevision, attached: attached}
 	switch {
 	case in.Put != nil:
 		return !c.put(in.Put)
@@ -307,11 +319,11 @@ func (s *State) DeniesBy(r *raftlog.Request, attached func(lease int64) []string
 }
 
 type check struct {
+	Rules
 	s        *State
 	user     string
 	revision uint64
 	attached func(lease int64) []string
-	spared   bool
 }
 
 // op is isOpPermitted.
@@ -372,13 +384,20 @@ func (c *check) put(r *pb.PutRequest) bool {
 		(!r.PrevKv || c.op(r.Key, nil, authpb.Permission_READ))
 }
 
+func (c *check) txnPut(r *pb.PutRequest) bool {
+	if c.TxnPutsByKey {
+		return c.op(r.Key, nil, authpb.Permission_WRITE)
+	}
+	return c.put(r)
+}
+
 func (c *check) deletes(r *pb.DeleteRangeRequest) bool {
 	return c.op(r.Key, r.RangeEnd, authpb.Permission_WRITE) && (!r.PrevKv || c.op(r.Key, r.RangeEnd, authpb.Permission_READ))
 }
 
 // lease asks for the right to write every key of a lease.
 func (c *check) lease(id int64) bool {
-	if c.spared && c.s.admin(c.user) {
+	if c.LeasesUnasked || !c.RootAsked && c.s.admin(c.user) {
 		return true
 	}
 	for _, k := range c.attached(id) {
@@ -399,9 +418,9 @@ func (c *check) txn(t *pb.TxnRequest) bool {
 		for _, o := range ops {
 			switch {
 			case o.GetRequestRange() != nil && !c.op(o.GetRequestRange().Key, o.GetRequestRange().RangeEnd, authpb.Permission_READ),
-				o.GetRequestPut() != nil && !c.put(o.GetRequestPut()),
+				o.GetRequestPut() != nil && !c.txnPut(o.GetRequestPut()),
 				o.GetRequestDeleteRange() != nil && !c.deletes(o.GetRequestDeleteRange()),
-				o.GetRequestTxn() != nil && !c.txn(o.GetRequestTxn()):
+				o.GetRequestTxn() != nil && !c.NestedUnasked && !c.txn(o.GetRequestTxn()):
 				return false
 			}
 		}

@@ -121,17 +121,21 @@ func (c *Case) oldRule(old *replay.Rule) Outcome {
 	return first
 }
 
+// requestsWith counts the requests of the cause that are as wanted.
+func (c *Case) requestsWith(wanted func(in *pb.InternalRaftRequest) bool) (n int) {
+	for _, r := range c.requests() {
+		if wanted(internal(r)) {
+			n++
+		}
+	}
+	return n
+}
+
 // maxOnsets is how many entries are tried as the one from which on a member followed another rule.
 const maxOnsets = 16
 
 func (c *Case) oldRuleUntil(old *replay.Rule, onset map[int]uint64) Outcome {
-	does, doesNot, n, err := c.runsExactly(func(i int) []*replay.Rule {
-		rule := old
-		if at, odd := onset[i]; odd {
-			rule = replay.Only(1, at-1, old)
-		}
-		return append(c.RulesBesides(i, c.Cause), rule)
-	})
+	does, doesNot, n, err := c.runsExactly(func(i int) []*replay.Rule { return c.upgraded(i, old, onset[i]) })
 	var parts []string
 	for i, m := range c.Members {
 		if at, odd := onset[i]; odd {
@@ -768,6 +772,13 @@ func halfTxn(c *Case) Outcome {
 
 // nestedUnchecked is what permission checks forgot.
 func nestedUnchecked(c *Case) Outcome {
+	if c.Cause.OtherRules {
+		n := c.requestsWith(func(in *pb.InternalRaftRequest) bool { return in.Txn != nil && nested(in.Txn) })
+		if n == 0 || !c.authOn() {
+			return Outcome{}
+		}
+		return c.oldRule(replay.NestedUnchecked()).and(fmt.Sprintf("%s with a nested transaction had no effect there, because what is in it is asked for, too", count(n, "entry", "entries")))
+	}
 	t := internal(c.entry(c.Cause.Index)).Txn
 	if c.Cause.Layer != "apply" || !nested(t) || !c.authOn() {
 		return Outcome{}
@@ -777,11 +788,20 @@ func nestedUnchecked(c *Case) Outcome {
 }
 
 func txnPutUnchecked(c *Case) Outcome {
-	t := internal(c.entry(c.Cause.Index)).Txn
-	if c.Cause.Layer != "apply" || t == nil || !c.authOn() {
+	asksMore := func(in *pb.InternalRaftRequest) bool {
+		return in.Txn != nil && slices.ContainsFunc(puts(in.Txn), func(p *pb.PutRequest) bool { return p.PrevKv || p.Lease != 0 })
+	}
+	if c.Cause.Layer != "apply" || !c.authOn() {
 		return Outcome{}
 	}
-	if !slices.ContainsFunc(puts(t), func(p *pb.PutRequest) bool { return p.PrevKv || p.Lease != 0 }) {
+	if c.Cause.OtherRules {
+		n := c.requestsWith(asksMore)
+		if n == 0 {
+			return Outcome{}
+		}
+		return c.oldRule(replay.TxnPutUnchecked()).and(fmt.Sprintf("%s had no effect there, because a put in a transaction is asked for the previous value and the keys of its lease, too", count(n, "transaction", "transactions")))
+	}
+	if !asksMore(internal(c.entry(c.Cause.Index))) {
 		return Outcome{}
 	}
 	return c.judgeRules(c.split(rules(), rules(replay.TxnPutUnchecked())), "the rule of 3.4.44, 3.5.30, 3.6.11 and later", "the older one, which checks the key alone")
@@ -790,11 +810,11 @@ func txnPutUnchecked(c *Case) Outcome {
 func rootLeaseRevision(c *Case) Outcome {
 	r := c.entry(c.Cause.Index)
 	in := internal(r)
-	if !c.effectsMissing() || !c.authOn() || r.User == "" || in.LeaseRevoke == nil && !putsLease(in) {
+	if !c.effectsMissing() || !c.authOn() || r.User == "" || in.LeaseRevoke == nil && (in.Put == nil || in.Put.Lease == 0) {
 		return Outcome{}
 	}
 	var o Outcome
-	if c.Cause.Fault {
+	if c.Cause.OtherRules {
 		o = c.oldRule(replay.LeaseKeysAlwaysAsked())
 	} else {
 		o = c.judgeRules(c.split(rules(), rules(replay.LeaseKeysAlwaysAsked())), "the rule of 3.4.27, 3.5.10 and later", "the older one, which compares the auth revision of root, too")

@@ -16,6 +16,12 @@ import (
 	"etcd-autopsy/inspect/raftlog"
 )
 
+// Version is what the version of etcd that a member ran does otherwise than etcd 3.7, from an entry on.
+type Version struct {
+	From  uint64
+	Rules []*replay.Rule
+}
+
 // Case is the evidence: members, where they parted, and the means to ask more.
 type Case struct {
 	Ctx     context.Context
@@ -24,9 +30,9 @@ type Case struct {
 	Causes []*Cause
 	Cause  *Cause
 	// RulesBesides are the rules by which the log of a member, from its beginning on, makes what it holds, but for a cause: its other faults.
-	// It is nil where that is not known. RulesOfVersion is the rule of the older version that the member followed besides, up to where it did; a
-	// hypothesis about versions takes its place.
-	RulesBesides, RulesOfVersion func(member int, but *Cause) []*replay.Rule
+	// It is nil where that is not known. Versions are those that the member went by besides, in order.
+	RulesBesides func(member int, but *Cause) []*replay.Rule
+	Versions     func(member int) []Version
 	// Agreed is the last main revision up to which two members hold the same rows.
 	Agreed func(i, j int) int64
 	// Bases are earlier states of the cluster, for members that cannot be taken back far enough.

@@ -3,6 +3,7 @@ package bugs
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -380,10 +381,60 @@ func (c *Case) judgeSplit(s *split, aName, bName string, proof func(n int) strin
 // besides are the rules of all that is known of a member but for the cause.
 func (c *Case) besides(member int) []*replay.Rule {
 	rules := c.RulesBesides(member, c.Cause)
-	if c.RulesOfVersion != nil {
-		rules = slices.Concat(rules, c.RulesOfVersion(member, c.Cause))
+	if c.Versions != nil {
+		rules = slices.Concat(rules, during(c.Versions(member)))
 	}
 	return rules
+}
+
+// during are the rules of versions, each for the entries that it applied.
+func during(versions []Version) (rules []*replay.Rule) {
+	last := uint64(math.MaxUint64)
+	for _, v := range slices.Backward(versions) {
+		for _, r := range v.Rules {
+			rules = append(rules, replay.Only(v.From, last, r))
+		}
+		last = v.From - 1
+	}
+	return rules
+}
+
+// upgraded are the rules of all that is known of a member but for the cause, if that is that the member gave up an old rule at an entry,
+// 0 for never.
+func (c *Case) upgraded(member int, old *replay.Rule, at uint64) []*replay.Rule {
+	is := func(r *replay.Rule) bool { return r.Name == old.Name }
+	added := func(rules []*replay.Rule) []*replay.Rule {
+		if slices.ContainsFunc(rules, is) {
+			return rules
+		}
+		return append(slices.Clone(rules), old)
+	}
+	versions := []Version{{From: 1}}
+	if c.Versions != nil {
+		if vs := c.Versions(member); len(vs) > 0 {
+			versions = slices.Clone(vs)
+		}
+	}
+	n := slices.IndexFunc(versions, func(v Version) bool { return v.From == c.Cause.Onset[member] })
+	switch {
+	case at == 0:
+		for k := range versions {
+			versions[k].Rules = added(versions[k].Rules)
+		}
+	case n < 1: // nothing is known of its versions
+		versions = []Version{{1, added(versions[0].Rules)}, {at, slices.DeleteFunc(slices.Clone(versions[0].Rules), is)}}
+	default:
+		// Of what changed there, the old rule went and what was not asked before came. Other old rules stay.
+		before := versions[n-1].Rules
+		after := slices.DeleteFunc(slices.Clone(before), is)
+		for _, r := range versions[n].Rules {
+			if !slices.ContainsFunc(before, func(o *replay.Rule) bool { return o.Name == r.Name }) {
+				after = append(after, r)
+			}
+		}
+		versions[n-1].Rules, versions[n] = added(before), Version{at, after}
+	}
+	return slices.Concat(c.RulesBesides(member, c.Cause), during(versions))
 }
 
 // runsExactly runs the log of every member under the rules that with gives for it, and tells which members come out as they are. entries is how many were run at most.

@@ -64,6 +64,21 @@ const leased text = `
 	root@ put c 2
 	root@ put d 3`
 
+const inTxn text = `
+	role root a z
+	user root root
+	role w a c
+	user ann w
+	auth
+	grant 7
+	root@ put x 2 7
+	root@ put a 1
+	root@ put q 3
+	ann@ txn a ? put b 1 7 : del b
+	root@ put q 4
+	ann@ txn a ? put b 2 7 : del b
+	root@ put z 3`
+
 const negative text = `
 	grant -5
 	put a 1 -5
@@ -76,12 +91,13 @@ const negative text = `
 // TestSearch finds faults in logs that a person can follow. Costs stand before the colon.
 func TestSearch(t *testing.T) {
 	for _, c := range []struct {
-		name    string
-		log     text
-		befell  string
-		compact int64
-		rules   []apply.Rules
-		want    string
+		name     string
+		log      text
+		befell   string
+		compact  int64
+		rules    []apply.Rules
+		versions bool // all that a cluster of 3.6 may have come into question
+		want     string
 	}{
 		{name: "nothing", log: plain, want: "0: no fault"},
 		{name: "nothing, compacted", log: plain, compact: 9, want: "0: no fault"},
@@ -99,8 +115,16 @@ func TestSearch(t *testing.T) {
 		{name: "behind the saved index", log: replayed, befell: "again 7 8", want: "8: entries 7 to 8 were applied again\n11: entry 2 was applied again, 2 times\n11: entry 7 was applied again, 2 times"},
 		{name: "behind the saved index, at three restarts", log: replayed, befell: "again 7 8, again 7 8, again 7 8", want: "14: entries 7 to 8 were applied again, 3 times"},
 		{
-			name: "upgraded", log: leased, befell: "rules33 1", rules: []apply.Rules{apply.Rules32},
+			name: "upgraded", log: leased, befell: "rules 3.3 1", rules: []apply.Rules{apply.Rules32},
 			want: "8: entry 14 had no effect\n8: the rules of etcd 3.3 to 3.5.9 hold from entry 14 on",
+		},
+		{
+			name: "by the rules of an older version, and no fault", log: inTxn, rules: []apply.Rules{apply.Rules3528 | apply.Rules3512},
+			versions: true, want: "0: no fault",
+		},
+		{
+			name: "upgraded past the rule of puts in transactions", log: inTxn, befell: "rules 3.5.30 15", compact: 6, rules: []apply.Rules{apply.Rules3528 | apply.Rules3512},
+			versions: true, want: "8: entry 16 had no effect\n8: the rules of etcd 3.5.30 (or 3.4.44, 3.6.11) and later hold from entry 16 on",
 		},
 		{name: "negative leases", log: negative, befell: "lose 4", want: "8: leases with negative ids were unknown from entry 4 on"},
 		{name: "negative leases, compacted", log: negative, befell: "lose 4", compact: 4, want: "8: leases with negative ids were unknown from entry 4 on"},
@@ -112,7 +136,11 @@ func TestSearch(t *testing.T) {
 			} else {
 				c.rules = []apply.Rules{rules}
 			}
-			m := live(t, c.log, rules, c.befell, c.compact).member(c.rules...)
+			l := live(t, c.log, rules, c.befell, c.compact)
+			if c.versions {
+				c.rules = l.log.Versions(6, 6)
+			}
+			m := l.member(c.rules...)
 			res := m.Search()
 			if got := tell(res); got != c.want {
 				t.Errorf("found\n%s\nwant\n%s\nlimits %v", got, c.want, res.Limits)

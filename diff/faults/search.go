@@ -1054,8 +1054,10 @@ func (e *expansion) tryRules(i int, were apply.Rules) {
 		return e.s.Apply(x, apply.Plain) == apply.Forbidden
 	}
 	forbade := forbids(were)
-	if to, ok := were.Next(); ok && forbids(to) != forbade {
-		e.try(Fault{Kind: Rules, First: x.Index, Last: x.Index, To: to}, i)
+	for _, to := range e.Log.Upgrades(were) {
+		if forbids(to) != forbade {
+			e.try(Fault{Kind: Rules, First: x.Index, Last: x.Index, To: to}, i)
+		}
 	}
 }
 

@@ -150,7 +150,7 @@ type life struct {
 	rules   apply.Rules
 }
 
-// live runs a log with faults: skip A B, again A B, refuse USER A, branch A, pass A, rules33 A, lose A.
+// live runs a log with faults: skip A B, again A B, refuse USER A, branch A, pass A, rules VERSION A, lose A.
 func live(t *testing.T, x text, rules apply.Rules, what string, compact int64) *life {
 	t.Helper()
 	l := &life{t: t, x: x, log: x.log(t, nil, nil), compact: compact, rules: rules}
@@ -168,8 +168,10 @@ func live(t *testing.T, x text, rules apply.Rules, what string, compact int64) *
 	for i := range l.log.Entries {
 		e := &l.log.Entries[i]
 		refused := slices.ContainsFunc(kinds["refuse"], func(f []string) bool { return e.User() == f[0] && i+1 >= int(number(t, f[1])) })
-		if at("rules33", i) {
-			l.s.Rules = apply.Rules33
+		for _, f := range kinds["rules"] {
+			if int(number(t, f[1])) <= i+1 {
+				l.s.Rules = map[string]apply.Rules{"3.3": apply.Rules33, "3.5.10": apply.Rules3512, "3.5.28": apply.Rules3528, "3.5.30": apply.Rules3530}[f[0]]
+			}
 		}
 		if at("lose", i) {
 			for n, id := range l.log.Leases {

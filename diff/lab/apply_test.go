@@ -7,6 +7,8 @@ import (
 
 	"etcd-autopsy/diff/apply"
 	"etcd-autopsy/diff/authz"
+	"etcd-autopsy/diff/effect"
+	"etcd-autopsy/diff/replay"
 	"etcd-autopsy/inspect/mvcc"
 	"etcd-autopsy/inspect/raftlog"
 	"etcd-autopsy/inspect/schema"
@@ -93,5 +95,62 @@ func checkTables(t *testing.T, seed uint64, s *apply.State, ref *replica) {
 	tables := &schema.Tables{AuthEnabled: ref.auth.IsAuthEnabled(), AuthRevision: ref.auth.Revision()}
 	if authz.Of(tables).Revision != s.Auth.Revision || tables.AuthEnabled != s.Auth.Enabled {
 		t.Errorf("seed %d: auth on %v at revision %d, etcd's is %v at %d", seed, s.Auth.Enabled, s.Auth.Revision, tables.AuthEnabled, tables.AuthRevision)
+	}
+}
+
+// TestOlderRules holds what apply makes of random logs by the rules of older versions against what etcd's own code makes of them where it asks
+// for permissions as those versions do.
+func TestOlderRules(t *testing.T) {
+	n := uint64(400)
+	if testing.Short() {
+		n = 100
+	}
+	differ := map[apply.Rules]int{}
+	for seed := range n {
+		m := &maker{dir: t.TempDir(), seed: seed + 70_001, shape: stream(seed+70_001, "shape"), c: &Case{Seed: seed + 70_001}}
+		if err := m.workload(); err != nil {
+			t.Fatal(err)
+		}
+		_ = m.w.ref.close()
+		if !m.w.auth {
+			continue
+		}
+		log := m.w.log
+		entries := make([]effect.Entry, len(log))
+		for i := range log {
+			e := &log[i]
+			entries[i] = effect.Entry{Index: e.Index, Term: e.Term, Raw: &raftlog.Entry{Index: e.Index, Term: e.Term, Type: raftlog.EntryType(e.Type), Data: e.Data}}
+		}
+		l := apply.NewLog(len(log), func(i int) uint64 { return log[i].Index }, func(i int) *raftlog.Request { return decoded(t, &log[i]) }, nil, nil)
+		for _, rules := range l.Versions(apply.Oldest, apply.Newest) {
+			made := make([]int64, len(log))
+			_, err := replay.Run(t.Context(), replay.Empty(), entries, replay.Today().With(replay.Older(rules.Permissions())...), replay.Options{
+				TempDir: t.TempDir(), Each: func(fx *replay.Effect) { made[fx.Index-1] = fx.Revision },
+			})
+			if err != nil {
+				t.Fatalf("seed %d: %v", m.seed, err)
+			}
+			s := apply.New(l)
+			s.Rules = rules
+			unlike := false
+			for i := range l.Entries {
+				revision := int64(0)
+				if s.Apply(&l.Entries[i], apply.Plain) == apply.Made {
+					revision = s.Revision
+				}
+				if revision != made[i] {
+					t.Fatalf("seed %d, by the rules of %v: entry %d %s makes revision %d, by etcd's code %d", m.seed, rules, log[i].Index, log[i].Kind, revision, made[i])
+				}
+				unlike = unlike || revision != m.w.ref.effects[i].After && revision > 0 || (revision > 0) != (m.w.ref.effects[i].After > m.w.ref.effects[i].Before)
+			}
+			if unlike {
+				differ[rules]++
+			}
+		}
+	}
+	for _, rules := range []apply.Rules{apply.Rules32, apply.Rules33, apply.Rules3512} {
+		if differ[rules] == 0 {
+			t.Errorf("in %d logs only the rules of %v make a difference", differ[rules], rules)
+		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"go.etcd.io/etcd/server/v3/lease"
 	"go.etcd.io/etcd/server/v3/lease/leasepb"
 
+	"etcd-autopsy/diff/authz"
 	"etcd-autopsy/diff/effect"
 )
 
@@ -128,18 +129,33 @@ func LeasePutUnasked() *Rule {
 	}
 }
 
-// LeaseKeysAlwaysAsked is before 3.4.27 and 3.5.10: root is asked for every key of a lease, too, which compares auth
-// revisions.
+// LeaseKeysAlwaysAsked is from 3.3 up to 3.4.26 and 3.5.9: root is asked for every key of a lease, too, which compares auth
+// revisions. Nobody was asked then for the lease of a put in a transaction.
 func LeaseKeysAlwaysAsked() *Rule {
 	return &Rule{
 		Name: "the auth revision of root's lease requests is compared, too (before 3.4.27 and 3.5.10)",
 		Permit: func(x *Exec, c Check, err error) error {
-			if c.Kind == Admin && x.AuthEnabled() && (x.Request.LeaseRevoke != nil || x.Request.Put != nil || x.Request.Txn != nil) {
+			if c.Kind == Admin && x.AuthEnabled() && (x.Request.LeaseRevoke != nil || x.Request.Put != nil) {
 				return auth.ErrPermissionDenied // makes the caller ask for each key
 			}
 			return err
 		},
 	}
+}
+
+// Older are the rules of versions that ask for other permissions than etcd 3.7. Their order matters: what a later one says of an administrator holds.
+func Older(p authz.Rules) (rules []*Rule) {
+	for _, r := range []struct {
+		holds bool
+		rule  func() *Rule
+	}{
+		{p.RootAsked, LeaseKeysAlwaysAsked}, {p.NestedUnasked, NestedUnchecked}, {p.TxnPutsByKey, TxnPutUnchecked}, {p.LeasesUnasked, RevokeUnasked},
+	} {
+		if r.holds {
+			rules = append(rules, r.rule())
+		}
+	}
+	return rules
 }
 
 // Omit leaves entries out.

@@ -65,7 +65,8 @@ func (p *parser) end() []byte {
 
 // Request reads a request in words, such as "as ann@8 put a 1 lease=7", where 8 is the auth revision:
 //
-//	put KEY VALUE [lease=ID] [keep-value] [keep-lease]      del KEY [END]; END * stands for all keys from there on
+//	put KEY VALUE [lease=ID] [keep-value] [keep-lease] [prev]
+//	del KEY [END]                                           END * stands for all keys from there on
 //	if COMPARE, ... { OP ; OP } else { OP }                 OP is one of these three, or "range REVISION"
 //	grant ID [ttl=SECONDS]   revoke ID   compact REVISION   alarm on|off TYPE MEMBER
 //	auth-on   auth-off   user-add NAME   role-add NAME      grant-role USER ROLE   permit ROLE KEY [END]
@@ -149,6 +150,9 @@ func (p *parser) op() *pb.RequestOp {
 			case w == "keep-lease":
 				p.next()
 				put.IgnoreLease = true
+			case w == "prev":
+				p.next()
+				put.PrevKv = true
 			case strings.HasPrefix(w, "lease="):
 				put.Lease = p.number(strings.TrimPrefix(p.next(), "lease="))
 			default:
