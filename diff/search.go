@@ -438,20 +438,27 @@ func (c *contents) partedBy(members []int, revision int64) bool {
 	return false
 }
 
-// rulesOf are the rules that may hold when member i's log begins.
+// rulesOf are the rules that may hold when member i's log begins, by the version of the cluster then.
 func (c *contents) rulesOf(i int, log *apply.Log) []apply.Rules {
-	if len(c.histories[i].authWrites) == 0 { // nobody is asked for permissions
+	if !log.Asks() {
 		return []apply.Rules{apply.Rules3510}
 	}
-	v, err := semver.NewVersion(c.firstVersion(i))
+	oldest, newest := int64(apply.Oldest), int64(apply.Newest)
+	set, err := semver.NewVersion(c.firstVersion(i))
+	stored, unknown := semver.NewVersion(c.ms[i].DB.Tables.ClusterVersion)
 	switch {
-	case err != nil:
-		return log.Versions(apply.Oldest, apply.Newest)
-	case v.Minor == 4: // 3.5 may run in such a cluster, and was given the same rules
-		return log.Versions(4, 5)
+	case err == nil && c.beginsWithCluster(i):
+		oldest, newest = set.Minor, set.Minor
+	case err == nil: // an upgrade: it was the one before until then
+		oldest, newest = set.Minor-1, set.Minor
+	case unknown == nil: // it was that all along, while some members ran the next one
+		oldest, newest = stored.Minor, stored.Minor+1
 	}
-	minor := min(max(v.Minor, apply.Oldest), apply.Newest)
-	return log.Versions(minor, minor)
+	if oldest == 4 { // 3.5 may run in such a cluster, and was given the same rules
+		newest = max(newest, 5)
+	}
+	within := func(minor int64) int64 { return min(max(minor, apply.Oldest), apply.Newest) }
+	return log.Versions(within(oldest), within(newest))
 }
 
 // firstVersion is the first cluster version that member i's log sets, empty if it sets none.

@@ -106,6 +106,7 @@ type Log struct {
 	leases map[int64]int32
 	ranges int32 // compares of ranges
 
+	asks    bool // see Asks
 	nested  bool // a transaction that permissions may be asked for is nested
 	txnPuts bool // a transaction that permissions may be asked for puts with a lease, or asks for the previous value
 
@@ -129,7 +130,7 @@ func NewLog(n int, index func(i int) uint64, request func(i int) *raftlog.Reques
 	for i := range l.Entries {
 		r := request(i)
 		if in := r.Internal; in != nil && !c.authorized && (in.AuthEnable != nil || r.User != "") {
-			c.authorized = true
+			c.authorized, l.asks = true, true
 			for k := range i {
 				l.Entries[k].request = request(k)
 			}
@@ -142,6 +143,9 @@ func NewLog(n int, index func(i int) uint64, request func(i int) *raftlog.Reques
 
 // Key is the number of a key, and whether the log knows it.
 func (l *Log) Key(name string) (int32, bool) { k, ok := l.keys[name]; return k, ok }
+
+// Asks tells whether permissions may be asked for: auth is turned on, or a request names a user.
+func (l *Log) Asks() bool { return l.asks }
 
 // Lease is the number of a lease, and whether the log knows it.
 func (l *Log) Lease(id int64) (int32, bool) { n, ok := l.leases[id]; return n, ok }

@@ -381,7 +381,7 @@ func (c *Case) judgeSplit(s *split, aName, bName string, proof func(n int) strin
 // besides are the rules of all that is known of a member but for the cause.
 func (c *Case) besides(member int) []*replay.Rule {
 	rules := c.RulesBesides(member, c.Cause)
-	if c.Versions != nil {
+	if c.Versions != nil && !c.Cause.OtherRules { // what the cause is about is not given
 		rules = slices.Concat(rules, during(c.Versions(member)))
 	}
 	return rules
@@ -397,6 +397,15 @@ func during(versions []Version) (rules []*replay.Rule) {
 		last = v.From - 1
 	}
 	return rules
+}
+
+// withoutRule are versions but for one rule of them.
+func withoutRule(versions []Version, rule *replay.Rule) (out []Version) {
+	for _, v := range versions {
+		v.Rules = slices.DeleteFunc(slices.Clone(v.Rules), func(r *replay.Rule) bool { return r.Name == rule.Name })
+		out = append(out, v)
+	}
+	return out
 }
 
 // upgraded are the rules of all that is known of a member but for the cause, if that is that the member gave up an old rule at an entry,

@@ -973,7 +973,7 @@ func unauthenticated(_ *Case, m *Member) Outcome {
 // acceptedOnlyBy looks for writes that today's permission checks refuse and the members hold.
 func acceptedOnlyBy(rule func() *replay.Rule, among func(*digest) []uint64, what string) func(*Case) Outcome {
 	return func(c *Case) Outcome {
-		for _, m := range c.Members {
+		for i, m := range c.Members {
 			if !m.hasDB() || !m.DB.Tables.AuthEnabled {
 				continue
 			}
@@ -985,6 +985,12 @@ func acceptedOnlyBy(rule func() *replay.Rule, among func(*digest) []uint64, what
 			of.Members = []*Member{m}
 			of.Cause = &Cause{Layer: "apply", Index: es[0]}
 			of.Causes, of.runs = nil, nil
+			if c.RulesBesides != nil {
+				of.RulesBesides = func(int, *Cause) []*replay.Rule { return c.RulesBesides(i, nil) }
+			}
+			if c.Versions != nil { // the rule is the question
+				of.Versions = func(int) []Version { return withoutRule(c.Versions(i), rule()) }
+			}
 			if s := of.split(nil, []*replay.Rule{rule()}); len(s.followB) == 1 {
 				return confirmed(fmt.Sprintf("%s holds just what the entries from %d on make if %s, and not what they make with today's checks", m.Label, es[0], what))
 			}

@@ -105,7 +105,7 @@ func open(dir string, st *State, rules Rules) *engine {
 		panic(err)
 	}
 	g.auth = auth.NewAuthStore(lg, etcdschema.NewAuthBackend(lg, g.be), tokens, bcrypt.MinCost)
-	g.x.store = g.auth
+	g.x.store, g.x.lessor = g.auth, g.lessor
 	g.alarms = alarmStore(lg, etcdschema.NewAlarmBackend(lg, g.be))
 	g.uber = g.applier(lg, g.alarms)
 	g.uncap = g.applier(lg, alarmStore(lg, noAlarms{}))
@@ -173,7 +173,7 @@ func (g *engine) apply(e *effect.Entry) (*Effect, error) {
 			return nil, &EntryError{Index: e.Index, What: fmt.Sprintf("compares of ranges would have looked at more than %d keys by then", most), Bounded: true}
 		}
 	}
-	*g.x = Exec{Index: e.Index, Type: typ, User: in.GetHeader().GetUsername(), Request: in, store: g.auth}
+	*g.x = Exec{Index: e.Index, Type: typ, User: in.GetHeader().GetUsername(), Request: in, store: g.auth, lessor: g.lessor}
 	for _, r := range g.rules {
 		if r.Request != nil && !r.Request(g.x) {
 			fx.Ignored = true

@@ -71,7 +71,13 @@ type Exec struct {
 	User    string
 	Request *pb.InternalRaftRequest
 
-	store auth.AuthStore
+	store  auth.AuthStore
+	lessor lease.Lessor
+}
+
+// leaseOf is the lease that a key is attached to, 0 for none.
+func (x *Exec) leaseOf(key string) int64 {
+	return int64(x.lessor.GetLease(lease.LeaseItem{Key: key}))
 }
 
 // Root tells whether the entry's user may do everything.
@@ -250,7 +256,7 @@ func NestedUnchecked() *Rule {
 	return &Rule{
 		Name: "operations in a nested transaction are not checked for permission (before 3.4.42, 3.5.28, 3.6.9)",
 		Permit: func(x *Exec, c Check, err error) error {
-			if err == nil || x.Request.Txn == nil || c.Kind == Admin || outermost(x.Request.Txn, c) {
+			if err == nil || x.Request.Txn == nil || c.Kind == Admin || outermost(x, c) {
 				return err
 			}
 			return nil
@@ -258,8 +264,9 @@ func NestedUnchecked() *Rule {
 	}
 }
 
-// outermost tells whether an operation or compare of the outermost transaction makes a check necessary.
-func outermost(t *pb.TxnRequest, c Check) bool {
+// outermost tells whether an operation or compare of the outermost transaction makes a check necessary, also that of the keys of a lease.
+func outermost(x *Exec, c Check) bool {
+	t := x.Request.Txn
 	for _, cmp := range t.Compare {
 		if c.Kind == Read && c.Key == string(cmp.Key) && c.End == string(cmp.RangeEnd) {
 			return true
@@ -270,7 +277,7 @@ func outermost(t *pb.TxnRequest, c Check) bool {
 			r, p, d := op.GetRequestRange(), op.GetRequestPut(), op.GetRequestDeleteRange()
 			switch {
 			case r != nil && c.Kind == Read && c.Key == string(r.Key) && c.End == string(r.RangeEnd),
-				p != nil && c.Kind == Write && c.Key == string(p.Key),
+				p != nil && c.Kind == Write && (c.Key == string(p.Key) || p.Lease != 0 && x.leaseOf(c.Key) == p.Lease),
 				p != nil && p.PrevKv && c.Kind == Read && c.Key == string(p.Key) && c.End == "",
 				d != nil && c.Kind == Delete && c.Key == string(d.Key) && c.End == string(d.RangeEnd),
 				d != nil && d.PrevKv && c.Kind == Read && c.Key == string(d.Key) && c.End == string(d.RangeEnd):
