@@ -653,7 +653,7 @@ func (c *entryEffects) effectAt(i int, index uint64, odd bool, newer string) (e 
 			e.Revision, e.Changes = st.Revision, toldChanges(x.member.Log, st.Changes)
 		}
 		switch {
-		case st.Again:
+		case st.Again && odd:
 			e.Note = "applied again"
 		case st.Fault != nil && st.Revision == 0 && odd:
 			e.Note = "no effect"

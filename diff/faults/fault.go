@@ -19,6 +19,7 @@ package faults
 
 import (
 	"fmt"
+	"slices"
 
 	"etcd-autopsy/diff/apply"
 )
@@ -164,10 +165,19 @@ func (f *Fault) cost() int {
 	return c
 }
 
+// costBeside is what a fault costs besides others. Of restarts that began with the same entry the first tells that the consistent index was not
+// saved; the others follow from that, whichever entry they came to.
+func (f *Fault) costBeside(others []Fault) int {
+	if f.Kind == Again && slices.ContainsFunc(others, func(o Fault) bool { return o.Kind == Again && o.First == f.First }) {
+		return costTimes * f.Times
+	}
+	return f.cost()
+}
+
 // Cost is how many bits rarer a member with these faults is than one without any.
 func Cost(faults []Fault) (sum int) {
 	for i := range faults {
-		sum += faults[i].cost()
+		sum += faults[i].costBeside(faults[:i])
 	}
 	return sum
 }

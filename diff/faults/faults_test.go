@@ -50,6 +50,17 @@ const replayed text = `
 	root@6 put d 4
 	root@8 put e 5`
 
+const unsaved text = `
+	role root a z
+	user root root
+	auth
+	root@9 put a 1
+	root@9 passwd root
+	root@9 passwd root
+	root@9 passwd root
+	root@9 passwd root
+	root@9 passwd root`
+
 const leased text = `
 	role root a z
 	user root root
@@ -113,7 +124,7 @@ func TestSearch(t *testing.T) {
 		{name: "a user refused", log: asked, befell: "refuse ann 12", want: "13: no request of user \"ann\" had an effect from entry 14 on\n16: entry 14 had no effect; entry 16 had no effect"},
 		{name: "let pass", log: asked, befell: "pass 12", compact: 4, want: "16: entry 12 was applied although permissions or an alarm refuse that"},
 		{name: "behind the saved index", log: replayed, befell: "again 7 8", want: "8: entries 7 to 8 were applied again\n11: entry 2 was applied again, 2 times\n11: entry 7 was applied again, 2 times"},
-		{name: "behind the saved index, at three restarts", log: replayed, befell: "again 7 8, again 7 8, again 7 8", want: "14: entries 7 to 8 were applied again, 3 times"},
+		{name: "behind the saved index, at three restarts", log: replayed, befell: "again 7 8, again 7 8, again 7 8", want: "14: entries 7 to 8 were applied again, 3 times\n17: entry 7 was applied again, 2 times; entries 7 to 8 were applied again, 2 times"},
 		{
 			name: "upgraded", log: leased, befell: "rules 3.3 1", rules: []apply.Rules{apply.Rules32},
 			want: "8: entry 14 had no effect\n8: the rules of etcd 3.3 to 3.5.9 hold from entry 14 on",
@@ -211,6 +222,48 @@ func TestTables(t *testing.T) {
 	l.tables.ConsistentIndex = 9
 	if got, want := tell(l.member(apply.Rules3510).Search()), "10: the consistent index stayed behind: the data is that of entry 11"; got != want {
 		t.Errorf("the index was left behind: found\n%s\nwant\n%s", got, want)
+	}
+}
+
+// TestRestartsAhead finds auth entries that restarts applied again where none of them saved a consistent index: up to 3.4 only changes of keys do.
+func TestRestartsAhead(t *testing.T) {
+	for _, c := range []struct {
+		name, befell, want string
+		auth               uint64 // revision that the table has besides
+	}{
+		{name: "none", want: "0: no fault"},
+		{name: "one", befell: "again 7 9", want: "8: entries 7 to 9 were applied again\n11: entry 7 was applied again; entries 7 to 8 were applied again"},
+		{name: "two at the end", befell: "again 7 11, again 7 11", want: "11: entries 7 to 11 were applied again, 2 times\n" +
+			"14: entry 7 was applied again; entries 7 to 10 were applied again; entries 7 to 11 were applied again\n" +
+			"14: entries 7 to 8 were applied again; entries 7 to 9 were applied again; entries 7 to 11 were applied again\n" +
+			"14: entries 7 to 8 were applied again; entries 7 to 10 were applied again, 2 times\n" +
+			"14: entries 7 to 9 were applied again, 2 times; entries 7 to 10 were applied again"},
+		{
+			name: "behind different entries", befell: "again 7 8, again 7 11",
+			want: "11: entries 7 to 8 were applied again; entries 7 to 11 were applied again\n" +
+				"11: entries 7 to 9 were applied again; entries 7 to 10 were applied again\n" +
+				"14: entry 7 was applied again; entries 7 to 8 were applied again; entries 7 to 10 were applied again\n" +
+				"14: entry 7 was applied again; entries 7 to 9 were applied again, 2 times\n" +
+				"14: entry 7 was applied again, 2 times; entries 7 to 11 were applied again\n" +
+				"14: entries 7 to 8 were applied again, 2 times; entries 7 to 9 were applied again",
+		},
+		{name: "more than entries can make", auth: 100, want: "24: the table auth was changed otherwise than by an entry"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l := live(t, unsaved, apply.Rules3510, c.befell, 0)
+			l.tables.ConsistentIndex, l.tables.HasTerm = 6, false
+			l.tables.AuthRevision += c.auth
+			m := l.member(apply.Rules3510)
+			res := m.Search()
+			if got := tell(res); got != c.want {
+				t.Errorf("found\n%s\nwant\n%s\nlimits %v", got, c.want, res.Limits)
+			}
+			for _, r := range res.Readings {
+				if !m.Explains(&r) {
+					t.Errorf("%v does not explain the db", r.Faults)
+				}
+			}
+		})
 	}
 }
 

@@ -183,7 +183,7 @@ type link struct {
 	f Fault
 }
 
-func (l *link) cost() int { return l.node.cost + l.f.cost() }
+func (l *link) cost() int { return l.node.cost + l.f.costBeside(l.node.faults) }
 
 // search is one search.
 type search struct {
@@ -1382,6 +1382,9 @@ func (e *expansion) tryAtEnd() {
 	for _, last := range ahead {
 		e.try(Fault{Kind: Index, First: e.Evidence.Index + 1, Last: last}, e.end)
 	}
+	if e.Evidence.TablesAhead && e.s.Revision == e.Evidence.Revision {
+		e.tryRestartsAhead()
+	}
 	if n := len(e.Evidence.group(e.revs[e.end] + 1)); e.end > 0 && n > 0 && !e.isSkipped(e.end-1) {
 		e.s.Revert(e.marks[e.end-1]) // the state only goes back: what begins earlier comes last
 		last := e.Log.Entries[e.end-1].Index
@@ -1389,12 +1392,80 @@ func (e *expansion) tryAtEnd() {
 	}
 }
 
+// maxRestartsAhead is how many restarts behind different entries are tried where none of them saved a consistent index.
+const maxRestartsAhead = 3
+
+// tryRestartsAhead tries to apply what is behind the consistent index again, at restarts. A member that saves the index with changes of keys
+// alone goes back to behind it each time, and several times may be needed before anything fits: all are tried here. Tables of an earlier moment
+// than that of the last committed entry come into question if no others do.
+func (e *expansion) tryRestartsAhead() {
+	spent := e.s.Steps + unlikelySteps
+	last := e.end // behind all that change anything
+	solved := len(e.solved)
+	rules := e.rulesAt(e.Evidence.Index + 1)
+	apply1 := func(i int) bool { e.s.Rules = rules; return e.s.Apply(&e.Log.Entries[i], apply.Plain) != apply.Made }
+	first := -1 // of those that change anything
+	var from func(i int, restarts []Fault)
+	from = func(i int, restarts []Fault) {
+		if len(restarts) > 0 && i >= last && e.s.Auth.Equal(e.Evidence.Tables) {
+			e.addRestarts(restarts)
+			return
+		}
+		if i >= len(e.Log.Entries) || e.Log.Entries[i].Index > e.committed || e.s.Auth.Revision > e.Evidence.Tables.AuthRevision || e.s.Steps > min(spent, e.budget) {
+			return
+		}
+		mark, begun := e.s.Mark(), first
+		defer func() { e.s.Revert(mark); first = begun }()
+		if !apply1(i) {
+			return // a change of keys would have moved the index
+		}
+		changed := e.s.Mark() > mark
+		if changed && first < 0 {
+			first = i
+		}
+		if changed {
+			last = max(last, i+1)
+		}
+		from(i+1, restarts)
+		if !changed || e.Log.Entries[i].Kind != apply.Auth || len(restarts) == maxRestartsAhead {
+			return
+		}
+		f := Fault{Kind: Again, First: e.Log.Entries[first].Index, Last: e.Log.Entries[i].Index}
+		for f.Times = 1; f.Times <= maxTimes; f.Times++ {
+			for k := first; k <= i; k++ {
+				if !apply1(k) {
+					return
+				}
+			}
+			from(i+1, append(slices.Clip(restarts), f))
+		}
+	}
+	from(e.end, nil)
+	if len(e.solved) == solved {
+		last = e.end
+		from(e.end, nil)
+	}
+	if e.s.Steps > spent {
+		e.limit("restarts behind entry %d, the consistent index, are not all tried", e.Evidence.Index)
+	}
+}
+
+// addRestarts notes faults that lead to what the db holds all together.
+func (e *expansion) addRestarts(restarts []Fault) {
+	n := e.n
+	for _, f := range restarts[:len(restarts)-1] {
+		from := link{n, f}
+		n = &node{rules: n.rules, faults: withFault(n.faults, f), cost: from.cost(), stop: e.end, auth: e.auth, parents: []link{from}}
+	}
+	e.solved = append(e.solved, link{n, restarts[len(restarts)-1]})
+}
+
 // readings are the sets that explain the db, within the margin of the best.
 func (x *search) readings() (all []Reading) {
 	limit, tried := x.bestCost()+Margin, map[string]bool{}
 	explains := func(faults []Fault) {
 		r := reading(x.solved[0].rules, faults)
-		if key := fmt.Sprint(faults); r.Cost <= limit && !tried[key] {
+		if key := fmt.Sprint(faults); r.Cost <= limit && !tried[key] && !repeatedTwice(faults) {
 			if tried[key] = true; x.Explains(&r) {
 				all = append(all, r)
 			}
@@ -1423,6 +1494,15 @@ func (x *search) readings() (all []Reading) {
 	return all
 }
 
+// repeatedTwice tells whether two of some faults are that the same entries were applied again: it is one, which is told by how often.
+func repeatedTwice(faults []Fault) bool {
+	return slices.ContainsFunc(faults, func(f Fault) bool {
+		return f.Kind == Again && slices.ContainsFunc(faults, func(g Fault) bool {
+			return g.Kind == Again && g.First == f.First && g.Last == f.Last && g != f && f.Times+g.Times <= maxTimes
+		})
+	})
+}
+
 // sortFaults are faults in order.
 func sortFaults(faults []Fault) []Fault {
 	slices.SortStableFunc(faults, Fault.compare)
@@ -1445,7 +1525,7 @@ func likeliestReadings(all []Reading) (best []Reading) {
 // eachFaultSet calls f for every set of faults that leads to a link with one fault more, those that cost too much left out, until f is false.
 func (x *search) eachFaultSet(l link, behind []Fault, limit int, f func(faults []Fault) bool) bool {
 	faults := withFault(behind, l.f)
-	if Cost(faults)+l.node.cost > limit {
+	if l.node.cost+Cost(slices.Concat(l.node.faults, faults))-Cost(l.node.faults) > limit {
 		return true
 	}
 	if len(l.parents) == 0 {
