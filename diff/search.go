@@ -144,10 +144,78 @@ func (c *explanations) chooseReadings() {
 	for _, x := range c.explained {
 		if x != nil {
 			x.runs.preferRules(x)
+		}
+	}
+	c.beginAlike()
+	for _, x := range c.explained {
+		if x != nil {
 			x.reach = x.member.Reach(&x.chosen)
 			x.effectDigests = x.effects(len(x.chosen.Faults))
 		}
 	}
+}
+
+// beginAlike lets the members begin by the same rules, since a cluster begins with one version: one of which the log makes what it holds by newer
+// rules went over to them, at the first entry that does something else by them.
+func (c *explanations) beginAlike() {
+	var known []*explanation
+	for _, x := range c.explained {
+		if x != nil {
+			known = append(known, x)
+		}
+	}
+	if len(known) < 2 || !slices.ContainsFunc(known, func(x *explanation) bool { return x.chosen.Rules&known[0].chosen.Rules == 0 }) {
+		return
+	}
+	var best [][]faults.Reading // of each member, the chosen one first
+	least := math.MaxInt
+	for _, first := range known {
+		sum := 0
+		all := make([][]faults.Reading, len(known))
+		for n, x := range known {
+			if all[n] = x.beginningBy(first.chosen.Rules); len(all[n]) == 0 {
+				sum = math.MaxInt
+				break
+			}
+			sum += all[n][0].Cost
+		}
+		if sum < least {
+			best, least = all, sum
+		}
+	}
+	for n, x := range known {
+		if best != nil {
+			x.chosen, x.readings = best[n][0], best[n]
+		}
+	}
+}
+
+// beginningBy are the readings of a member if it began by some rules and went over to those that it is taken to begin by. The chosen one comes first.
+// There are none if that leads to something else.
+func (x *explanation) beginningBy(rules apply.Rules) (all []faults.Reading) {
+	log := x.member.Log
+	classes := log.Versions(apply.Oldest, apply.Newest) // another log may tell more of them apart
+	rules = classes[slices.IndexFunc(classes, func(r apply.Rules) bool { return r&rules != 0 })]
+	for _, r := range slices.Concat([]faults.Reading{x.chosen}, x.readings) {
+		by := r
+		by.Rules = rules
+		if by.Rules != r.Rules && !x.member.Explains(&by) {
+			at := x.member.FirstDifference(&r, &by)
+			if at == 0 || !slices.Contains(log.Upgrades(rules), r.Rules) {
+				continue
+			}
+			if by = by.With(faults.Fault{Kind: faults.Rules, First: at, Last: at, To: r.Rules}); !x.member.Explains(&by) {
+				continue
+			}
+		}
+		if !slices.ContainsFunc(all, func(o faults.Reading) bool { return o.Rules == by.Rules && slices.Equal(o.Faults, by.Faults) }) {
+			all = append(all, by)
+		}
+		if len(all) == 0 {
+			return nil
+		}
+	}
+	return all
 }
 
 // holdSame tells whether the dbs of two members hold the same, byte for byte in their rows.

@@ -22,8 +22,30 @@ func (m *Member) Run(r *Reading, upTo uint64, see func(st *Step), end func(s *ap
 	}
 }
 
+// FirstDifference is the first entry with which two readings do something else, 0 if there is none up to where the db has come.
+func (m *Member) FirstDifference(a, b *Reading) uint64 {
+	did := func(r *Reading) map[uint64]Step {
+		all := map[uint64]Step{}
+		m.Run(r, m.Reach(r), func(st *Step) {
+			if _, ok := all[st.Index]; !ok {
+				all[st.Index] = Step{Result: st.Result, Revision: st.Revision, TablesChanged: st.TablesChanged}
+			}
+		}, nil)
+		return all
+	}
+	as, bs := did(a), did(b)
+	for i := range m.Log.Entries {
+		index := m.Log.Entries[i].Index
+		x, y := as[index], bs[index]
+		if x.Result != y.Result || x.Revision != y.Revision || x.TablesChanged != y.TablesChanged {
+			return index
+		}
+	}
+	return 0
+}
+
 // Mixture tells whether pages of several moments of a member without fault can make up the db: every row that is there is one that the
-// log makes at that revision, up to the last entry of the log.
+// log makes at that revision, up to the last entry of the log, and its auth revision is one that the log comes to.
 func (m *Member) Mixture() bool {
 	return slices.ContainsFunc(m.rules, func(rules apply.Rules) bool {
 		left := 0
@@ -32,7 +54,11 @@ func (m *Member) Mixture() bool {
 				left++
 			}
 		}
+		highest := m.start.Auth.Revision
 		m.Run(&Reading{Rules: rules}, math.MaxUint64, func(st *Step) {
+			if st.Auth != nil {
+				highest = st.Auth.Revision
+			}
 			if st.Revision == 0 {
 				return
 			}
@@ -42,7 +68,7 @@ func (m *Member) Mixture() bool {
 				}
 			}
 		}, nil)
-		return left == 0
+		return left == 0 && m.Evidence.Tables.AuthRevision <= highest
 	})
 }
 

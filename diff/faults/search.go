@@ -121,6 +121,13 @@ func (r *Reading) allFaults() []Fault {
 	return sortFaults(slices.Concat(r.Faults, r.Initial))
 }
 
+// With is a reading with a fault more.
+func (r Reading) With(f Fault) Reading {
+	r.Faults = withFault(r.Faults, f)
+	r.Cost = Cost(slices.Concat(r.Faults, r.Initial))
+	return r
+}
+
 // reading separates faults from assumptions about keys before the log.
 func reading(rules apply.Rules, faults []Fault) Reading {
 	r := Reading{Rules: rules, Cost: Cost(faults)}
