@@ -168,7 +168,7 @@ func (f *Fault) cost() int {
 // costBeside is what a fault costs besides others. Of restarts that began with the same entry the first tells that the consistent index was not
 // saved; the others follow from that, whichever entry they came to.
 func (f *Fault) costBeside(others []Fault) int {
-	if f.Kind == Again && slices.ContainsFunc(others, func(o Fault) bool { return o.Kind == Again && o.First == f.First }) {
+	if f.Kind == Again && !f.NoRestart && slices.ContainsFunc(others, func(o Fault) bool { return o.Kind == Again && o.First == f.First && !o.NoRestart }) {
 		return costTimes * f.Times
 	}
 	return f.cost()

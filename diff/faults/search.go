@@ -214,11 +214,12 @@ type frontier struct {
 	reached map[reached]*node
 }
 
-// progress is where the state was before each place, with the faults of the node that was applied last, up to its contradiction. Both lists have
+// progress is where the state was before each place, with the faults of the node that was applied last, up to its contradiction. The lists have
 // the same length. A mark holds as long as the state was not taken back behind it: what tries faults at several places begins with the last one.
 type progress struct {
 	marks []apply.Mark
 	revs  []int64
+	auths []uint64 // auth revisions
 }
 
 // reached is where the log stops, and in which state.
@@ -358,8 +359,7 @@ func (x *search) bestSiblings(ns []*node) []*node {
 		if stop >= len(x.marks) {
 			continue // it leads to the end
 		}
-		_, surplus := x.countPuts(r, stop)
-		for _, more := range surplus {
+		for _, more := range x.countPuts(r, stop).surplus {
 			off[n] += max(more, -more)
 		}
 	}
@@ -367,17 +367,16 @@ func (x *search) bestSiblings(ns []*node) []*node {
 	return ns[:maxSiblings]
 }
 
-// countPuts goes on from a contradiction blindly. It returns the revision before each place, and how much more often keys were put than so, as
-// far as their rows tell.
-func (x *search) countPuts(r *run, stop int) (revs []int64, surplus map[int32]int64) {
+// countPuts goes on from a contradiction blindly.
+func (x *search) countPuts(r *run, stop int) (c putCounts) {
 	x.s.Revert(x.marks[stop])
-	surplus = map[int32]int64{}
+	surplus := map[int32]int64{}
 	blind := *r
 	blind.unchecked = true
-	revs = slices.Clone(x.revs[:stop+1])
+	c.unfaulted, c.unfaultedAuth = slices.Clone(x.revs[:stop+1]), slices.Clone(x.auths[:stop+1])
 	for i := stop; i < x.end(); i++ {
 		blind.step(i)
-		revs = append(revs, x.s.Revision)
+		c.unfaulted, c.unfaultedAuth = append(c.unfaulted, x.s.Revision), append(c.unfaultedAuth, x.s.Auth.Revision)
 		for _, key := range x.lastPuts[i] {
 			k := x.s.Record(key)
 			switch n := x.Evidence.rows[x.Evidence.lastRow[key]].Version; {
@@ -390,7 +389,8 @@ func (x *search) countPuts(r *run, stop int) (revs []int64, surplus map[int32]in
 		}
 	}
 	x.s.Revert(x.marks[stop])
-	return revs, surplus
+	c.surplus = surplus
+	return c
 }
 
 func (x *search) limit(format string, args ...any) {
@@ -463,8 +463,9 @@ type contradiction struct {
 
 // putCounts are how often keys were put if all goes on from the contradiction without another fault.
 type putCounts struct {
-	unfaulted []int64         // the revision before each place
-	surplus   map[int32]int64 // how much more often keys were put than so, where rows tell
+	unfaulted     []int64         // the revision before each place
+	unfaultedAuth []uint64        // the auth revision before each place
+	surplus       map[int32]int64 // how much more often keys were put than so, where rows tell
 }
 
 // pass is what is tried: at first what fits putCounts and writerIndex, and more if that leads to nothing.
@@ -602,13 +603,14 @@ func (x *search) expand(n *node) (begun []*node) {
 // applyToStop applies the log up to the contradiction.
 func (x *search) applyToStop(r *run) (stop int) {
 	x.s.Revert(x.beginMark)
-	x.marks, x.revs = x.marks[:0], x.revs[:0]
+	x.marks, x.revs, x.auths = x.marks[:0], x.revs[:0], x.auths[:0]
 	return r.applyFrom(0, x.noteMark)
 }
 
 func (x *search) noteMark(int) {
 	x.marks = append(x.marks, x.s.Mark())
 	x.revs = append(x.revs, x.s.Revision)
+	x.auths = append(x.auths, x.s.Auth.Revision)
 }
 
 // resumeToStop applies the log up to the contradiction again, from the place to which the state was taken back.
@@ -618,7 +620,7 @@ func (x *search) resumeToStop(r *run) {
 		x.applyToStop(r)
 		return
 	}
-	x.marks, x.revs = x.marks[:place], x.revs[:place]
+	x.marks, x.revs, x.auths = x.marks[:place], x.revs[:place], x.auths[:place]
 	r.applyFrom(place, x.noteMark)
 }
 
@@ -673,7 +675,7 @@ func (e *expansion) tryNearby() {
 	// several faults are that lie close to each other.
 	found := len(e.leads)
 	r := e.run(e.n.rules, e.n.faults)
-	e.unfaulted, e.surplus = e.countPuts(r, e.applyToStop(r))
+	e.putCounts = e.countPuts(r, e.applyToStop(r))
 	pass := func(strict, loose bool, steps int) {
 		e.countPutsOnly, e.ignoreSoleWriters, e.stepLimit = strict, loose, e.s.Steps+steps
 		e.tryBefore()
@@ -716,8 +718,12 @@ func (e *expansion) revisionShift(i int) (more int64, ok bool) {
 }
 
 // likelyContinues tells whether the log may go on from a place in the present state: if entries behind it make as many revisions as they would,
-// the next one of which it is known who may have made it is made by one of those.
+// the next one of which it is known who may have made it is made by one of those. They need not where the auth revision is another: requests are
+// refused then which would not be, or the other way round.
 func (e *expansion) likelyContinues(from int) bool {
+	if e.s.Auth.Enabled && e.s.Auth.Revision != e.unfaultedAuth[from] {
+		return true
+	}
 	n := sort.Search(len(e.possible), func(n int) bool { return e.possible[n].revision > e.s.Revision })
 	if n == len(e.possible) {
 		return true
@@ -844,13 +850,13 @@ func (e *expansion) tryRepeatBeyond() {
 	for i := e.stop; i < min(e.end, e.stop+maxReplay) && r.step(i) && !e.stepsSpent(); i++ {
 		mark := x.s.Mark()
 		if i == len(x.marks)-1 {
-			x.marks, x.revs = append(x.marks, mark), append(x.revs, x.s.Revision)
+			x.noteMark(i)
 		}
 		e.tryRepeatFrom(r, i, e.stop)
 		x.s.Revert(mark)
 	}
 	x.s.Revert(x.marks[e.stop])
-	x.marks, x.revs = x.marks[:e.stop+1], x.revs[:e.stop+1]
+	x.marks, x.revs, x.auths = x.marks[:e.stop+1], x.revs[:e.stop+1], x.auths[:e.stop+1]
 }
 
 // rowConfirms tells whether a row confirms the revision that an entry made.
@@ -1194,12 +1200,13 @@ func (e *expansion) tryRepeat(r *run, k, i int) {
 	if !e.mayRepeat(k, i) || e.missedRevision && i >= e.stop && !e.ignoreSoleWriters && !e.fitsAgain(k, e.stop, i, e.soleRevision[e.stop]-e.s.Revision) {
 		return
 	}
-	if e.countPutsOnly && !e.likelyRepeated(k, i) {
+	judges := e.s.Auth.Enabled && e.places.Refusing[i+1] > e.places.Refusing[k] // others may be refused behind it
+	if e.countPutsOnly && !judges && !e.likelyRepeated(k, i) {
 		return
 	}
 	after, revision := e.s.Mark(), e.s.Revision
 	e.maxRevision = math.MaxInt64
-	if more, ok := e.revisionShift(i); ok && e.countPutsOnly {
+	if more, ok := e.revisionShift(i); ok && e.countPutsOnly && !judges {
 		e.maxRevision = revision + more + slack
 	}
 	f := Fault{Kind: Again, First: e.Log.Entries[k].Index, Last: e.Log.Entries[i].Index}
