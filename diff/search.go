@@ -12,6 +12,7 @@ import (
 	"etcd-autopsy/diff/apply"
 	"etcd-autopsy/diff/authz"
 	"etcd-autopsy/diff/faults"
+	"etcd-autopsy/inspect"
 	"etcd-autopsy/inspect/raftlog"
 )
 
@@ -42,7 +43,7 @@ func (c *explanations) explainMembers() {
 	if fromFirst {
 		c.eachOf(use, func(n, i int) {
 			m := faults.NewMember(logs[n], evidence[n], apply.New(logs[n]), c.mayHaveApplied(i), c.rulesOf(i, logs[n])...)
-			m.Stopped = func() bool { return c.ctx.Err() != nil }
+			m.Stopped, m.Snapshots = func() bool { return c.ctx.Err() != nil }, snapshotsOf(c.ms[i])
 			res := m.Search()
 			if limits[n] = res.Limits; len(res.Readings) > 0 {
 				found[n] = &explanation{member: m, readings: res.Readings, limits: res.Limits}
@@ -159,21 +160,25 @@ func (c *explanations) chooseReadings() {
 // rules went over to them, at the first entry that does something else by them.
 func (c *explanations) beginAlike() {
 	var known []*explanation
+	var begins []apply.Rules
 	for _, x := range c.explained {
 		if x != nil {
 			known = append(known, x)
+			for _, r := range x.readings {
+				begins = append(begins, r.Rules)
+			}
 		}
 	}
 	if len(known) < 2 || !slices.ContainsFunc(known, func(x *explanation) bool { return x.chosen.Rules&known[0].chosen.Rules == 0 }) {
 		return
 	}
-	var best [][]faults.Reading // of each member, the chosen one first
+	slices.Sort(begins)
+	var best [][]faults.Reading // of each member
 	least := math.MaxInt
-	for _, first := range known {
-		sum := 0
-		all := make([][]faults.Reading, len(known))
+	for _, rules := range slices.Compact(begins) {
+		sum, all := 0, make([][]faults.Reading, len(known))
 		for n, x := range known {
-			if all[n] = x.beginningBy(first.chosen.Rules); len(all[n]) == 0 {
+			if all[n] = x.beginningBy(rules); len(all[n]) == 0 {
 				sum = math.MaxInt
 				break
 			}
@@ -183,20 +188,22 @@ func (c *explanations) beginAlike() {
 			best, least = all, sum
 		}
 	}
-	for n, x := range known {
-		if best != nil {
-			x.chosen, x.readings = best[n][0], best[n]
-		}
+	if best == nil {
+		return
 	}
+	for n, x := range known {
+		x.readings = best[n]
+	}
+	choose(known)
 }
 
-// beginningBy are the readings of a member if it began by some rules and went over to those that it is taken to begin by. The chosen one comes first.
+// beginningBy are the readings of a member if it began by some rules and went over to those that it is taken to begin by, the likeliest first.
 // There are none if that leads to something else.
 func (x *explanation) beginningBy(rules apply.Rules) (all []faults.Reading) {
 	log := x.member.Log
 	classes := log.Versions(apply.Oldest, apply.Newest) // another log may tell more of them apart
 	rules = classes[slices.IndexFunc(classes, func(r apply.Rules) bool { return r&rules != 0 })]
-	for _, r := range slices.Concat([]faults.Reading{x.chosen}, x.readings) {
+	for _, r := range x.readings {
 		by := r
 		by.Rules = rules
 		if by.Rules != r.Rules && !x.member.Explains(&by) {
@@ -208,14 +215,14 @@ func (x *explanation) beginningBy(rules apply.Rules) (all []faults.Reading) {
 				continue
 			}
 		}
-		if !slices.ContainsFunc(all, func(o faults.Reading) bool { return o.Rules == by.Rules && slices.Equal(o.Faults, by.Faults) }) {
+		if !slices.ContainsFunc(all, func(o faults.Reading) bool {
+			return slices.Equal(o.Faults, by.Faults) && slices.Equal(o.Initial, by.Initial)
+		}) {
 			all = append(all, by)
 		}
-		if len(all) == 0 {
-			return nil
-		}
 	}
-	return all
+	slices.SortStableFunc(all, func(a, b faults.Reading) int { return cmp.Compare(a.Cost, b.Cost) })
+	return slices.DeleteFunc(all, func(r faults.Reading) bool { return r.Cost > all[0].Cost+faults.Margin })
 }
 
 // holdSame tells whether the dbs of two members hold the same, byte for byte in their rows.
@@ -291,6 +298,20 @@ func (c *contents) mayHaveApplied(i int) uint64 {
 		}
 	}
 	return known
+}
+
+// snapshotsOf are the entries of the raft snapshots that a member has or had, in order.
+func snapshotsOf(m *inspect.Member) (entries []uint64) {
+	for _, s := range m.Snaps {
+		entries = append(entries, s.Index)
+	}
+	if m.Log != nil {
+		for _, s := range m.Log.Snapshots {
+			entries = append(entries, s.Index)
+		}
+	}
+	slices.Sort(entries)
+	return slices.Compact(entries)
 }
 
 // hasUnwrittenRows tells whether there is something that no entry of the log wrote.
@@ -398,7 +419,7 @@ func (c *contents) searchSuffix(log *apply.Log, use []int, evidence []*faults.Ev
 	}
 	var ms []faults.SuffixMember
 	for n, i := range use {
-		ms = append(ms, faults.SuffixMember{Evidence: evidence[n], Auth: auth, Committed: c.mayHaveApplied(i), Rules: c.rulesOf(i, log)})
+		ms = append(ms, faults.SuffixMember{Evidence: evidence[n], Auth: auth, Committed: c.mayHaveApplied(i), Rules: c.rulesOf(i, log), Snapshots: snapshotsOf(c.ms[i])})
 	}
 	all := faults.SearchSuffix(log, ms, low)
 	if n := slices.IndexFunc(all, func(x faults.SuffixResult) bool { return x.Member != nil }); n < 0 || c.partedBy(use, all[n].BaseRevision()) {

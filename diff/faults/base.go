@@ -418,6 +418,7 @@ type SuffixMember struct {
 	Auth      *authz.State // before the log begins
 	Committed uint64
 	Rules     []apply.Rules
+	Snapshots []uint64 // see [Member]
 }
 
 // SuffixResult is what was found of such a member.
@@ -567,6 +568,7 @@ func baseConfirmed(all []SuffixResult) bool {
 func (b *SuffixMember) explainedFromOtherBase(l *apply.Log) bool {
 	for _, revision := range candidateRevisions(l, b.Evidence, b.Auth, minBaseRevisions) {
 		m := NewMember(l, b.Evidence, nil, b.Committed, b.Rules...)
+		m.Snapshots = b.Snapshots
 		m.base = NewBase(l, b.Evidence, nil, revision, b.Auth, nil)
 		m.start = m.base.State(l)
 		if all, _ := m.searchInitial(1); len(all) > 0 {
@@ -714,6 +716,7 @@ func memberFrom(l *apply.Log, ms []SuffixMember, i int, revision int64, proven m
 		}
 	}
 	m := NewMember(l, ms[i].Evidence, nil, ms[i].Committed, ms[i].Rules...)
+	m.Snapshots = ms[i].Snapshots
 	m.base = NewBase(l, ms[i].Evidence, others, revision, ms[i].Auth, proven)
 	m.start = m.base.State(l)
 	return m

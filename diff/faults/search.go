@@ -17,6 +17,8 @@ type Member struct {
 	Evidence *Evidence
 	// Stopped is asked now and then by Search, which gives up if it is true. nil: nobody may stop it.
 	Stopped func() bool
+	// Snapshots are the entries of the raft snapshots that the member has, in order: when it restarts it applies nothing up to the newest one.
+	Snapshots []uint64
 
 	// Set before the first search, and not changed by it.
 	first       uint64       // entry
@@ -1224,17 +1226,28 @@ func (e *expansion) tryRepeat(r *run, k, i int) {
 
 // restartBeginsAt tells whether a member that saves its consistent index with changes of keys alone begins with an entry when it restarts
 // behind another one, in the present state: nothing from the one to the other made a revision, and what changed anything between the last
-// one that did and the first of them has no effect any more.
+// one that did, or the newest snapshot, and the first of them has no effect any more.
 func (e *expansion) restartBeginsAt(k, i int) bool {
-	if e.revs[i+1] != e.revs[k] {
+	low := e.behindSnapshot(i)
+	if e.revs[i+1] != e.revs[k] || k < low {
 		return false
 	}
-	for j := k - 1; j >= 0 && e.revs[j+1] == e.revs[j]; j-- {
+	for j := k - 1; j >= low && e.revs[j+1] == e.revs[j]; j-- {
 		if e.marks[j+1] > e.marks[j] && e.effective(j) {
 			return false // it would have been applied again, too
 		}
 	}
 	return true
+}
+
+// behindSnapshot is the place behind the newest snapshot up to an entry, 0 if there is none.
+func (m *Member) behindSnapshot(i int) int {
+	index := m.Log.Entries[i].Index
+	n := sort.Search(len(m.Snapshots), func(n int) bool { return m.Snapshots[n] > index })
+	if n == 0 {
+		return 0
+	}
+	return max(m.place(m.Snapshots[n-1])+1, 0)
 }
 
 // applyAgain applies entries again, and tells whether that agrees with the db and that no shorter run comes to the same: the first of them has an
@@ -1418,7 +1431,7 @@ func (e *expansion) tryRestartsAhead() {
 	solved := len(e.solved)
 	rules := e.rulesAt(e.Evidence.Index + 1)
 	apply1 := func(i int) bool { e.s.Rules = rules; return e.s.Apply(&e.Log.Entries[i], apply.Plain) != apply.Made }
-	first := -1 // of those that change anything
+	var changing []int // places behind the consistent index
 	var from func(i int, restarts []Fault)
 	from = func(i int, restarts []Fault) {
 		if len(restarts) > 0 && i >= last && e.s.Auth.Equal(e.Evidence.Tables) {
@@ -1428,22 +1441,24 @@ func (e *expansion) tryRestartsAhead() {
 		if i >= len(e.Log.Entries) || e.Log.Entries[i].Index > e.committed || e.s.Auth.Revision > e.Evidence.Tables.AuthRevision || e.s.Steps > min(spent, e.budget) {
 			return
 		}
-		mark, begun := e.s.Mark(), first
-		defer func() { e.s.Revert(mark); first = begun }()
+		mark, begun := e.s.Mark(), len(changing)
+		defer func() { e.s.Revert(mark); changing = changing[:begun] }()
 		if !apply1(i) {
 			return // a change of keys would have moved the index
 		}
 		changed := e.s.Mark() > mark
-		if changed && first < 0 {
-			first = i
-		}
 		if changed {
-			last = max(last, i+1)
+			changing, last = append(changing, i), max(last, i+1)
 		}
 		from(i+1, restarts)
 		if !changed || e.Log.Entries[i].Kind != apply.Auth || len(restarts) == maxRestartsAhead {
 			return
 		}
+		n := sort.SearchInts(changing, e.behindSnapshot(i))
+		if n == len(changing) {
+			return // a snapshot of this very entry
+		}
+		first := changing[n]
 		f := Fault{Kind: Again, First: e.Log.Entries[first].Index, Last: e.Log.Entries[i].Index}
 		for f.Times = 1; f.Times <= maxTimes; f.Times++ {
 			for k := first; k <= i; k++ {
@@ -1510,11 +1525,14 @@ func (x *search) readings() (all []Reading) {
 
 // repeatedTwice tells whether two of some faults are that the same entries were applied again: it is one, which is told by how often.
 func repeatedTwice(faults []Fault) bool {
-	return slices.ContainsFunc(faults, func(f Fault) bool {
-		return f.Kind == Again && slices.ContainsFunc(faults, func(g Fault) bool {
-			return g.Kind == Again && g.First == f.First && g.Last == f.Last && g != f && f.Times+g.Times <= maxTimes
-		})
-	})
+	for i, f := range faults {
+		if f.Kind == Again && slices.ContainsFunc(faults[:i], func(g Fault) bool {
+			return g.Kind == Again && g.First == f.First && g.Last == f.Last && f.Times+g.Times <= maxTimes
+		}) {
+			return true
+		}
+	}
+	return false
 }
 
 // sortFaults are faults in order.
