@@ -176,7 +176,7 @@ func TestRows(t *testing.T) {
 func TestTables(t *testing.T) {
 	l := live(t, "grant 7\nput a 1 7\nput b 2", apply.Rules3510, "", 0)
 	l.tables.Leases = nil
-	if got, want := tell(l.member(apply.Rules3510).Search()), "24: the table lease was changed otherwise than by an entry"; got != want {
+	if got, want := tell(l.member(apply.Rules3510).Search()), "24: the lease table was changed otherwise than by an entry"; got != want {
 		t.Errorf("a lease is gone: found\n%s\nwant\n%s", got, want)
 	}
 	l = live(t, plain, apply.Rules3510, "", 0)
