@@ -96,6 +96,7 @@ torn:
 
 golden:
 	$(GO) test ./cmd/etcd-autopsy -run 'Golden|Scripts|Lists|Reports' -update
+	$(GO) test ./report -run TestPages -update
 
 man:
 	$(GO) test ./cmd/etcd-autopsy -run '^TestMan$$' -count 1 -man $(CURDIR)/dist/man

@@ -182,7 +182,7 @@ func (c *comparison) doubtsUnrun() (why []string) {
 				text += fmt.Sprintf(" (%s)", e.Summary)
 			}
 			why = append(why, fmt.Sprintf("%s: its log could not be run to the end: %s", r.Member, text))
-		case len(c.all) == 1 && len(r.Departures) > 0:
+		case len(c.all) == 1 && len(r.Departures) > 0 && c.explained[0] != nil && len(c.explained[0].chosen.Faults) == 0:
 			why = append(why, r.Member+": re-execution departs from it, though its log and its rows explain each other")
 		}
 	}

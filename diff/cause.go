@@ -15,6 +15,7 @@ import (
 //   - Groups hold each member once at most, and effects has an element for each group if it has any.
 //   - Where index is known, interval is nil or holds it. Each of the candidates explains by itself what the members hold.
 //   - Once sortCauses has put causes in order, only causedBy is set, and leases are added.
+//   - The goroutine that calls Compare makes and changes causes; what it starts only reads them.
 type cause struct {
 	layer         Layer
 	index         uint64   // entry, 0 if none

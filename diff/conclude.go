@@ -265,8 +265,11 @@ func (c *contents) candidates(k *cause) []Entry {
 
 // sentence says what the odd ones out did.
 func (v *Divergence) sentence() string {
+	odd := func(e Effect) bool {
+		return len(v.Faulty) == 0 || slices.ContainsFunc(e.Members, func(m string) bool { return slices.Contains(v.Faulty, m) })
+	}
 	for _, e := range v.Effects {
-		if e.Note != "" {
+		if e.Note != "" && odd(e) {
 			return e.Note
 		}
 	}

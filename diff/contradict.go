@@ -218,9 +218,7 @@ func (c *comparison) addForksOfOthers(copyOf []int) {
 		return
 	}
 	l := compareLogs(ms)
-	if c.logs == nil {
-		c.doc.Logs = Logs{Compared: l.compared, Identical: len(l.forks) == 0}
-	}
+	c.doc.Logs = Logs{Compared: l.compared, Identical: len(l.forks) == 0} // more of them than of the dbs
 	for _, f := range l.forks {
 		if slices.ContainsFunc(c.doc.Divergences, func(v Divergence) bool { return v.Layer == LayerLog && v.Entry != nil && v.Entry.Index == f.index }) {
 			continue

@@ -51,7 +51,8 @@ func (c *contents) entry(i int, index uint64) *Entry {
 	return &Entry{Index: e.Index, Term: e.Term, Type: r.Type, Summary: r.Summary(), User: r.User, Proposer: c.proposer(r)}
 }
 
-// proposer is the label of the member whose process proposed a request, or its id if none of the members here is it.
+// proposer is the label of the member whose process proposed a request, or its id if none of the members here is it; empty if no table tells of
+// it, nor of one that was removed.
 func (c *contents) proposer(r *raftlog.Request) string {
 	if r.ID == 0 {
 		return ""
@@ -65,6 +66,7 @@ func (c *contents) proposer(r *raftlog.Request) string {
 			for _, x := range m.DB.Tables.Members {
 				ids = append(ids, x.ID)
 			}
+			ids = append(ids, m.DB.Tables.MembersRemoved...)
 		}
 	}
 	slices.Sort(ids)

@@ -11,8 +11,12 @@ import (
 	"etcd-autopsy/inspect/raftlog"
 )
 
-// history is one log as several members followed it, and what there is to know of it without looking at any db. All of it is noted on one pass over
-// the entries, in their order (newHistory, then addPending), and only read after that.
+// history is one log as several members followed it, and what there is to know of it without looking at any db. Its invariants:
+//
+//   - All of it is noted on one pass over the entries, in their order (newHistory, then addPending), by the goroutine that calls Compare. After that it is
+//     only read, by any number of them.
+//   - Indexes are in the order of the log, in every list. Those of pending entries are in the lists about tables alone: leases, alarms and confChanges.
+//   - alarmsOn and term are where the pass has come to, and of no use behind it.
 type history struct {
 	entries []effect.Entry
 	// pending are the entries behind those that nothing says to be committed. They may have been applied all the same.

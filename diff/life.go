@@ -80,7 +80,7 @@ func (l *Ledger) ShownFrom(member int) int64 {
 }
 
 // ForeignBase says why an older state cannot be the past of a member with a log, empty if nothing speaks against it. sure is false if nothing speaks
-// for it either: neither knows a member that the other knows.
+// for it either: neither knows a member that the other knows. Who knows no member but itself speaks against nothing.
 func ForeignBase(b, m *inspect.Member, log []effect.Entry) (why string, sure bool) {
 	theirs := knownMembers(m)
 	own := knownMembers(b)
@@ -90,13 +90,15 @@ func ForeignBase(b, m *inspect.Member, log []effect.Entry) (why string, sure boo
 	switch {
 	case b.Log.HasMetadata && m.Log.HasMetadata && b.Log.ClusterID != m.Log.ClusterID:
 		return fmt.Sprintf("is of another cluster, %s, and not of %s", ID(b.Log.ClusterID), ID(m.Log.ClusterID)), true
-	case len(own) > 0 && len(theirs) > 0 && !shared:
+	case listsMembers(b) && listsMembers(m) && !shared:
 		return fmt.Sprintf("is of another cluster: it knows none of the members that %s knows", m.Label), true
 	case e != nil && t.HasTerm && t.Term != 0 && t.Term < e.Term:
 		return fmt.Sprintf("has come to entry %d in term %d, and the log holds that of term %d: they part before it", t.ConsistentIndex, t.Term, e.Term), true
 	}
 	return "", shared
 }
+
+func listsMembers(m *inspect.Member) bool { return m.DB != nil && len(m.DB.Tables.Members) > 0 }
 
 // knownMembers are the ids in a member's table, and its own.
 func knownMembers(m *inspect.Member) (ids []uint64) {

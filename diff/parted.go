@@ -29,7 +29,14 @@ func (c *comparison) rowCauses() {
 		k.interval = c.entriesBetween(p.groups, p.revision, p.revision)
 		sortGroups(k.groups)
 		for _, g := range k.groups {
-			k.effects = append(k.effects, Effect{Members: c.labels(g), Revision: p.revision, Changes: changes(c.ms[g[0]].DB.Rows.Group(p.revision))})
+			e := Effect{Members: c.labels(g), Changes: changes(c.ms[g[0]].DB.Rows.Group(p.revision))}
+			if e.Changes != nil {
+				e.Revision = p.revision
+			}
+			k.effects = append(k.effects, e)
+		}
+		if k.interval != nil && c.madeByNone(&p) {
+			k.interval.First = 1 // it was one that is not left, and applied again, if any did
 		}
 		if fields, stored := c.fieldsOfLoneDifference(&p); fields != "" {
 			k.what, k.interval = fmt.Sprintf("the rows of one revision differ in their %s, and those behind them do not", fields), c.entriesMaking(p.groups, p.revision)
@@ -42,6 +49,14 @@ func (c *comparison) rowCauses() {
 		}
 		c.causes = append(c.causes, k)
 	}
+}
+
+// madeByNone tells whether only some members have a revision, and no entry of their logs may have made it.
+func (c *contents) madeByNone(p *parting) bool {
+	rows := func(g []int) []mvcc.Row { return c.ms[g[0]].DB.Rows.Group(p.revision) }
+	return slices.ContainsFunc(p.groups, func(g []int) bool { return len(rows(g)) == 0 }) && !slices.ContainsFunc(p.groups, func(g []int) bool {
+		return len(rows(g)) > 0 && len(c.histories[g[0]].content.Writers(rows(g))) > 0
+	})
 }
 
 // fieldsOfLoneDifference names the fields in which the rows of members differ that hold the same again behind them: one entry wrote these rows, and no other

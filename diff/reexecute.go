@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -423,12 +424,23 @@ func (c *contents) finalAlarms(i int, r *Reexecution, f *replay.Final, through u
 			last[schema.AlarmMember{Member: req.Internal.Alarm.MemberID, Type: req.Internal.Alarm.Alarm.String()}] = index
 		}
 	}
-	for a, index := range last {
+	all := slices.Collect(maps.Keys(last))
+	for _, a := range slices.Concat(c.ms[i].DB.Tables.Alarms, f.Alarms) {
+		if _, known := last[a]; !known {
+			all = append(all, a)
+			last[a] = 0
+		}
+	}
+	for _, a := range all {
+		index := last[a]
 		if index > through || has[a] == made[a] {
 			continue
 		}
 		what := "is off, though re-execution raises it"
-		if has[a] {
+		switch {
+		case has[a] && index == 0:
+			what = "is on, though no entry raises it"
+		case has[a]:
 			what = "is on, though re-execution clears it"
 		}
 		r.addDeparture(ReDeparture{Entry: c.entry(i, index), What: fmt.Sprintf("the alarm %s of member %s %s", a.Type, ID(a.Member), what)})

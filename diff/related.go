@@ -244,9 +244,10 @@ func sameMember(a, b *inspect.Member) bool {
 	return a.Log.HasMetadata && b.Log.HasMetadata && a.Log.NodeID != 0 && a.Log.NodeID == b.Log.NodeID && a.Log.ClusterID == b.Log.ClusterID
 }
 
-// sameFile tells whether two lone dbs are the same, byte for byte: those of two members never are.
+// sameFile tells whether two dbs are the same, byte for byte, and no log tells that they are of two members: those of two never are, unless one was
+// put in the place of the other.
 func sameFile(a, b *inspect.Member) bool {
-	return a.Bare && b.Bare && a.DB != nil && b.DB != nil && a.DB.File.Size == b.DB.File.Size && bytes.Equal(a.DB.File.Bytes(), b.DB.File.Bytes())
+	return !(a.Log.HasMetadata && b.Log.HasMetadata) && a.DB != nil && b.DB != nil && a.DB.File.Size == b.DB.File.Size && bytes.Equal(a.DB.File.Bytes(), b.DB.File.Bytes())
 }
 
 // newer orders copies of one member: whole ones first, of these the newest.

@@ -132,7 +132,11 @@ func (c *explanations) doubtExplained(i int) {
 	if !slices.ContainsFunc(fs, func(f faults.Fault) bool { return f.Kind != faults.Table || !e.TableCounts(tableOf[f.Table]...) }) {
 		return
 	}
-	if x.member.Mixture() {
+	switch {
+	case !x.member.Mixture():
+	case len(c.ms[i].Log.Entries) == 0:
+		e.Doubt("it lacks what the log of others makes up to its consistent index, but every row that it holds is one that this log makes, and without a log of its own nothing tells that it was stopped: pages of several moments look like that")
+	default:
 		e.Doubt("it lacks what its log makes up to its consistent index, but every row that it holds is one that its log makes, and the log goes on: pages of several moments look like that")
 	}
 }

@@ -12,6 +12,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
 	"etcd-autopsy/diff/effect"
+	"etcd-autopsy/diff/faults"
 	"etcd-autopsy/inspect/schema"
 )
 
@@ -241,16 +242,79 @@ func (c *contents) describeAuth(k *cause) {
 		note("the auth revision", t.AuthRevision == first.AuthRevision)
 		note("users", reflect.DeepEqual(t.Users, first.Users) || len(t.Users)+len(first.Users) == 0)
 		note("roles", reflect.DeepEqual(t.Roles, first.Roles) || len(t.Roles)+len(first.Roles) == 0)
-		onOff := "off"
-		if t.AuthEnabled {
-			onOff = "on"
-		}
-		k.effects = append(k.effects, Effect{
-			Members: c.labels(g),
-			Note:    fmt.Sprintf("auth %s, revision %d, %d users, %d roles", onOff, t.AuthRevision, len(t.Users), len(t.Roles)),
-		})
+		k.effects = append(k.effects, Effect{Members: c.labels(g), Note: authText(t)})
 	}
 	k.what = "the auth tables differ in " + strings.Join(differ, ", ")
+}
+
+func authText(t *schema.Tables) string {
+	onOff := "off"
+	if t.AuthEnabled {
+		onOff = "on"
+	}
+	return fmt.Sprintf("auth %s, revision %d, %d users, %d roles", onOff, t.AuthRevision, len(t.Users), len(t.Roles))
+}
+
+func alarmsText(t *schema.Tables) string {
+	var all []string
+	for _, a := range t.Alarms {
+		all = append(all, fmt.Sprintf("%s of %s", a.Type, ID(a.Member)))
+	}
+	if all == nil {
+		return "no alarm"
+	}
+	return strings.Join(all, ", ")
+}
+
+// leasesText is which of some leases a table holds.
+func leasesText(t *schema.Tables, of []int64) string {
+	var held []string
+	for _, l := range t.Leases {
+		if slices.Contains(of, l.ID) {
+			held = append(held, ID(uint64(l.ID)).String())
+		}
+	}
+	const few = 3
+	switch {
+	case held == nil:
+		return "without " + plural(len(of), "the lease", "the leases")
+	case len(held) > few:
+		return fmt.Sprintf("with %d leases, the first of which is %s", len(held), held[0])
+	}
+	return "with lease " + strings.Join(held, ", ")
+}
+
+// describeTable says what the sides of a cause hold in a table.
+func (c *contents) describeTable(k *cause, table faults.TableName) {
+	var leases []int64 // that not all hold
+	all := slices.Concat(k.groups...)
+	for _, i := range all {
+		for _, l := range c.ms[i].DB.Tables.Leases {
+			if !slices.Contains(leases, l.ID) && slices.ContainsFunc(all, func(j int) bool {
+				return !slices.ContainsFunc(c.ms[j].DB.Tables.Leases, func(o schema.LeaseRecord) bool { return o.ID == l.ID })
+			}) {
+				leases = append(leases, l.ID)
+			}
+		}
+	}
+	for n, g := range k.groups {
+		var texts []string
+		for _, i := range g {
+			t := c.ms[i].DB.Tables
+			text := map[faults.TableName]func() string{
+				faults.Auth: func() string { return authText(t) }, faults.Alarms: func() string { return alarmsText(t) }, faults.Leases: func() string { return leasesText(t, leases) },
+			}[table]()
+			texts = append(texts, text)
+		}
+		if same := slices.Compact(slices.Clone(texts)); len(same) > 1 {
+			for x, i := range g {
+				texts[x] = c.ms[i].Label + ": " + texts[x]
+			}
+		} else {
+			texts = same
+		}
+		k.effects[n].Note = strings.Join(texts, "; ")
+	}
 }
 
 func (c *comparison) compareAlarms() {
@@ -312,14 +376,16 @@ const votes = "who votes and who learns by the members bucket: not the same on a
 // who belongs to the cluster counts, and who votes.
 func (c *comparison) compareMembership() {
 	members := c.comparable("members", func(h *history) []uint64 { return h.confChanges })
-	k := c.table(members, LayerMembership, "who is a member", func(t *schema.Tables) any {
-		var ids []uint64
+	ids := func(t *schema.Tables) (all []uint64) {
 		for _, m := range t.Members {
-			ids = append(ids, m.ID)
+			all = append(all, m.ID)
 		}
-		return ids
-	})
-	if k == nil {
+		return all
+	}
+	removed := func(t *schema.Tables) []uint64 { return t.MembersRemoved }
+	if k := c.table(members, LayerMembership, "who is a member", func(t *schema.Tables) any { return ids(t) }); k != nil {
+		c.describeIDs(k, ids)
+	} else {
 		if k = c.table(members, LayerMembership, "who votes", func(t *schema.Tables) any {
 			var learners []uint64
 			for _, m := range t.Members {
@@ -333,7 +399,41 @@ func (c *comparison) compareMembership() {
 			c.describeVotes(k)
 		}
 	}
-	c.table(members, LayerMembership, "who was removed", func(t *schema.Tables) any { return t.MembersRemoved })
+	if k := c.table(members, LayerMembership, "who was removed", func(t *schema.Tables) any { return removed(t) }); k != nil {
+		c.describeIDs(k, removed)
+	}
+}
+
+// describeIDs says which ids each side of a cause has that others lack, and lacks that others have.
+func (c *contents) describeIDs(k *cause, of func(t *schema.Tables) []uint64) {
+	has := func(g []int, id uint64) bool { return slices.Contains(of(c.ms[g[0]].DB.Tables), id) }
+	var some []uint64
+	for _, g := range k.groups {
+		for _, id := range of(c.ms[g[0]].DB.Tables) {
+			if slices.ContainsFunc(k.groups, func(h []int) bool { return !has(h, id) }) {
+				some = append(some, id)
+			}
+		}
+	}
+	slices.Sort(some)
+	for _, g := range k.groups {
+		var with, without []string
+		for _, id := range slices.Compact(slices.Clone(some)) {
+			if has(g, id) {
+				with = append(with, ID(id).String())
+			} else {
+				without = append(without, ID(id).String())
+			}
+		}
+		var texts []string
+		if with != nil {
+			texts = append(texts, "with "+strings.Join(with, ", "))
+		}
+		if without != nil {
+			texts = append(texts, "without "+strings.Join(without, ", "))
+		}
+		k.effects = append(k.effects, Effect{Members: c.labels(g), Note: strings.Join(texts, "; ")})
+	}
 }
 
 // describeVotes says what each side holds of the members in which they differ, and what raft itself holds.

@@ -373,6 +373,8 @@ func (c *comparison) causeOfFault(t *sharedFault) *cause {
 			k.what = fmt.Sprintf("%s had no effect on %s", t.entriesText(), where)
 		case len(k.entries) > 1:
 			k.what = fmt.Sprintf("%d entries in a row had no effect on %s", len(k.entries), where)
+		case t.firstEffect > k.index: // what is told of effects is another entry's
+			k.what = fmt.Sprintf("entry %d had no effect on %s", k.index, where)
 		}
 	case faults.Again:
 		k.again, k.outcome = true, effect.Applied
@@ -411,9 +413,15 @@ func (c *comparison) causeOfFault(t *sharedFault) *cause {
 	case faults.Table:
 		k.layer = map[faults.TableName]Layer{faults.Auth: LayerAuth, faults.Leases: LayerLease, faults.Alarms: LayerAlarm}[f.Table]
 		k.index, k.interval = 0, nil
-		k.what = fmt.Sprintf("the table %s of %s is not what its log leads to: rows were changed otherwise than by an entry", f.Table, where)
+		k.what = fmt.Sprintf("the %s table of %s is not what its log leads to: rows were changed otherwise than by an entry", f.Table, where)
+		if !x.member.BeginsEmpty() {
+			k.what = fmt.Sprintf("the %s table of %s is not what its log makes of what members held before it begins: it was another one by then, or rows were changed otherwise than by an entry", f.Table, where)
+		}
 	}
 	c.groupByEffect(k, t)
+	if f.Kind == faults.Table {
+		c.describeTable(k, f.Table)
+	}
 	return k
 }
 
@@ -503,6 +511,8 @@ func (t *sharedFault) entriesText() string {
 	switch {
 	case len(all) <= few:
 		return strings.Join(all, ", or ")
+	case !one && first == last:
+		return fmt.Sprintf("one or several in a row of the entries from %d to %d", first.First, first.Last)
 	case one:
 		return fmt.Sprintf("one of %d entries from %d to %d", len(all), first.First, last.Last)
 	}
@@ -666,6 +676,10 @@ func (c *entryEffects) effectAt(i int, index uint64, odd bool, newer string) (e 
 			}
 		case st.Forbidden:
 			e.Note = "applied, though permissions refuse it by the rules of " + newer
+		case st.TablesChanged && st.Revision == 0:
+			e.Note = map[Layer]string{LayerAuth: "it changed the auth tables", LayerAlarm: "it changed the alarms", LayerLease: "it changed the leases"}[c.layerOf(i, index)]
+		case st.Revision == 0:
+			e.Note = "no effect"
 		}
 	}, nil)
 	return e

@@ -132,8 +132,15 @@ func (c *contents) addStarts(h *history, add func(Event)) {
 	for _, prefix := range slices.Sorted(maps.Keys(h.processes)) {
 		p := h.processes[prefix]
 		who := c.proposerOf(prefix)
+		if who == "" && prefix == 0 {
+			continue // ids that name no member are none of a server
+		}
 		start := func(entry uint64, at time.Time, what string) {
-			add(Event{Entry: entry, Time: &at, Kind: EventStart, Members: []string{who}, What: who + " " + what})
+			ev := Event{Entry: entry, Time: &at, Kind: EventStart, Members: []string{who}, What: who + " " + what}
+			if who == "" {
+				ev.Members, ev.What = []string{}, "a member of which no table tells "+what
+			}
+			add(ev)
 		}
 		if len(h.entries) > 0 && h.entries[0].Index == 1 {
 			start(p.First, p.Began, "started")

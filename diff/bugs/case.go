@@ -22,7 +22,9 @@ type Version struct {
 	Rules []*replay.Rule
 }
 
-// Case is the evidence: members, where they parted, and the means to ask more.
+// Case is the evidence: members, where they parted, and the means to ask more. The goroutine that asks owns it, and all that it leads to, but what the files
+// hold. Others run only while a method waits for them: each checks a member of its own (checkAll), or runs the log under rules of its own and changes
+// nothing but its run (replayed). Explain works on a copy with its Cause; runs are those of ranFor.
 type Case struct {
 	Ctx     context.Context
 	Members []*Member
@@ -46,7 +48,8 @@ type Case struct {
 	ranFor *Cause
 }
 
-// Member is one member of a case.
+// Member is one member of a case. What is exported is as the caller gave it; digest, base and findings are made when first asked for and never change
+// then. Members that follow one log share its digest, which names the first one's entries: theirs are the same.
 type Member struct {
 	*inspect.Member
 	// Log is the log as this member followed it, what it lacks itself filled up from members of the same history.
@@ -65,7 +68,10 @@ type Member struct {
 	findings []finding.Finding
 }
 
-// Cause is one divergence. Members are indexes into Case.Members.
+// Cause is one divergence. Members are indexes into Case.Members. Nothing changes it once a case has it. Its invariants:
+//
+//   - Groups hold each member once at most.
+//   - Onset, Times, OtherRules, Begins, First and Last are set for a Fault only. Where there are Begins, Index is the first of them.
 type Cause struct {
 	// Layer is log, apply, storage, lease, auth, membership, alarm or meta.
 	Layer string

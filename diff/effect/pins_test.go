@@ -150,7 +150,7 @@ func TestPredict(t *testing.T) {
 		touched.Add(in)
 		touched.Merge()
 		var got []string
-		for _, ch := range Predict(&raftlog.Request{Internal: in}, touched.Index(table, nil), 5) {
+		for _, ch := range (&predictor{ix: touched.Index(table, nil)}).predict(&raftlog.Request{Internal: in}, 5) {
 			if ch.Delete {
 				got = append(got, "-"+ch.Key)
 			} else {

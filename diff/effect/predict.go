@@ -36,12 +36,6 @@ type Keyspace interface {
 	Attached(lease, main int64) []string
 }
 
-// Predict returns the rows that a request would make on the state after main revision at.
-func Predict(r *raftlog.Request, keys Keyspace, at int64) []Change {
-	p := predictor{ix: keys}
-	return p.predict(r, at)
-}
-
 // predict returns the rows that a request would make if applied on the state after main revision at.
 func (p *predictor) predict(r *raftlog.Request, at int64) []Change {
 	in := r.Internal

@@ -909,5 +909,8 @@ func (m *Member) stopWithoutFault() (stop int) {
 // BaseShown tells whether rows show all that the member held before the log begins.
 func (m *Member) BaseShown() bool { return m.base == nil || m.Evidence.Compact <= m.base.Revision }
 
+// BeginsEmpty tells whether the member's log begins with an empty store: what was before it is not guessed then.
+func (m *Member) BeginsEmpty() bool { return m.base == nil }
+
 // BaseRevision is the revision before the log begins, 1 if it begins with the cluster.
 func (m *Member) BaseRevision() int64 { return m.start.Revision }

@@ -15,14 +15,14 @@ func beginners(t *testing.T, first int, lives ...*life) (*apply.Log, []SuffixMem
 	t.Helper()
 	var named Named
 	for _, l := range lives {
-		n := Names(mvcc.NewTable(l.rows, nil), l.tables)
+		n := NamesSince(mvcc.NewTable(l.rows, nil), l.tables, 0)
 		named.Keys, named.Leases = append(named.Keys, n.Keys...), append(named.Leases, n.Leases...)
 	}
 	rs := lives[0].x.requests(t)[first-1:]
 	log := apply.NewLog(len(rs), func(i int) uint64 { return uint64(first + i) }, func(i int) *raftlog.Request { return rs[i] }, named.Keys, named.Leases)
 	var ms []SuffixMember
 	for _, l := range lives {
-		e := NewEvidence(log, mvcc.NewTable(l.rows, nil), l.tables, l.s.Revision, l.compact)
+		e := NewEvidenceSince(log, mvcc.NewTable(l.rows, nil), l.tables, l.s.Revision, l.compact, 0)
 		ms = append(ms, SuffixMember{Evidence: e, Committed: uint64(first + len(rs) - 1), Rules: []apply.Rules{l.rules}})
 	}
 	return log, ms

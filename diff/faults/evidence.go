@@ -16,6 +16,9 @@ import (
 
 // Evidence is what a member's db holds, in the numbers of a Log.
 //
+// It is only read once NewEvidenceSince has made it: members that hold the same share one, and so do searches at the same time. Its numbers are those
+// of one Log. Rows are in the order of their revisions, and firstRow, lastRow, createdAt and the digests follow from rows, Tables and Compact.
+//
 // Above the compact revision every revision that the member made has all its rows. At or below it, what is there was made, and of
 // each key the newest row is there, unless that is a tombstone.
 type Evidence struct {
@@ -53,10 +56,7 @@ type Named struct {
 	Leases []int64
 }
 
-// Names collects the keys and leases that a table names, for apply.NewLog.
-func Names(t *mvcc.Table, tables *schema.Tables) (r Named) { return NamesSince(t, tables, 0) }
-
-// NamesSince collects those that rows behind a revision name.
+// NamesSince collects the keys and leases that the rows behind a revision name, and tables, for apply.NewLog: all for revision 0.
 func NamesSince(t *mvcc.Table, tables *schema.Tables, low int64) (r Named) {
 	var kv, earlier mvcc.KeyValue
 	from := t.Lower(low + 1)
@@ -79,13 +79,8 @@ func NamesSince(t *mvcc.Table, tables *schema.Tables, low int64) (r Named) {
 	return r
 }
 
-// NewEvidence numbers what a db holds. All keys and leases must be known to the log.
-func NewEvidence(l *apply.Log, t *mvcc.Table, tables *schema.Tables, revision, compact int64) *Evidence {
-	return newEvidence(l, t.All(), t.Len(), t, tables, revision, compact)
-}
-
-// NewEvidenceSince does so of the rows behind a revision and, of the keys that the log knows, of the newest one up to it: what a log that
-// begins later and is not Ranged can depend on.
+// NewEvidenceSince numbers what a db holds: the rows behind a revision, 0 for all, and of the keys that the log knows the newest one up to it, which is
+// what a log that begins later and is not Ranged can depend on. All keys and leases must be known to the log.
 func NewEvidenceSince(l *apply.Log, t *mvcc.Table, tables *schema.Tables, revision, compact, low int64) *Evidence {
 	var before []mvcc.Row
 	for _, k := range l.Keys {

@@ -120,7 +120,7 @@ func (f Fault) String() string {
 	if f.Kind == Lost {
 		return fmt.Sprintf("leases with negative ids were unknown from entry %d on", f.First)
 	}
-	return fmt.Sprintf("the table %s was changed otherwise than by an entry", f.Table)
+	return fmt.Sprintf("the %s table was changed otherwise than by an entry", f.Table)
 }
 
 // Costs of faults, in bits: how much rarer one is than another. Each has the case that needs it.

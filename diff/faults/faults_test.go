@@ -215,7 +215,7 @@ func TestRows(t *testing.T) {
 func TestTables(t *testing.T) {
 	l := live(t, "grant 7\nput a 1 7\nput b 2", apply.Rules3510, "", 0)
 	l.tables.Leases = nil
-	if got, want := tell(l.member(apply.Rules3510).Search()), "24: the table lease was changed otherwise than by an entry"; got != want {
+	if got, want := tell(l.member(apply.Rules3510).Search()), "24: the lease table was changed otherwise than by an entry"; got != want {
 		t.Errorf("a lease is gone: found\n%s\nwant\n%s", got, want)
 	}
 	l = live(t, plain, apply.Rules3510, "", 0)
@@ -247,7 +247,7 @@ func TestRestartsAhead(t *testing.T) {
 				"14: entry 7 was applied again, 2 times; entries 7 to 11 were applied again\n" +
 				"14: entries 7 to 8 were applied again, 2 times; entries 7 to 9 were applied again",
 		},
-		{name: "more than entries can make", auth: 100, want: "24: the table auth was changed otherwise than by an entry"},
+		{name: "more than entries can make", auth: 100, want: "24: the auth table was changed otherwise than by an entry"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			l := live(t, unsaved, apply.Rules3510, c.befell, 0)

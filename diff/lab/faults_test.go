@@ -145,9 +145,9 @@ func newFaulty(t *testing.T, seed uint64, purged bool) *faulty {
 	revision := max(table.Last(), tables.ScheduledCompact, tables.FinishedCompact)
 	compact := max(tables.ScheduledCompact, tables.FinishedCompact)
 	c.shown = c.lived.dump.shown(revision, compact)
-	named := faults.Names(table, tables)
+	named := faults.NamesSince(table, tables, 0)
 	c.log = apply.NewLog(len(log), func(i int) uint64 { return log[i].Index }, func(i int) *raftlog.Request { return decoded(t, &log[i]) }, named.Keys, named.Leases)
-	e := faults.NewEvidence(c.log, table, tables, revision, compact)
+	e := faults.NewEvidenceSince(c.log, table, tables, revision, compact, 0)
 	if c.member = faults.NewMember(c.log, e, apply.New(c.log), uint64(len(log)), apply.Rules3510); purged {
 		c.purge(t, named, table, tables, revision, compact)
 	}
@@ -170,7 +170,7 @@ func (c *faulty) purge(t *testing.T, named faults.Named, table *mvcc.Table, tabl
 		if err != nil {
 			t.Fatal(err)
 		}
-		more := faults.Names(x.dump.table(), x.dump.tables())
+		more := faults.NamesSince(x.dump.table(), x.dump.tables(), 0)
 		named.Keys, named.Leases = append(named.Keys, more.Keys...), append(named.Leases, more.Leases...)
 		others = append(others, x.dump)
 	}
@@ -182,7 +182,7 @@ func (c *faulty) purge(t *testing.T, named faults.Named, table *mvcc.Table, tabl
 	}
 	begins := func(table *mvcc.Table, tables *schema.Tables, revision, compact int64) faults.SuffixMember {
 		return faults.SuffixMember{
-			Evidence: faults.NewEvidence(l, table, tables, revision, compact), Auth: s.Auth,
+			Evidence: faults.NewEvidenceSince(l, table, tables, revision, compact, 0), Auth: s.Auth,
 			Committed: uint64(len(c.life.log)), Rules: []apply.Rules{apply.Rules3510},
 		}
 	}

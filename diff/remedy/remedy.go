@@ -602,6 +602,19 @@ func (p *planner) of() []schema.Member {
 	return nil
 }
 
+// named is what the members buckets call a member, empty if they do not: the log tells it only where it holds what that member published.
+func (p *planner) named(id uint64) string {
+	for _, m := range append([]*inspect.Member{p.src}, p.q.Members...) {
+		if m.DB == nil {
+			continue
+		}
+		if n := slices.IndexFunc(m.DB.Tables.Members, func(x schema.Member) bool { return x.ID == id && x.Name != "" }); n >= 0 {
+			return m.DB.Tables.Members[n].Name
+		}
+	}
+	return ""
+}
+
 // node is a member's own id, 0 if no file tells.
 func node(m *inspect.Member) uint64 {
 	if m != nil && m.Log.HasMetadata {
@@ -613,7 +626,7 @@ func node(m *inspect.Member) uint64 {
 // membership says who is to be a member afterwards.
 func (p *planner) membership() {
 	for _, x := range p.of() {
-		e := Expected{Name: x.Name, ID: diff.ID(x.ID), PeerURLs: slices.Clone(x.PeerURLs), Learner: x.IsLearner, Becomes: "stays as it is"}
+		e := Expected{Name: cmp.Or(x.Name, p.named(x.ID)), ID: diff.ID(x.ID), PeerURLs: slices.Clone(x.PeerURLs), Learner: x.IsLearner, Becomes: "stays as it is"}
 		anew := slices.ContainsFunc(p.d.Rebuild, func(l string) bool { return node(p.find(l)) == x.ID })
 		switch {
 		case p.d.Action == Restore && x.IsLearner:

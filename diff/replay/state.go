@@ -126,13 +126,6 @@ func Rewind(ctx context.Context, b *Base, index uint64, rev int64) (*State, erro
 	return st, nil
 }
 
-// WithAuth returns a copy of the state with other auth tables.
-func (st *State) WithAuth(a Auth) *State {
-	c := *st
-	c.Auth = a
-	return &c
-}
-
 // live yields the rows of the live keys that are touched, in no order; nil stands for all keys.
 func (st *State) live(keys *effect.Touched) iter.Seq[mvcc.Row] {
 	return func(yield func(mvcc.Row) bool) {

@@ -170,7 +170,7 @@ func (f *Facts) tell() string {
 			parts = append(parts, list(by[s])+" "+several)
 		}
 	}
-	say(inspect.Torn, "was copied while etcd was writing", "were copied while etcd was writing")
+	say(inspect.Torn, "seems to have been copied while etcd was writing", "seem to have been copied while etcd was writing")
 	say(inspect.Cut, "is cut off", "are cut off")
 	say(inspect.Damaged, "has pages that cannot be read", "have pages that cannot be read")
 	say(inspect.Missing, "has no db that can be read", "have no db that can be read")

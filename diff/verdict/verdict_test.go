@@ -52,11 +52,11 @@ func TestOf(t *testing.T) {
 		},
 		"what a torn copy lacks": {
 			f:    Facts{Members: append(whole("a", "b"), torn), Claims: []Claim{{Groups: [][]string{{"a", "b"}, {"e1"}}}}},
-			want: Indeterminate, headline: "e1 was copied while etcd was writing. Copy it again.", stands: []bool{false}, reasons: 1,
+			want: Indeterminate, headline: "e1 seems to have been copied while etcd was writing. Copy it again.", stands: []bool{false}, reasons: 1,
 		},
 		"a torn copy alone": {
 			f:    Facts{Members: []Member{torn}, Claims: []Claim{{Groups: [][]string{{"e1"}}}}},
-			want: Indeterminate, headline: "e1 was copied while etcd was writing. Copy it again.", stands: []bool{false}, reasons: 1,
+			want: Indeterminate, headline: "e1 seems to have been copied while etcd was writing. Copy it again.", stands: []bool{false}, reasons: 1,
 		},
 		"what sound members say of each other stays": {
 			f:    Facts{Members: append(whole("a", "b"), torn), Claims: []Claim{{Groups: [][]string{{"a", "e1"}, {"b"}}}, {Groups: [][]string{{"a", "b"}, {"e1"}}}}},
@@ -68,7 +68,7 @@ func TestOf(t *testing.T) {
 		},
 		"several kinds of damage": {
 			f:    Facts{Members: append(whole("a"), torn, cut)},
-			want: Indeterminate, headline: "e1 was copied while etcd was writing; e2 is cut off. Copy them again.", reasons: 2,
+			want: Indeterminate, headline: "e1 seems to have been copied while etcd was writing; e2 is cut off. Copy them again.", reasons: 2,
 		},
 		"the log alone cannot be read": {
 			f:    Facts{Members: []Member{{Label: "a", Unread: []string{"1", "2", "3", "4", "5", "6"}}}},
