@@ -78,7 +78,7 @@ type Options struct {
 	// Rows then holds that row alone, and Log no entries.
 	Quick bool
 
-	alone bool // one member: with several the rows that they share are looked at once, later
+	noting mvcc.Noting
 }
 
 // Set is the members of one command.
@@ -107,9 +107,12 @@ func Open(ctx context.Context, args []string, opts Options) (*Set, error) {
 	}
 	s := &Set{evidence: ev, Notes: ev.Notes, Members: make([]*Member, len(ev.Members))}
 	errs := make([]error, len(ev.Members))
-	opts.alone = len(ev.Members) == 1
+	// Others are compared with the first one. Of what they share with it nothing else is needed.
+	first := slices.MinFunc(ev.Members, func(a, b *evidence.Member) int { return strings.Compare(a.Label, b.Label) })
 	var wg sync.WaitGroup
 	for i, m := range ev.Members {
+		opts := opts
+		opts.noting = mvcc.Noting{Sums: len(ev.Members) > 1, Digests: m == first, Hashes: m == first}
 		wg.Go(func() {
 			errs[i] = evidence.Guard(m.Origin, func() error {
 				s.Members[i] = read(ctx, m, opts)
@@ -230,7 +233,7 @@ func (m *Member) readDB(ctx context.Context, f *evidence.File, opts Options) {
 	}
 	tables, found := schema.Read(f.Name, rowsOf(db))
 	m.DB = &DB{File: f, Bolt: db, Tables: tables}
-	rows := newRowTaker(ctx, m.DB, opts.alone, opts.TempDir)
+	rows := newRowTaker(ctx, m.DB, opts.noting, opts.TempDir)
 	if opts.Progress != nil {
 		total := int(min(int64(db.Meta().HighWater)*int64(db.Meta().PageSize), f.Size))
 		rows.progress.show = func(done int) { opts.Progress("reading "+m.Label, min(done, total), total) }

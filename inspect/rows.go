@@ -17,7 +17,7 @@ import (
 // rowTaker makes a table of the leaf pages of the key bucket, in their order.
 type rowTaker struct {
 	db     *DB
-	noting bool // digests
+	noting mvcc.Noting
 	tmp    string
 	table  *mvcc.Table
 	odd    []finding.Finding // keys that are no revisions
@@ -52,7 +52,7 @@ func (p *progress) add(n int) {
 // between is how many bytes are read between two calls of progress.
 const between = 16 << 20
 
-func newRowTaker(ctx context.Context, db *DB, noting bool, tmp string) *rowTaker {
+func newRowTaker(ctx context.Context, db *DB, noting mvcc.Noting, tmp string) *rowTaker {
 	t := &rowTaker{db: db, noting: noting, tmp: tmp, progress: &progress{ctx: ctx}}
 	t.begin()
 	return t
@@ -60,9 +60,7 @@ func newRowTaker(ctx context.Context, db *DB, noting bool, tmp string) *rowTaker
 
 func (t *rowTaker) begin() {
 	t.table = mvcc.NewTableOf(t.db.Bolt, t.tmp)
-	if t.noting {
-		t.table.NoteDigests()
-	}
+	t.table.Note(t.noting)
 	t.prev = mvcc.Revision{Main: max(t.db.CompactRevision(), 1), Sub: math.MaxInt64}
 	t.first.index = -1
 }
@@ -214,7 +212,7 @@ const minTorn = 3
 func (m *Member) gaps(t *rowTaker, known []mvcc.Hole) []mvcc.Hole {
 	compacted := m.laterCompaction()
 	damaged := len(known) > 0 || !m.DB.Whole
-	first := newRowTaker(context.Background(), m.DB, false, "").prev
+	first := newRowTaker(context.Background(), m.DB, mvcc.Noting{}, "").prev
 	above := t.table.Lower(first.Main + 1)
 	var cleared []mvcc.Hole // on purpose: nothing is torn
 	for _, h := range m.DB.Bolt.Cleared(schema.Key) {
