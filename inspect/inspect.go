@@ -59,6 +59,8 @@ type DB struct {
 	Whole bool
 	// HasKeys is false if the key bucket could not be found at all.
 	HasKeys bool
+
+	exact bool // Rows are all that lies in the bucket "key"
 }
 
 // Options change how members are read.
@@ -216,6 +218,9 @@ func snapFinding(name string, err error) finding.Finding {
 // maxParts bounds in how many parts a db is read: each takes a byte of memory for every page.
 const maxParts = 4
 
+// parts is in how many a db is read.
+func parts() int { return min(runtime.GOMAXPROCS(0), maxParts) }
+
 func (m *Member) readDB(ctx context.Context, f *evidence.File, opts Options) {
 	if f == nil {
 		m.Findings = append(m.Findings, m.noDB())
@@ -239,7 +244,7 @@ func (m *Member) readDB(ctx context.Context, f *evidence.File, opts Options) {
 		rows.progress.show = func(done int) { opts.Progress("reading "+m.Label, min(done, total), total) }
 		defer opts.Progress("reading "+m.Label, total, total)
 	}
-	report := db.CheckLeaves(rows, min(runtime.GOMAXPROCS(0), maxParts), func(fs []func()) {
+	report := db.CheckLeaves(rows, parts(), func(fs []func()) {
 		var g evidence.Group
 		for _, read := range fs {
 			g.Go(f.Name, read)

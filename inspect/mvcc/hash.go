@@ -19,6 +19,12 @@ func (t *Table) HashKV(rev, compact int64) uint32 {
 	return sum
 }
 
+// CRC takes all rows as they stand in the file into a CRC32C.
+func (t *Table) CRC(sum uint32) uint32 {
+	sum, _ = (&hasher{t: t}).update(sum, 0, t.n)
+	return sum
+}
+
 // HashKVApart is HashKV of rows that are taken in parts, by as many functions, which together runs at the same time and
 // waits for.
 func (t *Table) HashKVApart(rev, compact int64, parts int, together func(fs []func())) uint32 {

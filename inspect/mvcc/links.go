@@ -46,8 +46,7 @@ var seed = maphash.MakeSeed()
 func (t *Table) linked() *links {
 	t.link.Do(func() {
 		t.links = t.newLinks(nil, 0)
-		t.extend(t.links, 0, t.n, t.noted)
-		t.noted = nil
+		t.extend(t.links, 0, t.n)
 	})
 	return t.links
 }
@@ -70,13 +69,13 @@ func LinkShared(tables []*Table, shared []int) {
 			if n < t.n/2 {
 				continue // little is gained
 			}
-			first.extend(l, at, n, first.noted)
+			first.extend(l, at, n)
 			at = n
 			after[t] = l.tally
 			l.leased = maps.Clone(l.leased)
 		}
-		first.extend(l, at, first.n, first.noted)
-		first.links, first.noted = l, nil
+		first.extend(l, at, first.n)
+		first.links = l
 	})
 	for _, i := range order {
 		t := tables[i]
@@ -85,7 +84,7 @@ func LinkShared(tables []*Table, shared []int) {
 				t.links = t.newLinks(first, min(shared[i], first.n, t.n))
 				t.links.tally = so
 				t.links.leased = maps.Clone(so.leased)
-				t.extend(t.links, t.links.from, t.n, nil)
+				t.extend(t.links, t.links.from, t.n)
 			})
 		}
 	}
@@ -152,7 +151,7 @@ func (r Revision) follows(o Revision) bool {
 	return r.Main == o.Main && r.Sub == o.Sub+1 || r.Main == o.Main+1 && r.Sub == 0
 }
 
-// block is how many digests are made at a time.
+// block is how many digests are made, or kept, at a time.
 const block = 1 << 13
 
 // ahead makes the digests of rows lo to hi-1 in blocks, while the ones before are used. Where the file cannot be read any
@@ -170,17 +169,34 @@ func (t *Table) ahead(lo, hi int) <-chan []digest {
 	return blocks
 }
 
-// extend takes rows lo to hi-1 in, behind those before. noted are the digests of all rows, if they are known.
-func (t *Table) extend(l *links, lo, hi int, noted []digest) {
+// takeNoted is what was noted of rows from lo on, up to n, and forgets it; nil if nothing was.
+func (t *Table) takeNoted(lo, n int) []digest {
+	for len(t.noted) > 0 && lo >= t.taken {
+		ds := t.noted[0]
+		if skip := min(lo-t.taken, len(ds)); skip > 0 {
+			ds = ds[skip:]
+			t.taken += skip
+		}
+		ds, t.noted[0] = ds[:min(n, len(ds))], ds[min(n, len(ds)):]
+		if t.taken += len(ds); len(t.noted[0]) == 0 {
+			t.noted = t.noted[1:]
+		}
+		if len(ds) > 0 {
+			return ds
+		}
+	}
+	return nil
+}
+
+// extend takes rows lo to hi-1 in, behind those before.
+func (t *Table) extend(l *links, lo, hi int) {
 	var blocks <-chan []digest
-	if noted == nil && hi-lo > 2*block {
+	if len(t.noted) == 0 && hi-lo > 2*block {
 		blocks = t.ahead(lo, hi)
 	}
 	for lo < hi {
-		var ds []digest
-		if noted != nil {
-			ds = noted[lo:hi]
-		} else if blocks != nil {
+		ds := t.takeNoted(lo, hi-lo)
+		if blocks != nil {
 			ds = <-blocks
 		}
 		if len(ds) == 0 {

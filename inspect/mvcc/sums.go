@@ -28,7 +28,12 @@ func (t *Table) note(r *Row, element []byte) {
 		t.sum(r.Rev, element)
 	}
 	if t.noting.Digests {
-		t.noted = append(t.noted, digestOf(r, t.newest))
+		k := len(t.noted) - 1
+		if k < 0 || len(t.noted[k]) == cap(t.noted[k]) {
+			t.noted = append(t.noted, make([]digest, 0, block))
+			k++
+		}
+		t.noted[k] = append(t.noted[k], digestOf(r, t.newest))
 		t.newest = r.Rev
 	}
 }
@@ -58,11 +63,11 @@ func (t *Table) joinNotes(o *Table) {
 		t.noting.Digests, t.noted = false, nil
 	}
 	if t.noting.Digests && o.n > 0 {
-		t.noted = append(t.noted, o.noted...)
 		if t.n > 0 {
-			t.noted[t.n] = t.noted[t.n]&^isNext | next(o.Row(0).Rev, t.newest)
+			first := &o.noted[0][0]
+			*first = *first&^isNext | next(o.Row(0).Rev, t.newest)
 		}
-		t.newest = o.newest
+		t.noted, t.newest = append(t.noted, o.noted...), o.newest
 	}
 	for _, c := range o.chunks {
 		t.addChunk(c)

@@ -33,6 +33,7 @@ func (r Row) Key() []byte { return Key(r.Value) }
 // which is 24 bytes a page. Rows may be missing where the file could not be read: Holes tells.
 type Table struct {
 	db    *bolt.DB
+	pages int // parts to make room for
 	parts []part
 	made  [][]Row // rows of parts that are no page
 	n     int
@@ -43,8 +44,9 @@ type Table struct {
 	tmp   string // where what a row takes is kept, if it is much: see package scratch
 
 	noting Noting
-	chunks []chunk  // with noting.Sums
-	noted  []digest // with noting.Digests
+	chunks []chunk    // with noting.Sums
+	noted  [][]digest // with noting.Digests; of rows from taken on
+	taken  int
 	newest Revision // of the last row noted
 }
 
@@ -72,8 +74,10 @@ func NewTable(rows []Row, holes []Hole) *Table {
 	return t
 }
 
-// NewTableOf returns an empty table of rows that db holds. What is noted of rows may lie in files below tmp.
-func NewTableOf(db *bolt.DB, tmp string) *Table { return &Table{db: db, tmp: tmp} }
+// NewTableOf returns an empty table of rows that db holds, in so many leaf pages, about. What is noted of rows may lie in files below tmp.
+func NewTableOf(db *bolt.DB, pages int, tmp string) *Table {
+	return &Table{db: db, pages: pages, tmp: tmp}
+}
 
 // AppendLeaf adds all rows of a leaf page, which come behind those that are there. The key of each must be a revision, and
 // main is that of the first.
@@ -91,6 +95,7 @@ func (t *Table) AppendLeaf(l *bolt.Leaf, main int64) {
 	if t.noting.Hashes {
 		p.packed = pack(l)
 	}
+	t.grow()
 	t.parts = append(t.parts, p)
 	t.n += l.Len()
 }
@@ -108,6 +113,7 @@ func (t *Table) AppendRows(rows []Row) {
 // Append adds the rows of another table of the same db, which come behind those that are there.
 func (t *Table) Append(o *Table) {
 	t.joinNotes(o)
+	t.grow()
 	for _, p := range o.parts {
 		p.from += uint32(t.n)
 		if p.page&inMemory != 0 {
@@ -117,6 +123,13 @@ func (t *Table) Append(o *Table) {
 	}
 	t.made = append(t.made, o.made...)
 	t.n += o.n
+}
+
+// grow makes room for all parts at once. What is not used of it takes no memory.
+func (t *Table) grow() {
+	if t.parts == nil {
+		t.parts = make([]part, 0, t.pages)
+	}
 }
 
 // Scratch is the folder for what is noted of rows: see package scratch.

@@ -496,7 +496,7 @@ func open(t testing.TB, path string) *Table {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := &taker{NewTableOf(db, "")}
+	v := &taker{NewTableOf(db, 0, "")}
 	v.table.Note(Noting{Sums: true, Digests: true, Hashes: true})
 	db.CheckLeaves(v, 1, nil)
 	return v.table
