@@ -211,9 +211,9 @@ func (c *contents) readContents(compared func()) {
 	c.runTogether(func(spawn func(func())) {
 		defer close(c.rowsLinked)
 		spawn(c.readLogs)
-		noted := c.findDiffering(tables)
+		c.findDiffering(tables)
 		compared()
-		mvcc.LinkShared(tables, c.shared, noted)
+		mvcc.LinkShared(tables, c.shared)
 	})
 }
 

@@ -46,7 +46,7 @@ func (c *comparison) compareDamagedRows(copyOf []int) {
 // firstContradiction is the first revision of which a copy that is not whole holds another row than another member, for sure, and how
 // many rows of both were looked at.
 func (c *contents) firstContradiction(d, o *inspect.Member) (at *mvcc.Revision, rows int) {
-	mains := differingBetween([]*mvcc.Table{d.DB.Rows, o.DB.Rows}, 0, min(d.DB.Rows.Last(), o.DB.Rows.Last())+1, nil).mains
+	mains := differingBelow(min(d.DB.Rows.Last(), o.DB.Rows.Last())+1, d.DB.Rows, o.DB.Rows)
 	seen := 0
 	for _, main := range mains {
 		for _, x := range d.DB.Rows.Group(main) {

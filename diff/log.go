@@ -294,9 +294,9 @@ func contradictions(a, b *inspect.Member) []int64 {
 	if a.DB == nil || b.DB == nil {
 		return nil
 	}
-	d := differingBetween([]*mvcc.Table{a.DB.Rows, b.DB.Rows}, 0, min(a.DB.Revision(), b.DB.Revision())+1, nil)
+	mains := differingBelow(min(a.DB.Revision(), b.DB.Revision())+1, a.DB.Rows, b.DB.Rows)
 	compact := max(a.DB.CompactRevision(), b.DB.CompactRevision())
-	return slices.DeleteFunc(d.mains, func(main int64) bool {
+	return slices.DeleteFunc(mains, func(main int64) bool {
 		return !a.DB.Rows.HasGroup(main) || !b.DB.Rows.HasGroup(main) || main <= compact && commonRowsAgree(a.DB.Rows.Group(main), b.DB.Rows.Group(main))
 	})
 }

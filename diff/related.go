@@ -101,7 +101,7 @@ func whyForeign(a, b *inspect.Member) string {
 	}
 	if hasRows(a) && hasRows(b) {
 		ta, tb := a.DB.Rows, b.DB.Rows
-		for _, main := range differingBetween([]*mvcc.Table{ta, tb}, 0, min(ta.Last(), tb.Last())+1, nil).mains {
+		for _, main := range differingBelow(min(ta.Last(), tb.Last())+1, ta, tb) {
 			if !commonRowsAgree(knownRows(a, main), knownRows(b, main)) {
 				why = append(why, fmt.Sprintf("their rows of revision %d contradict each other", main))
 				break
@@ -229,7 +229,7 @@ func overTime(ms []*inspect.Member) string {
 			if !hasRows(a) || !hasRows(b) {
 				continue
 			}
-			for _, main := range differingBetween([]*mvcc.Table{a.DB.Rows, b.DB.Rows}, 0, min(a.DB.Rows.Last(), b.DB.Rows.Last())+1, nil).mains {
+			for _, main := range differingBelow(min(a.DB.Rows.Last(), b.DB.Rows.Last())+1, a.DB.Rows, b.DB.Rows) {
 				if !commonRowsAgree(knownRows(a, main), knownRows(b, main)) {
 					return fmt.Sprintf("as states of it over time they do not go together: %s and %s hold different rows of revision %d", a.Label, b.Label, main)
 				}

@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"etcd-autopsy/inspect/mvcc"
 )
@@ -17,43 +18,27 @@ type parting struct {
 }
 
 // findDiffering finds the main revisions of which not all tables hold the same rows, and how many rows from the first on
-// each table shares with the first one, byte for byte. It is one pass over all rows, on all processors: nearly always all
-// rows are the same, and all that follows looks at the others alone. It returns the digests of the first table, which fall
-// off on the way.
-func (c *contents) findDiffering(tables []*mvcc.Table) mvcc.Digests {
+// each table shares with the first one, byte for byte. Nearly always all rows are the same, which their sums tell; the others are looked at
+// on all processors, and all that follows looks at those that differ alone.
+func (c *contents) findDiffering(tables []*mvcc.Table) {
 	if c.shared = []int{tables[0].Len()}; len(tables) == 1 {
-		return nil
+		return
 	}
-	noted := tables[0].NewDigests()
-	var last int64
-	for _, t := range tables {
-		last = max(last, t.Last())
-	}
-	workers := int64(min(runtime.GOMAXPROCS(0), len(tables)+1))
-	if total := int64(tables[0].Len()); total < 10_000 {
-		workers = 1
-	}
-	parts := make([]difference, workers)
-	// Cut where the rows are: after a restore revisions can be anywhere.
-	cut := func(w int64) int64 {
-		if w == workers {
-			return last + 1
-		}
-		t := tables[0]
-		return t.Row(int(w * int64(t.Len()) / workers)).Rev.Main
-	}
+	pieces := cut(tables[0], mvcc.Apart(tables))
+	parts := make([]difference, len(pieces))
+	var next atomic.Int64
 	c.runTogether(func(spawn func(func())) {
-		for w := range workers {
-			from := int64(0)
-			if w > 0 {
-				from = cut(w)
-			}
-			spawn(func() { parts[w] = differingBetween(tables, from, cut(w+1), noted) })
+		for range runtime.GOMAXPROCS(0) {
+			spawn(func() {
+				for k := int(next.Add(1)) - 1; k < len(pieces); k = int(next.Add(1)) - 1 {
+					parts[k] = differingBetween(tables, pieces[k])
+				}
+			})
 		}
 	})
 	c.shared = make([]int, len(tables))
 	for i, t := range tables {
-		main := last + 1
+		main := int64(math.MaxInt64)
 		for _, p := range parts {
 			if p.bytes != nil { // nil: it could not be read, and there will be no verdict
 				main = min(main, p.bytes[i])
@@ -64,7 +49,33 @@ func (c *contents) findDiffering(tables []*mvcc.Table) mvcc.Digests {
 	for _, p := range parts {
 		c.differing = append(c.differing, p.mains...)
 	}
-	return noted
+}
+
+// pieceRows is how many rows one processor compares at a time, about.
+const pieceRows = 1 << 14
+
+// cut cuts spans where the rows of a table are: after a restore revisions can be anywhere.
+func cut(t *mvcc.Table, spans []mvcc.Span) (pieces []mvcc.Span) {
+	for _, s := range spans {
+		for i := t.Lower(s.First) + pieceRows; i < t.Lower(s.End); i += pieceRows {
+			if main := t.Row(i).Rev.Main; main > s.First {
+				pieces = append(pieces, mvcc.Span{First: s.First, End: main})
+				s.First = main
+			}
+		}
+		pieces = append(pieces, s)
+	}
+	return pieces
+}
+
+// differingBelow is the main revisions below end of which not all tables hold the same rows.
+func differingBelow(end int64, tables ...*mvcc.Table) (mains []int64) {
+	for _, s := range mvcc.Apart(tables) {
+		if s.End = min(s.End, end); s.First < s.End {
+			mains = append(mains, differingBetween(tables, s).mains...)
+		}
+	}
+	return mains
 }
 
 // difference is what some revisions of tables differ in.
@@ -73,14 +84,13 @@ type difference struct {
 	bytes []int64 // of each table the first one at which its rows are not those of the first table, byte for byte
 }
 
-// differingBetween compares the revisions from first to below end, and notes the digests of the first table, unless that
-// is nil.
-func differingBetween(tables []*mvcc.Table, first, end int64, noted mvcc.Digests) difference {
+// differingBetween compares the revisions of a span.
+func differingBetween(tables []*mvcc.Table, s mvcc.Span) difference {
 	d := difference{bytes: make([]int64, len(tables))}
 	at := make([]*mvcc.Cursor, len(tables))
 	more := make([]bool, len(tables))
 	for i, t := range tables {
-		at[i] = t.Cursor(t.Lower(first), t.Lower(end))
+		at[i] = t.Cursor(t.Lower(s.First), t.Lower(s.End))
 		more[i] = at[i].Next()
 		d.bytes[i] = math.MaxInt64
 	}
@@ -114,9 +124,6 @@ func differingBetween(tables []*mvcc.Table, first, end int64, noted mvcc.Digests
 		}
 		for i, c := range at {
 			if more[i] && c.Row.Rev == rev {
-				if i == 0 && noted != nil {
-					noted.Note(c)
-				}
 				more[i] = c.Next()
 			}
 		}

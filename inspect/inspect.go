@@ -59,6 +59,8 @@ type DB struct {
 	Whole bool
 	// HasKeys is false if the key bucket could not be found at all.
 	HasKeys bool
+
+	exact bool // Rows are all that lies in the bucket "key"
 }
 
 // Options change how members are read.
@@ -78,7 +80,7 @@ type Options struct {
 	// Rows then holds that row alone, and Log no entries.
 	Quick bool
 
-	alone bool // one member: with several the rows that they share are looked at once, later
+	noting mvcc.Noting
 }
 
 // Set is the members of one command.
@@ -107,9 +109,12 @@ func Open(ctx context.Context, args []string, opts Options) (*Set, error) {
 	}
 	s := &Set{evidence: ev, Notes: ev.Notes, Members: make([]*Member, len(ev.Members))}
 	errs := make([]error, len(ev.Members))
-	opts.alone = len(ev.Members) == 1
+	// Others are compared with the first one. Of what they share with it nothing else is needed.
+	first := slices.MinFunc(ev.Members, func(a, b *evidence.Member) int { return strings.Compare(a.Label, b.Label) })
 	var wg sync.WaitGroup
 	for i, m := range ev.Members {
+		opts := opts
+		opts.noting = mvcc.Noting{Sums: len(ev.Members) > 1, Digests: m == first, Hashes: m == first}
 		wg.Go(func() {
 			errs[i] = evidence.Guard(m.Origin, func() error {
 				s.Members[i] = read(ctx, m, opts)
@@ -213,6 +218,9 @@ func snapFinding(name string, err error) finding.Finding {
 // maxParts bounds in how many parts a db is read: each takes a byte of memory for every page.
 const maxParts = 4
 
+// parts is in how many a db is read.
+func parts() int { return min(runtime.GOMAXPROCS(0), maxParts) }
+
 func (m *Member) readDB(ctx context.Context, f *evidence.File, opts Options) {
 	if f == nil {
 		m.Findings = append(m.Findings, m.noDB())
@@ -230,13 +238,13 @@ func (m *Member) readDB(ctx context.Context, f *evidence.File, opts Options) {
 	}
 	tables, found := schema.Read(f.Name, rowsOf(db))
 	m.DB = &DB{File: f, Bolt: db, Tables: tables}
-	rows := newRowTaker(ctx, m.DB, opts.alone, opts.TempDir)
+	rows := newRowTaker(ctx, m.DB, opts.noting, opts.TempDir)
 	if opts.Progress != nil {
 		total := int(min(int64(db.Meta().HighWater)*int64(db.Meta().PageSize), f.Size))
 		rows.progress.show = func(done int) { opts.Progress("reading "+m.Label, min(done, total), total) }
 		defer opts.Progress("reading "+m.Label, total, total)
 	}
-	report := db.CheckLeaves(rows, min(runtime.GOMAXPROCS(0), maxParts), func(fs []func()) {
+	report := db.CheckLeaves(rows, parts(), func(fs []func()) {
 		var g evidence.Group
 		for _, read := range fs {
 			g.Go(f.Name, read)

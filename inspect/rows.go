@@ -17,11 +17,13 @@ import (
 // rowTaker makes a table of the leaf pages of the key bucket, in their order.
 type rowTaker struct {
 	db     *DB
-	noting bool // digests
+	noting mvcc.Noting
+	pages  int // that it will be shown, about
 	tmp    string
 	table  *mvcc.Table
 	odd    []finding.Finding // keys that are no revisions
-	prev   mvcc.Revision     // of the last row; at first what all rows above the compact revision come behind
+	nested bool              // there are buckets among the rows
+	prev   mvcc.Revision     // of the last row; at first that of aboveCompact
 	// jumps are the indexes of rows above the compact revision that do not directly follow the row before.
 	jumps []int
 
@@ -52,24 +54,29 @@ func (p *progress) add(n int) {
 // between is how many bytes are read between two calls of progress.
 const between = 16 << 20
 
-func newRowTaker(ctx context.Context, db *DB, noting bool, tmp string) *rowTaker {
-	t := &rowTaker{db: db, noting: noting, tmp: tmp, progress: &progress{ctx: ctx}}
+func newRowTaker(ctx context.Context, db *DB, noting mvcc.Noting, tmp string) *rowTaker {
+	meta := db.Bolt.Meta()
+	pages := min(meta.HighWater, uint64(db.File.Size)/uint64(meta.PageSize))
+	t := &rowTaker{db: db, noting: noting, pages: int(pages), tmp: tmp, progress: &progress{ctx: ctx}}
 	t.begin()
 	return t
 }
 
 func (t *rowTaker) begin() {
-	t.table = mvcc.NewTableOf(t.db.Bolt, t.tmp)
-	if t.noting {
-		t.table.NoteDigests()
-	}
-	t.prev = mvcc.Revision{Main: max(t.db.CompactRevision(), 1), Sub: math.MaxInt64}
+	t.table = mvcc.NewTableOf(t.db.Bolt, t.pages, t.tmp)
+	t.table.Note(t.noting)
+	t.prev = aboveCompact(t.db)
 	t.first.index = -1
+}
+
+// aboveCompact is what all rows above the compact revision come behind.
+func aboveCompact(db *DB) mvcc.Revision {
+	return mvcc.Revision{Main: max(db.CompactRevision(), 1), Sub: math.MaxInt64}
 }
 
 // Fork is for rows behind those taken so far.
 func (t *rowTaker) Fork() bolt.Visitor {
-	f := &rowTaker{db: t.db, noting: t.noting, tmp: t.tmp, progress: t.progress}
+	f := &rowTaker{db: t.db, noting: t.noting, pages: t.pages / parts(), tmp: t.tmp, progress: t.progress}
 	f.begin()
 	return f
 }
@@ -79,7 +86,7 @@ func (t *rowTaker) Join(fork bolt.Visitor) {
 	f := fork.(*rowTaker)
 	n := t.table.Len()
 	t.table.Append(f.table)
-	t.odd = append(t.odd, f.odd...)
+	t.odd, t.nested = append(t.odd, f.odd...), t.nested || f.nested
 	if f.first.index < 0 {
 		return
 	}
@@ -101,7 +108,9 @@ func (t *rowTaker) Leaf(b *bolt.Bucket, l bolt.Leaf) {
 	var rows []mvcc.Row // of a page that a table cannot read by itself
 	plain := !l.Inline() && l.Page() <= mvcc.MaxPage
 	for i := range l.Len() {
-		plain = plain && !l.IsBucket(i)
+		if l.IsBucket(i) {
+			plain, t.nested = false, true
+		}
 	}
 	var first mvcc.Revision
 	n := t.table.Len()
@@ -178,6 +187,7 @@ func (m *Member) takeRows(t *rowTaker) {
 		holes = append(holes, hole(h))
 	}
 	holes = append(holes, m.gaps(t, holes)...)
+	db.exact = len(holes) == 0 && len(t.odd) == 0 && !t.nested
 	if db.Rows = rows; len(holes) > 0 {
 		db.Whole = false
 		db.Rows = salvage(b.Salvage, rows, holes, db.CompactRevision())
@@ -214,7 +224,7 @@ const minTorn = 3
 func (m *Member) gaps(t *rowTaker, known []mvcc.Hole) []mvcc.Hole {
 	compacted := m.laterCompaction()
 	damaged := len(known) > 0 || !m.DB.Whole
-	first := newRowTaker(context.Background(), m.DB, false, "").prev
+	first := aboveCompact(m.DB)
 	above := t.table.Lower(first.Main + 1)
 	var cleared []mvcc.Hole // on purpose: nothing is torn
 	for _, h := range m.DB.Bolt.Cleared(schema.Key) {

@@ -69,12 +69,16 @@ func TestRowsInParts(t *testing.T) {
 		r := rand.New(rand.NewPCG(seed, 9))
 		data := manyRows(t, r)
 		compact := []int64{0, 700, 2500, 9000}[seed%4]
+		var noting mvcc.Noting
+		if seed%2 == 0 {
+			noting = mvcc.Noting{Sums: true, Digests: true, Hashes: true}
+		}
 		taken := func(parts int) *rowTaker {
 			db, err := bolt.Open("db", data, bolt.Options{Meta: -1})
 			if err != nil {
 				t.Fatal(err)
 			}
-			rows := newRowTaker(t.Context(), &DB{File: &evidence.File{Name: "db"}, Bolt: db, Tables: &schema.Tables{FinishedCompact: compact}}, seed%2 == 0, "")
+			rows := newRowTaker(t.Context(), &DB{File: &evidence.File{Name: "db"}, Bolt: db, Tables: &schema.Tables{FinishedCompact: compact}}, noting, "")
 			db.CheckLeaves(rows, parts, func(fs []func()) {
 				var wg sync.WaitGroup
 				for _, f := range fs {
@@ -90,6 +94,9 @@ func TestRowsInParts(t *testing.T) {
 			if !slices.Equal(slices.Collect(plain.table.Odd()), slices.Collect(want.table.Odd())) || plain.table.CountLive() != want.table.CountLive() {
 				t.Errorf("seed %d: other rows are odd", seed)
 			}
+			if got, want := want.table.HashKV(1<<40, compact), plain.table.HashKV(1<<40, compact); got != want {
+				t.Errorf("seed %d: hash %x, want %x", seed, got, want)
+			}
 		}
 		if len(want.jumps) == 0 && compact < 5000 || len(want.odd) == 0 {
 			t.Fatalf("seed %d: %d jumps, %d odd keys", seed, len(want.jumps), len(want.odd))
@@ -104,6 +111,12 @@ func TestRowsInParts(t *testing.T) {
 			}
 			if !slices.Equal(slices.Collect(got.table.Odd()), slices.Collect(want.table.Odd())) || got.table.CountLive() != want.table.CountLive() {
 				t.Errorf("seed %d in %d parts: other rows are odd", seed, parts)
+			}
+			if spans := mvcc.Apart([]*mvcc.Table{want.table, got.table}); noting.Sums && len(spans) > 0 {
+				t.Errorf("seed %d in %d parts: %v are apart", seed, parts, spans)
+			}
+			if got, want := got.table.HashKV(1<<40, compact), want.table.HashKV(1<<40, compact); got != want {
+				t.Errorf("seed %d in %d parts: hash %x, want %x", seed, parts, got, want)
 			}
 			for i, row := range want.table.All() {
 				if other := got.table.Row(i); other.Rev != row.Rev || other.Page != row.Page {

@@ -24,7 +24,7 @@ type Status struct {
 	Partial bool
 }
 
-// Status reads every row of the db once more.
+// Status reads every row of the db once more, but those of the bucket "key" that were noted when they were read.
 func (db *DB) Status() Status {
 	table := crc32.MakeTable(crc32.Castagnoli)
 	s := Status{Version: db.Tables.StorageVersion, Partial: len(db.Bolt.Damage()) > 0}
@@ -34,6 +34,15 @@ func (db *DB) Status() Status {
 		s.Hash = crc32.Update(s.Hash, table, []byte(name))
 		if !same {
 			s.Backend = crc32.Update(s.Backend, table, []byte(name))
+		}
+		if name == schema.Key && db.exact {
+			if s.Hash = db.Rows.CRC(s.Hash); !same {
+				s.Backend = db.Rows.CRC(s.Backend)
+			}
+			if s.Rows += db.Rows.Len(); db.Rows.Len() > 0 {
+				s.Revision = db.Rows.Last()
+			}
+			continue
 		}
 		r := db.Bolt.Bucket(name).Rows()
 		for r.Next() {

@@ -37,16 +37,39 @@ func (l *Leaf) IsBucket(i int) bool { return l.p.isBucket(i) }
 // Row returns the key and value of element i, valid as long as the data given to Open; nil if the file has changed since
 // it was checked and the element is not in the page any more.
 func (l *Leaf) Row(i int) (key, value []byte) {
-	at := pageHeaderSize + i*elementSize
-	if at+elementSize > len(l.p.buf) {
-		return nil, nil
-	}
-	e := l.p.buf[at : at+elementSize : at+elementSize]
-	from := uint64(at) + uint64(le.Uint32(e[4:]))
-	mid := from + uint64(le.Uint32(e[8:]))
-	to := mid + uint64(le.Uint32(e[12:]))
-	if to > uint64(len(l.p.buf)) {
+	from, mid, to := l.element(i)
+	if to == 0 {
 		return nil, nil
 	}
 	return l.p.buf[from:mid:mid], l.p.buf[mid:to:to]
+}
+
+// Element returns the key of element i and, behind it, its value, as Row does.
+func (l *Leaf) Element(i int) []byte {
+	from, _, to := l.element(i)
+	return l.p.buf[from:to:to]
+}
+
+// element returns where an element begins and ends, and where its value begins.
+func (l *Leaf) element(i int) (from, mid, to uint64) {
+	at := pageHeaderSize + i*elementSize
+	if at+elementSize > len(l.p.buf) {
+		return 0, 0, 0
+	}
+	e := l.p.buf[at : at+elementSize : at+elementSize]
+	from = uint64(at) + uint64(le.Uint32(e[4:]))
+	mid = from + uint64(le.Uint32(e[8:]))
+	if to = mid + uint64(le.Uint32(e[12:])); to > uint64(len(l.p.buf)) {
+		return 0, 0, 0
+	}
+	return from, mid, to
+}
+
+// Elements returns the keys and values of all elements of a page that was shown, in order; nil if they do not lie one behind the other.
+func (l *Leaf) Elements() []byte {
+	if l.p.odd != nil || l.p.n == 0 {
+		return nil
+	}
+	from, _, _ := l.p.row(0)
+	return l.p.buf[from:l.p.used:l.p.used]
 }

@@ -3,6 +3,8 @@ package mvcc
 import (
 	"hash/crc32"
 	"slices"
+
+	"etcd-autopsy/inspect/bolt"
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -14,6 +16,12 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 func (t *Table) HashKV(rev, compact int64) uint32 {
 	h := t.hasher(rev, compact)
 	sum, _ := h.update(h.begin(), 0, h.end)
+	return sum
+}
+
+// CRC takes all rows as they stand in the file into a CRC32C.
+func (t *Table) CRC(sum uint32) uint32 {
+	sum, _ = (&hasher{t: t}).update(sum, 0, t.n)
 	return sum
 }
 
@@ -33,8 +41,11 @@ func (t *Table) HashKVApart(rev, compact int64, parts int, together func(fs []fu
 	return sum
 }
 
-// join is the CRC of bytes with CRC a and n bytes with CRC b behind them: behind n zero bytes, a is multiplied by x^8n.
-func join(a, b uint32, n int64) uint32 {
+// join is the CRC of bytes with CRC a and n bytes with CRC b behind them.
+func join(a, b uint32, n int64) uint32 { return multiply(shiftBy(n), a) ^ b }
+
+// shiftBy is x^8n: n zero bytes behind others multiply their CRC by it.
+func shiftBy(n int64) uint32 {
 	const one = 1 << 31                         // x^0, as bits are reflected
 	shift, power := uint32(one), uint32(one>>8) // x^8
 	for ; n > 0; n >>= 1 {
@@ -43,7 +54,7 @@ func join(a, b uint32, n int64) uint32 {
 		}
 		power = multiply(power, power)
 	}
-	return multiply(shift, a) ^ b
+	return shift
 }
 
 // multiply multiplies two polynomials modulo that of CRC32C.
@@ -118,8 +129,49 @@ func (h *hasher) alike(o *hasher, n int) bool {
 
 func (*hasher) begin() uint32 { return crc32.Update(0, castagnoli, []byte("key")) }
 
-// update takes rows lo to hi-1 in, which are n bytes.
+// update takes rows lo to hi-1 in, which are n bytes: those of a page as they were noted, if all of them count.
 func (h *hasher) update(sum uint32, lo, hi int) (_ uint32, n int64) {
+	if lo >= hi {
+		return sum, 0
+	}
+	shifts := map[uint32]uint32{} // of pages there are few sizes
+	for k := h.t.partOf(lo); lo < hi; k++ {
+		end, p := min(h.t.end(k), hi), &h.t.parts[k]
+		if lo > int(p.from) || end < h.t.end(k) || !h.allCount(k) {
+			var more int64
+			sum, more = h.rows(sum, lo, end)
+			n += more
+		} else {
+			size := p.bytes &^ hasTombstone
+			shift, ok := shifts[size]
+			if !ok {
+				shift = shiftBy(int64(size))
+				shifts[size] = shift
+			}
+			sum = multiply(shift, sum) ^ p.crc
+			n += int64(size)
+		}
+		lo = end
+	}
+	return sum, n
+}
+
+// allCount tells whether all rows of a part count, and their CRC is known.
+func (h *hasher) allCount(k int) bool {
+	p := &h.t.parts[k]
+	if p.bytes == 0 || int(p.from) < h.split && p.bytes&hasTombstone != 0 {
+		return false
+	}
+	for i := int(p.from); h.indexed && i < min(h.t.end(k), h.split); i++ {
+		if h.over.has(i) {
+			return false
+		}
+	}
+	return true
+}
+
+// rows takes rows lo to hi-1 in one by one.
+func (h *hasher) rows(sum uint32, lo, hi int) (_ uint32, n int64) {
 	var key [TombstoneLen]byte
 	for c := h.t.Cursor(lo, hi); c.Next(); {
 		r := &c.Row
@@ -132,15 +184,35 @@ func (h *hasher) update(sum uint32, lo, hi int) (_ uint32, n int64) {
 				continue
 			}
 		}
-		k := r.Rev.AppendKey(key[:0])
-		if r.Tombstone {
-			k = append(k, tombstoneMark)
-		}
+		k := r.appendKey(key[:0])
 		sum = crc32.Update(sum, castagnoli, k)
 		sum = crc32.Update(sum, castagnoli, r.Value)
 		n += int64(len(k) + len(r.Value))
 	}
 	return sum, n
+}
+
+// packed is the CRC of the rows of a page, without its beginning, and how many bytes they are: none if that is not known.
+type packed struct {
+	crc   uint32
+	bytes uint32 // and hasTombstone
+}
+
+const hasTombstone = 1 << 31
+
+// pack makes it of rows that lie one behind the other, as bbolt writes them.
+func pack(l *bolt.Leaf) packed {
+	b := l.Elements()
+	if len(b) == 0 || len(b) >= hasTombstone {
+		return packed{}
+	}
+	p := packed{crc32.Update(0, castagnoli, b), uint32(len(b))}
+	for i := range l.Len() {
+		if key, _ := l.Row(i); len(key) == TombstoneLen {
+			p.bytes |= hasTombstone
+		}
+	}
+	return p
 }
 
 // anyLive tells whether any key exists after row end-1.

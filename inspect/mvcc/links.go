@@ -46,16 +46,14 @@ var seed = maphash.MakeSeed()
 func (t *Table) linked() *links {
 	t.link.Do(func() {
 		t.links = t.newLinks(nil, 0)
-		t.extend(t.links, 0, t.n, t.noted)
-		t.noted = nil
+		t.extend(t.links, 0, t.n)
 	})
 	return t.links
 }
 
 // LinkShared prepares what looking for rows by key takes, which else the first such call does for each table by itself.
-// Table i shares its first shared[i] rows with the first table, byte for byte: those are looked at once, or not at all if
-// noted holds the digests of the first table; nil is none.
-func LinkShared(tables []*Table, shared []int, noted Digests) {
+// Table i shares its first shared[i] rows with the first table, byte for byte: those are looked at once.
+func LinkShared(tables []*Table, shared []int) {
 	first := tables[0]
 	order := make([]int, 0, len(tables))
 	for i := range tables[1:] {
@@ -71,12 +69,12 @@ func LinkShared(tables []*Table, shared []int, noted Digests) {
 			if n < t.n/2 {
 				continue // little is gained
 			}
-			first.extend(l, at, n, noted)
+			first.extend(l, at, n)
 			at = n
 			after[t] = l.tally
 			l.leased = maps.Clone(l.leased)
 		}
-		first.extend(l, at, first.n, noted)
+		first.extend(l, at, first.n)
 		first.links = l
 	})
 	for _, i := range order {
@@ -86,7 +84,7 @@ func LinkShared(tables []*Table, shared []int, noted Digests) {
 				t.links = t.newLinks(first, min(shared[i], first.n, t.n))
 				t.links.tally = so
 				t.links.leased = maps.Clone(so.leased)
-				t.extend(t.links, t.links.from, t.n, nil)
+				t.extend(t.links, t.links.from, t.n)
 			})
 		}
 	}
@@ -117,41 +115,10 @@ const (
 	digestFlags = isPlain | isNext
 )
 
-// Digests are what links are made of, noted by whoever walks over all rows anyway.
-type Digests []digest
-
-// NewDigests has room for the digest of each row, nil if that would be much.
-func (t *Table) NewDigests() Digests {
-	if t.n > maxNoted {
-		return nil
-	}
-	return make(Digests, t.n)
-}
-
 // maxNoted is the number of rows up to which digests are noted, 8 bytes a row; else they are made when they are asked for.
 const maxNoted = 4 << 20
 
-// Note takes the row that a walk stands at. Walks over different rows may do so at the same time.
-func (d Digests) Note(c *Cursor) { d[c.Index] = c.digest() }
-
 func (c *Cursor) digest() digest { return digestOf(&c.Row, c.before) }
-
-// NoteDigests makes the table note the digests of rows as they are appended, where whoever reads them has just looked at
-// them. They take 8 bytes a row until a row is first looked for by its key.
-func (t *Table) NoteDigests() { t.noting, t.newest = true, beforeAll }
-
-// note takes n rows that are about to be appended.
-func (t *Table) note(n int, row func(i int) Row) {
-	if t.n+n > maxNoted {
-		t.noting, t.noted = false, nil
-		return
-	}
-	for i := range n {
-		r := row(i)
-		t.noted = append(t.noted, digestOf(&r, t.newest))
-		t.newest = r.Rev
-	}
-}
 
 func next(rev, before Revision) digest {
 	if rev.follows(before) {
@@ -171,8 +138,8 @@ func digestOf(r *Row, before Revision) digest {
 }
 
 // digests are those of rows lo to hi-1.
-func (t *Table) digests(lo, hi int) Digests {
-	to := make(Digests, 0, hi-lo)
+func (t *Table) digests(lo, hi int) []digest {
+	to := make([]digest, 0, hi-lo)
 	for c := t.Cursor(lo, hi); c.Next(); {
 		to = append(to, c.digest())
 	}
@@ -184,13 +151,13 @@ func (r Revision) follows(o Revision) bool {
 	return r.Main == o.Main && r.Sub == o.Sub+1 || r.Main == o.Main+1 && r.Sub == 0
 }
 
-// block is how many digests are made at a time.
+// block is how many digests are made, or kept, at a time.
 const block = 1 << 13
 
 // ahead makes the digests of rows lo to hi-1 in blocks, while the ones before are used. Where the file cannot be read any
 // more it ends early: who goes on by himself will meet that where it is dealt with.
-func (t *Table) ahead(lo, hi int) <-chan Digests {
-	blocks := make(chan Digests, 4)
+func (t *Table) ahead(lo, hi int) <-chan []digest {
+	blocks := make(chan []digest, 4)
 	go func() {
 		defer close(blocks)
 		debug.SetPanicOnFault(true)
@@ -202,17 +169,34 @@ func (t *Table) ahead(lo, hi int) <-chan Digests {
 	return blocks
 }
 
-// extend takes rows lo to hi-1 in, behind those before. noted are the digests of all rows, if they are known.
-func (t *Table) extend(l *links, lo, hi int, noted Digests) {
-	var blocks <-chan Digests
-	if noted == nil && hi-lo > 2*block {
+// takeNoted is what was noted of rows from lo on, up to n, and forgets it; nil if nothing was.
+func (t *Table) takeNoted(lo, n int) []digest {
+	for len(t.noted) > 0 && lo >= t.taken {
+		ds := t.noted[0]
+		if skip := min(lo-t.taken, len(ds)); skip > 0 {
+			ds = ds[skip:]
+			t.taken += skip
+		}
+		ds, t.noted[0] = ds[:min(n, len(ds))], ds[min(n, len(ds)):]
+		if t.taken += len(ds); len(t.noted[0]) == 0 {
+			t.noted = t.noted[1:]
+		}
+		if len(ds) > 0 {
+			return ds
+		}
+	}
+	return nil
+}
+
+// extend takes rows lo to hi-1 in, behind those before.
+func (t *Table) extend(l *links, lo, hi int) {
+	var blocks <-chan []digest
+	if len(t.noted) == 0 && hi-lo > 2*block {
 		blocks = t.ahead(lo, hi)
 	}
 	for lo < hi {
-		var ds Digests
-		if noted != nil {
-			ds = noted[lo:hi]
-		} else if blocks != nil {
+		ds := t.takeNoted(lo, hi-lo)
+		if blocks != nil {
 			ds = <-blocks
 		}
 		if len(ds) == 0 {
@@ -233,7 +217,7 @@ func (t *Table) add(l *links, i int, d digest) {
 	at, tag := l.slot(d)
 	previous := -1
 	if l.like != nil || l.tags[at] != 0 {
-		at, previous = t.probe(l, t.Row(i).Key(), d)
+		at, previous = t.probe(l, func() []byte { return t.Row(i).Key() }, d)
 	}
 	l.previous[i-l.from], l.tags[at], l.heads[at] = int32(previous), tag, int32(i)
 	if previous < 0 && d&isPlain != 0 {
@@ -248,12 +232,12 @@ func (l *links) slot(d digest) (at int, tag uint8) {
 	return int(d>>2) & (len(l.tags) - 1), uint8(d>>56) | 1
 }
 
-// probe finds the slot of a key, or the free one where it belongs, and the key's last row, -1 if there is none.
-func (t *Table) probe(l *links, key []byte, d digest) (at, last int) {
+// probe finds the slot of a key, which it asks for where another may be the same, or the free one where it belongs, and the key's last row, -1 if there is none.
+func (t *Table) probe(l *links, key func() []byte, d digest) (at, last int) {
 	at, tag := l.slot(d)
 	for ; l.tags[at] != 0; at = (at + 1) & (len(l.tags) - 1) {
 		if l.tags[at] == tag {
-			if r := t.Row(int(l.heads[at])); bytes.Equal(r.Key(), key) {
+			if r := t.Row(int(l.heads[at])); bytes.Equal(r.Key(), key()) {
 				return at, int(l.heads[at])
 			}
 		}
@@ -320,10 +304,10 @@ func (t *Table) Previous(i int) int {
 
 // LastOf returns the index of the last row of a key, -1 if there is none.
 func (t *Table) LastOf(key []byte) int {
-	return t.last(key, digest(maphash.Bytes(seed, key)))
+	return t.last(func() []byte { return key }, digest(maphash.Bytes(seed, key)))
 }
 
-func (t *Table) last(key []byte, d digest) int {
+func (t *Table) last(key func() []byte, d digest) int {
 	_, last := t.probe(t.linked(), key, d)
 	return last
 }

@@ -30,9 +30,10 @@ func (r Row) Bump() bool { return len(r.Value) == 0 && !r.Tombstone }
 func (r Row) Key() []byte { return Key(r.Value) }
 
 // Table holds the rows of one member in revision order. They stay in the file: a table knows which leaf pages hold them,
-// which is 16 bytes a page. Rows may be missing where the file could not be read: Holes tells.
+// which is 24 bytes a page. Rows may be missing where the file could not be read: Holes tells.
 type Table struct {
 	db    *bolt.DB
+	pages int // parts to make room for
 	parts []part
 	made  [][]Row // rows of parts that are no page
 	n     int
@@ -41,9 +42,11 @@ type Table struct {
 	link  sync.Once
 	links *links
 	tmp   string // where what a row takes is kept, if it is much: see package scratch
-	// noting tells that the digests of rows are noted as they come.
-	noting bool
-	noted  Digests
+
+	noting Noting
+	chunks []chunk    // with noting.Sums
+	noted  [][]digest // with noting.Digests; of rows from taken on
+	taken  int
 	newest Revision // of the last row noted
 }
 
@@ -52,6 +55,8 @@ type part struct {
 	main int64  // of the first one
 	from uint32 // index of the first one
 	page uint32 // or, with inMemory, an index of made
+
+	packed // of a page, with noting.Hashes
 }
 
 const inMemory = 1 << 31
@@ -69,27 +74,36 @@ func NewTable(rows []Row, holes []Hole) *Table {
 	return t
 }
 
-// NewTableOf returns an empty table of rows that db holds. What is noted of rows may lie in files below tmp.
-func NewTableOf(db *bolt.DB, tmp string) *Table { return &Table{db: db, tmp: tmp} }
+// NewTableOf returns an empty table of rows that db holds, in so many leaf pages, about. What is noted of rows may lie in files below tmp.
+func NewTableOf(db *bolt.DB, pages int, tmp string) *Table {
+	return &Table{db: db, pages: pages, tmp: tmp}
+}
 
 // AppendLeaf adds all rows of a leaf page, which come behind those that are there. The key of each must be a revision, and
 // main is that of the first.
 func (t *Table) AppendLeaf(l *bolt.Leaf, main int64) {
-	if l.Len() > 0 {
-		if t.noting {
-			t.note(l.Len(), func(i int) Row { return rowOf(l, i) })
-		}
-		t.parts = append(t.parts, part{main: main, from: uint32(t.n), page: uint32(l.Page())})
-		t.n += l.Len()
+	if l.Len() == 0 {
+		return
 	}
+	p := part{main: main, from: uint32(t.n), page: uint32(l.Page())}
+	if t.beforeNoting(l.Len()); t.noting.Sums || t.noting.Digests {
+		for i := range l.Len() {
+			r := rowOf(l, i)
+			t.note(&r, l.Element(i))
+		}
+	}
+	if t.noting.Hashes {
+		p.packed = pack(l)
+	}
+	t.grow()
+	t.parts = append(t.parts, p)
+	t.n += l.Len()
 }
 
 // AppendRows adds rows that come behind those that are there.
 func (t *Table) AppendRows(rows []Row) {
 	if len(rows) > 0 {
-		if t.noting {
-			t.note(len(rows), func(i int) Row { return rows[i] })
-		}
+		t.noteMade(rows)
 		t.parts = append(t.parts, part{main: rows[0].Rev.Main, from: uint32(t.n), page: uint32(len(t.made)) | inMemory})
 		t.made = append(t.made, rows)
 		t.n += len(rows)
@@ -98,6 +112,8 @@ func (t *Table) AppendRows(rows []Row) {
 
 // Append adds the rows of another table of the same db, which come behind those that are there.
 func (t *Table) Append(o *Table) {
+	t.joinNotes(o)
+	t.grow()
 	for _, p := range o.parts {
 		p.from += uint32(t.n)
 		if p.page&inMemory != 0 {
@@ -106,15 +122,14 @@ func (t *Table) Append(o *Table) {
 		t.parts = append(t.parts, p)
 	}
 	t.made = append(t.made, o.made...)
-	if t.noting = t.noting && o.noting && t.n+o.n <= maxNoted; !t.noting {
-		t.noted = nil
-	} else if t.noted = append(t.noted, o.noted...); o.n > 0 && t.n > 0 {
-		t.noted[t.n] = t.noted[t.n]&^isNext | next(o.Row(0).Rev, t.newest)
-	}
-	if o.n > 0 {
-		t.newest = o.newest
-	}
 	t.n += o.n
+}
+
+// grow makes room for all parts at once. What is not used of it takes no memory.
+func (t *Table) grow() {
+	if t.parts == nil {
+		t.parts = make([]part, 0, t.pages)
+	}
 }
 
 // Scratch is the folder for what is noted of rows: see package scratch.
@@ -135,6 +150,14 @@ func (t *Table) Row(i int) Row {
 	}
 	l := t.db.Leaf(uint64(p.page))
 	return rowOf(&l, i-int(p.from))
+}
+
+// appendKey appends the row's key in the file.
+func (r *Row) appendKey(b []byte) []byte {
+	if b = r.Rev.AppendKey(b); r.Tombstone {
+		b = append(b, tombstoneMark)
+	}
+	return b
 }
 
 func rowOf(l *bolt.Leaf, i int) Row {
@@ -348,7 +371,7 @@ func (t *Table) With(rows []Row, holes []Hole) *Table {
 		case p.page&inMemory != 0:
 			out.AppendRows(t.made[p.page&^inMemory])
 		default:
-			out.parts = append(out.parts, part{main: p.main, from: uint32(out.n), page: p.page})
+			out.parts = append(out.parts, part{main: p.main, from: uint32(out.n), page: p.page, packed: p.packed})
 			out.n += t.end(k) - int(p.from)
 		}
 	}

@@ -58,29 +58,38 @@ func history(r *rand.Rand, n int, damaged bool) []Row {
 	return rows
 }
 
-// stored writes rows to a db and returns the table that reads them there.
+// stored writes rows to a db and reads its bucket key.
 func stored(t testing.TB, rows []Row) *Table {
+	t.Helper()
+	return storedBy(t, rows, len(rows), bbolt.DefaultFillPercent)
+}
+
+// storedBy is stored in transactions of so many rows, which fill pages so far.
+func storedBy(t testing.TB, rows []Row, batch int, fill float64) *Table {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "db")
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{NoSync: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = db.Update(func(tx *bbolt.Tx) error {
-		b, err := tx.CreateBucket([]byte("key"))
-		for i := range rows {
-			k := rows[i].Rev.AppendKey(nil)
-			if rows[i].Tombstone {
-				k = append(k, tombstoneMark)
+	for more := true; more; more = len(rows) > 0 {
+		err = db.Update(func(tx *bbolt.Tx) error {
+			b, err := tx.CreateBucketIfNotExists([]byte("key"))
+			if err != nil {
+				return err
 			}
-			if err == nil {
-				err = b.Put(k, rows[i].Value)
+			b.FillPercent = fill
+			for i := range min(batch, len(rows)) {
+				if err := b.Put(rows[i].appendKey(nil), rows[i].Value); err != nil {
+					return err
+				}
 			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
 		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
+		rows = rows[min(batch, len(rows)):]
 	}
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
@@ -342,15 +351,8 @@ func TestShared(t *testing.T) {
 			}
 			tables, all, shared = append(tables, stored(t, rows)), append(all, rows), append(shared, n)
 		}
-		var noted Digests
-		if seed%3 == 0 {
-			noted = tables[0].NewDigests()
-			for c := tables[0].Cursor(0, tables[0].Len()); c.Next(); {
-				noted.Note(c)
-			}
-		}
-		LinkShared(tables, shared, noted)
-		LinkShared(tables, shared, nil) // what is known stays
+		LinkShared(tables, shared)
+		LinkShared(tables, shared) // what is known stays
 		for _, compact := range []int64{0, 40} {
 			var revs, compacts []int64
 			for _, m := range all {
@@ -429,7 +431,7 @@ func TestIndexOf(t *testing.T) {
 			rows = rows[:len(rows)-1]
 		}
 		tables := []*Table{stored(t, first), stored(t, rows)}
-		LinkShared(tables, []int{len(first), n}, nil)
+		LinkShared(tables, []int{len(first), n})
 		got, ok := tables[0].IndexKeys(keys).Of(tables[1], func(r *Row) bool { return want(r.Key()) })
 		if ok != tables[1].SharesWith(tables[0]) {
 			t.Errorf("seed %d: made is %v", seed, ok)
@@ -494,7 +496,8 @@ func open(t testing.TB, path string) *Table {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := &taker{NewTableOf(db, "")}
+	v := &taker{NewTableOf(db, 0, "")}
+	v.table.Note(Noting{Sums: true, Digests: true, Hashes: true})
 	db.CheckLeaves(v, 1, nil)
 	return v.table
 }
