@@ -212,6 +212,23 @@ func (h *history) holdsRange(first, last uint64) bool {
 	return from && to && last-first == uint64(m-n) && !slices.ContainsFunc(h.undecoded, func(x uint64) bool { return first <= x && x <= last })
 }
 
+// changesNoKeys tells whether the log holds all entries from first to last, and none of them can change keys.
+func (h *history) changesNoKeys(first, last uint64) bool {
+	if last < first {
+		return true
+	}
+	if !h.holdsRange(first, last) {
+		return false
+	}
+	n, _ := slices.BinarySearchFunc(h.entries, first, func(e effect.Entry, x uint64) int { return cmp.Compare(e.Index, x) })
+	for ; n < len(h.entries) && h.entries[n].Index <= last; n++ {
+		if effect.ChangesKeys(h.entries[n].Request()) {
+			return false
+		}
+	}
+	return true
+}
+
 // refusedBy tells whether an alarm refuses a request: CORRUPT every one, NOSPACE those that put something or grant a lease
 // (server/etcdserver/apply, capped.go and corrupt.go).
 func refusedBy(t alarmChange, in *pb.InternalRaftRequest) bool {

@@ -160,6 +160,9 @@ func (c *entryEffects) revisionAt(i int, index uint64) int64 {
 		return c.last[i]
 	}
 	if t.first == 0 {
+		if c.histories[c.source(i)].changesNoKeys(index+1, m.DB.Tables.ConsistentIndex) {
+			return c.last[i]
+		}
 		return t.between(index)
 	}
 	if index+1 < t.first {
