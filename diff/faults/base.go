@@ -267,6 +267,37 @@ func (b *Base) findAlarms(l *apply.Log, all []*Evidence) {
 	}
 }
 
+// BaseOf is all that a db holds, for a log that begins behind its consistent index.
+func BaseOf(l *apply.Log, e *Evidence) *Base {
+	b := &Base{
+		Revision: e.Revision, Auth: authz.Of(e.Tables), records: make([]apply.Record, len(l.Keys)), guessed: make([]bool, len(l.Keys)),
+		firstAsked: map[int32]int32{}, askedAt: map[int32][]int32{},
+	}
+	now := e.keysAtRevision(e.Revision)
+	for k := range b.records {
+		b.records[k], _, _ = now.record(int32(k), e.Revision)
+	}
+	for _, r := range e.Tables.Leases {
+		if n, ok := l.Lease(r.ID); ok {
+			b.leases = append(b.leases, n)
+		}
+	}
+	for _, a := range e.Tables.Alarms {
+		b.alarms = append(b.alarms, pb.AlarmMember{MemberID: a.Member, Alarm: pb.AlarmType(pb.AlarmType_value[a.Type])})
+	}
+	return b
+}
+
+// GoesOn tells whether a log that begins behind the consistent index of one db makes of what that holds just what another one holds, by some
+// rules.
+func GoesOn(l *apply.Log, from, to *Evidence, rules ...apply.Rules) bool {
+	m := NewMember(l, to, nil, to.Index, rules...)
+	m.base = BaseOf(l, from)
+	m.start = m.base.State(l)
+	m.start.Compact = from.Compact
+	return slices.ContainsFunc(rules, func(r apply.Rules) bool { return m.Explains(&Reading{Rules: r}) })
+}
+
 // State is the state to begin with.
 func (b *Base) State(l *apply.Log) *apply.State {
 	s := apply.New(l)

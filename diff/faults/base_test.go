@@ -8,6 +8,7 @@ import (
 	"etcd-autopsy/diff/apply"
 	"etcd-autopsy/inspect/mvcc"
 	"etcd-autopsy/inspect/raftlog"
+	"etcd-autopsy/inspect/schema"
 )
 
 // beginners are members of which the log before an entry is gone.
@@ -156,6 +157,47 @@ func TestLeasesBefore(t *testing.T) {
 			for i, x := range all {
 				if len(x.Readings[0].Faults) > 0 {
 					t.Errorf("member %d: %s", i, tell(x.Result))
+				}
+			}
+		})
+	}
+}
+
+// TestGoesOn runs the end of a log on from what a member holds that has not come so far.
+func TestGoesOn(t *testing.T) {
+	lines := strings.Split(strings.TrimSpace(string(plain)), "\n")
+	whole := live(t, plain, apply.Rules3510, "", 0)
+	for _, c := range []struct {
+		name, befell string
+		compact      int64
+		change       func(l *life)
+		want         bool
+	}{
+		{name: "healthy", want: true},
+		{name: "compacted since", compact: 8, want: true},
+		{name: "an entry behind it is skipped", befell: "skip 9"},
+		{name: "one of those that both may have is skipped on the other", befell: "skip 3"},
+		{name: "a lease that no entry grants", change: func(l *life) { l.tables.Leases = append(l.tables.Leases, schema.LeaseRecord{ID: 9, TTL: 60}) }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			to := live(t, plain, apply.Rules3510, c.befell, c.compact)
+			if c.change != nil {
+				c.change(to)
+			}
+			for n := 1; n < 8; n++ {
+				from := live(t, text(strings.Join(lines[:n], "\n")), apply.Rules3510, "", 0)
+				rs := plain.requests(t)[n:]
+				var named Named
+				for _, l := range []*life{whole, to, from} {
+					more := NamesSince(mvcc.NewTable(l.rows, nil), l.tables, 0)
+					named.Keys, named.Leases = append(named.Keys, more.Keys...), append(named.Leases, more.Leases...)
+				}
+				log := apply.NewLog(len(rs), func(i int) uint64 { return uint64(n + 1 + i) }, func(i int) *raftlog.Request { return rs[i] }, named.Keys, named.Leases)
+				evidence := func(l *life) *Evidence {
+					return NewEvidenceSince(log, mvcc.NewTable(l.rows, nil), l.tables, l.s.Revision, l.compact, 0)
+				}
+				if got := GoesOn(log, evidence(from), evidence(to), apply.Rules3510); got != c.want {
+					t.Errorf("from entry %d on: %v", n, got)
 				}
 			}
 		})
