@@ -401,6 +401,9 @@ func overwrittenIndex(c *Case) Outcome {
 
 // defragCrash is a defragmentation that saved data without the consistent index.
 func defragCrash(c *Case) Outcome {
+	if c.Cause.Layer == "storage" && c.Cause.Index == 0 && !c.Cause.Fault {
+		return c.moreRevisions()
+	}
 	if !c.appliedAgain() || len(c.Cause.Departed) != 1 {
 		return Outcome{}
 	}
@@ -434,6 +437,30 @@ func defragCrash(c *Case) Outcome {
 		o = o.and("the version fits: " + v.String())
 	}
 	return o
+}
+
+// moreRevisions is one member by itself on which more revisions were made than on others, while compaction has left nothing that tells by which entries.
+func (c *Case) moreRevisions() Outcome {
+	for _, g := range c.Cause.Groups {
+		m := c.Members[g[0]]
+		if len(g) > 1 || m.DB == nil || m.minorVersions().certainlyBefore("3.5") || len(m.processOf().Restarts) == 0 {
+			continue
+		}
+		for _, others := range c.Cause.Groups {
+			o := c.Members[others[0]]
+			if o == m || o.DB == nil {
+				continue
+			}
+			at := min(m.Through, o.Through)
+			own, other := m.RevisionAt(at), o.RevisionAt(at)
+			if other <= 0 || own <= other {
+				continue
+			}
+			return consistent(fmt.Sprintf("at entry %d %s is at revision %d, and %s at %d: entries seem to have been applied again on it, and compaction has left nothing that tells which",
+				at, m.Label, own, o.Label, other)).and(fmt.Sprintf("%s restarted: %s", m.Label, &m.processOf().Restarts[0]))
+		}
+	}
+	return Outcome{}
 }
 
 // authReplayed is the auth revision that a restart raised.

@@ -406,3 +406,18 @@ func TestLongLease(t *testing.T) {
 		t.Error("members parted over a lease of a minute")
 	}
 }
+
+// TestMoreRevisions is a member of which rows differ that compaction has left nothing to explain: more revisions than others have come of entries that were
+// applied again.
+func TestMoreRevisions(t *testing.T) {
+	plant := func(rs ...*replay.Rule) *Case {
+		c := crashed(t).run(spec{label: "a"}, spec{label: "b"}, spec{label: "c", rules: rs})
+		c.Causes = []*Cause{{Layer: "storage", Revision: 2, Groups: [][]int{{0, 1}, {2}}}}
+		return c
+	}
+	expect(t, plant(replay.Repeat(4, 6, 1)), "etcd-14685", Consistent)
+	expect(t, plant(replay.Omit(6)), "etcd-14685", "")
+	c := plant(replay.Repeat(4, 6, 1))
+	c.Members[2].DB.Tables.HasTerm, c.Members[2].DB.Tables.ClusterVersion = false, "3.4.0"
+	expect(t, c, "etcd-14685", "")
+}
