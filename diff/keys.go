@@ -56,34 +56,80 @@ const (
 	unknown int32 = -2 // pages that could not be read may hold it
 )
 
-// compareKeys compares what is alive at the common index.
+// compareKeys compares what is alive at the common index, and on those that have come further to one later entry, what is alive there.
 func (c *comparison) compareKeys() {
-	var members []int
-	low, high := int64(math.MaxInt64), int64(0)
 	c.chooseKeysIndex()
+	var members []int
 	for i := range c.ms {
 		if c.showsKeys(i) {
 			members = append(members, i)
-			low, high = min(low, c.keyRevisions[i]), max(high, c.keyRevisions[i])
 		}
 	}
+	c.compareKeysOf(members, c.keyRevisions, nil)
+	if ahead := c.furthestPair(); len(ahead) > 1 {
+		seen := make(map[string]bool, len(c.keys.keys))
+		for _, k := range c.keys.keys {
+			seen[string(k)] = true
+		}
+		c.compareKeysOf(ahead, c.last, seen)
+		c.keys.sort(len(c.ms))
+	}
+	if len(members) > 1 || len(c.keys.keys) > 0 {
+		c.doc.Keys = KeyDiffs{len(c.keys.keys), c.keyDiff}
+	}
+}
+
+// furthestPair are the members that have all come to one entry behind that at which keys are compared, the last one to which several have come. What they
+// hold there is what they hold now.
+func (c *comparison) furthestPair() (ahead []int) {
+	at := c.keysIndex
+	sure := func(i int) bool { return c.explained[i] != nil || c.ms[i].Evidence().EndCounts() }
+	for i := range c.ms {
+		index := c.reach(i)
+		if index < at || index == c.keysIndex || !sure(i) {
+			continue
+		}
+		same := []int{i}
+		for j := range c.ms[:i] {
+			if c.reach(j) == index && sure(j) {
+				same = append(same, j)
+			}
+		}
+		if len(same) > 1 && (index > at || len(same) > len(ahead)) {
+			at, ahead = index, same
+		}
+	}
+	slices.Sort(ahead)
+	return ahead
+}
+
+// compareKeysOf compares what is alive on some members, on each at a revision, but for keys that were seen to differ; of those that are the same but for
+// revisions it counts none if there are such.
+func (c *comparison) compareKeysOf(members []int, at []int64, seen map[string]bool) {
 	if len(members) < 2 {
 		return
+	}
+	low, high := int64(math.MaxInt64), int64(0)
+	for _, i := range members {
+		low, high = min(low, at[i]), max(high, at[i])
 	}
 	// No other key can differ than those of which some row is not the same on all members, or that some of them have written
 	// at revisions which others come to later.
 	keys := c.keysOf(append(slices.Clip(c.differing), c.revisionsBetween(members, low, high)...))
-	d := &c.keys
+	d, shifted := &c.keys, c.doc.Counts.KeysShifted
 	states := make([]*mvcc.KeyValue, len(c.ms))
 	rows := make([]int32, len(c.ms))
 	for _, k := range keys {
+		if seen[string(k)] {
+			continue
+		}
 		known := members[:0:0]
 		for i := range c.ms {
 			states[i], rows[i] = nil, unknown
 		}
 		for _, i := range members {
 			t := c.ms[i].DB.Rows
-			n := t.RowAt(k, c.keyRevisions[i])
+			n := t.RowAt(k, at[i])
 			var kv mvcc.KeyValue
 			if n >= 0 {
 				if r := t.Row(n); r.Tombstone || kv.Decode(r.Value) != nil {
@@ -101,7 +147,23 @@ func (c *comparison) compareKeys() {
 			d.keys, d.kinds, d.rows = append(d.keys, k), append(d.kinds, kind), append(d.rows, rows...)
 		}
 	}
-	c.doc.Keys = KeyDiffs{len(d.keys), c.keyDiff}
+	if seen != nil {
+		c.doc.Counts.KeysShifted = shifted
+	}
+}
+
+// sort puts the keys in order.
+func (d *differingKeys) sort(members int) {
+	order := make([]int, len(d.keys))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(a, b int) int { return bytes.Compare(d.keys[a], d.keys[b]) })
+	var to differingKeys
+	for _, i := range order {
+		to.keys, to.kinds, to.rows = append(to.keys, d.keys[i]), append(to.kinds, d.kinds[i]), append(to.rows, d.rows[i*members:(i+1)*members]...)
+	}
+	*d = to
 }
 
 // chooseKeysIndex finds the entry at which keys are compared: the common index, unless it is not known there of all members what they held, and a later one

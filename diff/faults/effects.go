@@ -108,10 +108,10 @@ func (r *run) recordBefore(key int32, before int64) (rec apply.Record) {
 	return rec
 }
 
-// changedAfter tells whether a row behind a revision is of a key.
+// changedAfter tells whether a row behind a revision, and not behind the present one, is of a key.
 func (r *run) changedAfter(key int32, revision int64) bool {
 	for i := len(r.Evidence.rows) - 1; i >= 0 && r.Evidence.rows[i].main > revision; i-- {
-		if r.Evidence.rows[i].key == key {
+		if x := &r.Evidence.rows[i]; x.key == key && x.main <= r.s.Revision {
 			return true
 		}
 	}
