@@ -173,6 +173,7 @@ const (
 	maxBeyond          = 128      // entries behind a contradiction that are skipped with those before it
 	maxTimes           = 3        // how often entries are applied again
 	maxFar             = 400      // entries far from the contradiction on which it depends
+	maxUsers           = 256      // entries before the contradiction of which the leases may be what it depends on
 )
 
 // node is a state to which sets of faults lead, and the place up to which the log agrees with the db from there.
@@ -583,11 +584,11 @@ func (x *search) expand(n *node) (begun []*node) {
 	}
 	e.missedRevision = r.missedRevision
 	e.auth = x.s.Auth.Revision
-	e.deps = e.findDependencies()
-	e.refusesNone = true
 	if !x.deep {
 		e.firstSuspect = e.lastConfirmed()
 	}
+	e.deps = e.findDependencies()
+	e.refusesNone = true
 	if e.base != nil {
 		var far bool
 		if begun, far = e.tryInitial(); far {
@@ -873,7 +874,7 @@ func (e *expansion) isSkipped(i int) bool {
 	return slices.ContainsFunc(e.n.faults, func(f Fault) bool { return f.Kind == Skipped && f.First <= index && index <= f.Last })
 }
 
-// findDependencies looks at what the entry at which the db is contradicted asks for, and at the tables if it is the end.
+// findDependencies looks at what the entry at which the db is contradicted and those before it ask for, and at the tables if it is the end.
 func (e *expansion) findDependencies() dependencies {
 	d := dependencies{leases: map[int32]bool{}}
 	if e.stop == e.end {
@@ -894,8 +895,9 @@ func (e *expansion) findDependencies() dependencies {
 		return d
 	}
 	d.auth, d.alarms = true, true
-	if e.stop < e.end {
-		for _, l := range e.Log.Entries[e.stop].Uses() {
+	// An entry that has no effect may be one that asks for a lease, and it is the grant that had none.
+	for i := max(e.firstSuspect, e.stop-maxUsers); i <= min(e.stop, e.end-1); i++ {
+		for _, l := range e.Log.Entries[i].Uses() {
 			d.leases[l] = true
 		}
 	}
