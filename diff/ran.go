@@ -210,7 +210,7 @@ func (c *comparison) noteServerLogs() {
 					entries = append(entries, fmt.Sprint(g.First))
 				}
 				c.doc.Notes = append(c.doc.Notes, fmt.Sprintf("by the files alone %s may have gone over to the rules of etcd %v with %s %s, too; that it did not rests on %s, by which no version with these rules had run by then",
-					label, f.To, plural(len(entries), "entry", "entries"), listOf(entries), files))
+					label, c.rulesName(f.To), plural(len(entries), "entry", "entries"), listOf(entries), files))
 			}
 		}
 		if o := x.otherKindsReading(); o != nil {
@@ -222,7 +222,7 @@ func (c *comparison) noteServerLogs() {
 		}
 		if r := (faults.Reading{Rules: rules, Faults: x.chosen.Faults, Initial: x.chosen.Initial}); !x.member.Explains(&r) {
 			c.doc.Notes = append(c.doc.Notes, fmt.Sprintf("contradiction: what %s holds was made by the rules of etcd %v, and by %s no other version than %s ran; is the log of this member, and of this time?",
-				label, x.chosen.Rules, files, listOf(versions)))
+				label, c.rulesName(x.chosen.Rules), files, listOf(versions)))
 		}
 	}
 }

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/coreos/go-semver/semver"
+
 	"etcd-autopsy/diff/apply"
 	"etcd-autopsy/diff/authz"
 	"etcd-autopsy/diff/effect"
@@ -457,6 +459,16 @@ func (c *contents) layerOf(i int, index uint64) Layer {
 	return LayerApply
 }
 
+// rulesName names rules by the versions of the members' minor version that have them.
+func (c *contents) rulesName(r apply.Rules) string {
+	for _, m := range c.ms {
+		if v, err := semver.NewVersion(m.DB.Tables.ClusterVersion); err == nil {
+			return r.Of(v.Minor)
+		}
+	}
+	return r.String()
+}
+
 // rulesText says which members follow other rules, from where on, and what became of entries because of that.
 func (c *explanations) rulesText(k *cause, t *sharedFault, f faults.Fault) string {
 	kind, one := "", true
@@ -484,7 +496,7 @@ func (c *explanations) rulesText(k *cause, t *sharedFault, f faults.Fault) strin
 	if x := c.explained[t.members[0]]; len(k.entries) > 0 && x.effectDigests[k.entries[0]-x.member.Log.Entries[0].Index] != 0 {
 		did = "had an effect, which the rules before them refuse,"
 	}
-	return fmt.Sprintf("%d %s %s where a member goes by the rules of etcd %v: %s", len(k.entries), kind, did, f.To, strings.Join(parts, ", "))
+	return fmt.Sprintf("%d %s %s where a member goes by the rules of etcd %s: %s", len(k.entries), kind, did, c.rulesName(f.To), strings.Join(parts, ", "))
 }
 
 // entriesText names the entries of a fault: some of the runs that these may be, or between which bounds they begin and end. A verb follows
@@ -603,7 +615,7 @@ func (c *comparison) groupByEffect(k *cause, t *sharedFault) {
 	sortGroups(k.groups)
 	newer := "newer versions of etcd"
 	if t.kind == faults.Rules {
-		newer = fmt.Sprintf("etcd %v", t.firstReading().To)
+		newer = "etcd " + c.rulesName(t.firstReading().To)
 	}
 	for _, g := range k.groups {
 		e := Effect{Members: c.labels(g), Changes: []Change{}}
@@ -760,7 +772,7 @@ func (c *comparison) writeFault(v *Divergence, t *sharedFault) {
 			case faults.Again:
 				r.Times = f.Times
 			case faults.Rules:
-				r.Rules = f.To.String()
+				r.Rules = c.rulesName(f.To)
 			}
 			fs = append(fs, r)
 		}

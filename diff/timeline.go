@@ -207,7 +207,7 @@ func (c *contents) addBegin(v *Divergence, k *cause, add func(Event)) {
 		what := v.What
 		switch {
 		case t.kind == faults.Rules:
-			what = fmt.Sprintf("%s: from here on by the rules of etcd %v", listOf(who), t.firstReading().To)
+			what = fmt.Sprintf("%s: from here on by the rules of etcd %s", listOf(who), c.rulesName(t.firstReading().To))
 		case t.kind == faults.Skipped && len(v.Entries) < 2 && v.Entry != nil:
 			what = fmt.Sprintf("no effect on %s: %s", listOf(who), v.Entry.Summary)
 		case t.kind == faults.Permitted, t.kind == faults.Branch, t.kind == faults.Rows:
@@ -245,11 +245,11 @@ func (c *explanations) behavesAs() (out []string, of [][]Behaviour) {
 		if x == nil || len(c.histories[c.source(i)].authWrites) == 0 {
 			continue
 		}
-		out[i], of[i] = x.chosen.Rules.String(), []Behaviour{{0, x.chosen.Rules}}
+		out[i], of[i] = c.rulesName(x.chosen.Rules), []Behaviour{{0, x.chosen.Rules}}
 		rules = append(rules, out[i])
 		for _, f := range x.chosen.Faults {
 			if f.Kind == faults.Rules {
-				out[i] += fmt.Sprintf("; %v from entry %d on", f.To, f.First)
+				out[i] += fmt.Sprintf("; %s from entry %d on", c.rulesName(f.To), f.First)
 				of[i] = append(of[i], Behaviour{f.First, f.To})
 				differ = true
 			}

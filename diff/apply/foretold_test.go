@@ -405,6 +405,31 @@ func TestRules(t *testing.T) {
 	}
 }
 
+// TestRulesOf names rules by the patches of one minor version.
+func TestRulesOf(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		rules Rules
+		minor int64
+		want  string
+	}{
+		{Rules3530, 5, "3.5.30 and later"},
+		{Rules3530, 4, "3.4.44 and later"},
+		{Rules3528, 6, "3.6.9 to 3.6.10"},
+		{Rules3512, 6, "3.6.0 to 3.6.8"},
+		{Rules3528 | Rules3512, 5, "3.5.10 to 3.5.29"},
+		{Rules3510, 5, "3.5.10 (or 3.4.27) and later"},
+		{Rules33, 5, "3.3 to 3.5.9"},
+		{Rules32, 2, "3.2"},
+		{Rules3512, 3, "3.5.10 to 3.5.27 (or 3.4.27 to 3.4.41, 3.6.0 to 3.6.8)"},
+		{Rules3530, 7, "3.7.0 and later"},
+	} {
+		if got := c.rules.Of(c.minor); got != c.want {
+			t.Errorf("%v of 3.%d: %s, want %s", c.rules, c.minor, got, c.want)
+		}
+	}
+}
+
 // TestVersions tells which rules a log can tell apart, which of them members of a range of minor versions may have, and what an upgrade leads to
 // from the oldest.
 func TestVersions(t *testing.T) {

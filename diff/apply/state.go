@@ -13,6 +13,7 @@ package apply
 import (
 	"bytes"
 	"cmp"
+	"fmt"
 	"math"
 	"slices"
 
@@ -62,6 +63,27 @@ var rules = map[Rules]string{
 }
 
 func (r Rules) String() string { return rules[r] }
+
+// Of is String in short, of the patches of one minor version alone where only some of these have the rules.
+func (r Rules) Of(minor int64) string {
+	const patches = 100 // more than any minor version has
+	var first, last int64 = -1, -1
+	for p := range int64(patches) {
+		if r&rulesOf(semver.Version{Major: 3, Minor: minor, Patch: p}) != 0 {
+			if first < 0 {
+				first = p
+			}
+			last = p
+		}
+	}
+	switch {
+	case r&^Rules3510 != 0 || r == Rules3510 || first < 0:
+		return r.String()
+	case last == patches-1:
+		return fmt.Sprintf("3.%d.%d and later", minor, first)
+	}
+	return fmt.Sprintf("3.%d.%d to 3.%d.%d", minor, first, minor, last)
+}
 
 // rulesOf are those of a version of etcd, none of versions that are not known.
 func rulesOf(v semver.Version) Rules {
