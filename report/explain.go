@@ -70,14 +70,15 @@ func consequences(p *page, d *diff.Document) {
 
 // knownBugs names bugs that show in the files, but did not make the members differ.
 func knownBugs(p *page, d *diff.Document) {
-	for i, b := range d.KnownBugs {
+	others := otherBugs(d)
+	for i, b := range others {
 		name := ""
 		if i == 0 {
 			p.blank()
 			name = "other bugs"
 		}
 		if i == bugsShown {
-			p.line("", "and %d more: see -w json", len(d.KnownBugs)-bugsShown)
+			p.line("", "and %d more: see -w json", len(others)-bugsShown)
 			return
 		}
 		who := ""

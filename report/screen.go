@@ -106,9 +106,10 @@ func briefly(p *page, d *diff.Document) {
 	if n := len(d.Consequences); n > 0 {
 		p.line("follows", "%s that this led to by itself", count(n, "more difference"))
 	}
-	for i, b := range d.KnownBugs {
+	others := otherBugs(d)
+	for i, b := range others {
 		if i == reasonsBrief {
-			p.line("", "and %d more", len(d.KnownBugs)-i)
+			p.line("", "and %d more", len(others)-i)
 			break
 		}
 		who := ""
@@ -341,4 +342,13 @@ func whoTable(d *diff.Document) table {
 		}
 	}
 	return t
+}
+
+// otherBugs are those that show in the files, but for those of which it is said that they made the members differ.
+func otherBugs(d *diff.Document) []diff.KnownBug {
+	return slices.DeleteFunc(slices.Clone(d.KnownBugs), func(b diff.KnownBug) bool {
+		return slices.ContainsFunc(d.Divergences, func(v diff.Divergence) bool {
+			return slices.ContainsFunc(v.Explanations, func(x diff.Explanation) bool { return x.ID == b.ID && x.Status == diff.Confirmed })
+		})
+	})
 }
