@@ -37,11 +37,19 @@ type cause struct {
 	causedBy      *cause       // what this one is a consequence of
 }
 
-// sortCauses puts them in the order of the log.
+// sortCauses puts them in the order of the log; of those that begin with one entry, the one first that shows first.
 func (c *comparison) sortCauses() {
 	slices.SortStableFunc(c.causes, func(a, b *cause) int {
-		return cmp.Or(cmp.Compare(a.order(), b.order()), cmp.Compare(a.revision, b.revision))
+		return cmp.Or(cmp.Compare(a.order(), b.order()), cmp.Compare(a.shows(), b.shows()), cmp.Compare(a.revision, b.revision))
 	})
+}
+
+// shows is the first entry that did something else because of a fault, behind all if none did; 0 where no fault is known.
+func (k *cause) shows() uint64 {
+	if k.fault == nil {
+		return 0
+	}
+	return k.fault.firstEffect - 1 // none comes last
 }
 
 // order puts causes in the order of the log.

@@ -129,7 +129,16 @@ func (c *explanations) doubtExplained(i int) {
 	if len(fs) == 0 || e.EndCounts() {
 		return
 	}
-	if !slices.ContainsFunc(fs, func(f faults.Fault) bool { return f.Kind != faults.Table || !e.TableCounts(tableOf[f.Table]...) }) {
+	doubtful := func(f faults.Fault) bool {
+		switch f.Kind {
+		case faults.Table:
+			return !e.TableCounts(tableOf[f.Table]...)
+		case faults.Rules:
+			return false // by the rules that it goes over to it lacks nothing
+		}
+		return true
+	}
+	if !slices.ContainsFunc(fs, doubtful) {
 		return
 	}
 	switch {
