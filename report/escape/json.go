@@ -26,8 +26,11 @@ func JSON(w io.Writer, x any, prefix, indent string) error {
 
 // ascii replaces unsafe characters beyond ASCII, and DEL, in a JSON text.
 func ascii(text []byte) []byte {
-	i := bytes.IndexFunc(text, func(r rune) bool { return r >= 0x7f })
-	if i < 0 {
+	i := 0
+	for i < len(text) && text[i] < 0x7f { // the first byte of a character, or DEL: those before are characters of their own
+		i++
+	}
+	if i == len(text) {
 		return text
 	}
 	var out strings.Builder
