@@ -102,14 +102,14 @@ func (c *contents) indexer() func(i int) *mvcc.Index {
 		t, h := c.ms[i].DB.Rows, c.histories[i]
 		if i == 0 {
 			defer close(ready)
-			first = h.touched.Index(t, nil)
+			first = h.touched().Index(t, nil)
 			return first
 		}
 		if h == c.histories[0] && t.SharesWith(c.ms[0].DB.Rows) {
 			<-ready
-			return h.touched.Index(t, first)
+			return h.touched().Index(t, first)
 		}
-		return h.touched.Index(t, nil)
+		return h.touched().Index(t, nil)
 	}
 }
 
@@ -125,6 +125,16 @@ func newAccount(c *entryEffects, m *inspect.Member) account {
 	if x := c.explained[a.i]; x != nil {
 		a.auth = x.authTimeline()
 	}
+	entries, revisions := 0, 0
+	t.steps(func(s *effect.Step) {
+		if s.Index > 0 {
+			entries++
+		}
+		if s.Revision > 0 {
+			revisions++
+		}
+	})
+	a.byEntry, a.byRevision = make([]appliedStep, 0, entries), make([]appliedStep, 0, revisions)
 	rev, after := t.revisionBefore, uint64(0)
 	t.steps(func(s *effect.Step) {
 		b := appliedStep{step: s, before: rev, after: after}
