@@ -531,7 +531,7 @@ func (b *biographer) event(key string, index uint64, rows map[int][]*mvcc.Row) [
 }
 
 func (b *biographer) variant(key string, line *Line, v *Variant, rows map[int][]*mvcc.Row) KeyEvent {
-	r, err := raftlog.Decode(v.Entry)
+	r, err := v.Request()
 	if err != nil || r == nil {
 		r = &raftlog.Request{Type: "Unknown"}
 	}
@@ -540,7 +540,7 @@ func (b *biographer) variant(key string, line *Line, v *Variant, rows map[int][]
 		Asks:  asks(r, key), AuthRevision: r.AuthRevision, On: []KeyOn{}, order: line.Index,
 	}
 	for _, i := range v.Members {
-		x := b.l.Effect(i, line.Index)
+		x := b.l.effect(i, line.Index, v)
 		on := KeyOn{Members: []string{b.l.Members[i].Label}, Effect: x.State, Why: x.Why, Unexpected: x.Odd, Rows: []KeyRow{}}
 		for _, row := range rows[i] {
 			on.Effect = Made

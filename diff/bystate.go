@@ -75,24 +75,22 @@ func (c *comparison) compareKeysByState() {
 	found := map[int32]string{}
 	shifted := map[int32]bool{}
 	for _, cut := range c.comparedAt() {
-		records := make([][]apply.Record, len(c.explained))
+		r := recordsAt{apart: make([][]keyRecord, len(c.explained))}
 		for i, x := range c.explained {
 			if x.reach >= cut {
-				x.stateAt(cut, func(s *apply.State) {
-					records[i] = make([]apply.Record, len(log.Keys))
-					for k := range records[i] {
-						records[i][k] = *s.Record(int32(k))
-					}
-				})
+				x.stateAt(cut, func(s *apply.State) { r.add(i, s) })
 			}
 		}
 		c.pairsAt(cut, func(i, j int) {
-			for k := range log.Keys {
-				kind, moved := keyDifference(&records[i][k], &records[j][k])
-				if shifted[int32(k)] = shifted[int32(k)] || moved; slices.Index(kinds, kind) > slices.Index(kinds, found[int32(k)]) {
-					found[int32(k)] = kind
+			r.mayDiffer(i, j, func(k int32) {
+				kind, moved := keyDifference(r.of(i, k), r.of(j, k))
+				if moved {
+					shifted[k] = true
 				}
-			}
+				if slices.Index(kinds, kind) > slices.Index(kinds, found[k]) {
+					found[k] = kind
+				}
+			})
 		})
 	}
 	n := &c.doc.Counts
@@ -140,6 +138,50 @@ func (c *comparison) compareKeysByState() {
 		}
 		return d
 	}}
+}
+
+// recordsAt are the keys of members at one entry: all of the first one, and of the others those that are not the same there, which mostly are few.
+type recordsAt struct {
+	first []apply.Record
+	apart [][]keyRecord // of each member, in order of the keys; none of the first one
+}
+
+type keyRecord struct {
+	apply.Record
+	key int32
+}
+
+// add adds the keys of a member. All states have the same number of keys.
+func (r *recordsAt) add(member int, s *apply.State) {
+	if r.first == nil {
+		r.first = make([]apply.Record, len(s.Log.Keys))
+		for k := range r.first {
+			r.first[k] = *s.Record(int32(k))
+		}
+		return
+	}
+	for k := range r.first {
+		if x := s.Record(int32(k)); !x.Same(&r.first[k]) {
+			r.apart[member] = append(r.apart[member], keyRecord{*x, int32(k)})
+		}
+	}
+}
+
+func (r *recordsAt) of(member int, key int32) *apply.Record {
+	own := r.apart[member]
+	if n, ok := slices.BinarySearchFunc(own, key, func(x keyRecord, key int32) int { return cmp.Compare(x.key, key) }); ok {
+		return &own[n].Record
+	}
+	return &r.first[key]
+}
+
+// mayDiffer calls f for the keys that may not be the same on two members, for some of them twice.
+func (r *recordsAt) mayDiffer(i, j int, f func(key int32)) {
+	for _, member := range []int{i, j} {
+		for k := range r.apart[member] {
+			f(r.apart[member][k].key)
+		}
+	}
 }
 
 func stateOf(log *apply.Log, r *apply.Record, brief bool) KeyState {

@@ -3,6 +3,7 @@ package diff
 import (
 	"cmp"
 	"slices"
+	"sync"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
@@ -13,8 +14,8 @@ import (
 
 // history is one log as several members followed it, and what there is to know of it without looking at any db. Its invariants:
 //
-//   - All of it is noted on one pass over the entries, in their order (newHistory, then addPending), by the goroutine that calls Compare. After that it is
-//     only read, by any number of them.
+//   - All of it but touched is noted on one pass over the entries, in their order (newHistory, then addPending), by the goroutine that calls Compare.
+//     After that it is only read, by any number of them.
 //   - Indexes are in the order of the log, in every list. Those of pending entries are in the lists about tables alone: leases, alarms and confChanges.
 //   - alarmsOn and term are where the pass has come to, and of no use behind it.
 type history struct {
@@ -22,7 +23,7 @@ type history struct {
 	// pending are the entries behind those that nothing says to be committed. They may have been applied all the same.
 	pending []effect.Entry
 	content *effect.Log
-	touched effect.Touched
+	touched func() *effect.Touched // by the entries; few ask
 	leases  map[int64][]leaseEvent // in order
 	// Indexes of entries of some kinds, in order.
 	alarms, confChanges []uint64
@@ -47,8 +48,19 @@ type alarmChange struct {
 func newHistory(entries []effect.Entry) *history {
 	h := &history{entries: entries, leases: map[int64][]leaseEvent{}, alarmsOn: map[alarmID]bool{}, processes: raftlog.Processes{}, compactions: map[int64]uint64{}}
 	h.content = effect.NewLog(entries, h.visit)
-	h.touched.Merge()
+	h.touched = sync.OnceValue(h.findTouched)
 	return h
+}
+
+// findTouched finds out what the entries read or write.
+func (h *history) findTouched() *effect.Touched {
+	var t effect.Touched
+	var d raftlog.Decoder
+	for i := range h.entries {
+		t.Add(h.entries[i].RequestBy(&d).Internal)
+	}
+	t.Merge()
+	return &t
 }
 
 // addPending adds entries that may have been applied: what they would do to small tables is known.
@@ -131,7 +143,6 @@ func (h *history) visit(e *effect.Entry, r *raftlog.Request) {
 	if !unrunnable || isConfChange(r) {
 		h.visitTables(e, r)
 	}
-	h.touched.Add(r.Internal)
 }
 
 // checkedUpTo are the auth revisions that requests up to an entry were checked at.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"sync"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
@@ -15,6 +16,7 @@ import (
 	"etcd-autopsy/diff/authz"
 	"etcd-autopsy/diff/effect"
 	"etcd-autopsy/inspect"
+	"etcd-autopsy/inspect/evidence"
 	"etcd-autopsy/inspect/mvcc"
 	"etcd-autopsy/inspect/raftlog"
 )
@@ -31,14 +33,14 @@ type Ledger struct {
 // account is one member's part of the ledger.
 type account struct {
 	c          *entryEffects
-	i          int             // the member's number in c, -1 if it has no db
-	byEntry    []appliedStep   // by entry; those of one entry in order of application
-	byRevision []appliedStep   // by revision
-	reach      uint64          // the last entry whose effect the db holds
-	auth       *authz.Timeline // nil if nothing explains what the member did
-	keys       effect.Input    // what its entries met
-	last       int64           // revision
-	firstKnown uint64          // first entry whose effect is known, 0 if none is
+	i          int                  // the member's number in c, -1 if it has no db
+	byEntry    []appliedStep        // by entry; those of one entry in order of application
+	byRevision []appliedStep        // by revision
+	reach      uint64               // the last entry whose effect the db holds
+	auth       *authz.Timeline      // nil if nothing explains what the member did
+	keys       func() []*mvcc.Index // of each member in c, what its entries met
+	last       int64                // revision
+	firstKnown uint64               // first entry whose effect is known, 0 if none is
 	entries    []effect.Entry
 }
 
@@ -62,26 +64,33 @@ func NewLedger(ms []*inspect.Member) *Ledger {
 			c.ms = append(c.ms, m)
 		}
 	}
-	var keys []*mvcc.Index
 	if len(c.ms) > 0 {
 		c.guard("the evidence", func() {
 			c.readContents(func() {})
 			c.explainMembers()
 			c.traceEntries()
-			budget, index := mvcc.NewBudget(whySteps), c.indexer()
-			keys = make([]*mvcc.Index, len(c.ms))
-			c.eachMember(func(i int) { keys[i] = index(i).Metered(budget) })
 		})
 	}
 	l.Faults = c.readErrors
+	keys := sync.OnceValue(c.indexes)
 	for i, m := range ms {
 		l.accounts[i] = newAccount(c, m)
-		if a := &l.accounts[i]; a.i >= 0 && keys != nil {
-			a.keys.Index = keys[a.i]
-		}
+		l.accounts[i].keys = keys
 	}
 	slices.Sort(l.Faults)
 	return l
+}
+
+// indexes are what the entries of each member met. Most logs have no entry that asks for them.
+func (c *contents) indexes() []*mvcc.Index {
+	budget, index := mvcc.NewBudget(whySteps), c.indexer()
+	keys := make([]*mvcc.Index, len(c.ms))
+	var g evidence.Group
+	for i, m := range c.ms {
+		g.Go(m.Origin, func() { keys[i] = index(i).Metered(budget) })
+	}
+	g.Wait()
+	return keys
 }
 
 // indexer returns what makes the index of a member, called for each member once. That of a member whose rows are mostly
@@ -93,14 +102,14 @@ func (c *contents) indexer() func(i int) *mvcc.Index {
 		t, h := c.ms[i].DB.Rows, c.histories[i]
 		if i == 0 {
 			defer close(ready)
-			first = h.touched.Index(t, nil)
+			first = h.touched().Index(t, nil)
 			return first
 		}
 		if h == c.histories[0] && t.SharesWith(c.ms[0].DB.Rows) {
 			<-ready
-			return h.touched.Index(t, first)
+			return h.touched().Index(t, first)
 		}
-		return h.touched.Index(t, nil)
+		return h.touched().Index(t, nil)
 	}
 }
 
@@ -116,6 +125,16 @@ func newAccount(c *entryEffects, m *inspect.Member) account {
 	if x := c.explained[a.i]; x != nil {
 		a.auth = x.authTimeline()
 	}
+	entries, revisions := 0, 0
+	t.steps(func(s *effect.Step) {
+		if s.Index > 0 {
+			entries++
+		}
+		if s.Revision > 0 {
+			revisions++
+		}
+	})
+	a.byEntry, a.byRevision = make([]appliedStep, 0, entries), make([]appliedStep, 0, revisions)
 	rev, after := t.revisionBefore, uint64(0)
 	t.steps(func(s *effect.Step) {
 		b := appliedStep{step: s, before: rev, after: after}
@@ -163,7 +182,10 @@ type EntryEffect struct {
 }
 
 // Effect tells what the entry with an index did on a member.
-func (l *Ledger) Effect(member int, index uint64) EntryEffect {
+func (l *Ledger) Effect(member int, index uint64) EntryEffect { return l.effect(member, index, nil) }
+
+// effect does so; known is a variant of the entry that need not be decoded again, nil for none.
+func (l *Ledger) effect(member int, index uint64, known *Variant) EntryEffect {
 	a := &l.accounts[member]
 	own := l.Members[member].Log.Entry(index)
 	if a.i < 0 {
@@ -174,7 +196,13 @@ func (l *Ledger) Effect(member int, index uint64) EntryEffect {
 		return EntryEffect{State: Uncommitted}
 	}
 	r := (&effect.Entry{}).Request()
-	if e != nil {
+	switch {
+	case e == nil:
+	case known != nil && e.Raw != nil && sameEntry(e.Raw, known.Entry):
+		if x, err := known.Request(); err == nil {
+			r = x
+		}
+	default:
 		r = e.Request()
 	}
 	lo, _ := slices.BinarySearchFunc(a.byEntry, index, func(b appliedStep, x uint64) int { return cmp.Compare(b.step.Index, x) })
@@ -258,7 +286,7 @@ func (a *account) whyUnchanged(e *effect.Entry, r *raftlog.Request, before int64
 			why = "it changes nothing; why was not looked up, since entries before it took too many steps"
 		}
 	}()
-	in := &a.keys
+	in := effect.Input{Index: a.keys()[a.i]}
 	if why := in.Why(e, before); why != "" {
 		return why
 	}
@@ -336,6 +364,19 @@ type Line struct {
 type Variant struct {
 	Entry   *raftlog.Entry
 	Members []int
+
+	decoded bool // what follows is what the entry decodes to
+	request *raftlog.Request
+	err     error
+}
+
+// Request decodes the entry, once however often it is called, as [raftlog.Decode] does.
+func (v *Variant) Request() (*raftlog.Request, error) {
+	if !v.decoded {
+		v.decoded = true
+		v.request, v.err = raftlog.Decode(v.Entry)
+	}
+	return v.request, v.err
 }
 
 // Lines yields the entries of all logs merged by index, in ascending order, from first to last; 0 is no bound.
@@ -394,7 +435,7 @@ type Outcome struct {
 // is no such difference.
 func (l *Ledger) Outcomes(v *Variant) (all []Outcome, differ bool) {
 	for _, i := range v.Members {
-		e := l.Effect(i, v.Entry.Index)
+		e := l.effect(i, v.Entry.Index, v)
 		k := slices.IndexFunc(all, func(o Outcome) bool {
 			return o.State == e.State && slices.Equal(o.Revisions, e.Revisions) && o.Why == e.Why && o.Odd == e.Odd && l.sameContent(o.Members[0], i, e, e)
 		})

@@ -58,24 +58,23 @@ func (c *contents) traceOf(i int, x *explanation) *trace {
 		s := effect.Step{Index: st.Index, Again: st.Again, Revision: st.Revision, Result: st.Result}
 		switch {
 		case st.Fault == nil && st.Revision > 0 && st.Forbidden:
-			s.Outcome, s.Predicted = effect.Permitted, changesOf(log, st.Changes)
+			s.Outcome = effect.Permitted
 		case st.Fault == nil && st.Revision > 0, st.Again && st.Revision > 0:
 			s.Outcome = effect.Applied
 		case st.Fault == nil, st.Again:
 			s.Outcome = effect.NoEffect
 		case st.Revision == 0:
 			if s.Outcome = effect.NoEffect; len(st.Changes) > 0 {
-				s.Outcome, s.Predicted = effect.Refused, changesOf(log, st.Changes)
+				s.Outcome = effect.Refused
 			}
 		case st.Fault.Kind == faults.Extra:
 			s.Outcome = effect.Extra
 		case st.Fault.Kind == faults.Branch:
-			s.Outcome, s.Predicted = effect.OtherBranch, changesOf(log, st.Changes)
+			s.Outcome = effect.OtherBranch
 		case st.Fault.Kind == faults.Permitted:
-			s.Outcome, s.Predicted = effect.Permitted, changesOf(log, st.Changes)
+			s.Outcome = effect.Permitted
 		case st.Fault.Kind == faults.Rows:
-			s.Predicted = changesOf(log, st.Changes)
-			s.Outcome, s.Detail = effect.Difference(s.Predicted, c.ms[i].DB.Rows.Group(st.Revision))
+			s.Outcome, s.Detail = effect.Difference(changesOf(log, st.Changes), c.ms[i].DB.Rows.Group(st.Revision))
 		}
 		t.applied = append(t.applied, s)
 	}, nil)

@@ -98,7 +98,7 @@ func LogTypes(raw bool) []string {
 
 // Entries writes the entries of members' logs, merged by index.
 func Entries(ctx context.Context, w io.Writer, l *diff.Ledger, o LogOptions, format Format) error {
-	g := logger{s: newStream(w, format), l: l, o: o}
+	g := logger{s: newStream(w, format), l: l, o: o, whole: format == JSON || format == Fields}
 	notes, err := g.bounds()
 	if err != nil {
 		return err
@@ -109,8 +109,14 @@ func Entries(ctx context.Context, w io.Writer, l *diff.Ledger, o LogOptions, for
 	g.s.blank()
 	g.s.head("", column{" ", 1, false}, column{"INDEX", 8, true}, column{"TERM", 4, true}, column{"EFFECT", 14, false}, column{"FROM", 6, false}, column{"USER", 10, false}, column{"REQUEST", 0, false})
 	all, found, more := 0, 0, false
+	show := g.show
+	if o.Tail > 0 {
+		show = g.keep
+	}
+	beside := newBeside(show, func() bool { return g.s.err != nil })
+	defer beside.wait() // should a file shrink
 	for line := range l.Lines(g.o.First, g.o.Last) {
-		if all++; all%4096 == 0 && ctx.Err() != nil || g.s.err != nil {
+		if all++; all%4096 == 0 && ctx.Err() != nil || beside.stopped.Load() {
 			break
 		}
 		var es []*LogEntry
@@ -126,12 +132,10 @@ func Entries(ctx context.Context, w io.Writer, l *diff.Ledger, o LogOptions, for
 			more = true
 			break
 		}
-		if found++; o.Tail > 0 {
-			g.keep(es)
-		} else {
-			g.show(es)
-		}
+		found++
+		beside.add(es)
 	}
+	beside.wait()
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -174,6 +178,8 @@ type logger struct {
 	s *stream
 	l *diff.Ledger
 	o LogOptions
+	// whole is true if all of an entry is shown: tables have a line of it, and most of the time would go into what they leave out.
+	whole bool
 
 	shown, differ int           // indexes
 	last          [][]*LogEntry // of Tail, the oldest at next
@@ -286,7 +292,7 @@ func (g *logger) entry(line *diff.Line, v *diff.Variant) *LogEntry {
 	if o.Term > 0 && v.Entry.Term != o.Term {
 		return nil
 	}
-	r, err := raftlog.Decode(v.Entry)
+	r, err := v.Request()
 	if r == nil {
 		r = &raftlog.Request{Type: "Unknown"}
 	}
@@ -295,7 +301,7 @@ func (g *logger) entry(line *diff.Line, v *diff.Variant) *LogEntry {
 	}
 	e := &LogEntry{
 		Kind: "entry", Index: line.Index, Term: v.Entry.Term, Type: r.Type, Summary: r.Summary(), User: r.User, AuthRevision: r.AuthRevision,
-		Proposer: g.l.Proposer(v.Members[0], r), Size: len(v.Entry.Data), Request: requestFields(r, o.Values), Members: g.labels(v.Members),
+		Proposer: g.l.Proposer(v.Members[0], r), Size: len(v.Entry.Data), Members: g.labels(v.Members),
 	}
 	if o.Proposer != "" && e.Proposer != o.Proposer {
 		return nil
@@ -318,7 +324,9 @@ func (g *logger) entry(line *diff.Line, v *diff.Variant) *LogEntry {
 	for _, x := range outcomes {
 		f := LogEffect{Members: g.labels(x.Members), Effect: x.State, Revisions: append([]int64{}, x.Revisions...), Changes: []diff.Change{}, Unexpected: x.Odd, Why: x.Why}
 		for _, rev := range x.Revisions {
-			f.Changes = append(f.Changes, g.l.Changes(x.Members[0], rev)...)
+			if differ || g.whole || o.narrowed() {
+				f.Changes = append(f.Changes, g.l.Changes(x.Members[0], rev)...)
+			}
 			made = made || rev == o.Revision
 		}
 		idle = idle || x.State == diff.None
@@ -327,7 +335,15 @@ func (g *logger) entry(line *diff.Line, v *diff.Variant) *LogEntry {
 	if o.Revision > 0 && !made || o.NoEffect && !idle || o.Differ && e.Differs == "" || !touches(e, r, o) {
 		return nil
 	}
+	if g.whole || o.Values {
+		e.Request = requestFields(r, o.Values)
+	}
 	return e
+}
+
+// narrowed tells whether what an entry changed decides if it is asked for.
+func (o *LogOptions) narrowed() bool {
+	return o.Key != nil || o.Prefix != nil || o.Namespace != nil || o.Lease != nil
 }
 
 // touches tells whether an entry could change, or changed, what the options name.

@@ -22,12 +22,15 @@ type keyRange struct {
 
 // keyOf is the number of a key, for now.
 func (l *Log) keyOf(name []byte) int32 {
-	n, ok := l.keys[string(name)]
-	if !ok {
-		k := string(name)
-		n = int32(len(l.Keys))
-		l.keys[k], l.Keys = n, append(l.Keys, k)
+	if n, ok := l.keys[string(name)]; ok {
+		return n
 	}
+	return l.addKey(string(name))
+}
+
+func (l *Log) addKey(name string) int32 {
+	n := int32(len(l.Keys))
+	l.keys[name], l.Keys = n, append(l.Keys, name)
 	return n
 }
 
@@ -76,13 +79,13 @@ func (c *compiler) compile(index uint64, r *raftlog.Request) Entry {
 		e.txn = c.transaction(in.Txn, &e, 0)
 	case in.LeaseGrant != nil:
 		e.Kind, e.puts = Grant, true
-		e.lease, e.ttl = c.leaseOf(in.LeaseGrant.ID), in.LeaseGrant.TTL
+		e.lease, e.apart = c.leaseOf(in.LeaseGrant.ID), &apart{ttl: in.LeaseGrant.TTL}
 	case in.LeaseRevoke != nil:
 		e.Kind, e.lease = Revoke, c.leaseOf(in.LeaseRevoke.ID)
 	case in.Compaction != nil:
-		e.Kind, e.revision = Compaction, in.Compaction.Revision
+		e.Kind, e.apart = Compaction, &apart{revision: in.Compaction.Revision}
 	case in.Alarm != nil:
-		e.Kind, e.alarm = Alarm, in.Alarm
+		e.Kind, e.apart = Alarm, &apart{alarm: in.Alarm}
 	case isAuth(in):
 		e.Kind, e.request = Auth, r
 	}

@@ -37,35 +37,39 @@ var seed = maphash.MakeSeed()
 // NewValue is the value with these bytes.
 func NewValue(b []byte) Value { return Value(maphash.Bytes(seed, b)) }
 
-// Entry is one raft entry, made ready to be applied many times: keys and leases are numbers that the Log gives them.
+// Entry is one raft entry, made ready to be applied many times: keys and leases are numbers that the Log gives them. What few entries need is apart,
+// and the order of the fields makes it small, as of what it holds.
 type Entry struct {
 	Index uint64
-	Kind  Kind
-	// Opaque is true if the entry does not decode, cannot be run or nests too deeply: what it does is not known.
-	Opaque bool
-
-	op    op    // of Put, Delete
-	txn   *txn  // of Txn
-	lease int32 // of Grant, Revoke
-	ttl   int64 // of Grant
-	// revision is that of Compaction.
-	revision int64
-	alarm    *pb.AlarmRequest
+	op    op   // of Put, Delete
+	txn   *txn // of Txn
+	*apart
 	// request is kept where auth may be on: permissions are asked of it.
 	request *raftlog.Request
-	puts    bool // it puts something, perhaps: a NOSPACE alarm refuses it
+	lease   int32 // of Grant, Revoke
+	Kind    Kind
+	// Opaque is true if the entry does not decode, cannot be run or nests too deeply: what it does is not known.
+	Opaque bool
+	puts   bool // it puts something, perhaps: a NOSPACE alarm refuses it
+}
+
+// apart is what Grant, Compaction and Alarm ask for. Other entries have none.
+type apart struct {
+	ttl      int64            // of Grant
+	revision int64            // of Compaction
+	alarm    *pb.AlarmRequest // of Alarm
 }
 
 // op is one operation of a request.
 type op struct {
-	kind        opKind
-	lo, hi      int32 // keys [lo, hi); the one key of a put is lo
-	lease       int32 // 0 for none
-	ignoreValue bool
-	ignoreLease bool
 	value       Value
 	revision    int64 // of a range
 	txn         *txn
+	lo, hi      int32 // keys [lo, hi); the one key of a put is lo
+	lease       int32 // 0 for none
+	kind        opKind
+	ignoreValue bool
+	ignoreLease bool
 }
 
 type opKind uint8
@@ -117,11 +121,13 @@ type Log struct {
 
 // NewLog makes n entries ready; request decodes the i-th, and keys and leases are those that rows name besides.
 func NewLog(n int, index func(i int) uint64, request func(i int) *raftlog.Request, keys []string, leases []int64) *Log {
-	l := &Log{Entries: make([]Entry, n), keys: make(map[string]int32, len(keys)), leases: map[int64]int32{0: 0}, Leases: []int64{0}, request: request}
+	l := &Log{Entries: make([]Entry, n), keys: map[string]int32{}, leases: map[int64]int32{0: 0}, Leases: []int64{0}, request: request}
 	l.places = sync.OnceValue(l.findPlaces)
 	l.known = sync.OnceValue(l.findValues)
-	for _, k := range keys {
-		l.keyOf([]byte(k))
+	for _, k := range keys { // of several members, mostly the same: not as many as there are
+		if _, known := l.keys[k]; !known {
+			l.addKey(k)
+		}
 	}
 	for _, id := range leases {
 		l.leaseOf(id)
@@ -389,7 +395,12 @@ func (t *txn) mayWrite() (sure, may bool) {
 }
 
 // AlarmRequest is the request of an entry about alarms, nil for others.
-func (e *Entry) AlarmRequest() *pb.AlarmRequest { return e.alarm }
+func (e *Entry) AlarmRequest() *pb.AlarmRequest {
+	if e.Kind != Alarm {
+		return nil
+	}
+	return e.alarm
+}
 
 // MayRemove calls f for every range of keys [lo, hi) that the entry may delete, and for the keys that it attaches to leases, which may be
 // revoked.

@@ -46,7 +46,7 @@ func (e *Entry) weight() int {
 }
 
 // Outcome says what an entry did, compared with what etcd's rules predict from the member's own state.
-type Outcome int
+type Outcome uint8
 
 const (
 	// Applied made the revision that was predicted.
@@ -73,7 +73,7 @@ var outcomes = [...]string{"applied", "no effect", "refused", "permitted", "othe
 
 func (o Outcome) String() string { return outcomes[o] }
 
-// Step is what an entry did.
+// Step is what an entry did. There is one for each entry and member.
 type Step struct {
 	// Index is the entry, 0 if no entry explains the revision.
 	Index uint64
@@ -82,8 +82,6 @@ type Step struct {
 	Outcome  Outcome
 	// Again is true where the entry was applied before: the log was replayed from here.
 	Again bool
-	// Predicted is what etcd's rules say, for outcomes that are not Applied or NoEffect.
-	Predicted []Change
 	// Result is what it came to by etcd's rules.
 	Result apply.Result
 	// Detail says which fields of which row differ, for Altered.

@@ -25,7 +25,7 @@ func frameOf(t *testing.T, srcs []Source, index uint64) (seg int, rec Record) {
 	e := Read(srcs).Entry(index)
 	for _, r := range frames(srcs[e.Seg]) {
 		if r.Offset == e.Offset {
-			return e.Seg, r
+			return int(e.Seg), r
 		}
 	}
 	t.Fatalf("no entry %d", index)

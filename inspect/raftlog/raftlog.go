@@ -54,15 +54,15 @@ type Source struct {
 	Data []byte
 }
 
-// Entry is one raft entry of the log.
+// Entry is one raft entry of the log. There may be millions of them in memory: the order of the fields makes it small.
 type Entry struct {
 	Index, Term uint64
-	Type        EntryType
 	// Data is a part of the source.
 	Data []byte
 	// Seg is an index into Log.Segments, Offset that of the record's frame in the segment.
-	Seg    int
 	Offset int64
+	Seg    int32
+	Type   EntryType
 	// AfterDamage tells that something before it, in the same log, could not be read.
 	AfterDamage bool
 }

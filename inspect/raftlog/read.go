@@ -214,7 +214,7 @@ func (r *reader) record(seg *Segment, rec Record) {
 			r.metadata(seg, rec, node, cluster)
 		}
 	case TypeEntry:
-		e := Entry{Seg: r.seg, Offset: rec.Offset}
+		e := Entry{Seg: int32(r.seg), Offset: rec.Offset}
 		if c = decodeEntry(rec.Data, &e); !c.bad {
 			r.Coverage.EntryRecords++
 			seg.Entries++

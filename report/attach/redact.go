@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"hash"
 	"maps"
 	"reflect"
 	"regexp"
@@ -31,6 +32,7 @@ type Redactor struct {
 	tokens map[string]string // by what they stand for
 	ids    map[uint64]bool
 	seen   map[uintptr]bool
+	hash   hash.Hash // with key
 }
 
 // KeySize is the length of a redaction key in bytes.
@@ -79,9 +81,12 @@ func forms(w string) []string {
 }
 
 func (r *Redactor) mac(kind, s string) []byte {
-	h := hmac.New(sha256.New, r.key)
-	h.Write([]byte(kind + "\x00" + s)) // a hash takes everything
-	return h.Sum(nil)
+	if r.hash == nil {
+		r.hash = hmac.New(sha256.New, r.key)
+	}
+	r.hash.Reset()
+	r.hash.Write([]byte(kind + "\x00" + s)) // a hash takes everything
+	return r.hash.Sum(nil)
 }
 
 var encoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)

@@ -4,6 +4,7 @@ import (
 	"archive/zip"
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -156,7 +157,8 @@ func pack(out *bytes.Buffer, dir string, r *Report, keys int) error {
 		limited := &limit{w: f, out: out}
 		switch {
 		case n == JSONName && keys < r.Diff.Keys.Len():
-			err = JSON(limited, withKeys(r, keys))
+			b := bufio.NewWriterSize(limited, 64<<10) // compressing byte by byte takes longer
+			err = cmp.Or(JSON(b, withKeys(r, keys)), b.Flush())
 		case n == HTMLName && tooLarge(filepath.Join(dir, n)):
 			continue
 		default:

@@ -16,18 +16,71 @@ func JSON(w io.Writer, x any, prefix, indent string) error {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
-	e.SetIndent(prefix, indent)
 	if err := e.Encode(x); err != nil {
 		return err
 	}
-	_, err := w.Write(ascii(b.Bytes()))
+	text := b.Bytes()
+	if prefix != "" || indent != "" {
+		text = indented(text, prefix, indent)
+	}
+	_, err := w.Write(ascii(text))
 	return err
+}
+
+// indented is what json.Indent makes of a JSON text without spaces, in a fraction of the time: that reads it as one that may be none.
+func indented(text []byte, prefix, indent string) []byte {
+	out := make([]byte, 0, 2*len(text))
+	depth := 0
+	line := func() {
+		out = append(append(out, '\n'), prefix...)
+		for range depth {
+			out = append(out, indent...)
+		}
+	}
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; c {
+		case '"':
+			end := i + 1
+			for end < len(text) && text[end] != '"' {
+				if text[end] == '\\' {
+					end++
+				}
+				end++
+			}
+			out = append(out, text[i:min(end+1, len(text))]...)
+			i = end
+		case '{', '[':
+			out = append(out, c)
+			if i+1 < len(text) && text[i+1] == c+2 { // it is empty
+				out = append(out, c+2)
+				i++
+				continue
+			}
+			depth++
+			line()
+		case '}', ']':
+			depth--
+			line()
+			out = append(out, c)
+		case ',':
+			out = append(out, c)
+			line()
+		case ':':
+			out = append(out, c, ' ')
+		default:
+			out = append(out, c)
+		}
+	}
+	return out
 }
 
 // ascii replaces unsafe characters beyond ASCII, and DEL, in a JSON text.
 func ascii(text []byte) []byte {
-	i := bytes.IndexFunc(text, func(r rune) bool { return r >= 0x7f })
-	if i < 0 {
+	i := 0
+	for i < len(text) && text[i] < 0x7f { // the first byte of a character, or DEL: those before are characters of their own
+		i++
+	}
+	if i == len(text) {
 		return text
 	}
 	var out strings.Builder
@@ -51,6 +104,7 @@ func ascii(text []byte) []byte {
 // Pieces writes a JSON text piece by piece: its structure as constants and names of this program, its values by JSON.
 type Pieces struct {
 	w   io.Writer
+	buf []byte // of Break
 	err error
 }
 
@@ -58,14 +112,22 @@ type Pieces struct {
 func NewPieces(w io.Writer) *Pieces { return &Pieces{w: w} }
 
 // Structure writes a part of the text that holds no value.
-func (p *Pieces) Structure(s markup) { p.write([]byte(s)) }
+func (p *Pieces) Structure(s markup) {
+	if p.err == nil {
+		_, p.err = io.WriteString(p.w, string(s))
+	}
+}
 
 // Break begins a line at a depth.
 func (p *Pieces) Break(indent string, depth int) {
 	if strings.Trim(indent, " ") != "" {
 		indent = " "
 	}
-	p.write([]byte("\n" + strings.Repeat(indent, depth)))
+	p.buf = append(p.buf[:0], '\n')
+	for range depth {
+		p.buf = append(p.buf, indent...)
+	}
+	p.write(p.buf)
 }
 
 // Name writes the name of a field.
@@ -84,6 +146,15 @@ func (p *Pieces) Value(x any, indent string, depth int) {
 		p.err = err
 	}
 	p.write(bytes.TrimSuffix(b.Bytes(), []byte("\n")))
+}
+
+// Marshaler writes a value that makes a JSON text without spaces, at a depth. It is what Value writes of it, in less time.
+func (p *Pieces) Marshaler(x json.Marshaler, indent string, depth int) {
+	text, err := x.MarshalJSON()
+	if err != nil && p.err == nil {
+		p.err = err
+	}
+	p.write(ascii(indented(text, strings.Repeat(indent, depth), indent)))
 }
 
 // Err is the first error.
