@@ -352,6 +352,9 @@ type Mark int
 // Mark is the present moment.
 func (s *State) Mark() Mark { return Mark(len(s.journal)) }
 
+// Forget forgets how to take back what was done so far: what begins here need not go back further.
+func (s *State) Forget() { s.undoLog = undoLog{} }
+
 // Revert takes everything back that was done since a moment. Rules are not part of it.
 func (s *State) Revert(to Mark) {
 	for len(s.journal) > int(to) {

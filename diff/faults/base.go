@@ -315,6 +315,7 @@ func (b *Base) State(l *apply.Log) *apply.State {
 	if b.Auth != nil {
 		s.SetAuth(b.Auth)
 	}
+	s.Forget()
 	return s
 }
 
