@@ -3,6 +3,7 @@ package lab
 import (
 	"fmt"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"path/filepath"
 	"runtime"
@@ -36,6 +37,7 @@ type faulty struct {
 	planted []faults.Fault
 	result  *faults.Result
 	also    []faults.Reading
+	parting *faults.Parting
 	purged  uint64 // entries that the search is not given, from the first on
 }
 
@@ -45,7 +47,8 @@ type faulty struct {
 func TestFaults(t *testing.T) { testFaults(t, false) }
 
 // TestPurged does so where the first entries of the log are gone, so that the state before those that are left has to be taken from rows. One
-// sound reading is enough then, and it is not asked that no other one is missing: what the beginning was is not known.
+// sound reading is enough then, and it is not asked that no other one is missing: what the beginning was is not known. But where something that befell the
+// member before leaves the same, that must be said.
 func TestPurged(t *testing.T) { testFaults(t, true) }
 
 func testFaults(t *testing.T, purged bool) {
@@ -65,7 +68,7 @@ func testFaults(t *testing.T, purged bool) {
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	seeds := make(chan uint64)
-	failed, readings, healthy, limited, unknown := 0, 0, 0, 0, 0
+	failed, readings, healthy, limited, unknown, parted, partedOnly := 0, 0, 0, 0, 0, 0, 0
 	wider := map[int]int{}
 	for range runtime.GOMAXPROCS(0) {
 		wg.Go(func() {
@@ -82,6 +85,11 @@ func testFaults(t *testing.T, purged bool) {
 				}
 				if len(c.result.Limits) > 0 {
 					limited++
+				}
+				if c.mayHaveParted() {
+					if parted++; c.member == nil || c.result.Readings[0].Cost > faults.MaxLikelyCost {
+						partedOnly++
+					}
 				}
 				if purged {
 					wider[c.wider()]++
@@ -101,6 +109,9 @@ func testFaults(t *testing.T, purged bool) {
 	close(seeds)
 	wg.Wait()
 	t.Logf("%d cases, %d without fault, %d readings, %d with limits, %d of which the beginning is not known, %d failed", n, healthy, readings, limited, unknown, failed)
+	if purged {
+		t.Logf("%d cases may have parted before the log begins, of %d nothing else is likely", parted, partedOnly)
+	}
 	for _, k := range slices.Sorted(maps.Keys(wider)) {
 		t.Logf("%d readings of one fault besides the first: %d cases", k, wider[k])
 	}
@@ -193,6 +204,9 @@ func (c *faulty) purge(t *testing.T, named faults.Named, table *mvcc.Table, tabl
 	}
 	all := faults.SearchSuffix(l, ms, 0)
 	if c.member = nil; all == nil {
+		return
+	}
+	if c.parting = all[0].Parting; all[0].Member == nil {
 		return
 	}
 	c.member, c.result, c.also = all[0].Member, all[0].Result, all[0].OtherBases
@@ -439,11 +453,19 @@ func (c *faulty) check() (problems []string) {
 	if costs := faults.Cost([]faults.Fault{f}); !told(f) && costs <= rs[0].Cost+faults.Margin && !c.shorter(f, rs) {
 		fail("not complete: %v is not among the readings", f)
 	}
+	b := &brute{shown: c.shown, l: c.log, s: apply.New(c.log)}
 	if c.purged > 0 {
+		if c.mayHaveParted() {
+			return problems
+		}
+		skips, replays := b.single(int(c.purged), shortRun, int(c.life.upTo))
+		before := slices.DeleteFunc(slices.Concat(skips, replays), func(r run) bool { return r.last > c.purged })
+		if len(before) > 0 {
+			fail("not complete: entries %v, before those that are left, that had no effect or were applied again would leave the same", before)
+		}
 		return problems
 	}
-	b := &brute{shown: c.shown, l: c.log, s: apply.New(c.log)}
-	skips, replays := b.single(int(c.life.upTo))
+	skips, replays := b.single(int(c.life.upTo), math.MaxInt, int(c.life.upTo))
 	for _, s := range skips {
 		f := faults.Fault{Kind: faults.Skipped, First: s.first, Last: s.last}
 		if !told(f) && faults.Cost([]faults.Fault{f}) <= rs[0].Cost+faults.Margin {
@@ -468,6 +490,14 @@ func (c *faulty) check() (problems []string) {
 	}
 	return problems
 }
+
+// mayHaveParted tells whether the search says that the member may have parted from the others before the first entry that is left.
+func (c *faulty) mayHaveParted() bool {
+	return c.parting != nil && (c.member == nil || c.parting.Reading.Cost <= c.result.Readings[0].Cost+faults.Margin)
+}
+
+// shortRun is how many entries in a row are tried before those that are left.
+const shortRun = 4
 
 // shorter tells whether a reading of the same kind with fewer entries, or fewer times, leaves the very same state.
 func (c *faulty) shorter(f faults.Fault, rs []faults.Reading) bool {
