@@ -86,7 +86,7 @@ fuzz:
 	done
 
 lab:
-	$(GO) test ./diff/lab -run 'TestLab|TestFaults|TestPurged' -timeout 0 -v -lab.n=$(N)
+	$(GO) test ./diff/lab -run 'TestLab|TestFaults|TestPurged|TestPartedBefore' -timeout 0 -v -lab.n=$(N)
 
 torture:
 	$(GO) test ./cmd/etcd-autopsy -run '^TestTorture$$' -timeout 0 -v -torture.n=$(N) -torture.measure

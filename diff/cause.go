@@ -34,6 +34,7 @@ type cause struct {
 	leases        []int64
 	revisions     *RevisionInterval
 	fault         *sharedFault // the fault that it is, nil if no fault of a member's own log is known
+	beforeLog     bool         // what befell the members lies before the log begins; of a fault, it may lie there as well
 	causedBy      *cause       // what this one is a consequence of
 }
 
@@ -55,6 +56,8 @@ func (k *cause) shows() uint64 {
 // order puts causes in the order of the log.
 func (k *cause) order() uint64 {
 	switch {
+	case k.beforeLog && k.fault == nil:
+		return 0
 	case k.index > 0:
 		return k.index
 	case len(k.entries) > 0:

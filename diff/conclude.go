@@ -146,6 +146,11 @@ func (c *comparison) write(k *cause) Divergence {
 		// What the entries did is known of those alone that explain what the members hold.
 		v.CandidateCount, v.Effects, v.Entries, v.Revision = len(k.candidates), nil, nil, 0
 		v.RevisionInterval, effects = c.revisionsOf(k), nil
+		if k.beforeLog { // or it is one that is not left
+			if v.CandidateCount = 0; v.RevisionInterval != nil {
+				v.RevisionInterval.First = 1
+			}
+		}
 	}
 	for _, g := range k.groups {
 		v.Groups = append(v.Groups, c.labels(g))
@@ -195,9 +200,9 @@ func (c *comparison) write(k *cause) Divergence {
 // maxCandidates bounds how many of the entries that could be meant are listed.
 const maxCandidates = 10
 
-// ambiguous tells whether several entries come into question, each of which explains what the members hold.
+// ambiguous tells whether several entries come into question, each of which explains what the members hold; those before the log begins are one.
 func (k *cause) ambiguous() bool {
-	return k.fault != nil && k.index > 0 && k.interval != nil && len(k.candidates) > 1
+	return k.fault != nil && k.index > 0 && k.interval != nil && (len(k.candidates) > 1 || k.beforeLog)
 }
 
 // revisionsOf are those between which a cause that may be several entries lies: each had its effect, if any, on the sound members.

@@ -281,6 +281,7 @@ type Divergence struct {
 	// Candidates are the entries of EntryInterval that write the same, or that may have led to this, at most 10 of them. CandidateCount is
 	// how many they are if every one of them, and no other, explains what the members hold: Effects are not given then. If SearchBounded is
 	// true, others of EntryInterval, or others than Entry, may do so, too: the search was cut short.
+	// EntryInterval begins with 1, and there is no CandidateCount, where members may as well have parted before the first entry that is left.
 	Candidates     []Entry `json:"candidates,omitempty"`
 	CandidateCount int     `json:"candidate_count,omitempty"`
 	SearchBounded  bool    `json:"search_bounded,omitempty"`

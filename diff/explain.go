@@ -194,8 +194,11 @@ func (c *comparison) explain(b *bugs.Case) {
 			continue
 		}
 		for _, v := range b.Explain(of[k]) {
-			evidence := slices.Clone(v.Evidence)
+			evidence, status := slices.Clone(v.Evidence), Status(v.Status)
 			switch {
+			case k.beforeLog && v.Status == bugs.Confirmed: // it explains what may not have happened
+				status = ConsistentWith
+				evidence = append(evidence, "the members may as well have parted before the first entry of the log")
 			case !k.ambiguous() || v.Status == bugs.Refuted:
 			case v.At > 0:
 				evidence = slices.Insert(evidence, 0, fmt.Sprintf("with entry %d, one of %d that come into question", v.At, len(k.candidates)))
@@ -203,7 +206,7 @@ func (c *comparison) explain(b *bugs.Case) {
 				evidence = slices.Insert(evidence, 0, fmt.Sprintf("tried with %s, one of %d that come into question", triedWith(of[k]), len(k.candidates)))
 			}
 			c.doc.Divergences[n].Explanations = append(c.doc.Divergences[n].Explanations, Explanation{
-				ID: v.Bug.ID, Title: v.Bug.Title, Status: Status(v.Status), Evidence: evidence, Refs: v.Bug.Refs,
+				ID: v.Bug.ID, Title: v.Bug.Title, Status: status, Evidence: evidence, Refs: v.Bug.Refs,
 			})
 		}
 	}

@@ -73,7 +73,7 @@ func (c *comparison) finding(k *cause) (finding.Finding, bool) {
 			what += fmt.Sprintf(", and %d more up to entry %d", n-1, k.entries[n-1])
 		}
 	}
-	if what += ": " + c.write(k).What; k.ambiguous() {
+	if what += ": " + c.write(k).What; k.ambiguous() && !k.beforeLog {
 		what = fmt.Sprintf("beginning with one of %d entries from %d to %d: %s", len(k.candidates), k.candidates[0], k.candidates[len(k.candidates)-1], k.what)
 		if k.searchBounded {
 			what += "; the search was cut short, others may do so, too"

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"etcd-autopsy/diff/effect"
+	"etcd-autopsy/diff/faults"
 	"etcd-autopsy/inspect/mvcc"
 )
 
@@ -120,6 +121,43 @@ func (c *comparison) causesBeforeLog() {
 	}
 }
 
+// causesOfPartings makes causes of what explains members by states of their own before their log begins.
+func (c *comparison) causesOfPartings() {
+	alike := func(i, j int) bool {
+		p, o := c.explained[i].parting, c.explained[j].parting
+		return p == nil && o == nil || p != nil && o != nil && p.In == o.In && p.BaseRevision() == o.BaseRevision() && slices.Equal(p.Reading.Initial, o.Reading.Initial)
+	}
+	var known, others []int
+	for i, x := range c.explained {
+		if x != nil {
+			if known = append(known, i); x.parting == nil {
+				others = append(others, i)
+			}
+		}
+	}
+	for _, g := range partition(known, alike) {
+		p := c.explained[g[0]].parting
+		if p == nil {
+			continue
+		}
+		k := &cause{layer: LayerApply, beforeLog: true, groups: [][]int{others, g}}
+		held := "other keys"
+		switch p.In {
+		case faults.Auth:
+			k.layer, held = LayerAuth, "another auth table"
+		case faults.Leases:
+			k.layer, held = LayerLease, "other leases"
+		case faults.Alarms:
+			k.layer, held = LayerAlarm, "other alarms"
+		case faults.NoTable:
+			k.revisions = &RevisionInterval{First: 1, Last: 1 + min(p.BaseRevision(), c.explained[others[0]].member.BaseRevision())}
+		}
+		sortGroups(k.groups)
+		k.what = fmt.Sprintf("%s parted from the others before the first entry of the log: from %s than theirs it makes what is there, and from theirs it does not", strings.Join(c.labels(g), ", "), held)
+		c.causes = append(c.causes, k)
+	}
+}
+
 // unexplainedGroups are the groups of a parting that none of the causes found so far separates from some other group.
 func (c *comparison) unexplainedGroups(p *parting) (groups [][]int) {
 	causes := slices.DeleteFunc(slices.Clone(c.causes), func(k *cause) bool { return !c.explains(k, p) })
@@ -134,6 +172,9 @@ func (c *comparison) unexplainedGroups(p *parting) (groups [][]int) {
 func (c *entryEffects) explains(k *cause, p *parting) bool {
 	if !separates(p.groups, k.groups) || k.layer == LayerLog && crossesSides(p.groups, k.groups) {
 		return false
+	}
+	if k.beforeLog {
+		return true
 	}
 	if k.layer != LayerLog && (k.revision > 0 || k.index == 0) {
 		return k.revision > 0 && k.revision <= p.revision
@@ -163,7 +204,7 @@ func (c *entryEffects) precedes(p *parting, k *cause) bool {
 
 // firstParted is the first entry at which logs may have parted, and the entry of any other cause.
 func (k *cause) firstParted() uint64 {
-	if k.layer == LayerLog && k.interval != nil {
+	if (k.layer == LayerLog || k.beforeLog) && k.interval != nil {
 		return k.interval.First
 	}
 	return k.index

@@ -23,8 +23,12 @@ type explanation struct {
 	readings   []faults.Reading // all that explain it within a margin; chosen is one of them
 	chosen     faults.Reading
 	otherBases []faults.Reading // with another revision before the log begins
-	limits     []string
-	reach      uint64 // the last entry whose effects the db holds
+	// parting is how the member goes on from a state of its own before the log begins, if that is what explains it; if orParted is true, that does as
+	// well as what readings say.
+	parting  *faults.Parting
+	orParted bool
+	limits   []string
+	reach    uint64 // the last entry whose effects the db holds
 	// Of each entry of the log, what it did: equal digests are equal changes of keys, 0 is none.
 	effectDigests []uint64
 }
@@ -419,13 +423,18 @@ func (c *contents) searchSuffix(log *apply.Log, use []int, evidence []*faults.Ev
 	}
 	var ms []faults.SuffixMember
 	for n, i := range use {
-		ms = append(ms, faults.SuffixMember{Evidence: evidence[n], Auth: auth, Committed: c.mayHaveApplied(i), Rules: c.rulesOf(i, log), Snapshots: snapshotsOf(c.ms[i])})
+		ms = append(ms, faults.SuffixMember{Evidence: evidence[n], Auth: auth, OwnAuth: c.ownAuthBefore(i), Committed: c.mayHaveApplied(i), Rules: c.rulesOf(i, log), Snapshots: snapshotsOf(c.ms[i])})
 	}
 	all := faults.SearchSuffix(log, ms, low)
 	if n := slices.IndexFunc(all, func(x faults.SuffixResult) bool { return x.Member != nil }); n < 0 || c.partedBy(use, all[n].BaseRevision()) {
 		return out // they all began at one revision
 	}
 	for n, x := range all {
+		p := x.Parting
+		if x.LikelyParted() {
+			out[n] = &explanation{member: p.Member, readings: []faults.Reading{p.Reading}, parting: p}
+			continue
+		}
 		if x.Member == nil {
 			continue
 		}
@@ -435,6 +444,7 @@ func (c *contents) searchSuffix(log *apply.Log, use []int, evidence []*faults.Ev
 			return out
 		}
 		out[n] = &explanation{member: x.Member, readings: x.Readings, otherBases: x.OtherBases, limits: x.Limits}
+		out[n].orParted = p != nil && p.Reading.Cost <= x.Readings[0].Cost+faults.Margin && !x.TablesAlone()
 	}
 	return out
 }
@@ -499,6 +509,21 @@ func (c *contents) authBefore(use []int) (best *authz.State) {
 		}
 	}
 	return best
+}
+
+// ownAuthBefore are the auth stores before the log begins to which member i's own tables lead back. Requests may have been checked at another member, whose
+// auth revision was another one.
+func (c *contents) ownAuthBefore(i int) (all []*authz.State) {
+	tables, applied := c.ms[i].DB.Tables, c.appliedAuth(i)
+	if len(applied) == 0 {
+		return []*authz.State{authz.Of(tables)}
+	}
+	for _, checks := range [][]authz.Check{c.histories[i].checkedUpTo(tables.ConsistentIndex), nil} {
+		if s, _ := authz.Base(applied, checks, tables); s != nil {
+			all = append(all, s)
+		}
+	}
+	return all
 }
 
 // appliedAuth are the auth writes that member i has applied, as its index says.

@@ -52,6 +52,7 @@ type sharedFault struct {
 	firstEntries map[int][]uint64 // of each member, in order, all entries that this may begin with
 	until        map[int]uint64   // and the last one, 0 if it goes on to the end
 	firstEffect  uint64           // the first entry that did something else because of it
+	orParted     bool             // all of its members may have parted from the others before the log begins instead
 	readings     [][]faults.Fault
 	number       map[int]int // of each member, which of the faults of its chosen reading it is
 }
@@ -96,6 +97,7 @@ func (c *comparison) findCauses() {
 		}
 		c.causes = append(c.causes, k)
 	}
+	c.causesOfPartings()
 	if c.partedBeforeLog {
 		c.causesBeforeLog()
 	}
@@ -192,11 +194,11 @@ func (c *explanations) sharedFaults() (tales []*sharedFault) {
 				})
 			})
 			if at < 0 {
-				at, tales = len(tales), append(tales, &sharedFault{kind: f.Kind, onset: map[int]Interval{}, until: map[int]uint64{}, number: map[int]int{}, firstEntries: map[int][]uint64{}})
+				at, tales = len(tales), append(tales, &sharedFault{kind: f.Kind, onset: map[int]Interval{}, until: map[int]uint64{}, number: map[int]int{}, firstEntries: map[int][]uint64{}, orParted: true})
 			}
 			t := tales[at]
 			t.members = append(t.members, i)
-			t.number[i] = n
+			t.number[i], t.orParted = n, t.orParted && x.orParted
 			begins := x.firstEntriesOf(n)
 			t.onset[i] = Interval{begins[0], begins[len(begins)-1]}
 			t.firstEntries[i] = begins
@@ -363,6 +365,12 @@ func (c *comparison) causeOfFault(t *sharedFault) *cause {
 			k.interval = &Interval{First: min(first, k.index), Last: max(end, last)}
 		}
 	}
+	if t.orParted {
+		if k.beforeLog = true; k.interval == nil {
+			k.interval = &Interval{Last: k.index}
+		}
+		k.interval.First = 1
+	}
 	if l := c.layerOf(who, k.index); l != LayerApply && t.firstEffect != k.index {
 		k.layer = l
 	}
@@ -419,6 +427,9 @@ func (c *comparison) causeOfFault(t *sharedFault) *cause {
 		if !x.member.BeginsEmpty() {
 			k.what = fmt.Sprintf("the %s table of %s is not what its log makes of what members held before it begins: it was another one by then, or rows were changed otherwise than by an entry", f.Table, where)
 		}
+	}
+	if k.beforeLog && k.what != "" {
+		k.what += fmt.Sprintf(", or %s parted from the others before the first entry of the log", where)
 	}
 	c.groupByEffect(k, t)
 	if f.Kind == faults.Table {
@@ -749,7 +760,7 @@ func (c *comparison) writeFault(v *Divergence, t *sharedFault) {
 	for _, i := range t.members {
 		o := Onset{Until: t.until[i]}
 		switch at := t.onset[i]; {
-		case v.SearchBounded && v.EntryInterval != nil:
+		case v.EntryInterval != nil && (v.SearchBounded || t.orParted):
 			o.EntryInterval = &Interval{First: min(at.First, v.EntryInterval.First), Last: max(at.Last, v.EntryInterval.Last)}
 		case at.First < at.Last:
 			o.EntryInterval = &at
@@ -758,7 +769,7 @@ func (c *comparison) writeFault(v *Divergence, t *sharedFault) {
 		}
 		v.Onset[c.ms[i].Label] = o
 	}
-	if t.firstEffect > t.order() && t.firstEffect < math.MaxUint64 && !(v.SearchBounded && v.EntryInterval != nil) {
+	if t.firstEffect > t.order() && t.firstEffect < math.MaxUint64 && !(v.EntryInterval != nil && (v.SearchBounded || t.orParted)) {
 		v.FirstEffect = &FirstEffect{Entry: t.firstEffect, Revision: v.Revision}
 		if e := c.entry(t.members[0], t.firstEffect); e != nil {
 			v.FirstEffect.Type, v.FirstEffect.Summary = e.Type, e.Summary

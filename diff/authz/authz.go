@@ -98,8 +98,10 @@ func (s *State) Equal(t *schema.Tables) bool {
 
 // Apart names the users and roles, and whether auth is on and the revision, that are not in the tables of a db as they are in this
 // state.
-func (s *State) Apart(t *schema.Tables) (names []string) {
-	o := Of(t)
+func (s *State) Apart(t *schema.Tables) (names []string) { return s.ApartFrom(Of(t)) }
+
+// ApartFrom is Apart for another state.
+func (s *State) ApartFrom(o *State) (names []string) {
 	if s.Enabled != o.Enabled {
 		names = append(names, "enabled")
 	}

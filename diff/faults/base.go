@@ -29,7 +29,8 @@ type Base struct {
 	firstAsked map[int32]int32   // of each key, and lease as minus its number, that is not fully known, the place of the first entry that asks for it
 	askedAt    map[int32][]int32 // of each place, the keys of that kind that the entry asks for
 	leases     []int32
-	alarms     []pb.AlarmMember
+	alarms     []schema.AlarmMember
+	like       *Base // what others held, for what nothing tells; nil if that is guessed
 }
 
 // Assumption is what a key is held to be before the log begins.
@@ -42,12 +43,13 @@ const (
 	AssumeDiffering            // it exists, and is not
 )
 
-// NewBase is what the rows of a member, and those of others where these do not tell, show of the moment before the first entry of a log. shown
-// is what else is known of keys.
-func NewBase(l *apply.Log, own *Evidence, others []*Evidence, revision int64, auth *authz.State, shown map[int32]apply.Record) *Base {
+// newBase is what the rows of a member, and those of others where these do not tell, show of the moment before the first entry of a log. shown
+// is what else is known of keys. With like, which is what others held then, nothing else is known of a member that may have parted from them before: what its
+// rows do not show of keys and leases is guessed to be as it was there.
+func newBase(l *apply.Log, own *Evidence, others []*Evidence, revision int64, auth *authz.State, shown map[int32]apply.Record, like *Base) *Base {
 	b := &Base{
 		Revision: revision, Auth: auth, records: make([]apply.Record, len(l.Keys)), guessed: make([]bool, len(l.Keys)),
-		firstAsked: map[int32]int32{}, askedAt: map[int32][]int32{},
+		firstAsked: map[int32]int32{}, askedAt: map[int32][]int32{}, like: like,
 	}
 	open := make([]bool, len(l.Keys))
 	mine := own.keysAtRevision(revision)
@@ -59,6 +61,9 @@ func NewBase(l *apply.Log, own *Evidence, others []*Evidence, revision int64, au
 		b.records[k], open[k], b.guessed[k] = b.initialRecord(int32(k), mine, theirs)
 		if r, ok := shown[int32(k)]; ok && (open[k] || b.guessed[k]) {
 			b.records[k], open[k], b.guessed[k] = r, false, false // what is open of it, rows must tell
+		}
+		if like != nil && b.guessed[k] && like.records[k].Exists() { // its revisions, and what it held, may be others
+			b.records[k] = apply.Record{Create: -1, Mod: apply.ModAsCompared, Version: apply.OpenVersion, Value: apply.UnknownValue, Lease: like.records[k].Lease}
 		}
 	}
 	b.findAskingEntries(l, open)
@@ -147,7 +152,7 @@ func (b *Base) findAskingEntries(l *apply.Log, open []bool) {
 					if b.firstAsked[k] = int32(i); h == apply.Nothing {
 						put[k] = true // whatever it was
 					}
-					if b.guessed[k] && deletable[k] && h == apply.Exists && hi-lo == 1 {
+					if b.guessed[k] && b.like == nil && deletable[k] && h == apply.Exists && hi-lo == 1 {
 						b.records[k] = apply.Record{Create: -1, Mod: apply.ModAsCompared, Version: apply.OpenVersion, Value: apply.UnknownValue}
 					}
 				}
@@ -218,7 +223,11 @@ func (b *Base) findLeases(l *apply.Log, all []*Evidence, shown map[int32]apply.R
 			carried[n] = true
 			continue
 		}
-		if carried[n] || turned[n] && told && kind != apply.Grant || !turned[n] && there[n] > 0 && 2*there[n] >= len(all) {
+		was := carried[n] || told && kind != apply.Grant
+		if b.like != nil {
+			was = carried[n] || slices.Contains(b.like.leases, n)
+		}
+		if turned[n] && was || !turned[n] && (carried[n] || there[n] > 0 && 2*there[n] >= len(all)) {
 			b.leases = append(b.leases, n)
 		}
 	}
@@ -241,27 +250,18 @@ func (b *Base) findAskingForLeases(l *apply.Log, known []bool) {
 
 // findAlarms are those that were on: the log turns them off first, or says nothing of them and they are on on at least half of the members.
 func (b *Base) findAlarms(l *apply.Log, all []*Evidence) {
-	told := map[pb.AlarmType]map[uint64]bool{}
-	for i := range l.Entries {
-		r := l.Entries[i].AlarmRequest()
-		if r == nil || r.Action == pb.AlarmRequest_GET || r.Alarm == pb.AlarmType_NONE || told[r.Alarm][r.MemberID] {
-			continue
+	told := map[schema.AlarmMember]bool{}
+	eachAlarm(l, func(a schema.AlarmMember, on bool) {
+		if !told[a] && !on {
+			b.alarms = append(b.alarms, a)
 		}
-		if told[r.Alarm] == nil {
-			told[r.Alarm] = map[uint64]bool{}
-		}
-		if told[r.Alarm][r.MemberID] = true; r.Action == pb.AlarmRequest_DEACTIVATE {
-			b.alarms = append(b.alarms, pb.AlarmMember{MemberID: r.MemberID, Alarm: r.Alarm})
-		}
-	}
+		told[a] = true
+	})
 	on := map[schema.AlarmMember]int{}
 	for _, e := range all {
 		for _, a := range e.Tables.Alarms {
-			typ := pb.AlarmType(pb.AlarmType_value[a.Type])
-			if on[a]++; 2*on[a] == len(all) || 2*on[a] == len(all)+1 {
-				if !told[typ][a.Member] {
-					b.alarms = append(b.alarms, pb.AlarmMember{MemberID: a.Member, Alarm: typ})
-				}
+			if on[a]++; (2*on[a] == len(all) || 2*on[a] == len(all)+1) && !told[a] {
+				b.alarms = append(b.alarms, a)
 			}
 		}
 	}
@@ -282,9 +282,7 @@ func BaseOf(l *apply.Log, e *Evidence) *Base {
 			b.leases = append(b.leases, n)
 		}
 	}
-	for _, a := range e.Tables.Alarms {
-		b.alarms = append(b.alarms, pb.AlarmMember{MemberID: a.Member, Alarm: pb.AlarmType(pb.AlarmType_value[a.Type])})
-	}
+	b.alarms = slices.Clone(e.Tables.Alarms)
 	return b
 }
 
@@ -296,6 +294,15 @@ func GoesOn(l *apply.Log, from, to *Evidence, rules ...apply.Rules) bool {
 	m.start = m.base.State(l)
 	m.start.Compact = from.Compact
 	return slices.ContainsFunc(rules, func(r apply.Rules) bool { return m.Explains(&Reading{Rules: r}) })
+}
+
+// eachAlarm calls f for every entry that turns an alarm on or off.
+func eachAlarm(l *apply.Log, f func(a schema.AlarmMember, on bool)) {
+	for i := range l.Entries {
+		if r := l.Entries[i].AlarmRequest(); r != nil && r.Action != pb.AlarmRequest_GET && r.Alarm != pb.AlarmType_NONE {
+			f(schema.AlarmMember{Member: r.MemberID, Type: r.Alarm.String()}, r.Action == pb.AlarmRequest_ACTIVATE)
+		}
+	}
 }
 
 // State is the state to begin with.
@@ -311,7 +318,11 @@ func (b *Base) State(l *apply.Log) *apply.State {
 	for _, n := range b.leases {
 		s.SetLease(n, true)
 	}
-	s.SetAlarms(b.alarms)
+	on := make([]pb.AlarmMember, len(b.alarms))
+	for i, a := range b.alarms {
+		on[i].MemberID, on[i].Alarm = a.Member, pb.AlarmType(pb.AlarmType_value[a.Type])
+	}
+	s.SetAlarms(on)
 	if b.Auth != nil {
 		s.SetAuth(b.Auth)
 	}
@@ -447,7 +458,8 @@ func candidateRevisions(l *apply.Log, own *Evidence, auth *authz.State, limit in
 // SuffixMember is a member that goes on from a log which does not begin with the cluster.
 type SuffixMember struct {
 	Evidence  *Evidence
-	Auth      *authz.State // before the log begins
+	Auth      *authz.State   // before the log begins
+	OwnAuth   []*authz.State // what it may have been by the member's own tables, whatever those of others say
 	Committed uint64
 	Rules     []apply.Rules
 	Snapshots []uint64 // see [Member]
@@ -459,13 +471,24 @@ type SuffixResult struct {
 	*Result
 	// OtherBases are readings with another revision before the log begins, where that is as likely.
 	OtherBases []Reading
+	// Parting is nil if it explains nothing that the member had parted from the others before the log begins.
+	Parting *Parting
 }
 
 // SearchSuffix finds the faults of members that were all the same before the first entry of a log, at a revision that is not below low. It is
 // nil if that leads to nothing: if it is not known which of them had the faults, or if what explains one contradicts what explains another. If
 // most members need no fault, one of which shows what was before, and nothing explains the others, these have no Member in what is returned. One member alone of which compaction removed what it held before
 // is returned without fault if it may have none: that proves nothing.
+//
+// A member with faults, or one that nothing explains, may as well have parted from the others before: if it needs no fault to go on from a state of its own,
+// Parting says so.
 func SearchSuffix(l *apply.Log, ms []SuffixMember, low int64) []SuffixResult {
+	all := searchSuffix(l, ms, low)
+	findPartings(l, ms, all, low)
+	return all
+}
+
+func searchSuffix(l *apply.Log, ms []SuffixMember, low int64) []SuffixResult {
 	type found struct {
 		all  []SuffixResult
 		cost int
@@ -601,7 +624,7 @@ func (b *SuffixMember) explainedFromOtherBase(l *apply.Log) bool {
 	for _, revision := range candidateRevisions(l, b.Evidence, b.Auth, minBaseRevisions) {
 		m := NewMember(l, b.Evidence, nil, b.Committed, b.Rules...)
 		m.Snapshots = b.Snapshots
-		m.base = NewBase(l, b.Evidence, nil, revision, b.Auth, nil)
+		m.base = newBase(l, b.Evidence, nil, revision, b.Auth, nil, nil)
 		m.start = m.base.State(l)
 		if all, _ := m.searchInitial(1); len(all) > 0 {
 			return true
@@ -749,7 +772,7 @@ func memberFrom(l *apply.Log, ms []SuffixMember, i int, revision int64, proven m
 	}
 	m := NewMember(l, ms[i].Evidence, nil, ms[i].Committed, ms[i].Rules...)
 	m.Snapshots = ms[i].Snapshots
-	m.base = NewBase(l, ms[i].Evidence, others, revision, ms[i].Auth, proven)
+	m.base = newBase(l, ms[i].Evidence, others, revision, ms[i].Auth, proven, nil)
 	m.start = m.base.State(l)
 	return m
 }

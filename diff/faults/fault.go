@@ -10,6 +10,9 @@
 //	log ──> apply, with the faults of a node ──> contradiction at an entry ──> faults at it and before it ──> nodes that go further
 //	                                        └──> none: a reading
 //
+// Where the log does not begin with the cluster, members are taken to have been the same before its first entry (SearchSuffix). One that is not explained
+// without fault then may as well have parted from the others by then, if it needs none from a state of its own (Parting).
+//
 // Its invariants:
 //
 //   - Every reading was run: with its faults the log makes each row that the db holds, no row that the db must hold and does not, and its tables,

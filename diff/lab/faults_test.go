@@ -3,6 +3,7 @@ package lab
 import (
 	"fmt"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"path/filepath"
 	"runtime"
@@ -17,6 +18,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"etcd-autopsy/diff/apply"
+	"etcd-autopsy/diff/authz"
 	"etcd-autopsy/diff/faults"
 	"etcd-autopsy/inspect/mvcc"
 	"etcd-autopsy/inspect/raftlog"
@@ -36,21 +38,37 @@ type faulty struct {
 	planted []faults.Fault
 	result  *faults.Result
 	also    []faults.Reading
+	parting *faults.Parting
+	parted  bool   // it is told that it had parted before, and nothing else
+	before  bool   // what was planted is before the entries that the search is given
 	purged  uint64 // entries that the search is not given, from the first on
 }
 
 // TestFaults plants faults into random logs, compacted behind most of them, and asks of what package faults finds that
 // it be sound (etcd's own applier, with the faults of a reading, leaves what is there), complete (what was planted is among the
 // readings, unless something likelier leaves the same) and tight (no other reading of that kind is missing).
-func TestFaults(t *testing.T) { testFaults(t, false) }
+func TestFaults(t *testing.T) { testFaults(t, whole) }
 
 // TestPurged does so where the first entries of the log are gone, so that the state before those that are left has to be taken from rows. One
-// sound reading is enough then, and it is not asked that no other one is missing: what the beginning was is not known.
-func TestPurged(t *testing.T) { testFaults(t, true) }
+// sound reading is enough then, and it is not asked that no other one is missing: what the beginning was is not known. But where something that befell the
+// member before leaves the same, that must be said.
+func TestPurged(t *testing.T) { testFaults(t, purged) }
 
-func testFaults(t *testing.T, purged bool) {
+// TestPartedBefore does so where something befell the member before the first entry that is left: whatever is found behind, that must be said, too.
+func TestPartedBefore(t *testing.T) { testFaults(t, partedBefore) }
+
+// kind is what is asked of a case.
+type kind int
+
+const (
+	whole kind = iota
+	purged
+	partedBefore
+)
+
+func testFaults(t *testing.T, of kind) {
 	if *only > 0 {
-		c := newFaulty(t, *only, purged)
+		c := newFaulty(t, *only, of)
 		problems := c.check()
 		t.Log(c)
 		for _, p := range problems {
@@ -65,12 +83,12 @@ func testFaults(t *testing.T, purged bool) {
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	seeds := make(chan uint64)
-	failed, readings, healthy, limited, unknown := 0, 0, 0, 0, 0
+	failed, readings, healthy, limited, unknown, parted, partedOnly := 0, 0, 0, 0, 0, 0, 0
 	wider := map[int]int{}
 	for range runtime.GOMAXPROCS(0) {
 		wg.Go(func() {
 			for seed := range seeds {
-				c := newFaulty(t, seed, purged)
+				c := newFaulty(t, seed, of)
 				problems := c.check()
 				mu.Lock()
 				readings += len(c.result.Readings)
@@ -83,7 +101,12 @@ func testFaults(t *testing.T, purged bool) {
 				if len(c.result.Limits) > 0 {
 					limited++
 				}
-				if purged {
+				if c.mayHaveParted() {
+					if parted++; c.parted {
+						partedOnly++
+					}
+				}
+				if of == purged {
 					wider[c.wider()]++
 				}
 				if len(problems) > 0 {
@@ -101,13 +124,16 @@ func testFaults(t *testing.T, purged bool) {
 	close(seeds)
 	wg.Wait()
 	t.Logf("%d cases, %d without fault, %d readings, %d with limits, %d of which the beginning is not known, %d failed", n, healthy, readings, limited, unknown, failed)
+	if of != whole {
+		t.Logf("%d cases may have parted before the log begins, of %d that is told alone", parted, partedOnly)
+	}
 	for _, k := range slices.Sorted(maps.Keys(wider)) {
 		t.Logf("%d readings of one fault besides the first: %d cases", k, wider[k])
 	}
 }
 
 // newFaulty makes the case of a seed.
-func newFaulty(t *testing.T, seed uint64, purged bool) *faulty {
+func newFaulty(t *testing.T, seed uint64, of kind) *faulty {
 	dir := t.TempDir()
 	m := &maker{dir: dir, seed: seed, shape: stream(seed, "shape"), c: &Case{Seed: seed}}
 	if err := m.workload(); err != nil {
@@ -125,14 +151,19 @@ func newFaulty(t *testing.T, seed uint64, purged bool) *faulty {
 	}
 	log := m.w.log
 	c.log = apply.NewLog(len(log), func(i int) uint64 { return log[i].Index }, func(i int) *raftlog.Request { return decoded(t, &log[i]) }, nil, nil)
-	if purged {
+	if of != whole {
 		c.purged = c.life.upTo/4 + c.rng.Uint64N(c.life.upTo/4)
 	}
 	last := c.life.upTo
 	if compacted > 0 && c.rng.IntN(4) > 0 {
 		last = max(min(last, compacted), c.purged+1)
 	}
-	c.plant([...]int{0, 1, 1, 1, 1, 1, 1, 1, 2, 3}[c.rng.IntN(10)], last)
+	if of == partedBefore {
+		c.before = true
+		c.plant(1, max(c.purged/2, 1), c.purged)
+	} else {
+		c.plant([...]int{0, 1, 1, 1, 1, 1, 1, 1, 2, 3}[c.rng.IntN(10)], c.purged+1, last)
+	}
 	var err error
 	if c.lived, err = c.life.run(c.dir); err != nil {
 		t.Fatal(err)
@@ -148,13 +179,13 @@ func newFaulty(t *testing.T, seed uint64, purged bool) *faulty {
 	named := faults.NamesSince(table, tables, 0)
 	c.log = apply.NewLog(len(log), func(i int) uint64 { return log[i].Index }, func(i int) *raftlog.Request { return decoded(t, &log[i]) }, named.Keys, named.Leases)
 	e := faults.NewEvidenceSince(c.log, table, tables, revision, compact, 0)
-	if c.member = faults.NewMember(c.log, e, apply.New(c.log), uint64(len(log)), apply.Rules3510); purged {
+	if c.member = faults.NewMember(c.log, e, apply.New(c.log), uint64(len(log)), apply.Rules3510); of != whole {
 		c.purge(t, named, table, tables, revision, compact)
 	}
 	switch {
 	case c.member == nil:
 		c.result = &faults.Result{Limits: []string{"what was before is not known"}}
-	case !purged:
+	case of == whole:
 		c.result = c.member.Search()
 	}
 	return c
@@ -180,9 +211,19 @@ func (c *faulty) purge(t *testing.T, named faults.Named, table *mvcc.Table, tabl
 	for i := range c.purged {
 		s.Apply(&c.log.Entries[i], apply.Plain)
 	}
+	var writes []authz.Write
+	for i := range l.Entries {
+		if e := &l.Entries[i]; e.Kind == apply.Auth && e.Index <= c.life.upTo {
+			writes = append(writes, authz.Write{Index: e.Index, Request: decoded(t, &log[i])})
+		}
+	}
 	begins := func(table *mvcc.Table, tables *schema.Tables, revision, compact int64) faults.SuffixMember {
+		own := authz.Of(tables)
+		if len(writes) > 0 {
+			own, _ = authz.Base(writes, nil, tables)
+		}
 		return faults.SuffixMember{
-			Evidence: faults.NewEvidenceSince(l, table, tables, revision, compact, 0), Auth: s.Auth,
+			Evidence: faults.NewEvidenceSince(l, table, tables, revision, compact, 0), Auth: s.Auth, OwnAuth: []*authz.State{own},
 			Committed: uint64(len(c.life.log)), Rules: []apply.Rules{apply.Rules3510},
 		}
 	}
@@ -193,6 +234,9 @@ func (c *faulty) purge(t *testing.T, named faults.Named, table *mvcc.Table, tabl
 	}
 	all := faults.SearchSuffix(l, ms, 0)
 	if c.member = nil; all == nil {
+		return
+	}
+	if c.parting, c.parted = all[0].Parting, all[0].LikelyParted(); all[0].Member == nil {
 		return
 	}
 	c.member, c.result, c.also = all[0].Member, all[0].Result, all[0].OtherBases
@@ -230,10 +274,10 @@ func (c *faulty) compact(w *workload) (entry uint64) {
 	return entry
 }
 
-// plant draws faults of entries up to last, each of which changes something where it is.
-func (c *faulty) plant(n int, last uint64) {
+// plant draws faults of entries from first up to last, each of which changes something where it is.
+func (c *faulty) plant(n int, first, last uint64) {
 	for tries := 0; len(c.planted) < n && tries < 200; tries++ {
-		f := faults.Fault{First: c.purged + 1 + c.rng.Uint64N(last-c.purged)}
+		f := faults.Fault{First: first + c.rng.Uint64N(last-first+1)}
 		f.Last = f.First
 		switch c.rng.IntN(12) {
 		case 0, 1, 2:
@@ -401,6 +445,16 @@ func (c *faulty) check() (problems []string) {
 		}
 		return problems
 	}
+	if c.before {
+		edited := len(c.planted) == 1 && c.planted[0].Kind == faults.Table // in the end, and as well by an entry that is left
+		if len(rs) > 0 && len(rs[0].Faults) > 0 && len(c.result.Limits) == 0 && !c.mayHaveParted() && !c.tablesAlone() && !edited {
+			fail("wrong: what befell the member is before the entries that are left, and it is not said that it may be")
+		}
+		return problems
+	}
+	if c.parted {
+		fail("wrong: it is told to have parted before the entries that are left")
+	}
 	if len(rs) == 0 {
 		if len(c.result.Limits) == 0 {
 			fail("nothing was found, and no limit is said")
@@ -439,11 +493,19 @@ func (c *faulty) check() (problems []string) {
 	if costs := faults.Cost([]faults.Fault{f}); !told(f) && costs <= rs[0].Cost+faults.Margin && !c.shorter(f, rs) {
 		fail("not complete: %v is not among the readings", f)
 	}
+	b := &brute{shown: c.shown, l: c.log, s: apply.New(c.log)}
 	if c.purged > 0 {
+		if c.mayHaveParted() {
+			return problems
+		}
+		skips, replays := b.single(int(c.purged), shortRun, int(c.life.upTo))
+		before := slices.DeleteFunc(slices.Concat(skips, replays), func(r run) bool { return r.last > c.purged })
+		if len(before) > 0 {
+			fail("not complete: entries %v, before those that are left, that had no effect or were applied again would leave the same", before)
+		}
 		return problems
 	}
-	b := &brute{shown: c.shown, l: c.log, s: apply.New(c.log)}
-	skips, replays := b.single(int(c.life.upTo))
+	skips, replays := b.single(int(c.life.upTo), math.MaxInt, int(c.life.upTo))
 	for _, s := range skips {
 		f := faults.Fault{Kind: faults.Skipped, First: s.first, Last: s.last}
 		if !told(f) && faults.Cost([]faults.Fault{f}) <= rs[0].Cost+faults.Margin {
@@ -468,6 +530,19 @@ func (c *faulty) check() (problems []string) {
 	}
 	return problems
 }
+
+// mayHaveParted tells whether the search says that the member may have parted from the others before the first entry that is left.
+func (c *faulty) mayHaveParted() bool {
+	return c.parting != nil && (c.member == nil || c.parting.Reading.Cost <= c.result.Readings[0].Cost+faults.Margin)
+}
+
+// tablesAlone tells whether a table is all that is told: it is said of that alone that it may be of before.
+func (c *faulty) tablesAlone() bool {
+	return !slices.ContainsFunc(c.result.Readings[0].Faults, func(f faults.Fault) bool { return f.Kind != faults.Table })
+}
+
+// shortRun is how many entries in a row are tried before those that are left.
+const shortRun = 4
 
 // shorter tells whether a reading of the same kind with fewer entries, or fewer times, leaves the very same state.
 func (c *faulty) shorter(f faults.Fault, rs []faults.Reading) bool {

@@ -237,9 +237,9 @@ type run struct{ first, last uint64 }
 // holds tells whether another run is a part of it.
 func (r run) holds(o run) bool { return r.first <= o.first && o.last <= r.last }
 
-// single finds every run of entries of which leaving it out, and every one of which applying it again, leads to what is shown. Runs of
-// which a part leads to the same state are left out.
-func (b *brute) single(end int) (skips, replays []run) {
+// single finds every run of entries, of those up to a place and no more than longest, of which leaving it out, and every one of which applying it again, leads
+// to what is shown, which is what there is behind the place end. Runs of which a part leads to the same state are left out.
+func (b *brute) single(upTo, longest, end int) (skips, replays []run) {
 	left, again := map[uint64][]run{}, map[uint64][]run{} // by the state that they lead to
 	var marks []apply.Mark
 	agreed := end
@@ -257,15 +257,15 @@ func (b *brute) single(end int) (skips, replays []run) {
 			leads[at] = append(slices.DeleteFunc(leads[at], func(o run) bool { return o.holds(r) }), r)
 		}
 	}
-	for i := min(agreed, end-1); i >= 0; i-- {
-		for k := i; k >= 0 && i < agreed; k-- {
+	for i := min(agreed, upTo-1); i >= 0; i-- {
+		for k := i; k >= 0 && i-k < longest && i < agreed; k-- {
 			b.s.Revert(marks[i+1])
 			if b.again(k, i, marks[i+1] > marks[i]) && b.from(i+1, end) {
 				note(again, k, i)
 			}
 		}
 		b.s.Revert(marks[i])
-		for z := i; z < end && b.effective(i); z++ {
+		for z := i; z < upTo && z-i < longest && b.effective(i); z++ {
 			if b.effective(z) && b.from(z+1, end) {
 				note(left, i, z)
 			}
