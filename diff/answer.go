@@ -129,17 +129,6 @@ func (c *comparison) doubts() (why []string) {
 // doubtsUnexplained are members whose log goes back to the beginning and yet does not make what they hold, and those of which it is not known which
 // revision they had where others stopped: that no row contradicts another does not make them consistent.
 func (c *comparison) doubtsUnexplained() (why []string) {
-	unexplained := func(i int) bool {
-		return c.wholeLogUnexplained(i) || c.explained[i] == nil && c.revisionsAtCommon[i] < 0
-	}
-	all := make([]int, len(c.ms))
-	for i := range all {
-		all[i] = i
-	}
-	if slices.ContainsFunc(all, unexplained) && c.agreeWithLaggard() {
-		c.remarks = append(c.remarks, "what the members held before the first entry of their logs is not known, as after a restore of the cluster: they agree since what lies behind the member that has come least far makes of what it holds what the others hold")
-		return nil
-	}
 	for i, m := range c.ms {
 		switch {
 		case c.explained[i] != nil, len(c.histories[i].entries) == 0: // backups without logs are compared by what they hold
@@ -152,6 +141,10 @@ func (c *comparison) doubtsUnexplained() (why []string) {
 			}
 			why = append(why, unknown)
 		}
+	}
+	if len(why) > 0 && c.agreeWithLaggard() {
+		c.remarks = append(c.remarks, "nothing explains what the members held before, as after a restore of the cluster: they agree since the entries behind the one that has come least far make of what it holds what the others hold")
+		return nil
 	}
 	return why
 }

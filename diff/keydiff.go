@@ -4,9 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"iter"
-	"maps"
 	"slices"
-	"strconv"
 )
 
 // KeyDiff is a live key on which members disagree.
@@ -16,52 +14,15 @@ type KeyDiff struct {
 	ByMember   map[string]KeyState
 }
 
-// MarshalJSON writes the key as text if it is, as key, else as key_base64; difference, and by_member, in order of the labels. There can be millions:
-// encoding/json takes several times as long.
+// MarshalJSON writes the key as text if it is.
 func (d KeyDiff) MarshalJSON() ([]byte, error) {
-	b := make([]byte, 0, 128+256*len(d.ByMember))
-	b = append(b, '{')
 	text, b64 := d.Key.named()
-	if text != "" {
-		b = append(appendJSON(append(b, `"key":`...), text), ',')
-	}
-	if b64 != "" {
-		b = append(appendJSON(append(b, `"key_base64":`...), b64), ',')
-	}
-	b = append(appendJSON(append(b, `"difference":`...), d.Difference), `,"by_member":`...)
-	if d.ByMember == nil {
-		return append(b, "null}"...), nil
-	}
-	b = append(b, '{')
-	for n, label := range slices.Sorted(maps.Keys(d.ByMember)) {
-		if n > 0 {
-			b = append(b, ',')
-		}
-		b = append(appendJSON(b, label), ':')
-		b = d.ByMember[label].appendJSON(b)
-	}
-	return append(b, "}}"...), nil
-}
-
-func (s KeyState) appendJSON(b []byte) []byte {
-	b = strconv.AppendBool(append(b, `{"present":`...), s.Present)
-	b = strconv.AppendInt(append(b, `,"mod_revision":`...), s.ModRevision, 10)
-	b = strconv.AppendInt(append(b, `,"create_revision":`...), s.CreateRevision, 10)
-	b = strconv.AppendInt(append(b, `,"version":`...), s.Version, 10)
-	b = appendJSON(append(b, `,"lease":`...), s.Lease.String())
-	b = strconv.AppendInt(append(b, `,"value_size":`...), int64(s.ValueSize), 10)
-	return append(appendJSON(append(b, `,"value_sha256":`...), s.ValueSHA256), '}')
-}
-
-// appendJSON appends a string as json.Marshal writes it.
-func appendJSON(b []byte, s string) []byte {
-	for i := range len(s) {
-		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
-			quoted, _ := json.Marshal(s) // of a string, which has no error
-			return append(b, quoted...)
-		}
-	}
-	return append(append(append(b, '"'), s...), '"')
+	return json.Marshal(struct {
+		Key        string              `json:"key,omitempty"`
+		B64        string              `json:"key_base64,omitempty"`
+		Difference string              `json:"difference"`
+		ByMember   map[string]KeyState `json:"by_member"`
+	}{text, b64, d.Difference, d.ByMember})
 }
 
 // KeyState is a key on one member, its value as size and hash only.

@@ -60,7 +60,7 @@ func (s *jsonStream) value(v reflect.Value, depth int) {
 					return
 				}
 				next()
-				s.w.Marshaler(k, s.indent, depth+1)
+				s.w.Value(k, s.indent, depth+1)
 			}
 		})
 		s.w.Structure("]")

@@ -352,7 +352,11 @@ func (c *Case) recommend(p *Plan) {
 // justify says why a copy is the best one.
 func (p *Plan) justify(best *Copy, s *standing) {
 	why := func(format string, args ...any) { p.Why = append(p.Why, fmt.Sprintf(format, args...)) }
-	why("%s is sound", best.Member)
+	if s.departed[best.Member] {
+		why("the copy of %s is whole", best.Member)
+	} else {
+		why("%s is sound", best.Member)
+	}
 	majority := s.majority[best.Member]
 	if s.explained && majority {
 		what := "held the same before the log begins"

@@ -28,6 +28,7 @@ const (
 	maxOwnRevisions = 64      // that a member may have had by itself
 	ownSteps        = 1 << 23 // steps for one member, and rows that are read
 	maxApart        = 3       // things that were otherwise
+	maxOwnAlarms    = 27      // sets of alarms: all that etcd's two types make, and the first of those of a log that names more
 )
 
 // findPartings sets the partings of members that have faults, or that nothing explains.
@@ -227,6 +228,9 @@ func ownAlarms(l *apply.Log, own *Evidence, others *Base) (all [][]schema.AlarmM
 		}
 		if len(shared) < len(told[typ]) {
 			ways = append(ways, told[typ])
+		}
+		if len(ways)*len(all) > maxOwnAlarms {
+			ways = ways[:1] // a type is any number in a log
 		}
 		var more [][]schema.AlarmMember
 		for _, w := range ways {

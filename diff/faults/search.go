@@ -295,7 +295,7 @@ func (x *search) searchFrom(start *node) {
 	level := []*node{start}
 	for depth := 1; depth <= maxFaults && len(level) > 0; depth++ {
 		if x.bestCost()+Margin < depth*costFault {
-			break // no set of so many faults is as likely
+			break // no set of so many faults is as likely, but for restarts from one entry, which tryRestartsAhead looks for
 		}
 		if depth > 1 {
 			level = x.selectNodes(depth - 1)
@@ -1432,39 +1432,45 @@ func (e *expansion) tryRestartsAhead() {
 	last := e.end // behind all that change anything
 	solved := len(e.solved)
 	rules := e.rulesAt(e.Evidence.Index + 1)
-	apply1 := func(i int) bool { e.s.Rules = rules; return e.s.Apply(&e.Log.Entries[i], apply.Plain) != apply.Made }
+	applied := func(i int) bool {
+		e.s.Rules = rules
+		return e.s.Apply(&e.Log.Entries[i], apply.Plain) != apply.Made
+	}
 	var changing []int // places behind the consistent index
+	// go on from a place with some restarts before it, up to the next auth entry, and from there without and with one behind it.
 	var from func(i int, restarts []Fault)
 	from = func(i int, restarts []Fault) {
-		if len(restarts) > 0 && i >= last && e.s.Auth.Equal(e.Evidence.Tables) {
-			e.addRestarts(restarts)
-			return
-		}
-		if i >= len(e.Log.Entries) || e.Log.Entries[i].Index > e.committed || e.s.Auth.Revision > e.Evidence.Tables.AuthRevision || e.s.Steps > min(spent, e.budget) {
-			return
-		}
 		mark, begun := e.s.Mark(), len(changing)
 		defer func() { e.s.Revert(mark); changing = changing[:begun] }()
-		if !apply1(i) {
-			return // a change of keys would have moved the index
-		}
-		changed := e.s.Mark() > mark
-		if changed {
-			changing, last = append(changing, i), max(last, i+1)
+		for ; ; i++ {
+			if len(restarts) > 0 && i >= last && e.s.Auth.Equal(e.Evidence.Tables) {
+				e.addRestarts(restarts)
+				return
+			}
+			if i >= len(e.Log.Entries) || e.Log.Entries[i].Index > e.committed || e.s.Auth.Revision > e.Evidence.Tables.AuthRevision || e.s.Steps > min(spent, e.budget) {
+				return
+			}
+			before := e.s.Mark()
+			if !applied(i) {
+				return // a change of keys would have moved the index
+			}
+			if e.s.Mark() == before {
+				continue
+			}
+			if changing, last = append(changing, i), max(last, i+1); e.Log.Entries[i].Kind == apply.Auth {
+				break
+			}
 		}
 		from(i+1, restarts)
-		if !changed || e.Log.Entries[i].Kind != apply.Auth || len(restarts) == maxRestartsAhead {
-			return
-		}
 		n := sort.SearchInts(changing, e.behindSnapshot(i))
-		if n == len(changing) {
-			return // a snapshot of this very entry
+		if len(restarts) == maxRestartsAhead || n == len(changing) { // or a snapshot of this very entry
+			return
 		}
 		first := changing[n]
 		f := Fault{Kind: Again, First: e.Log.Entries[first].Index, Last: e.Log.Entries[i].Index}
 		for f.Times = 1; f.Times <= maxTimes; f.Times++ {
 			for k := first; k <= i; k++ {
-				if !apply1(k) {
+				if !applied(k) {
 					return
 				}
 			}
