@@ -153,7 +153,12 @@ func (c *comparison) causesOfPartings() {
 			k.revisions = &RevisionInterval{First: 1, Last: 1 + min(p.BaseRevision(), c.explained[others[0]].member.BaseRevision())}
 		}
 		sortGroups(k.groups)
-		k.what = fmt.Sprintf("%s parted from the others before the first entry of the log: from %s than theirs it makes what is there, and from theirs it does not", strings.Join(c.labels(g), ", "), held)
+		where := strings.Join(c.labels(g), ", ")
+		k.what = fmt.Sprintf("%s parted from the others before the first entry of the log: from %s than theirs it makes what is there, and from theirs it does not", where, held)
+		if p.In != faults.NoTable && len(g) >= len(others) {
+			k.what = fmt.Sprintf("%s held %s before the first entry of the log than %s, or rows of the table were changed since otherwise than by an entry: nothing tells whose are as they should be",
+				where, held, strings.Join(c.labels(others), ", "))
+		}
 		c.causes = append(c.causes, k)
 	}
 }

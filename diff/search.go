@@ -431,7 +431,7 @@ func (c *contents) searchSuffix(log *apply.Log, use []int, evidence []*faults.Ev
 	}
 	for n, x := range all {
 		p := x.Parting
-		if x.LikelyParted() {
+		if x.LikelyParted() || p != nil && x.Member != nil && x.TablesAlone() && noneOutvoted(all) {
 			out[n] = &explanation{member: p.Member, readings: []faults.Reading{p.Reading}, parting: p}
 			continue
 		}
@@ -447,6 +447,20 @@ func (c *contents) searchSuffix(log *apply.Log, use []int, evidence []*faults.Ev
 		out[n].orParted = p != nil && p.Reading.Cost <= x.Readings[0].Cost+faults.Margin && !x.TablesAlone()
 	}
 	return out
+}
+
+// noneOutvoted tells whether as many members have faults as have none: what those without held before the log begins is then no more what all of them held
+// than what the others' tables lead back to.
+func noneOutvoted(all []faults.SuffixResult) bool {
+	known, faultless := 0, 0
+	for _, x := range all {
+		if x.Member != nil {
+			if known++; len(x.Readings[0].Faults) == 0 {
+				faultless++
+			}
+		}
+	}
+	return 2*faultless <= known
 }
 
 // searchSides does so for members that had parted before their log begins, as rows far enough before that show: those of each side by
