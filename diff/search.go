@@ -47,7 +47,7 @@ func (c *explanations) explainMembers() {
 	if fromFirst {
 		c.eachOf(use, func(n, i int) {
 			m := faults.NewMember(logs[n], evidence[n], apply.New(logs[n]), c.mayHaveApplied(i), c.rulesOf(i, logs[n])...)
-			m.Stopped, m.Snapshots = func() bool { return c.ctx.Err() != nil }, snapshotsOf(c.ms[i])
+			m.Stopped, m.Starts = func() bool { return c.ctx.Err() != nil }, c.startsOf(i)
 			res := m.Search()
 			if limits[n] = res.Limits; len(res.Readings) > 0 {
 				found[n] = &explanation{member: m, readings: res.Readings, limits: res.Limits}
@@ -304,6 +304,15 @@ func (c *contents) mayHaveApplied(i int) uint64 {
 	return known
 }
 
+// startsOf is what is known of when member i started, and where it goes on then.
+func (c *contents) startsOf(i int) faults.Starts {
+	s := faults.Starts{Snapshots: snapshotsOf(c.ms[i])}
+	if l := c.ms[i].Log; l != nil && l.HasMetadata {
+		s.Processes = c.histories[c.source(i)].processes.Of(l.NodeID)
+	}
+	return s
+}
+
 // snapshotsOf are the entries of the raft snapshots that a member has or had, in order.
 func snapshotsOf(m *inspect.Member) (entries []uint64) {
 	for _, s := range m.Snaps {
@@ -423,7 +432,7 @@ func (c *contents) searchSuffix(log *apply.Log, use []int, evidence []*faults.Ev
 	}
 	var ms []faults.SuffixMember
 	for n, i := range use {
-		ms = append(ms, faults.SuffixMember{Evidence: evidence[n], Auth: auth, OwnAuth: c.ownAuthBefore(i), Committed: c.mayHaveApplied(i), Rules: c.rulesOf(i, log), Snapshots: snapshotsOf(c.ms[i])})
+		ms = append(ms, faults.SuffixMember{Evidence: evidence[n], Auth: auth, OwnAuth: c.ownAuthBefore(i), Committed: c.mayHaveApplied(i), Rules: c.rulesOf(i, log), Starts: c.startsOf(i)})
 	}
 	all := faults.SearchSuffix(log, ms, low)
 	if n := slices.IndexFunc(all, func(x faults.SuffixResult) bool { return x.Member != nil }); n < 0 || c.partedBy(use, all[n].BaseRevision()) {

@@ -74,6 +74,9 @@ type Fault struct {
 	// NoRestart is true for Again if the entries made no revision again and are not those that a restart would apply: behind the last one
 	// that did.
 	NoRestart bool
+	// Lagging is true for Again if the member's process, when it ended, was further behind with applying the last of the entries than processes are, as
+	// those tell that it had proposed by then.
+	Lagging bool
 	// User is whose requests were Refused.
 	User string
 	// To are the rules of Rules.
@@ -132,6 +135,7 @@ const (
 	costRun        = 2  // several entries skipped in a row, rather than one: a batch that a crash lost (etcd 13766)
 	costTimes      = 3  // each further time that entries were applied again: a member that restarted twice (etcd 11651)
 	costNoRestart  = 16 // entries about tables applied again that no restart applies again: two restarts more are likelier (etcd 11651 applies those behind the saved index)
+	costLagging    = 6  // entries applied again up to one that lies far before those that the process proposed which had applied them
 	costUser       = 5  // a user whose requests are refused, rather than one request skipped
 	costUnknownBug = 8  // what no known bug does: one request let pass, another branch
 	costRows       = 10 // rows changed on the disk: bit rot, an edit
@@ -156,6 +160,9 @@ func (f *Fault) cost() int {
 		if c += costTimes * (f.Times - 1); f.NoRestart {
 			c += costNoRestart
 		}
+		if f.Lagging {
+			c += costLagging
+		}
 	case Refused:
 		c += costUser
 	case Permitted, Branch:
@@ -171,7 +178,7 @@ func (f *Fault) cost() int {
 // costBeside is what a fault costs besides others. Of restarts that began with the same entry the first tells that the consistent index was not
 // saved; the others follow from that, whichever entry they came to.
 func (f *Fault) costBeside(others []Fault) int {
-	if f.Kind == Again && !f.NoRestart && slices.ContainsFunc(others, func(o Fault) bool { return o.Kind == Again && o.First == f.First && !o.NoRestart }) {
+	if f.Kind == Again && !f.NoRestart && !f.Lagging && slices.ContainsFunc(others, func(o Fault) bool { return o.Kind == Again && o.First == f.First && !o.NoRestart }) {
 		return costTimes * f.Times
 	}
 	return f.cost()

@@ -8,6 +8,7 @@ import (
 	"sort"
 
 	"etcd-autopsy/diff/apply"
+	"etcd-autopsy/inspect/raftlog"
 )
 
 // Member is a member's log and what its db holds. One goroutine at a time may use it: searching and running apply entries to the one state at its
@@ -17,8 +18,7 @@ type Member struct {
 	Evidence *Evidence
 	// Stopped is asked now and then by Search, which gives up if it is true. nil: nobody may stop it.
 	Stopped func() bool
-	// Snapshots are the entries of the raft snapshots that the member has, in order: when it restarts it applies nothing up to the newest one.
-	Snapshots []uint64
+	Starts
 
 	// Set before the first search, and not changed by it.
 	first       uint64       // entry
@@ -29,6 +29,14 @@ type Member struct {
 	rules       []apply.Rules
 
 	writerIndex // empty before indexWriters
+}
+
+// Starts is what is known of when a member started, and where it goes on then.
+type Starts struct {
+	// Snapshots are the entries of the raft snapshots that the member has, in order: it applies nothing up to the newest one.
+	Snapshots []uint64
+	// Processes is what the log tells of the member's processes: entries are applied again when it restarts. nil: nothing.
+	Processes *raftlog.Proposals
 }
 
 // writerIndex tells which entries may have made what the db holds. Behind the base, of each revision of which a row is left, or a later row of
@@ -171,6 +179,7 @@ const (
 	maxRun             = 1000     // entries in a row that are skipped
 	maxReplay          = 400      // entries in a row that are applied again
 	maxBeyond          = 128      // entries behind a contradiction that are skipped with those before it
+	maxLag             = 512      // entries that a process is behind with applying when it proposes one
 	maxTimes           = 3        // how often entries are applied again
 	maxFar             = 400      // entries far from the contradiction on which it depends
 	maxUsers           = 256      // entries before the contradiction of which the leases may be what it depends on
@@ -475,6 +484,7 @@ type putCounts struct {
 type pass struct {
 	countPutsOnly     bool // nothing that does not fit putCounts
 	ignoreSoleWriters bool // also what sole writers rule out, since several faults may lie close to each other
+	lagging           bool // also entries applied again up to one that was not near the last that a process of the member applied
 	stepLimit         int  // steps at which it ends
 }
 
@@ -684,6 +694,7 @@ func (e *expansion) tryNearby() {
 		e.tryBefore()
 	}
 	none := func() bool { return len(e.leads) == found }
+	e.lagging = e.thorough || e.Processes == nil
 	if len(e.surplus) > 0 && !e.thorough {
 		if pass(true, false, 4*unlikelySteps); none() && len(e.soleWriters) > 0 {
 			pass(true, true, 4*unlikelySteps)
@@ -692,8 +703,16 @@ func (e *expansion) tryNearby() {
 			return
 		}
 	}
-	if pass(false, false, unlikelySteps); none() && len(e.soleWriters) > 0 {
-		pass(false, true, unlikelySteps)
+	steps := unlikelySteps
+	if len(e.n.faults) == 0 {
+		steps *= 4 // what is not tried here widens every answer
+	}
+	if pass(false, false, steps); none() && len(e.soleWriters) > 0 {
+		pass(false, true, steps)
+	}
+	if e.base != nil && none() && !e.lagging { // that is thorough otherwise
+		e.lagging = true
+		pass(false, false, unlikelySteps)
 	}
 }
 
@@ -855,7 +874,9 @@ func (e *expansion) tryRepeatBeyond() {
 		if i == len(x.marks)-1 {
 			x.noteMark(i)
 		}
-		e.tryRepeatFrom(r, i, e.stop)
+		if e.lagging || e.mayHaveEnded(i) {
+			e.tryRepeatFrom(r, i, e.stop)
+		}
 		x.s.Revert(mark)
 	}
 	x.s.Revert(x.marks[e.stop])
@@ -1043,7 +1064,7 @@ func (e *expansion) tryAt(i int, effective bool) {
 			e.try(Fault{Kind: Branch, First: x.Index, Last: x.Index}, i)
 		}
 	}
-	if i < e.stop {
+	if i < e.stop && (e.lagging || e.mayHaveEnded(i)) {
 		e.s.Revert(mark)
 		e.tryRepeatEndingAt(i)
 	}
@@ -1220,10 +1241,15 @@ func (e *expansion) tryRepeat(r *run, k, i int) {
 		if e.countPutsOnly && !e.likelyContinues(i+1) {
 			continue
 		}
-		f.NoRestart = e.s.Revision == revision && !restart
+		f.NoRestart, f.Lagging = e.s.Revision == revision && !restart, !e.mayHaveEnded(i)
 		e.try(f, i+1)
 	}
 	e.s.Revert(after)
+}
+
+// mayHaveEnded tells whether a process of the member may have ended behind the entry of a place, as its proposals tell.
+func (m *Member) mayHaveEnded(i int) bool {
+	return m.Processes == nil || m.Processes.MayHaveEnded(m.index(i), maxLag)
 }
 
 // restartBeginsAt tells whether a member that saves its consistent index with changes of keys alone begins with an entry when it restarts

@@ -2,6 +2,7 @@ package raftlog
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -83,6 +84,19 @@ func (p *Proposals) Ended(index uint64) (r *Restart, known bool) {
 		}
 	}
 	return nil, p.First > 0 && p.First <= index && p.Last > index
+}
+
+// MayHaveEnded tells whether one of the member's processes may have ended with an entry as the last that it had applied, if it was at most lag entries
+// behind with applying when it proposed its last request. It is true where the log does not tell: before the member's first request.
+func (p *Proposals) MayHaveEnded(index, lag uint64) bool {
+	if index < p.First || p.First == 0 {
+		return true
+	}
+	last := p.Last
+	if n := slices.IndexFunc(p.Restarts, func(r Restart) bool { return index < r.Before }); n >= 0 {
+		last = p.Restarts[n].After
+	}
+	return index+lag >= last
 }
 
 // Publishes returns the member whose attributes a request sets, 0 if it sets none, and whether it does so with the v2 API, as up to 3.5.
