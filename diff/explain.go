@@ -94,8 +94,11 @@ func (c *comparison) bugCase(ctx context.Context) *bugs.Case {
 			Departed: k.departed, Groups: k.groups, Leases: k.leases,
 		}
 		if t := k.fault; t != nil {
-			if t.kind == faults.Rules || t.kind == faults.Refused {
-				x.Rule = t.kind.String() // no entry by itself went wrong
+			switch t.kind { // no entry by itself went wrong
+			case faults.Rules, faults.Refused:
+				x.Rule = t.kind.String()
+			case faults.OwnReads:
+				x.Rule = bugs.OwnReads
 			}
 			x.Fault, x.Onset, x.Times = true, map[int]uint64{}, map[int]int{}
 			if t.kind == faults.Skipped || t.kind == faults.Again {
@@ -174,11 +177,11 @@ func (c *explanations) versions(member int) (out []bugs.Version) {
 		return nil
 	}
 	x := c.explained[member]
-	out = []bugs.Version{{From: 1, Rules: replay.Older(x.chosen.Rules.Permissions())}}
-	for _, f := range x.chosen.Faults {
-		if f.Kind == faults.Rules {
-			out = append(out, bugs.Version{From: f.First, Rules: replay.Older(f.To.Permissions())})
-		}
+	own := func(e *replay.Exec) bool {
+		return x.member.KeepsReads(&x.chosen, e.Index)
+	}
+	for _, v := range x.member.RulesOver(&x.chosen) {
+		out = append(out, bugs.Version{From: max(v.Entry, 1), Rules: replay.Older(v.Rules.Permissions(), own)})
 	}
 	return out
 }

@@ -105,10 +105,8 @@ func (h *history) noteMilestone(e *effect.Entry, r *raftlog.Request) {
 		h.term = e.Term
 	}
 	switch {
-	case r.Internal.GetClusterVersionSet() != nil:
-		h.milestones = append(h.milestones, milestone{e.Index, EventVersion, r.Internal.ClusterVersionSet.Ver})
-	case r.V2 != nil && r.V2.Path == "/0/version" && r.V2.Method == "PUT":
-		h.milestones = append(h.milestones, milestone{e.Index, EventVersion, r.V2.Val})
+	case r.ClusterVersion() != "":
+		h.milestones = append(h.milestones, milestone{e.Index, EventVersion, r.ClusterVersion()})
 	case r.Internal.GetAuthEnable() != nil, r.Internal.GetAuthDisable() != nil:
 		mark(EventAuth)
 	case r.Internal.GetAlarm() != nil && r.Internal.Alarm.Action != pb.AlarmRequest_GET:

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"etcd-autopsy/diff/bugs"
 	"etcd-autopsy/diff/effect"
 	"etcd-autopsy/diff/faults"
 	"etcd-autopsy/diff/replay"
@@ -119,7 +120,8 @@ func (c *comparison) tied() bool {
 
 func (c *comparison) reexecuteMember(ctx context.Context, i int, opts Options) *Reexecution {
 	m, t := c.ms[i], c.traces[i]
-	r := &Reexecution{Member: m.Label, Rules: replay.Today().Name, Departures: []ReDeparture{}, Notes: []string{}}
+	rules := c.rulesRan(i)
+	r := &Reexecution{Member: m.Label, Rules: rules.Name, Departures: []ReDeparture{}, Notes: []string{}}
 	if len(m.DB.Rows.Holes()) > 0 {
 		r.Error = "its rows cannot all be read, so that there is nothing to compare with"
 		return r
@@ -155,7 +157,7 @@ func (c *comparison) reexecuteMember(ctx context.Context, i int, opts Options) *
 			}
 		}
 	}
-	tr, err := replay.Follow(ctx, st, replay.Between(c.histories[i].entries, st.Index+1, through), own, replay.Today(), ropts)
+	tr, err := replay.Follow(ctx, st, replay.Between(c.histories[i].entries, st.Index+1, through), own, rules, ropts)
 	if x, ok := errors.AsType[*replay.EntryError](err); ok {
 		if r.stopped, r.bounded = x.Index, x.Bounded; r.bounded {
 			c.limit(fmt.Sprintf("%s: %v", m.Label, err))
@@ -185,6 +187,25 @@ func (c *comparison) reexecuteMember(ctx context.Context, i int, opts Options) *
 	c.finalAuth(i, r, &tr.Final, through)
 	r.Clean = r.DepartureCount == 0
 	return r
+}
+
+// rulesRan are those of the versions that member i ran, as far as what it holds tells, or else those of etcd 3.7.
+func (c *explanations) rulesRan(i int) replay.Rules {
+	rules := replay.Today()
+	older := bugs.During(c.versions(i))
+	if len(older) == 0 {
+		return rules
+	}
+	x := c.explained[i]
+	rules = rules.With(older...)
+	rules.Name = "etcd"
+	for n, v := range x.member.RulesOver(&x.chosen) {
+		if n > 0 {
+			rules.Name += fmt.Sprintf(", from entry %d on", v.Entry)
+		}
+		rules.Name += " " + c.rulesName(v.Rules)
+	}
+	return rules
 }
 
 func lastIndex(steps []effect.Step) uint64 {

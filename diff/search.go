@@ -154,8 +154,18 @@ func (c *explanations) chooseReadings() {
 	c.beginAlike()
 	for _, x := range c.explained {
 		if x != nil {
+			x.noteOwnReads()
 			x.reach = x.member.Reach(&x.chosen)
 			x.effectDigests = x.effects(len(x.chosen.Faults))
+		}
+	}
+}
+
+// noteOwnReads adds to the readings what follows from them: that the member refused transactions that it had proposed for what they read.
+func (x *explanation) noteOwnReads() {
+	for _, r := range append([]*faults.Reading{&x.chosen}, pointers(x.readings)...) {
+		if f, found := x.member.OwnReads(r); found {
+			*r = r.With(f)
 		}
 	}
 }
@@ -212,7 +222,7 @@ func (x *explanation) beginningBy(rules apply.Rules) (all []faults.Reading) {
 		by.Rules = rules
 		if by.Rules != r.Rules && !x.member.Explains(&by) {
 			at := x.member.FirstDifference(&r, &by)
-			if at == 0 || !slices.Contains(log.Upgrades(rules), r.Rules) {
+			if at == 0 || !slices.Contains(log.Upgrades(rules, apply.Newest), r.Rules) {
 				continue
 			}
 			if by = by.With(faults.Fault{Kind: faults.Rules, First: at, Last: at, To: r.Rules}); !x.member.Explains(&by) {
@@ -304,13 +314,29 @@ func (c *contents) mayHaveApplied(i int) uint64 {
 	return known
 }
 
-// startsOf is what is known of when member i started, and where it goes on then.
+// startsOf is what is known of member i, and of when it started and where it goes on then.
 func (c *contents) startsOf(i int) faults.Starts {
-	s := faults.Starts{Snapshots: snapshotsOf(c.ms[i])}
+	s := faults.Starts{Snapshots: snapshotsOf(c.ms[i]), Newest: c.newestMinor(i)}
 	if l := c.ms[i].Log; l != nil && l.HasMetadata {
-		s.Processes = c.histories[c.source(i)].processes.Of(l.NodeID)
+		s.ID, s.Processes = l.NodeID, c.histories[c.source(i)].processes.Of(l.NodeID)
 	}
 	return s
+}
+
+// newestMinor is the newest minor version that member i may run: the one behind that of the cluster, 0 if that is not known.
+func (c *contents) newestMinor(i int) (newest int64) {
+	set := []string{c.ms[i].DB.Tables.ClusterVersion}
+	for _, m := range c.histories[c.source(i)].milestones {
+		if m.kind == EventVersion {
+			set = append(set, m.version)
+		}
+	}
+	for _, text := range set {
+		if v, err := semver.NewVersion(text); err == nil {
+			newest = min(max(newest, v.Minor+1), apply.Newest)
+		}
+	}
+	return newest
 }
 
 // snapshotsOf are the entries of the raft snapshots that a member has or had, in order.
@@ -577,7 +603,7 @@ func (c *contents) partedBy(members []int, revision int64) bool {
 
 // rulesOf are the rules that may hold when member i's log begins, by the version of the cluster then.
 func (c *contents) rulesOf(i int, log *apply.Log) []apply.Rules {
-	if !log.Asks() {
+	if len(log.Versions(apply.Oldest, apply.Newest)) == 1 {
 		return []apply.Rules{apply.Rules3510}
 	}
 	oldest, newest := int64(apply.Oldest), int64(apply.Newest)
@@ -646,6 +672,8 @@ func sameFault(f, g faults.Fault) bool {
 		return f.To&g.To != 0 // a log that ends earlier may not tell them apart
 	case f.Kind == faults.Refused:
 		return f.User == g.User
+	case f.Kind == faults.OwnReads:
+		return true
 	}
 	return f.First == g.First && f.Last == g.Last && f.Table == g.Table
 }

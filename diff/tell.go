@@ -184,8 +184,8 @@ func (c *explanations) sharedFaults() (tales []*sharedFault) {
 			continue
 		}
 		for n, f := range x.chosen.Faults {
-			if f.Kind == faults.Index {
-				continue // what is there is of a later moment than the index says: that is no difference
+			if f.Kind == faults.Index || f.Kind == faults.GaveUp {
+				continue // what is there is of a later moment than the index says, or as it is on others: that is no difference
 			}
 			at := slices.IndexFunc(tales, func(t *sharedFault) bool {
 				return !slices.Contains(t.members, i) && slices.ContainsFunc(t.members, func(j int) bool {
@@ -221,7 +221,7 @@ func (c *explanations) sharedFaults() (tales []*sharedFault) {
 // which explains each of them, if there is any.
 func (t *sharedFault) firstEntriesOn(who int) []uint64 {
 	all := t.firstEntries[who]
-	if t.kind == faults.Rules || t.kind == faults.Refused {
+	if t.kind == faults.Rules || t.kind == faults.Refused || t.kind == faults.OwnReads {
 		return all
 	}
 	shared := slices.DeleteFunc(slices.Clone(all), func(x uint64) bool {
@@ -397,6 +397,9 @@ func (c *comparison) causeOfFault(t *sharedFault) *cause {
 	case faults.Refused:
 		k.entries = c.affectedOnAll(t)
 		k.what = fmt.Sprintf("no request of user %q had an effect on %s from here on", f.User, where)
+	case faults.OwnReads:
+		k.entries = c.affectedOnAll(t)
+		k.what = fmt.Sprintf("transactions that %s proposed had no effect there from here on: it refused them for what they read, while members that did not propose them dropped these reads", where)
 	case faults.Rules:
 		k.entries = c.affectedOnAll(t)
 		k.what = c.rulesText(k, t, f)

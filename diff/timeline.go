@@ -245,14 +245,15 @@ func (c *explanations) behavesAs() (out []string, of [][]Behaviour) {
 		if x == nil || len(c.histories[c.source(i)].authWrites) == 0 {
 			continue
 		}
-		out[i], of[i] = c.rulesName(x.chosen.Rules), []Behaviour{{0, x.chosen.Rules}}
-		rules = append(rules, out[i])
-		for _, f := range x.chosen.Faults {
-			if f.Kind == faults.Rules {
-				out[i] += fmt.Sprintf("; %s from entry %d on", c.rulesName(f.To), f.First)
-				of[i] = append(of[i], Behaviour{f.First, f.To})
-				differ = true
+		for n, v := range x.member.RulesOver(&x.chosen) {
+			of[i] = append(of[i], Behaviour{v.Entry, v.Rules})
+			if n == 0 {
+				out[i] = c.rulesName(v.Rules)
+				rules = append(rules, out[i])
+				continue
 			}
+			out[i] += fmt.Sprintf("; %s from entry %d on", c.rulesName(v.Rules), v.Entry)
+			differ = true
 		}
 		differ = differ || rules[0] != rules[len(rules)-1]
 	}

@@ -3,6 +3,7 @@ package apply
 import (
 	"slices"
 
+	"github.com/coreos/go-semver/semver"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
 	"etcd-autopsy/inspect/raftlog"
@@ -62,6 +63,9 @@ func (c *compiler) compile(index uint64, r *raftlog.Request) Entry {
 	if c.authorized {
 		e.request = r
 	}
+	if v, err := semver.NewVersion(r.ClusterVersion()); err == nil {
+		c.versions = append(c.versions, clusterVersion{index, v.Minor})
+	}
 	in := r.Internal
 	if e.Opaque = r.Unrunnable(); e.Opaque || in == nil {
 		return e
@@ -77,6 +81,7 @@ func (c *compiler) compile(index uint64, r *raftlog.Request) Entry {
 	case in.Txn != nil:
 		e.Kind = Txn
 		e.txn = c.transaction(in.Txn, &e, 0)
+		c.notesReads(e.txn, r)
 	case in.LeaseGrant != nil:
 		e.Kind, e.puts = Grant, true
 		e.lease, e.apart = c.leaseOf(in.LeaseGrant.ID), &apart{ttl: in.LeaseGrant.TTL}
@@ -148,6 +153,18 @@ func (c *compiler) transaction(t *pb.TxnRequest, e *Entry, depth int) *txn {
 		}
 	}
 	return out
+}
+
+// notesReads notes of a transaction whether it may be refused for its own reads, and who proposed it.
+func (c *compiler) notesReads(t *txn, r *raftlog.Request) {
+	for _, ops := range t.branches {
+		for i := range ops {
+			t.reads = t.reads || ops[i].kind == opRange && (c.authorized || ops[i].revision != 0)
+		}
+	}
+	if t.reads {
+		c.reads, t.proposer = true, raftlog.Proposer(r.ID).Prefix
+	}
 }
 
 // number puts all keys and leases in order, and gives everything that names them the numbers of that order.

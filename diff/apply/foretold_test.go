@@ -380,15 +380,15 @@ func TestOpenCompares(t *testing.T) {
 // TestRules tells which releases have which rules: every release of etcd 3.2 and later has one, and an upgrade leads to later ones.
 func TestRules(t *testing.T) {
 	t.Parallel()
-	all := &Log{nested: true, txnPuts: true}
+	all := &Log{asks: true, nested: true, txnPuts: true, reads: true}
 	for release, want := range map[string]string{
 		"3.1.20": "none", "3.2.0": "3.2", "3.2.32": "3.2", "3.3.0": "3.3 to 3.5.9", "3.4.26": "3.3 to 3.5.9",
-		"3.4.27": "3.5.10 to 3.5.27 (or 3.4.27 to 3.4.41, 3.6.0 to 3.6.8)", "3.4.42": "3.5.28 and 3.5.29 (or 3.4.42 and 3.4.43, 3.6.9 and 3.6.10)",
-		"3.4.44": "3.5.30 (or 3.4.44, 3.6.11) and later", "3.5.0": "3.3 to 3.5.9", "3.5.9": "3.3 to 3.5.9",
-		"3.5.10": "3.5.10 to 3.5.27 (or 3.4.27 to 3.4.41, 3.6.0 to 3.6.8)", "3.5.29": "3.5.28 and 3.5.29 (or 3.4.42 and 3.4.43, 3.6.9 and 3.6.10)",
-		"3.5.30": "3.5.30 (or 3.4.44, 3.6.11) and later", "3.6.0": "3.5.10 to 3.5.27 (or 3.4.27 to 3.4.41, 3.6.0 to 3.6.8)",
-		"3.6.10": "3.5.28 and 3.5.29 (or 3.4.42 and 3.4.43, 3.6.9 and 3.6.10)", "3.6.11": "3.5.30 (or 3.4.44, 3.6.11) and later",
-		"3.7.0": "3.5.30 (or 3.4.44, 3.6.11) and later", "3.8.0-alpha.0": "3.5.30 (or 3.4.44, 3.6.11) and later", "2.3.8": "none", "4.0.0": "none",
+		"3.4.27": "3.5.10 to 3.5.27 (or 3.4.27 to 3.4.41, 3.6.0 to 3.6.8)", "3.4.42": "3.5.28 to 3.5.29 (or 3.4.42 to 3.4.43, 3.6.9 to 3.6.10)",
+		"3.4.44": "3.5.30 (or 3.4.44, 3.6.11) to 3.6", "3.5.0": "3.3 to 3.5.9", "3.5.9": "3.3 to 3.5.9",
+		"3.5.10": "3.5.10 to 3.5.27 (or 3.4.27 to 3.4.41, 3.6.0 to 3.6.8)", "3.5.29": "3.5.28 to 3.5.29 (or 3.4.42 to 3.4.43, 3.6.9 to 3.6.10)",
+		"3.5.30": "3.5.30 (or 3.4.44, 3.6.11) to 3.6", "3.6.0": "3.5.10 to 3.5.27 (or 3.4.27 to 3.4.41, 3.6.0 to 3.6.8)",
+		"3.6.10": "3.5.28 to 3.5.29 (or 3.4.42 to 3.4.43, 3.6.9 to 3.6.10)", "3.6.11": "3.5.30 (or 3.4.44, 3.6.11) to 3.6",
+		"3.7.0": "3.7 and later", "3.8.0-alpha.0": "3.7 and later", "2.3.8": "none", "4.0.0": "none",
 	} {
 		got := "none"
 		for _, r := range all.Versions(Oldest, Newest) {
@@ -422,7 +422,11 @@ func TestRulesOf(t *testing.T) {
 		{Rules33, 5, "3.3 to 3.5.9"},
 		{Rules32, 2, "3.2"},
 		{Rules3512, 3, "3.5.10 to 3.5.27 (or 3.4.27 to 3.4.41, 3.6.0 to 3.6.8)"},
-		{Rules3530, 7, "3.7.0 and later"},
+		{Rules37, 7, "3.7 and later"},
+		{Rules37 | Rules3530, 5, "3.5.30 and later"},
+		{Rules37 | Rules3530, 6, "3.6.11 and later"},
+		{Rules37 | Rules3530, 7, "3.5.30 (or 3.4.44, 3.6.11) and later"},
+		{Rules3530 | Rules3528 | Rules3512, 6, "3.5.10 (or 3.4.27) to 3.6"},
 	} {
 		if got := c.rules.Of(c.minor); got != c.want {
 			t.Errorf("%v of 3.%d: %s, want %s", c.rules, c.minor, got, c.want)
@@ -446,6 +450,8 @@ func TestVersions(t *testing.T) {
 		leased = "as ann@8 if { put a 1 lease=7 }"
 		prev   = "as ann@8 if { put a 1 prev }"
 		nested = "as ann@8 if { if { del a } }"
+		reads  = "as ann@8 if { put a 1 ; range 0 b }"
+		before = "if { put a 1 ; range 3 }"
 	)
 	for _, c := range []struct {
 		log            []string
@@ -467,6 +473,9 @@ func TestVersions(t *testing.T) {
 			"3.5.30 (or 3.4.44, 3.6.11) and later",
 		},
 		{[]string{prev}, 7, 7, "3.5.30 (or 3.4.44, 3.6.11) and later", ""},
+		{[]string{reads}, 6, 7, "3.7 and later; 3.5.10 (or 3.4.27) to 3.6", "3.7 and later"},
+		{[]string{before}, 2, 7, "3.7 and later; 3.2 to 3.6", "3.7 and later"},
+		{[]string{before, asked}, 5, 5, "3.5.10 (or 3.4.27) to 3.6; 3.3 to 3.5.9", "3.7 and later; 3.5.10 (or 3.4.27) to 3.6"},
 		{
 			[]string{nested},
 			6, 7, "3.5.28 (or 3.4.42, 3.6.9) and later; 3.5.10 to 3.5.27 (or 3.4.27 to 3.4.41, 3.6.0 to 3.6.8)",
@@ -475,8 +484,8 @@ func TestVersions(t *testing.T) {
 		{
 			[]string{nested, leased},
 			6, 6,
-			"3.5.30 (or 3.4.44, 3.6.11) and later; 3.5.28 and 3.5.29 (or 3.4.42 and 3.4.43, 3.6.9 and 3.6.10); 3.5.10 to 3.5.27 (or 3.4.27 to 3.4.41, 3.6.0 to 3.6.8)",
-			"3.5.30 (or 3.4.44, 3.6.11) and later; 3.5.28 and 3.5.29 (or 3.4.42 and 3.4.43, 3.6.9 and 3.6.10)",
+			"3.5.30 (or 3.4.44, 3.6.11) and later; 3.5.28 to 3.5.29 (or 3.4.42 to 3.4.43, 3.6.9 to 3.6.10); 3.5.10 to 3.5.27 (or 3.4.27 to 3.4.41, 3.6.0 to 3.6.8)",
+			"3.5.30 (or 3.4.44, 3.6.11) and later; 3.5.28 to 3.5.29 (or 3.4.42 to 3.4.43, 3.6.9 to 3.6.10)",
 		},
 	} {
 		var rs []*raftlog.Request
@@ -484,11 +493,14 @@ func TestVersions(t *testing.T) {
 			rs = append(rs, requestOf(t, words))
 		}
 		l := ready(rs)
+		if older := l.Upgrades(Rules33, 4); slices.ContainsFunc(older, func(r Rules) bool { return r&^Rules37 == 0 }) {
+			t.Errorf("%v: 3.4 has the rules of %s", c.log, text(older))
+		}
 		all := l.Versions(c.oldest, c.newest)
 		if got := text(all); got != c.want {
 			t.Errorf("%v from 3.%d to 3.%d: %s\nwant %s", c.log, c.oldest, c.newest, got, c.want)
 		}
-		if got := text(l.Upgrades(all[len(all)-1])); got != c.upgrades {
+		if got := text(l.Upgrades(all[len(all)-1], Newest)); got != c.upgrades {
 			t.Errorf("%v, upgrades from %v: %s\nwant %s", c.log, all[len(all)-1], got, c.upgrades)
 		}
 	}

@@ -84,6 +84,8 @@ const (
 type txn struct {
 	compares []compare
 	branches [2][]op // failure, success
+	proposer uint16  // see raftlog.Proposal: of a transaction that may be refused for what it reads
+	reads    bool    // it may be
 }
 
 type compare struct {
@@ -111,12 +113,21 @@ type Log struct {
 	ranges int32 // compares of ranges
 
 	asks    bool // see Asks
+	reads   bool // a transaction that writes reads what it may be refused for
 	nested  bool // a transaction that permissions may be asked for is nested
 	txnPuts bool // a transaction that permissions may be asked for puts with a lease, or asks for the previous value
+
+	versions []clusterVersion
 
 	request func(i int) *raftlog.Request
 	places  func() *Places
 	values
+}
+
+// clusterVersion is what an entry sets: from there on all members run at least that minor version.
+type clusterVersion struct {
+	index uint64
+	minor int64
 }
 
 // NewLog makes n entries ready; request decodes the i-th, and keys and leases are those that rows name besides.
@@ -152,6 +163,15 @@ func (l *Log) Key(name string) (int32, bool) { k, ok := l.keys[name]; return k, 
 
 // Asks tells whether permissions may be asked for: auth is turned on, or a request names a user.
 func (l *Log) Asks() bool { return l.asks }
+
+// Proposer is of which member the transaction of the entry is, as raftlog.Proposal tells it, if it writes and may be refused for what it reads: a read of its
+// own is at a revision, or permissions may be asked for.
+func (e *Entry) Proposer() (prefix uint16, reads bool) {
+	if e.Kind != Txn || !e.txn.reads {
+		return 0, false
+	}
+	return e.txn.proposer, true
+}
 
 // Lease is the number of a lease, and whether the log knows it.
 func (l *Log) Lease(id int64) (int32, bool) { n, ok := l.leases[id]; return n, ok }

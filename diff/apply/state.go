@@ -15,7 +15,9 @@ import (
 	"cmp"
 	"fmt"
 	"math"
+	"math/bits"
 	"slices"
+	"strings"
 
 	"github.com/coreos/go-semver/semver"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -27,11 +29,14 @@ import (
 // None is as the newest.
 type Rules uint8
 
-// Kinds of versions whose rules differ in what they do to keys, all of it about who may do it (etcdserver/apply_auth.go, read in 3.2.24, 3.3.10,
-// 3.4.26 to 3.4.44, 3.5.9 to 3.5.33, 3.6.8 to 3.6.14).
+// Kinds of versions whose rules differ in what they do to keys, all of it about who may do it and what a transaction may read
+// (etcdserver/apply_auth.go, and applyEntryNormal in etcdserver/server.go, read in 3.2.24, 3.3.10, 3.4.26 to 3.4.44, 3.5.9 to 3.5.33, 3.6.8 to 3.6.14, 3.7.3).
 const (
-	// Rules3530 are those of 3.5.30, 3.4.44, 3.6.11 and later.
-	Rules3530 Rules = 1 << iota
+	// Rules37 are those of 3.7 and later.
+	Rules37 Rules = 1 << iota
+	// Rules3530 are those of 3.5.30, 3.4.44, 3.6.11 up to 3.6: a member drops the outermost reads of a transaction that it did not propose, and so the reasons
+	// that these are to refuse it.
+	Rules3530
 	// Rules3528 are those of 3.5.28, 3.4.42, 3.6.9 and the one after it: a put in a transaction is asked for its key alone, not for the previous
 	// value or its lease.
 	Rules3528
@@ -45,24 +50,46 @@ const (
 
 	// Rules3510 are those of 3.5.10, 3.4.27 and later, for logs that do not tell them apart: who revokes a lease, or attaches a key to it, must be
 	// allowed to write all its keys; an administrator is.
-	Rules3510 = Rules3530 | Rules3528 | Rules3512
+	Rules3510 = Rules37 | Rules3530 | Rules3528 | Rules3512
 )
 
 // Oldest and Newest are the minor versions between which rules change.
 const Oldest, Newest = 2, 7
 
-var rules = map[Rules]string{
-	Rules3530:             "3.5.30 (or 3.4.44, 3.6.11) and later",
-	Rules3528:             "3.5.28 and 3.5.29 (or 3.4.42 and 3.4.43, 3.6.9 and 3.6.10)",
-	Rules3512:             "3.5.10 to 3.5.27 (or 3.4.27 to 3.4.41, 3.6.0 to 3.6.8)",
-	Rules3530 | Rules3528: "3.5.28 (or 3.4.42, 3.6.9) and later",
-	Rules3528 | Rules3512: "3.5.10 to 3.5.29 (or 3.4.27 to 3.4.43, 3.6.0 to 3.6.10)",
-	Rules3510:             "3.5.10 (or 3.4.27) and later",
-	Rules33:               "3.3 to 3.5.9",
-	Rules32:               "3.2",
+// kinds are the first and the last version of each kind, the newest kind first: in 3.5, or in all, and then, where that is not all, in 3.4 and in 3.6.
+var kinds = [...]struct{ from, to [3]string }{
+	{from: [3]string{"3.7"}},
+	{from: [3]string{"3.5.30", "3.4.44", "3.6.11"}, to: [3]string{"3.6"}},
+	{from: [3]string{"3.5.28", "3.4.42", "3.6.9"}, to: [3]string{"3.5.29", "3.4.43", "3.6.10"}},
+	{from: [3]string{"3.5.10", "3.4.27", "3.6.0"}, to: [3]string{"3.5.27", "3.4.41", "3.6.8"}},
+	{from: [3]string{"3.3"}, to: [3]string{"3.5.9"}},
+	{from: [3]string{"3.2"}, to: [3]string{"3.2"}},
 }
 
-func (r Rules) String() string { return rules[r] }
+// String tells the versions, from the oldest to the newest one.
+func (r Rules) String() string {
+	if r == 0 {
+		return ""
+	}
+	from, to := kinds[bits.Len8(uint8(r))-1].from, kinds[bits.TrailingZeros8(uint8(r))].to
+	if from[1] != "" && to[1] != "" {
+		return fmt.Sprintf("%s to %s (or %s to %s, %s to %s)", from[0], to[0], from[1], to[1], from[2], to[2])
+	}
+	first := from[0]
+	switch {
+	case from[1] != "" && strings.HasSuffix(from[2], ".0"):
+		first += fmt.Sprintf(" (or %s)", from[1])
+	case from[1] != "":
+		first += fmt.Sprintf(" (or %s, %s)", from[1], from[2])
+	}
+	switch to[0] {
+	case "":
+		return first + " and later"
+	case from[0]:
+		return first
+	}
+	return first + " to " + to[0]
+}
 
 // Of is String in short, of the patches of one minor version alone where only some of these have the rules.
 func (r Rules) Of(minor int64) string {
@@ -77,7 +104,7 @@ func (r Rules) Of(minor int64) string {
 		}
 	}
 	switch {
-	case r&^Rules3510 != 0 || r == Rules3510 || first < 0:
+	case r&^Rules3510 != 0 || first <= 0 && (first < 0 || last == patches-1) || r == Rules3510:
 		return r.String()
 	case last == patches-1:
 		return fmt.Sprintf("3.%d.%d and later", minor, first)
@@ -95,6 +122,8 @@ func rulesOf(v semver.Version) Rules {
 		return 0
 	case v.Minor == 2:
 		return Rules32
+	case v.Minor > 6:
+		return Rules37
 	case patch(44, 30, 11):
 		return Rules3530
 	case patch(42, 28, 9):
@@ -111,10 +140,13 @@ func (r Rules) Covers(v semver.Version) bool { return r&rulesOf(v) != 0 }
 // Permissions are what the rules ask for.
 func (r Rules) Permissions() authz.Rules {
 	return authz.Rules{
-		TxnPutsByKey: r != 0 && r&Rules3530 == 0, NestedUnasked: r != 0 && r&(Rules3530|Rules3528) == 0,
+		ReadsDropped: r.dropReads(), TxnPutsByKey: r != 0 && r&(Rules37|Rules3530) == 0, NestedUnasked: r != 0 && r&(Rules37|Rules3530|Rules3528) == 0,
 		RootAsked: r == Rules33, LeasesUnasked: r == Rules32,
 	}
 }
+
+// dropReads tells whether members drop the outermost reads of transactions that they did not propose.
+func (r Rules) dropReads() bool { return r != 0 && r&Rules37 == 0 }
 
 // Versions are the rules of a range of minor versions of etcd, the newest first; those that do the same with all entries of the log are one.
 func (l *Log) Versions(oldest, newest int64) (out []Rules) {
@@ -133,25 +165,61 @@ func (l *Log) Versions(oldest, newest int64) (out []Rules) {
 }
 
 // classes are all rules that do different things with the log, the newest first.
-func (l *Log) classes() []Rules {
-	switch {
-	case !l.txnPuts && !l.nested:
-		return []Rules{Rules3510, Rules33, Rules32}
-	case !l.txnPuts:
-		return []Rules{Rules3530 | Rules3528, Rules3512, Rules33, Rules32}
-	case !l.nested:
-		return []Rules{Rules3530, Rules3528 | Rules3512, Rules33, Rules32}
+func (l *Log) classes() (all []Rules) {
+	apart := [...]bool{l.reads, l.asks && l.txnPuts, l.asks && l.nested, l.asks, l.asks}
+	var class Rules
+	for n := range kinds {
+		class |= Rules37 << n
+		if n == len(apart) || apart[n] {
+			all = append(all, class)
+			class = 0
+		}
 	}
-	return []Rules{Rules3530, Rules3528, Rules3512, Rules33, Rules32}
+	return all
 }
 
-// Upgrades are the rules that an upgrade may lead to, one minor version at a time.
-func (l *Log) Upgrades(from Rules) (to []Rules) {
+// AtLeast are the rules by which a member goes at an entry that went by some before: older ones than the cluster's version then has it does not go by, since
+// the version is set once all members run it.
+func (l *Log) AtLeast(index uint64, rules Rules) Rules {
+	for _, v := range l.versions {
+		if v.index >= index || rules == 0 {
+			break
+		}
+		least := l.oldest(v.minor)
+		if orNewer := Rules(1)<<bits.Len8(uint8(least)) - 1; rules&orNewer == 0 {
+			rules = cmp.Or(least, rules)
+		}
+	}
+	return rules
+}
+
+// oldest are the rules of the first release of a minor version, as far as the log tells them apart.
+func (l *Log) oldest(minor int64) Rules {
+	of := rulesOf(semver.Version{Major: 3, Minor: minor})
+	for _, class := range l.classes() {
+		if class&of != 0 {
+			return class
+		}
+	}
+	return 0
+}
+
+// VersionsSet are the entries that set the cluster's version.
+func (l *Log) VersionsSet() (entries []uint64) {
+	for _, v := range l.versions {
+		entries = append(entries, v.index)
+	}
+	return entries
+}
+
+// Upgrades are the rules that an upgrade may lead to, one minor version at a time, up to the newest one of a minor version.
+func (l *Log) Upgrades(from Rules, newest int64) (to []Rules) {
 	if from == Rules32 {
 		return []Rules{Rules33}
 	}
+	upTo := rulesOf(semver.Version{Major: 3, Minor: newest, Patch: math.MaxInt64}) // and all bits above
 	for _, class := range l.classes() {
-		if class < from {
+		if class < from && class >= upTo {
 			to = append(to, class)
 		}
 	}
@@ -553,6 +621,7 @@ const (
 	Plain       Way = iota
 	Unchecked       // permissions and alarms are not asked
 	OtherBranch     // a transaction takes the other branch
+	WithReads       // a transaction keeps all its reads, as up to 3.6 it does on the member that proposed it and waits for what it makes
 )
 
 // Apply applies an entry.
@@ -566,7 +635,7 @@ func (s *State) Apply(e *Entry, way Way) Result {
 		if s.alarmed(e) {
 			return Alarmed
 		}
-		if s.forbidden(e) {
+		if s.forbidden(e, way) {
 			return Forbidden
 		}
 	}
@@ -580,7 +649,7 @@ func (s *State) Apply(e *Entry, way Way) Result {
 	case Txn:
 		var buf [8]bool
 		path := s.comparePath(e.txn, buf[:0], way == OtherBranch)
-		if _, ok := s.mayRun(e.txn, path); ok {
+		if _, ok := s.mayRun(e.txn, path, way != WithReads && s.Rules.dropReads()); ok {
 			s.run(e.txn, path)
 		}
 	case Grant:
@@ -658,10 +727,12 @@ func (s *State) setAlarm(r *pb.AlarmRequest) {
 }
 
 // forbidden tells whether permissions refuse an entry.
-func (s *State) forbidden(e *Entry) bool {
+func (s *State) forbidden(e *Entry, way Way) bool {
 	if !s.Auth.Enabled || e.request == nil || e.Kind > Revoke || e.Kind == Grant {
 		return false
 	}
+	rules := s.Rules.Permissions()
+	rules.ReadsDropped = rules.ReadsDropped && way != WithReads
 	return s.Auth.DeniesBy(e.request, func(id int64) (names []string) {
 		n, ok := s.Log.leases[id]
 		if !ok || !s.leases[n] {
@@ -671,7 +742,7 @@ func (s *State) forbidden(e *Entry) bool {
 			names = append(names, s.Log.Keys[k])
 		}
 		return names
-	}, s.Rules.Permissions())
+	}, rules)
 }
 
 func (s *State) mayPut(o *op) bool {
@@ -738,8 +809,8 @@ func number(ok bool) int {
 }
 
 // mayRun tells whether etcd runs the branches at all: one operation that may not be refuses the whole transaction. It returns what is
-// left of the path (checkTxn of server/etcdserver/txn/txn.go).
-func (s *State) mayRun(t *txn, path []bool) ([]bool, bool) {
+// left of the path (checkTxn of server/etcdserver/txn/txn.go). The outermost reads may have been dropped before.
+func (s *State) mayRun(t *txn, path []bool, readsDropped bool) ([]bool, bool) {
 	ops := t.branches[number(path[0])]
 	path = path[1:]
 	for i := range ops {
@@ -748,9 +819,9 @@ func (s *State) mayRun(t *txn, path []bool) ([]bool, bool) {
 		case opPut:
 			ok = s.mayPut(o)
 		case opRange:
-			ok = o.revision == 0 || o.revision <= s.Revision && o.revision >= s.Compact
+			ok = readsDropped || o.revision == 0 || o.revision <= s.Revision && o.revision >= s.Compact
 		case opTxn:
-			path, ok = s.mayRun(o.txn, path)
+			path, ok = s.mayRun(o.txn, path, false)
 		}
 		if !ok {
 			return nil, false

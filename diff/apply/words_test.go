@@ -69,7 +69,7 @@ func TestWords(t *testing.T) {
 			start, i := s.Digest(), 0
 			for _, l := range lines {
 				if name, ok := strings.CutPrefix(l.words, "rules "); ok {
-					s.Rules = map[string]Rules{"3.2": Rules32, "3.3": Rules33, "3.5.10": Rules3512, "3.5.28": Rules3528, "3.5.30": Rules3530}[name]
+					s.Rules = map[string]Rules{"3.2": Rules32, "3.3": Rules33, "3.5.10": Rules3512, "3.5.28": Rules3528, "3.5.30": Rules37 | Rules3530, "3.6": Rules3530}[name]
 					continue
 				}
 				e, way := &s.Log.Entries[i], Plain
@@ -79,6 +79,8 @@ func TestWords(t *testing.T) {
 					way = OtherBranch
 				case strings.HasPrefix(l.words, "unchecked: "):
 					way = Unchecked
+				case strings.HasPrefix(l.words, "its own: "):
+					way = WithReads
 				}
 				mark, before := s.Mark(), s.Digest()
 				got := changes(s, s.Apply(e, way))

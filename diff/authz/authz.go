@@ -289,6 +289,8 @@ func (s *State) Denies(r *raftlog.Request, attached func(lease int64) []string) 
 
 // Rules are what older versions of etcd ask otherwise (etcdserver/apply_auth.go).
 type Rules struct {
+	// ReadsDropped is true up to 3.6 of members that did not propose a transaction: nobody is asked for its outermost reads.
+	ReadsDropped bool
 	// TxnPutsByKey is true up to 3.4.43, 3.5.29 and 3.6.10: a put in a transaction is asked for writing its key, not for reading the previous value
 	// or for the keys of its lease.
 	TxnPutsByKey bool
@@ -313,7 +315,7 @@ func (s *State) DeniesBy(r *raftlog.Request, attached func(lease int64) []string
 	case in.DeleteRange != nil:
 		return !c.deletes(in.DeleteRange)
 	case in.Txn != nil:
-		return !c.txn(in.Txn)
+		return !c.txn(in.Txn, c.ReadsDropped)
 	case in.LeaseRevoke != nil:
 		return !c.lease(in.LeaseRevoke.ID)
 	}
@@ -410,7 +412,7 @@ func (c *check) lease(id int64) bool {
 	return true
 }
 
-func (c *check) txn(t *pb.TxnRequest) bool {
+func (c *check) txn(t *pb.TxnRequest, readsDropped bool) bool {
 	for _, cmp := range t.Compare {
 		if !c.op(cmp.Key, cmp.RangeEnd, authpb.Permission_READ) {
 			return false
@@ -419,10 +421,10 @@ func (c *check) txn(t *pb.TxnRequest) bool {
 	for _, ops := range [][]*pb.RequestOp{t.Success, t.Failure} {
 		for _, o := range ops {
 			switch {
-			case o.GetRequestRange() != nil && !c.op(o.GetRequestRange().Key, o.GetRequestRange().RangeEnd, authpb.Permission_READ),
+			case o.GetRequestRange() != nil && !readsDropped && !c.op(o.GetRequestRange().Key, o.GetRequestRange().RangeEnd, authpb.Permission_READ),
 				o.GetRequestPut() != nil && !c.txnPut(o.GetRequestPut()),
 				o.GetRequestDeleteRange() != nil && !c.deletes(o.GetRequestDeleteRange()),
-				o.GetRequestTxn() != nil && !c.NestedUnasked && !c.txn(o.GetRequestTxn()):
+				o.GetRequestTxn() != nil && !c.NestedUnasked && !c.txn(o.GetRequestTxn(), false):
 				return false
 			}
 		}

@@ -699,42 +699,69 @@ func cacheAfterRestart(c *Case) Outcome  { return permissionCache(c, false) }
 // the member itself proposed.
 func (c *Case) readsAtRevision(m *Member) bool {
 	r := c.entry(c.Cause.Index)
-	return rangesAt(internal(r).Txn) && m.proposed(r)
+	return readsWhatMayBeRefused(internal(r).Txn, "") && m.proposed(r)
 }
 
-func rangesAt(t *pb.TxnRequest) bool {
+// readsWhatMayBeRefused tells whether a transaction of a user writes, and one of its outermost reads is at a revision, or is of a user who may not do it.
+func readsWhatMayBeRefused(t *pb.TxnRequest, user string) bool {
 	if t == nil {
 		return false
 	}
-	at, writes := false, false
+	may, writes := false, false
 	for _, op := range slices.Concat(t.Success, t.Failure) {
-		at = at || op.GetRequestRange().GetRevision() != 0
-		writes = writes || op.GetRequestPut() != nil || op.GetRequestDeleteRange() != nil
+		may = may || op.GetRequestRange() != nil && (user != "" || op.GetRequestRange().GetRevision() != 0)
+		writes = writes || op.GetRequestPut() != nil || op.GetRequestDeleteRange() != nil || op.GetRequestTxn() != nil
 	}
-	return at && writes
+	return may && writes
 }
 
-// rangeRevision is the transaction that only its proposer refuses.
-func rangeRevision(c *Case) Outcome {
+// OwnReads is the Rule of a cause that is about what members refused of the transactions which they had proposed.
+const OwnReads = "own-reads"
+
+// ownReads is a transaction that only its proposer refuses.
+func ownReads(c *Case) Outcome {
 	if !c.effectsMissing() {
 		return Outcome{}
 	}
 	r := c.entry(c.Cause.Index)
-	if !rangesAt(internal(r).Txn) {
+	if r == nil || !readsWhatMayBeRefused(internal(r).Txn, r.User) {
 		return Outcome{}
 	}
-	says := fmt.Sprintf("entry %d writes, and reads at a revision", c.Cause.Index)
+	says := fmt.Sprintf("entry %d writes, and reads", c.Cause.Index)
+	if readsWhatMayBeRefused(internal(r).Txn, "") {
+		says += " at a revision"
+	}
 	odd := c.departed()
+	if c.Cause.Rule == OwnReads {
+		return c.eachDropsReadsOfOthers().and(says, fmt.Sprintf("%s proposed it", labels(slices.DeleteFunc(odd, func(m *Member) bool { return !m.proposed(r) }))))
+	}
 	if len(odd) != 1 || !odd[0].proposed(r) {
 		return refuted(says, "but the member that lacks it is not the one that proposed it")
 	}
 	p := odd[0]
-	own := func(x *replay.Exec) bool {
-		id := x.Request.GetHeader().GetID()
-		return id != 0 && raftlog.Proposer(id).Prefix == uint16(p.nodeID())
-	}
-	s := c.split(rules(replay.RangesStripped(own)), rules(replay.Only(1, ^uint64(0), replay.RangesStripped(nil))))
+	s := c.split(rules(replay.RangesStripped(p.own)), rules(replay.Only(1, ^uint64(0), replay.RangesStripped(nil))))
 	return c.judgeRules(s, "that of a member that keeps the reads", "that of members that drop them").and(says, p.Label+" proposed it")
+}
+
+// own tells whether an entry is of a request that the member proposed.
+func (m *Member) own(x *replay.Exec) bool {
+	id := x.Request.GetHeader().GetID()
+	return id != 0 && m.nodeID() != 0 && raftlog.Proposer(id).Prefix == uint16(m.nodeID())
+}
+
+// eachDropsReadsOfOthers runs the log of each member with the reads of the transactions that it proposed, and without those of others.
+func (c *Case) eachDropsReadsOfOthers() Outcome {
+	does, doesNot, n, err := c.runsExactly(func(member int) []*replay.Rule {
+		return append(c.besides(member), replay.RangesStripped(c.Members[member].own))
+	})
+	const says = "the reads of transactions left to the members that proposed them"
+	switch {
+	case len(does)+len(doesNot) == 0:
+		return consistent("the entries could not be run again: " + oneLine(err))
+	case len(doesNot) > 0:
+		return consistent(fmt.Sprintf("run again by etcd's own code with %s, %s does not come out as it is: something else befell it, too", says, labels(doesNot)))
+	}
+	return confirmed(fmt.Sprintf("run again by etcd's own code, %d entries make just what %s with %s: no revision differs", n, holders(does), says))
 }
 
 // negativeLease is a lease that members forget when they restart.

@@ -95,11 +95,11 @@ var applyBugs = []*Bug{
 		Refs: refs("14409 14410"), Test: cacheAfterRestart,
 	},
 	{
-		ID: "etcd-18667", Name: "txn-range-revision-18667", Title: "A transaction that reads at a revision of its own is refused by its proposer only",
+		ID: "etcd-18667", Name: "txn-range-revision-18667", Title: "A transaction is refused for what it reads by its proposer only",
 		Source: Upstream, Severity: Critical, Visible: Strong, Affected: "3.1 to 3.6", Fixed: "3.7.0",
-		Seen:    "a transaction that writes and reads at a revision has no effect on the very member that proposed it",
-		Against: "another member lacks it; no read names a revision", Proof: "with its reads the transaction makes what the proposer holds, without them what the others do",
-		Remedy: rebuildMember + "; do not name revisions in reads of transactions that write", Refs: refs("18667 21432"), Test: rangeRevision,
+		Seen:    "a transaction that writes, and reads at a revision or what its user may not read, has no effect on the very member that proposed it",
+		Against: "another member lacks it; no read names a revision, and auth is off", Proof: "with its reads the transaction makes what the proposer holds, without them what the others do",
+		Remedy: rebuildMember + "; let no transaction that writes read at a revision, or what its user may not read", Refs: refs("18667 21432"), Test: ownReads,
 	},
 	{
 		ID: "etcd-12535", Name: "negative-lease-id-12535", Title: "Leases with negative ids are forgotten at a restart",

@@ -266,7 +266,7 @@ func TestRangeRevision(t *testing.T) {
 	c := plant("a")
 	of := *c
 	of.Cause = c.Causes[0]
-	if o := rangeRevision(&of); o.Status != Refuted {
+	if o := ownReads(&of); o.Status != Refuted {
 		t.Errorf("etcd-18667 is %q where another member proposed it", o.Status)
 	}
 }

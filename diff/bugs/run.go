@@ -382,13 +382,17 @@ func (c *Case) judgeSplit(s *split, aName, bName string, proof func(n int) strin
 func (c *Case) besides(member int) []*replay.Rule {
 	rules := c.RulesBesides(member, c.Cause)
 	if c.Versions != nil && !c.Cause.OtherRules { // what the cause is about is not given
-		rules = slices.Concat(rules, during(c.Versions(member)))
+		versions := c.Versions(member)
+		if c.Cause.Rule == OwnReads {
+			versions = withoutRule(versions, replay.RangesStripped(nil))
+		}
+		rules = slices.Concat(rules, During(versions))
 	}
 	return rules
 }
 
-// during are the rules of versions, each for the entries that it applied.
-func during(versions []Version) (rules []*replay.Rule) {
+// During are the rules of versions, each for the entries that it applied.
+func During(versions []Version) (rules []*replay.Rule) {
 	last := uint64(math.MaxUint64)
 	for _, v := range slices.Backward(versions) {
 		for _, r := range v.Rules {
@@ -443,7 +447,7 @@ func (c *Case) upgraded(member int, old *replay.Rule, at uint64) []*replay.Rule 
 		}
 		versions[n-1].Rules, versions[n] = added(before), Version{at, after}
 	}
-	return slices.Concat(c.RulesBesides(member, c.Cause), during(versions))
+	return slices.Concat(c.RulesBesides(member, c.Cause), During(versions))
 }
 
 // runsExactly runs the log of every member under the rules that with gives for it, and tells which members come out as they are. entries is how many were run at most.

@@ -44,9 +44,9 @@ func TestUpgraded(t *testing.T) {
 			onset := uint64(len(s.log)) + 1
 			c.asks(s, rev)
 			s.fill("a", 0, "app", rev, 3)
-			before, after := replay.Older(c.before), replay.Older(c.after)
+			before, after := replay.Older(c.before, nil), replay.Older(c.after, nil)
 			versions := []Version{{From: 1, Rules: before}, {From: onset, Rules: after}}
-			k := s.run(spec{label: "a", rules: before, tables: old}, spec{label: "b", rules: before, tables: old}, spec{label: "c", rules: during(versions), tables: old})
+			k := s.run(spec{label: "a", rules: before, tables: old}, spec{label: "b", rules: before, tables: old}, spec{label: "c", rules: During(versions), tables: old})
 			k.RulesBesides = func(int, *Cause) []*replay.Rule { return nil }
 			k.Versions = func(i int) []Version {
 				if i == 2 {

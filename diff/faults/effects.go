@@ -44,6 +44,56 @@ func (m *Member) FirstDifference(a, b *Reading) uint64 {
 	return 0
 }
 
+// RulesFrom is an entry from which on a member goes by some rules.
+type RulesFrom struct {
+	Entry uint64
+	Rules apply.Rules
+}
+
+// RulesOver are the rules by which a member goes by a reading, from entry 0 on. The next ones differ from those before.
+func (m *Member) RulesOver(r *Reading) []RulesFrom {
+	all := []RulesFrom{{0, r.Rules}}
+	changes := m.Log.VersionsSet()
+	for n := range changes {
+		changes[n]++ // it is in force behind the entry
+	}
+	for i := range r.Faults {
+		if r.Faults[i].Kind == Rules {
+			changes = append(changes, r.Faults[i].First)
+		}
+	}
+	slices.Sort(changes)
+	for _, index := range changes {
+		rules := r.Rules
+		for i := range r.Faults {
+			if f := &r.Faults[i]; f.Kind == Rules && f.First <= index {
+				rules = f.To
+			}
+		}
+		if rules = m.Log.AtLeast(index, rules); rules != all[len(all)-1].Rules {
+			all = append(all, RulesFrom{index, rules})
+		}
+	}
+	return all
+}
+
+// OwnReads is the fault that transactions which the member itself proposed were refused for what they read, if by a reading some were and would have changed
+// something without these reads, as they did on the members that dropped them (up to etcd 3.6; etcd 18667).
+func (m *Member) OwnReads(r *Reading) (f Fault, found bool) {
+	m.Run(r, m.Reach(r), func(st *Step) {
+		e := &m.Log.Entries[m.place(max(st.Index, m.first))]
+		if found || st.Index == 0 || st.Again || st.Revision > 0 || st.Fault != nil || m.firstWay(e) != apply.WithReads {
+			return
+		}
+		mark := m.start.Mark()
+		if m.start.Apply(e, apply.Plain) == apply.Made {
+			f, found = Fault{Kind: OwnReads, First: st.Index, Last: st.Index}, true
+		}
+		m.start.Revert(mark)
+	}, nil)
+	return f, found
+}
+
 // Mixture tells whether pages of several moments of a member without fault can make up the db: every row that is there is one that the
 // log makes at that revision, up to the last entry of the log, and its auth revision is one that the log comes to.
 func (m *Member) Mixture() bool {
@@ -149,7 +199,7 @@ func (m *Member) Reach(r *Reading) uint64 {
 // effectIfApplied are the changes that an entry which was left out would have made on the present state.
 func (r *run) effectIfApplied(e *apply.Entry) (changes []apply.Change, turned bool) {
 	mark := r.s.Mark()
-	r.s.Apply(e, apply.Plain)
+	r.s.Apply(e, r.firstWay(e))
 	changes, turned = append(changes, r.s.Changes...), r.s.TablesChanged
 	r.s.Revert(mark)
 	return changes, turned

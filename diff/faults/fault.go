@@ -43,10 +43,12 @@ const (
 	Table                 // rows of a small table were changed otherwise than by an entry
 	Extra                 // a revision behind the entry was made by no entry
 	Lost                  // leases with negative ids are not known from the first entry on, though they are stored
+	OwnReads              // transactions that the member proposed were refused for what they read, from the first entry on: the others drop these reads
+	GaveUp                // no fault: the member no longer waited for the entry, which it had proposed, and dropped its reads as the others do
 	Initial               // no fault: a key was not what it is held to have been before the log begins, for which the entry is the first to ask
 )
 
-var kinds = [...]string{"skipped", "again", "refused", "rules", "let-pass", "branch", "rows", "index", "table", "extra", "leases-lost", "began"}
+var kinds = [...]string{"skipped", "again", "refused", "rules", "let-pass", "branch", "rows", "index", "table", "extra", "leases-lost", "own-reads", "gave-up", "began"}
 
 func (k Kind) String() string { return kinds[k] }
 
@@ -120,6 +122,12 @@ func (f Fault) String() string {
 	case Index:
 		return fmt.Sprintf("the consistent index stayed behind: the data is that of entry %d", f.Last)
 	}
+	switch f.Kind {
+	case OwnReads:
+		return fmt.Sprintf("transactions of its own were refused for what they read from entry %d on", f.First)
+	case GaveUp:
+		return fmt.Sprintf("entry %d, a transaction of its own, was applied without its reads", f.First)
+	}
 	if f.Kind == Initial {
 		return fmt.Sprintf("a key or a lease was something else before entry %d", f.First)
 	}
@@ -140,15 +148,18 @@ const (
 	costUnknownBug = 8  // what no known bug does: one request let pass, another branch
 	costRows       = 10 // rows changed on the disk: bit rot, an edit
 	costRow        = 6  // each of them
-	costInitial    = 3  // a key before the log begins that was not what the first entry that asks for it takes for granted: a client was late
+	costInitial    = 3  // a key before the log begins that was not what the first entry that asks for it takes for granted: a client was late; a client that did not wait
 
 	// Margin is how much more a reading may cost than the best one and be reported with it.
 	Margin = 4
 )
 
 func (f *Fault) cost() int {
-	if f.Kind == Initial {
+	switch f.Kind {
+	case Initial, GaveUp:
 		return costInitial
+	case OwnReads:
+		return 0 // it follows from who proposed them
 	}
 	c := costFault
 	switch f.Kind {

@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"cmp"
 	"strings"
 	"testing"
 
@@ -98,6 +99,96 @@ const negative text = `
 	put c 4
 	revoke -5
 	put d 5`
+
+const readsInTxn text = `
+	role root a z
+	user root root
+	role w a c
+	user ann w
+	auth
+	root@/7 put x 2
+	ann@/7 put a 1
+	ann@/7 txn a ? put b 1 ; range x : put b 2
+	root@/8 put q 4
+	ann@/7 txn a ? put b 2 ; range a : put b 2
+	ann@/8 txn a ? put a 3 : range x
+	ann@/7 txn a ? put a 4 ; range x : put b 3
+	root@/8 put z 3`
+
+const upgrading text = `
+	role root a z
+	user root root
+	role w a c
+	user ann w
+	auth
+	grant 7
+	root@ put x 2 7
+	version 3.3.0
+	root@ put a 1
+	ann@ revoke 7
+	root@ put c 2`
+
+// TestOwnReads asserts what members do up to 3.6 with reads that the user of a transaction may not do: the one that proposed it refuses it, unless nobody waits
+// for what it makes.
+func TestOwnReads(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		member uint64
+		befell string
+		rules  apply.Rules
+		want   string
+		first  uint64 // of its own that it refused
+	}{
+		{name: "one that proposed none", member: 9, want: "0: no fault"},
+		{name: "the proposer", member: 7, befell: "own 12, own 14, own 16", want: "0: no fault", first: 12},
+		{name: "the proposer of another one", member: 8, befell: "own 15", want: "0: no fault", first: 15},
+		{name: "the proposer, whose client did not wait for the first", member: 7, befell: "own 16", want: "3: entry 12, a transaction of its own, was applied without its reads", first: 16},
+		{name: "another one refuses", member: 9, befell: "own 12", want: "8: entry 12 had no effect"},
+		{name: "one whose id is not known", befell: "own 12, own 16", want: "16: entry 12 had no effect; entry 16 had no effect"},
+		{name: "from 3.7 on all refuse", member: 9, rules: apply.Rules37, want: "0: no fault"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			rules := cmp.Or(c.rules, apply.Rules3530|apply.Rules3528|apply.Rules3512)
+			for _, compact := range []int64{0, 5} {
+				l := live(t, readsInTxn, rules, c.befell, compact)
+				m := l.member(rules)
+				m.ID, m.Newest = c.member, 6
+				res := m.Search()
+				if got := tell(res); got != c.want {
+					t.Errorf("compacted at %d, found\n%s\nwant\n%s", compact, got, c.want)
+					continue
+				}
+				if f, _ := m.OwnReads(&res.Readings[0]); f.First != c.first {
+					t.Errorf("compacted at %d, of its own it refused entry %d first, want %d", compact, f.First, c.first)
+				}
+			}
+		})
+	}
+}
+
+// TestClusterVersion asserts that members go by the rules of a version from where the cluster's was set to it, and not by that of others.
+func TestClusterVersion(t *testing.T) {
+	for name, c := range map[string]struct {
+		log          text
+		befell, want string
+	}{
+		"set before":              {upgrading, "rules 3.3 13", "0: no fault"},
+		"set before, not gone by": {upgrading, "", "16: entry 14 was applied although permissions or an alarm refuse that"},
+		"not set":                 {text(strings.Replace(string(upgrading), "version 3.3.0", "empty", 1)), "rules 3.3 13", "8: entry 14 had no effect\n8: the rules of etcd 3.3 to 3.5.9 hold from entry 14 on"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := live(t, c.log, apply.Rules32, c.befell, 0).member(apply.Rules32)
+			res := m.Search()
+			if got := tell(res); got != c.want {
+				t.Errorf("found\n%s\nwant\n%s", got, c.want)
+			}
+			rules := m.RulesOver(&res.Readings[0])
+			if got := rules[len(rules)-1].Rules == apply.Rules33; got != (name != "not set") {
+				t.Errorf("it ends by the rules of etcd %v", rules[len(rules)-1].Rules)
+			}
+		})
+	}
+}
 
 // TestSearch finds faults in logs that a person can follow. Costs stand before the colon.
 func TestSearch(t *testing.T) {

@@ -60,6 +60,7 @@ func (r *run) step(i int) bool {
 		r.setInitial(e.Index)
 	}
 	way, by, rows, left := r.faultsAt(e)
+	r.s.Rules = r.Log.AtLeast(e.Index, r.s.Rules)
 	if left != nil {
 		return r.leaveOut(e, left)
 	}
@@ -69,6 +70,7 @@ func (r *run) step(i int) bool {
 // faultsAt are the faults that begin or hold at an entry: by is why it is applied in another way than the plain one, rows are changed of what it
 // wrote, and left is why it is not applied at all. Rules and lost leases it puts into effect.
 func (r *run) faultsAt(e *apply.Entry) (way apply.Way, by, rows, left *Fault) {
+	way = r.firstWay(e)
 	for n := range r.faults {
 		f := &r.faults[n]
 		if f.First > e.Index {
@@ -82,6 +84,10 @@ func (r *run) faultsAt(e *apply.Entry) (way apply.Way, by, rows, left *Fault) {
 			r.s.Rules = f.To
 		case f.Kind == Lost && here:
 			r.loseLeases(r.s)
+		case f.Kind == OwnReads && way == apply.WithReads:
+			by = f
+		case f.Kind == GaveUp && here:
+			way = apply.Plain
 		case f.Kind == Permitted && here:
 			by, way = f, apply.Unchecked
 		case f.Kind == Branch && here:
@@ -91,6 +97,21 @@ func (r *run) faultsAt(e *apply.Entry) (way apply.Way, by, rows, left *Fault) {
 		}
 	}
 	return way, by, rows, nil
+}
+
+// firstWay is how an entry is applied the first time: the member that proposed it, and waits for what it makes, keeps all reads of a transaction.
+func (m *Member) firstWay(e *apply.Entry) apply.Way {
+	if proposer, reads := e.Proposer(); reads && m.ID != 0 && proposer == uint16(m.ID) {
+		return apply.WithReads
+	}
+	return apply.Plain
+}
+
+// KeepsReads tells whether by a reading the member applied an entry, the first time, with all reads of its transaction.
+func (m *Member) KeepsReads(r *Reading, index uint64) bool {
+	at := m.place(index)
+	return index >= m.first && at < len(m.Log.Entries) && m.firstWay(&m.Log.Entries[at]) == apply.WithReads &&
+		!slices.ContainsFunc(r.Faults, func(f Fault) bool { return f.Kind == GaveUp && f.First == index })
 }
 
 // applyBehind makes the revisions that faults make behind the entry at a place, and tells whether they agree with the db.
@@ -184,7 +205,7 @@ func (r *run) leaveOut(e *apply.Entry, f *Fault) bool {
 
 // apply applies an entry and tells whether what it makes is what the db holds. rows is a fault of the rows that are there.
 func (r *run) apply(e *apply.Entry, way apply.Way, rows, by *Fault, again bool) bool {
-	forbidden := r.onStep != nil && way == apply.Plain && r.s.Rules.Permissions() != authz.Rules{} && r.forbidden(e)
+	forbidden := r.onStep != nil && (way == apply.Plain || way == apply.WithReads) && r.s.Rules.Permissions() != authz.Rules{} && r.forbidden(e)
 	res := r.s.Apply(e, way)
 	made := int64(0)
 	ok := true
@@ -212,13 +233,33 @@ func (r *run) apply(e *apply.Entry, way apply.Way, rows, by *Fault, again bool) 
 		r.altered = append(r.altered, a)
 	}
 	if r.onStep != nil {
+		changes := r.s.Changes
+		if by != nil && by.Kind == OwnReads {
+			if changes = r.changesWithoutReads(e); made > 0 || len(changes) == 0 {
+				by, changes = nil, r.s.Changes // its reads are not why
+			}
+		}
 		if rows != nil {
 			by = rows
 		}
-		r.current = Step{Index: e.Index, Again: again, Result: res, Fault: by, Revision: made, Changes: r.s.Changes, TablesChanged: r.s.TablesChanged, Forbidden: forbidden && res != apply.Forbidden, Auth: r.turnedAuth(e)}
+		r.current = Step{Index: e.Index, Again: again, Result: res, Fault: by, Revision: made, Changes: changes, TablesChanged: r.s.TablesChanged, Forbidden: forbidden && res != apply.Forbidden, Auth: r.turnedAuth(e)}
 		r.onStep(&r.current)
 	}
 	return ok || r.regardless
+}
+
+// changesWithoutReads are those that a transaction which was refused would have made without its outermost reads.
+func (r *run) changesWithoutReads(e *apply.Entry) (changes []apply.Change) {
+	if len(r.s.Changes) > 0 {
+		return nil
+	}
+	mark := r.s.Mark()
+	if r.s.Apply(e, apply.Plain) == apply.Made {
+		changes = slices.Clone(r.s.Changes)
+	}
+	r.s.Revert(mark)
+	r.s.Changes = r.s.Changes[:0]
+	return changes
 }
 
 // turnedAuth is the auth store if an entry may have changed it.
@@ -233,7 +274,7 @@ func (r *run) turnedAuth(e *apply.Entry) *authz.State {
 func (r *run) forbidden(e *apply.Entry) bool {
 	rules, mark := r.s.Rules, r.s.Mark()
 	r.s.Rules = 0
-	res := r.s.Apply(e, apply.Plain)
+	res := r.s.Apply(e, r.firstWay(e))
 	r.s.Revert(mark)
 	r.s.Rules = rules
 	return res == apply.Forbidden

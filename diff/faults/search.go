@@ -31,8 +31,12 @@ type Member struct {
 	writerIndex // empty before indexWriters
 }
 
-// Starts is what is known of when a member started, and where it goes on then.
+// Starts is what is known of a member, and of when it started and where it goes on then.
 type Starts struct {
+	// ID is the member's, 0 if it is not known.
+	ID uint64
+	// Newest is the newest minor version that it may run, 0 if that is not known.
+	Newest int64
 	// Snapshots are the entries of the raft snapshots that the member has, in order: it applies nothing up to the newest one.
 	Snapshots []uint64
 	// Processes is what the log tells of the member's processes: entries are applied again when it restarts. nil: nothing.
@@ -486,6 +490,7 @@ type pass struct {
 	ignoreSoleWriters bool // also what sole writers rule out, since several faults may lie close to each other
 	lagging           bool // also entries applied again up to one that was not near the last that a process of the member applied
 	stepLimit         int  // steps at which it ends
+	single            bool // one fault explains all: others that do are looked for longer, since what is not tried widens the answer
 }
 
 // repetition is a run of entries that is tried again.
@@ -691,6 +696,9 @@ func (e *expansion) tryNearby() {
 	e.putCounts = e.countPuts(r, e.applyToStop(r))
 	pass := func(strict, loose bool, steps int) {
 		e.countPutsOnly, e.ignoreSoleWriters, e.stepLimit = strict, loose, e.s.Steps+steps
+		if e.single {
+			e.stepLimit += 4 * unlikelySteps
+		}
 		e.tryBefore()
 	}
 	none := func() bool { return len(e.leads) == found }
@@ -703,12 +711,8 @@ func (e *expansion) tryNearby() {
 			return
 		}
 	}
-	steps := unlikelySteps
-	if len(e.n.faults) == 0 {
-		steps *= 4 // what is not tried here widens every answer
-	}
-	if pass(false, false, steps); none() && len(e.soleWriters) > 0 {
-		pass(false, true, steps)
+	if pass(false, false, unlikelySteps); none() && len(e.soleWriters) > 0 {
+		pass(false, true, unlikelySteps)
 	}
 	if e.base != nil && none() && !e.lagging { // that is thorough otherwise
 		e.lagging = true
@@ -815,7 +819,7 @@ func (e *expansion) keptUntilLastRow(c *apply.Change) bool {
 func (e *expansion) putsSurplus(i int) bool {
 	mark := e.s.Mark()
 	e.s.Rules = e.rulesAt(e.Log.Entries[i].Index)
-	e.s.Apply(&e.Log.Entries[i], apply.Plain)
+	e.s.Apply(&e.Log.Entries[i], e.firstWay(&e.Log.Entries[i]))
 	bad := slices.ContainsFunc(e.s.Changes, func(c apply.Change) bool {
 		n, ok := e.surplus[c.Key]
 		return ok && n >= 0 && e.keptUntilLastRow(&c)
@@ -960,6 +964,10 @@ func (e *expansion) addOutcome(stop int, f Fault) {
 	default:
 		return
 	}
+	if stop > e.end && len(e.n.faults) == 0 && !e.single {
+		e.single = true
+		e.stepLimit += 4 * unlikelySteps
+	}
 	o := outcome{f.Kind, f.Times, reached{stop, e.s.Digest(), e.s.Auth.Revision}}
 	if f.Kind == Skipped || f.Kind == Again {
 		if slices.ContainsFunc(e.leads[o], func(g Fault) bool { return f.contains(&g) }) {
@@ -1049,9 +1057,15 @@ func (e *expansion) tryAt(i int, effective bool) {
 		}
 	}
 	e.s.Rules = rules
-	res := e.s.Apply(x, apply.Plain)
+	res := e.s.Apply(x, e.firstWay(x))
 	changed := e.s.Mark() > mark
 	e.s.Revert(mark)
+	if e.firstWay(x) == apply.WithReads && !changed {
+		res := e.s.Apply(x, apply.Plain)
+		if e.s.Revert(mark); res == apply.Made {
+			e.try(Fault{Kind: GaveUp, First: x.Index, Last: x.Index}, i)
+		}
+	}
 	if res == apply.Forbidden || res == apply.Alarmed {
 		e.try(Fault{Kind: Permitted, First: x.Index, Last: x.Index}, i)
 	}
@@ -1077,7 +1091,7 @@ func (e *expansion) rulesAt(index uint64) apply.Rules {
 			rules = f.To
 		}
 	}
-	return rules
+	return e.Log.AtLeast(index, rules)
 }
 
 // tryRules tries the rules of the versions that an upgrade leads to from an entry on, with which these do something else than those that held.
@@ -1089,10 +1103,10 @@ func (e *expansion) tryRules(i int, were apply.Rules) {
 	forbids := func(rules apply.Rules) bool {
 		e.s.Rules = rules
 		defer e.s.Revert(mark)
-		return e.s.Apply(x, apply.Plain) == apply.Forbidden
+		return e.s.Apply(x, e.firstWay(x)) == apply.Forbidden
 	}
 	forbade := forbids(were)
-	for _, to := range e.Log.Upgrades(were) {
+	for _, to := range e.Log.Upgrades(were, cmp.Or(e.Newest, apply.Newest)) {
 		if forbids(to) != forbade {
 			e.try(Fault{Kind: Rules, First: x.Index, Last: x.Index, To: to}, i)
 		}
@@ -1164,7 +1178,7 @@ func (e *expansion) effect(i int) (changed, made bool) {
 		return false, false
 	}
 	e.s.Rules = e.rulesAt(x.Index)
-	made = e.s.Apply(x, apply.Plain) == apply.Made
+	made = e.s.Apply(x, e.firstWay(x)) == apply.Made
 	changed = e.s.Mark() > mark
 	e.s.Revert(mark)
 	return changed, made

@@ -23,8 +23,10 @@ import (
 //	put KEY VALUE [LEASE]      del KEY [END]      grant LEASE      revoke LEASE      empty
 //	txn KEY ? OP ; OP : OP     if KEY exists the operations before the colon, otherwise those behind it
 //	role ROLE KEY END          user USER ROLE     auth             nospace on|off      passwd USER
+//	version VERSION            of the cluster
 //
-// A line may begin with the user that asks, USER@ or, where the auth revision matters, USER@REVISION.
+// An operation may be "range KEY", too. A line may begin with the user that asks, USER@ or, where the auth revision matters, USER@REVISION; then with the
+// number of the member that proposed it, USER@/MEMBER.
 type text string
 
 // requests makes the requests of a log. The auth revision of a request is high unless it is given.
@@ -37,6 +39,10 @@ func (x text) requests(t *testing.T) (rs []*raftlog.Request) {
 		}
 		r := &raftlog.Request{Type: "Empty"}
 		if user, rev, ok := strings.Cut(f[0], "@"); ok {
+			rev, member, _ := strings.Cut(rev, "/")
+			if n, err := strconv.ParseUint(member, 10, 64); err == nil {
+				r.ID = n<<48 | 1
+			}
 			r.User, r.AuthRevision = user, 1000
 			if n, err := strconv.ParseUint(rev, 10, 64); err == nil {
 				r.AuthRevision = n
@@ -54,7 +60,11 @@ func (x text) requests(t *testing.T) (rs []*raftlog.Request) {
 			add.Internal = &pb.InternalRaftRequest{AuthRoleAdd: &pb.AuthRoleAddRequest{Name: f[1]}}
 			rs = slices.Insert(rs, len(rs)-1, &add)
 		}
-		if f[0] != "empty" {
+		switch f[0] {
+		case "empty":
+		case "version":
+			r.V2 = &raftlog.V2Request{Method: "PUT", Path: "/0/version", Val: f[1]}
+		default:
 			r.Internal = request(t, f)
 		}
 	}
@@ -85,6 +95,8 @@ func request(t *testing.T, f []string) *pb.InternalRaftRequest {
 			d.RangeEnd = []byte(f[2])
 		}
 		return &pb.InternalRaftRequest{DeleteRange: d}
+	case "range":
+		return &pb.InternalRaftRequest{Range: &pb.RangeRequest{Key: []byte(f[1])}}
 	case "txn":
 		x := &pb.TxnRequest{Compare: []*pb.Compare{{Key: []byte(f[1]), Target: pb.Compare_VERSION, Result: pb.Compare_GREATER, TargetUnion: &pb.Compare_Version{}}}}
 		yes, no, _ := strings.Cut(strings.Join(f[3:], " "), ":")
@@ -125,6 +137,8 @@ func ops(t *testing.T, s string) (all []*pb.RequestOp) {
 		switch r := request(t, f); {
 		case r.Put != nil:
 			all = append(all, &pb.RequestOp{Request: &pb.RequestOp_RequestPut{RequestPut: r.Put}})
+		case r.Range != nil:
+			all = append(all, &pb.RequestOp{Request: &pb.RequestOp_RequestRange{RequestRange: r.Range}})
 		case r.DeleteRange != nil:
 			all = append(all, &pb.RequestOp{Request: &pb.RequestOp_RequestDeleteRange{RequestDeleteRange: r.DeleteRange}})
 		}
@@ -150,7 +164,7 @@ type life struct {
 	rules   apply.Rules
 }
 
-// live runs a log with faults: skip A B, again A B, refuse USER A, branch A, pass A, rules VERSION A, lose A.
+// live runs a log with faults: skip A B, again A B, refuse USER A, branch A, pass A, own A, rules VERSION A, lose A.
 func live(t *testing.T, x text, rules apply.Rules, what string, compact int64) *life {
 	t.Helper()
 	l := &life{t: t, x: x, log: x.log(t, nil, nil), compact: compact, rules: rules}
@@ -188,6 +202,8 @@ func live(t *testing.T, x text, rules apply.Rules, what string, compact int64) *
 			way = apply.OtherBranch
 		case at("pass", i):
 			way = apply.Unchecked
+		case at("own", i):
+			way = apply.WithReads
 		}
 		l.apply(e, way)
 		for _, f := range kinds["again"] {

@@ -124,7 +124,7 @@ func TestOlderRules(t *testing.T) {
 		l := apply.NewLog(len(log), func(i int) uint64 { return log[i].Index }, func(i int) *raftlog.Request { return decoded(t, &log[i]) }, nil, nil)
 		for _, rules := range l.Versions(apply.Oldest, apply.Newest) {
 			made := make([]int64, len(log))
-			_, err := replay.Run(t.Context(), replay.Empty(), entries, replay.Today().With(replay.Older(rules.Permissions())...), replay.Options{
+			_, err := replay.Run(t.Context(), replay.Empty(), entries, replay.Today().With(replay.Older(rules.Permissions(), nil)...), replay.Options{
 				TempDir: t.TempDir(), Each: func(fx *replay.Effect) { made[fx.Index-1] = fx.Revision },
 			})
 			if err != nil {

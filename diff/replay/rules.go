@@ -150,7 +150,10 @@ func LeaseKeysAlwaysAsked() *Rule {
 }
 
 // Older are the rules of versions that ask for other permissions than etcd 3.7. Their order matters: what a later one says of an administrator holds.
-func Older(p authz.Rules) (rules []*Rule) {
+func Older(p authz.Rules, own func(x *Exec) bool) (rules []*Rule) {
+	if p.ReadsDropped {
+		rules = append(rules, RangesStripped(own))
+	}
 	for _, r := range []struct {
 		holds bool
 		rule  func() *Rule

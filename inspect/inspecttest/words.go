@@ -67,7 +67,7 @@ func (p *parser) end() []byte {
 //
 //	put KEY VALUE [lease=ID] [keep-value] [keep-lease] [prev]
 //	del KEY [END]                                           END * stands for all keys from there on
-//	if COMPARE, ... { OP ; OP } else { OP }                 OP is one of these three, or "range REVISION"
+//	if COMPARE, ... { OP ; OP } else { OP }                 OP is one of these three, or "range REVISION [KEY [END]]", of the key a
 //	grant ID [ttl=SECONDS]   revoke ID   compact REVISION   alarm on|off TYPE MEMBER
 //	auth-on   auth-off   user-add NAME   role-add NAME      grant-role USER ROLE   permit ROLE KEY [END]
 //
@@ -163,7 +163,11 @@ func (p *parser) op() *pb.RequestOp {
 	case "del":
 		return &pb.RequestOp{Request: &pb.RequestOp_RequestDeleteRange{RequestDeleteRange: &pb.DeleteRangeRequest{Key: []byte(p.next()), RangeEnd: p.end()}}}
 	case "range":
-		return &pb.RequestOp{Request: &pb.RequestOp_RequestRange{RequestRange: &pb.RangeRequest{Key: []byte("a"), Revision: p.number(p.next())}}}
+		r := &pb.RangeRequest{Key: []byte("a"), Revision: p.number(p.next())}
+		if key := p.end(); key != nil {
+			r.Key, r.RangeEnd = key, p.end()
+		}
+		return &pb.RequestOp{Request: &pb.RequestOp_RequestRange{RequestRange: r}}
 	case "if":
 		return &pb.RequestOp{Request: &pb.RequestOp_RequestTxn{RequestTxn: p.txn()}}
 	default:

@@ -112,3 +112,14 @@ func (r *Request) Publishes() (id uint64, v2 bool) {
 	}
 	return 0, false
 }
+
+// ClusterVersion is the version of the cluster that a request sets, with the v2 API up to 3.5; empty if it sets none.
+func (r *Request) ClusterVersion() string {
+	switch {
+	case r.Internal.GetClusterVersionSet() != nil:
+		return r.Internal.ClusterVersionSet.Ver
+	case r.V2 != nil && r.V2.Path == "/0/version" && r.V2.Method == "PUT":
+		return r.V2.Val
+	}
+	return ""
+}
