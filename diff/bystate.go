@@ -93,25 +93,15 @@ func (c *comparison) compareKeysByState() {
 			})
 		})
 	}
-	n := &c.doc.Counts
 	var numbers []int32
 	for k := range log.Keys {
-		switch found[int32(k)] {
-		case "missing":
-			n.KeysMissing++
-		case "value":
-			n.KeysValue++
-		case "lease":
-			n.KeysLease++
-		default:
-			if shifted[int32(k)] {
-				n.KeysShifted++
-			}
-			continue
+		switch {
+		case found[int32(k)] != "":
+			numbers = append(numbers, int32(k))
+		case shifted[int32(k)]:
+			c.keys.shifted++
 		}
-		numbers = append(numbers, int32(k))
 	}
-	n.KeysDiffering = len(numbers)
 	held := make([][]apply.Record, len(c.explained)) // of each member, of each of these keys
 	for i, x := range c.explained {
 		x.stateAt(c.lastShared(i), func(s *apply.State) {
@@ -120,17 +110,16 @@ func (c *comparison) compareKeysByState() {
 			}
 		})
 	}
-	d := &c.keys
+	rows := make([]int32, len(c.explained))
 	for n, k := range numbers {
-		d.keys, d.kinds = append(d.keys, []byte(log.Keys[k])), append(d.kinds, found[k])
-		for i := range c.explained {
-			row := noRow
-			if held[i][n].Exists() {
-				row = 0
+		for i := range rows {
+			if rows[i] = noRow; held[i][n].Exists() {
+				rows[i] = 0
 			}
-			d.rows = append(d.rows, row)
 		}
+		c.keys.add([]byte(log.Keys[k]), found[k], rows...)
 	}
+	c.keys.countIn(&c.doc.Counts)
 	c.doc.Keys = KeyDiffs{len(numbers), func(n int, brief bool) KeyDiff {
 		d := KeyDiff{Key: Key(c.keys.keys[n]), Difference: c.keys.kinds[n], ByMember: make(map[string]KeyState, len(c.explained))}
 		for i, m := range c.ms {
