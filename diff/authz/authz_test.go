@@ -261,7 +261,7 @@ func TestFollowFindsTheOddWrite(t *testing.T) {
 			candidates = append(candidates, t.Odd)
 		}
 		switch {
-		case Plain(writes).last().Equal(asTables(end)):
+		case New().Plain(writes).last().Equal(asTables(end)):
 			if !slices.Equal(candidates, []uint64{0}) {
 				t.Errorf("seed %d: write %d makes no difference, but %v is blamed", seed, odd, candidates)
 			}

@@ -19,7 +19,7 @@ func TestBaseIsWhatWasBefore(t *testing.T) {
 		for i := range uint64(40) {
 			writes = append(writes, Write{Index: 10 + 2*i, Request: &raftlog.Request{Internal: randomWrite(r), User: "root"}})
 		}
-		truth := Plain(writes)
+		truth := New().Plain(writes)
 		cut := 1 + r.IntN(len(writes)-1)
 		var checks []Check
 		for n := cut; n < len(writes); n++ {

@@ -122,10 +122,7 @@ func (s *State) twofold(writes []Write, tables *schema.Tables) (all []*Timeline)
 	return all
 }
 
-// Plain is the timeline of a log that begins with the cluster, whatever the member's tables say in the end.
-func Plain(writes []Write) *Timeline { return New().Plain(writes) }
-
-// Plain is the timeline of writes that follow a state.
+// Plain is the timeline of writes that follow a state, whatever the member's tables say in the end.
 func (s *State) Plain(writes []Write) *Timeline { return s.run(writes, once) }
 
 func once(*Write) int { return 1 }
