@@ -112,7 +112,7 @@ func (s *State) forbidden(e *Entry) bool {
 	if !s.Auth.Enabled || e.request == nil || e.Kind > Revoke || e.Kind == Grant {
 		return false
 	}
-	return s.Auth.DeniesBy(e.request, func(id int64) (names []string) {
+	return s.Auth.Denies(e.request, func(id int64) (names []string) {
 		n, ok := s.Log.leases[id]
 		if !ok || !s.leases.exists[n] {
 			return nil

@@ -282,12 +282,7 @@ func (s *State) revokePermission(r *pb.AuthRoleRevokePermissionRequest) bool {
 	return true
 }
 
-// Denies tells whether a request that could change keys is refused by today's rules. attached lists the keys of a lease.
-func (s *State) Denies(r *raftlog.Request, attached func(lease int64) []string) bool {
-	return s.DeniesBy(r, attached, Rules{})
-}
-
-// Rules are what older versions of etcd ask otherwise (etcdserver/apply_auth.go).
+// Rules are what older versions of etcd ask otherwise (etcdserver/apply_auth.go); the zero value is today's.
 type Rules struct {
 	// TxnPutsByKey is true up to 3.4.43, 3.5.29 and 3.6.10: a put in a transaction is asked for writing its key, not for reading the previous value
 	// or for the keys of its lease.
@@ -300,8 +295,8 @@ type Rules struct {
 	LeasesUnasked bool
 }
 
-// DeniesBy is Denies by older rules.
-func (s *State) DeniesBy(r *raftlog.Request, attached func(lease int64) []string, rules Rules) bool {
+// Denies tells whether a request that could change keys is refused. attached lists the keys of a lease.
+func (s *State) Denies(r *raftlog.Request, attached func(lease int64) []string, rules Rules) bool {
 	in := r.Internal
 	if !s.Enabled || in == nil {
 		return false
