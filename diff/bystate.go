@@ -199,13 +199,7 @@ func (c *comparison) compareLeasesByState() {
 		granted := make([][]bool, len(c.explained))
 		for i, x := range c.explained {
 			if x.reach >= cut {
-				x.stateAt(cut, func(s *apply.State) {
-					granted[i] = make([]bool, len(log.Leases))
-					for l := range granted[i] {
-						granted[i][l] = s.Granted(int32(l))
-					}
-					c.leasesOfTable(i, cut, granted[i])
-				})
+				x.stateAt(cut, func(s *apply.State) { granted[i] = c.leasesAt(i, cut, s) })
 			}
 		}
 		c.pairsAt(cut, func(i, j int) {
@@ -229,11 +223,7 @@ func (c *comparison) compareLeasesByState() {
 	}
 	for i, x := range c.explained {
 		x.stateAt(c.lastShared(i), func(s *apply.State) {
-			granted := make([]bool, len(log.Leases))
-			for l := range granted {
-				granted[l] = s.Granted(int32(l))
-			}
-			c.leasesOfTable(i, c.lastShared(i), granted)
+			granted := c.leasesAt(i, c.lastShared(i), s)
 			for n, l := range numbers {
 				st := LeaseState{Present: granted[l], Keys: len(s.Attached(l))}
 				for _, r := range c.ms[i].DB.Tables.Leases {
@@ -254,16 +244,21 @@ func (c *comparison) compareLeasesByState() {
 	}
 }
 
-// leasesOfTable makes leases those of a member's table, if that is not what its log leads to and the member is behind an entry.
-func (c *explanations) leasesOfTable(i int, index uint64, granted []bool) {
+// leasesAt tells of each lease whether member i holds it behind an entry, where s is the state that its log leads to: in the end what its table holds, if
+// that is not what its log leads to.
+func (c *explanations) leasesAt(i int, index uint64, s *apply.State) (granted []bool) {
 	x := c.explained[i]
+	granted = make([]bool, len(x.member.Log.Leases))
 	if index < x.reach || !slices.ContainsFunc(x.chosen.Faults, func(f faults.Fault) bool { return f.Kind == faults.Table && f.Table == faults.Leases }) {
-		return
+		for l := range granted {
+			granted[l] = s.Granted(int32(l))
+		}
+		return granted
 	}
-	clear(granted)
 	for _, r := range c.ms[i].DB.Tables.Leases {
 		if l, ok := x.member.Log.Lease(r.ID); ok {
 			granted[l] = true
 		}
 	}
+	return granted
 }

@@ -490,6 +490,7 @@ func (m *maker) signature(i int, index uint64) string {
 	return b.String()
 }
 
+// appliedParting is what must be found of a fault of applying, nil if nothing of it is left in the files.
 func (m *maker) appliedParting(p *Parting) (*Parting, error) {
 	f := p.Fault
 	if err := m.mark(f); err != nil {
@@ -504,16 +505,39 @@ func (m *maker) appliedParting(p *Parting) (*Parting, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.Index = canonical(f, x.hist, base)
-	if f.Kind == Replay {
-		if p.Index, err = m.lasting(f, f, x.hist, i); err != nil {
-			return nil, err
-		}
+	if err := m.placeApplied(p, i, base); err != nil {
+		return nil, err
 	}
-	if f.Kind == LostTail {
-		if p.Index, err = m.traced(f, i, base, p.Index); err != nil {
-			return nil, err
-		}
+	c := m.shown(f, x)
+	rows := !sameRows(kept(x.hist.clean["key"], c, x.hist.rev), kept(base.dump["key"], c, base.rev)) || x.hist.rev != base.rev
+	tables := tablesDiffer(x.hist.clean, base.dump)
+	switch {
+	case rows:
+		return m.rowParting(p, i, base, tables)
+	case len(tables) == 0:
+		return m.lonely(p, x, base), nil
+	}
+	m.tableParting(p)
+	p.Layers = append(slices.Clone(tables), "apply")
+	if slices.Equal(tables, []string{"meta"}) {
+		p.Required = false
+	}
+	if !m.stands(f, x.hist.clean, base.dump) {
+		p.Required, p.why = false, "another fault did the same to the others"
+	}
+	return p, m.alternatives(p, base)
+}
+
+// placeApplied finds the entry at which member i, the first one that the fault befell, parts, and the entries that it is about besides.
+func (m *maker) placeApplied(p *Parting, i int, base *history) (err error) {
+	f, x := p.Fault, m.c.Members[i]
+	switch f.Kind {
+	case Replay:
+		p.Index, err = m.lasting(f, f, x.hist, i)
+	case LostTail:
+		p.Index, err = m.traced(f, i, base, canonical(f, x.hist, base))
+	default:
+		p.Index = canonical(f, x.hist, base)
 	}
 	p.Lo, p.Hi = p.Index, p.Index
 	for n := range uint64(max(f.Count, 1)) {
@@ -524,27 +548,14 @@ func (m *maker) appliedParting(p *Parting) (*Parting, error) {
 			p.Others[e.Index] = true
 		}
 	}
-	c := m.shown(f, x)
-	rows := !sameRows(kept(x.hist.clean["key"], c, x.hist.rev), kept(base.dump["key"], c, base.rev))
-	tables := tablesDiffer(x.hist.clean, base.dump)
-	if !rows && x.hist.rev == base.rev && len(tables) == 0 {
-		return m.lonely(p, x, base), nil
-	}
-	if !rows && x.hist.rev == base.rev {
-		m.tableParting(p)
-		p.Layers = append(slices.Clone(tables), "apply")
-		if slices.Equal(tables, []string{"meta"}) {
-			p.Required = false
-		}
-		if !m.stands(f, x.hist.clean, base.dump) {
-			p.Required, p.why = false, "another fault did the same to the others"
-		}
-		return p, m.alternatives(p, base)
-	}
+	return err
+}
+
+// rowParting is what must be found where rows of member i are others because of the fault. tables are those that differ as well.
+func (m *maker) rowParting(p *Parting, i int, base *history, tables []string) (*Parting, error) {
+	f, x := p.Fault, m.c.Members[i]
 	switch f.Kind {
-	case Extra:
-		p.Layers = []string{"storage", "apply"}
-	case WrongLease, Half:
+	case Extra, WrongLease, Half:
 		p.Layers = []string{"storage", "apply"}
 	default:
 		p.Layers = append([]string{"apply"}, tables...)
@@ -554,16 +565,11 @@ func (m *maker) appliedParting(p *Parting) (*Parting, error) {
 		p.Named = false // no entry made it
 		p.Revision = x.hist.extra(f.Index)
 		m.extraGroups(p)
-	}
-	if f.Kind != Extra && !m.writes(x.hist, base, p.Index) {
+	} else if !m.writes(x.hist, base, p.Index) {
 		// A table parted first, and keys in consequence.
 		p.why += " through tables"
 		p.Layers = append(p.Layers, layerOf(m.w.log[p.Index-1].Kind))
-		for _, x := range m.c.Members {
-			if x.hist.index < uint64(len(m.w.log)) {
-				p.Unknown = append(p.Unknown, x.Label) // its tables are of another moment
-			}
-		}
+		m.unknownBehind(p, uint64(len(m.w.log))) // their tables are of another moment
 	}
 	for _, j := range f.Members {
 		if j == i || m.c.Members[j].hist.index < f.Index {
@@ -580,6 +586,21 @@ func (m *maker) appliedParting(p *Parting) (*Parting, error) {
 	if err := m.alternatives(p, base); err != nil {
 		return nil, err
 	}
+	return p, m.limitClaim(p, i, base)
+}
+
+// unknownBehind notes the members that have not come to an entry: on which side they are is not known.
+func (m *maker) unknownBehind(p *Parting, index uint64) {
+	for _, x := range m.c.Members {
+		if x.hist.index < index && !slices.Contains(p.Unknown, x.Label) {
+			p.Unknown = append(p.Unknown, x.Label)
+		}
+	}
+}
+
+// limitClaim takes back what need not be found, once it is known which entries it may be as well.
+func (m *maker) limitClaim(p *Parting, i int, base *history) error {
+	f, x := p.Fault, m.c.Members[i]
 	if !slices.ContainsFunc(m.c.Members, func(x *Member) bool { return x.hist.index >= p.Hi && !f.on(slices.Index(m.c.Members, x)) }) {
 		p.Required, p.why = false, "no witness of the last entry that it may be"
 	}
@@ -596,17 +617,13 @@ func (m *maker) appliedParting(p *Parting) (*Parting, error) {
 	}
 	ahead, err := m.ahead(f, p.Index, i)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if ahead {
 		p.Required, p.Named, p.why, m.c.Truth.torn = false, false, "as if the consistent index was left behind", true
 	}
-	for _, x := range m.c.Members {
-		if x.hist.index < p.Hi && !slices.Contains(p.Unknown, x.Label) {
-			p.Unknown = append(p.Unknown, x.Label) // it has come to some of them only
-		}
-	}
-	return p, nil
+	m.unknownBehind(p, p.Hi) // they have come to some of them only
+	return nil
 }
 
 // lonely is a parting that the rows of the member alone show which it befell, nil if they do not: the others have compacted
