@@ -18,13 +18,14 @@ import (
 
 const root = "root" // name of the user and of the role that may do everything
 
-// State is the auth store at one moment.
+// State is the auth store at one moment, as etcd's would be after the same requests: a password is none of it. Apply changes it in place, and all else
+// only reads it; Clone shares lists, which are replaced and never changed.
 type State struct {
 	Enabled  bool
-	Revision uint64
+	Revision uint64              // of the auth store; a new one has 1
 	users    map[string][]string // roles, sorted
 	roles    map[string][]schema.Permission
-	unsure   unsure
+	unsure   unsure // nothing, unless Base made the state
 }
 
 // New is the auth store of a new cluster.
