@@ -125,7 +125,7 @@ type rerun struct {
 	log   *history
 	trace *trace
 	start Position // what is before the first of its entries whose effects are known
-	done  *Reexecution
+	out   *Reexecution
 	limit string // why it was not run to the end, if that would take too long
 }
 
@@ -137,7 +137,7 @@ func (c *comparison) reexecuteMember(ctx context.Context, i int, opts Options) *
 		r.Error = "its rows cannot all be read, so that there is nothing to compare with"
 		return r
 	}
-	x := &rerun{explanations: &c.explanations, i: i, m: m, log: c.histories[i], trace: c.traces[i], done: r}
+	x := &rerun{explanations: &c.explanations, i: i, m: m, log: c.histories[i], trace: c.traces[i], out: r}
 	x.start = Position{Index: c.reach(i), Revision: c.last[i]}
 	if x.trace.first > 0 {
 		x.start = Position{Index: x.trace.first - 1, Revision: x.trace.revisionBefore}
@@ -166,7 +166,7 @@ func (x *rerun) run(ctx context.Context, opts Options) error {
 	if err != nil {
 		return err
 	}
-	r, from, through := x.done, st.Index, max(x.reach(x.i), lastIndex(x.steps()))
+	r, from, through := x.out, st.Index, max(x.reach(x.i), lastIndex(x.steps()))
 	r.At = &Position{st.Index, st.Revision}
 	ropts := replay.Options{}
 	if opts.Progress != nil {
@@ -248,7 +248,7 @@ func (r *Reexecution) sortDepartures() {
 // base chooses where to start: the earliest of the given states that leads to the member, else the beginning of the
 // log, else the member's own rows, taken back as far as they go.
 func (x *rerun) base(ctx context.Context, bases []*inspect.Member) (*replay.State, error) {
-	r, steps := x.done, x.steps()
+	r, steps := x.out, x.steps()
 	// A member that applied entries twice has more revisions than entries, and looks like one that was restored.
 	if x.beginsWithCluster(x.i) || x.log.fromFirstEntry() && x.start == (Position{Revision: 1}) {
 		r.Base = "the beginning of the log"
@@ -292,9 +292,9 @@ func (x *rerun) firstUsable(ctx context.Context, bases []*inspect.Member, limit 
 			why = append(why, err)
 			continue
 		}
-		x.done.Base = b.Label
+		x.out.Base = b.Label
 		if rev := firstRevisionApart(x.m.DB.Rows, b); rev > 0 {
-			x.done.Notes = append(x.done.Notes, fmt.Sprintf("%s and %s differ in revision %d already: they had parted before the base was saved", b.Label, x.m.Label, rev))
+			x.out.Notes = append(x.out.Notes, fmt.Sprintf("%s and %s differ in revision %d already: they had parted before the base was saved", b.Label, x.m.Label, rev))
 		}
 		return st, nil
 	}
@@ -428,10 +428,10 @@ func (x *rerun) compareLeases(final []int64, from, through uint64) {
 			return
 		}
 		d := ReDeparture{Entry: x.entry(x.i, at), What: fmt.Sprintf("lease %s %s", ID(uint64(id)), what)}
-		if slices.ContainsFunc(x.done.Departures, func(o ReDeparture) bool { return d.Entry != nil && o.Entry != nil && o.Entry.Index == at }) {
+		if slices.ContainsFunc(x.out.Departures, func(o ReDeparture) bool { return d.Entry != nil && o.Entry != nil && o.Entry.Index == at }) {
 			return // told by its keys
 		}
-		x.done.addDeparture(d)
+		x.out.addDeparture(d)
 	}
 	for _, id := range final {
 		if !has[id] {
@@ -479,7 +479,7 @@ func (x *rerun) compareAlarms(final []schema.AlarmMember, through uint64) {
 		case has[a]:
 			what = "is on, though re-execution clears it"
 		}
-		x.done.addDeparture(ReDeparture{Entry: x.entry(x.i, index), What: fmt.Sprintf("the alarm %s of member %s %s", a.Type, ID(a.Member), what)})
+		x.out.addDeparture(ReDeparture{Entry: x.entry(x.i, index), What: fmt.Sprintf("the alarm %s of member %s %s", a.Type, ID(a.Member), what)})
 	}
 }
 
@@ -488,7 +488,7 @@ func (x *rerun) compareAuth(f *replay.Final, through uint64) {
 	for _, w := range x.log.authWrites {
 		if w.Index > through {
 			// Up to 3.4 these tables may be ahead of the consistent index.
-			x.done.Notes = append(x.done.Notes, fmt.Sprintf("the auth tables were not compared: entry %d, which changes them, may have been applied or not", w.Index))
+			x.out.Notes = append(x.out.Notes, fmt.Sprintf("the auth tables were not compared: entry %d, which changes them, may have been applied or not", w.Index))
 			return
 		}
 	}
@@ -498,7 +498,7 @@ func (x *rerun) compareAuth(f *replay.Final, through uint64) {
 		same, why = false, fmt.Sprintf("the auth revision is %d, re-execution makes it %d", t.AuthRevision, f.AuthRevision)
 	}
 	if !same {
-		x.done.addDeparture(ReDeparture{What: "the auth tables in the end: " + why})
+		x.out.addDeparture(ReDeparture{What: "the auth tables in the end: " + why})
 	}
 }
 

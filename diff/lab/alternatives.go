@@ -52,7 +52,7 @@ type trials struct {
 	*maker
 	p    *Parting // what is said of it is widened by each that comes to the same
 	f    *Fault   // that of p
-	x    *Member  // the first one that it befell, number i
+	x    *Member  // the first one with the fault, number i
 	i    int
 	base *history // of x without the fault
 }
@@ -90,7 +90,7 @@ func (t *trials) try(g *Fault) (bool, error) {
 	return true, nil
 }
 
-// sameOnAll is the history of the member with g instead of the fault, nil if that leaves another db on it, or on another one that the fault befell: what one
+// sameOnAll is the history of the member with g instead of the fault, nil if that leaves another db on it, or on another one with the fault: what one
 // member cannot tell another may, if it stopped between the two entries or is compacted less.
 func (t *trials) sameOnAll(g *Fault) (*history, error) {
 	instead := func(fs []*Fault) []*Fault {
@@ -262,7 +262,7 @@ func (m *maker) otherBans(p *Parting, f *Fault, base *history, try func(*Fault) 
 // maxOtherwise is how many entries before an edited row are tried.
 const maxOtherwise = 12
 
-// otherwise tries what may have befallen entries instead of an edit of a row: where the db comes out the same, nothing tells
+// otherwise tries what may have become of entries instead of an edit of a row: where the db comes out the same, nothing tells
 // which it was. Where a row was changed, the entry before may have been applied twice, if the next one has no effect then.
 // Where the last revision is lost, the numbering does not show that there was one: as well may it, or an earlier one that
 // writes the same, never have been made.
@@ -322,7 +322,7 @@ func (m *maker) refusedInstead(p *Parting) error {
 	return nil
 }
 
-// editedInstead tells whether the dbs of all members that an edit befell come out the same by another fault.
+// editedInstead tells whether the dbs of all members with an edit come out the same by another fault.
 func (m *maker) editedInstead(f, g *Fault) (bool, error) {
 	for _, i := range f.Members {
 		x := m.c.Members[i].hist

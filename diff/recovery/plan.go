@@ -159,7 +159,7 @@ func firstParted(doc *diff.Document) (entry uint64, rev int64) {
 		case d.EntryInterval != nil:
 			at = d.EntryInterval.First
 		}
-		for _, o := range d.Onset { // of a bug that befell several
+		for _, o := range d.Onset { // of a bug that several members have
 			if o.Entry > 0 {
 				at = min(at, o.Entry)
 			} else if o.EntryInterval != nil {

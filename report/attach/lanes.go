@@ -15,7 +15,7 @@ import (
 )
 
 // lanes is the first picture: a lane for each member along the index of the log, grey while it did what the others did, in the color of its
-// side from where that begins to differ, with what befell it.
+// side from where that begins to differ, with its restarts and faults.
 type lanes struct {
 	Alt           string
 	Width, Height float64
@@ -82,7 +82,7 @@ func (b bars) Class() string {
 	return "side" + strconv.Itoa(b.Color%(lineColor-1))
 }
 
-// lanesPicture is nil where members have no log, or nothing befell them.
+// lanesPicture is nil where members have no log, or nothing happened to them.
 func lanesPicture(r *Report) (*picture, error) {
 	d := r.Diff
 	if d == nil || len(d.Members) == 0 || len(d.Members) > maxLanes {
@@ -102,10 +102,10 @@ func lanesPicture(r *Report) (*picture, error) {
 	alike := func(a, b diff.Member) bool {
 		return a.ConsistentIndex == b.ConsistentIndex && a.Log.FirstIndex == b.Log.FirstIndex
 	}
-	befell := func(e diff.Event) bool {
+	telling := func(e diff.Event) bool {
 		return e.Kind == diff.EventOnset || e.Restarted()
 	}
-	if len(slices.CompactFunc(slices.Clone(d.Members), alike)) < 2 && !slices.ContainsFunc(d.Timeline, befell) {
+	if len(slices.CompactFunc(slices.Clone(d.Members), alike)) < 2 && !slices.ContainsFunc(d.Timeline, telling) {
 		return nil, nil // bars of one length and nothing else
 	}
 	p := &picture{Title: "What happened to each member along the log", Alt: "A lane for each member along the index of the log. "}
