@@ -202,7 +202,7 @@ func (x *rerun) run(ctx context.Context, opts Options) error {
 	return nil
 }
 
-// own is what the member holds, with what explains it: behind a state, and where what was before the log is not guessed.
+// own is what the member holds. What its explanation tells of steps behind the state goes with it, unless what was before the log is only guessed.
 func (x *rerun) own(st *replay.State) *replay.Own {
 	own := &replay.Own{Rows: x.m.DB.Rows, Compact: x.m.DB.CompactRevision(), Last: x.last[x.i]}
 	by := x.explained[x.i]

@@ -212,19 +212,20 @@ func departs(d *diff.Document, label string) (at uint64) {
 	return at
 }
 
-// layout places what a document says of the entries low to high: low is at the left, behind the names of the members, and high at the right. used notes
-// the kinds of bars that the picture has.
+// layout places what a document says of the entries low to high: low is at the left, behind the names of the members, and high at the right. All lengths
+// are in pixels.
 type layout struct {
 	d         *diff.Document
 	low, high uint64
-	left      float64
-	width     float64
-	chars     int // that fit into a line
-	used      map[int]bool
+	left      float64      // where low is
+	width     float64      // of the picture
+	chars     int          // that fit into a line
+	used      map[int]bool // the kinds of bars and marks that the picture has, for its legend
 }
 
 const laneRight = 14.0 // what is left free at the right
 
+// layOut makes the picture, with a line at the entry at which members parted, 0 for none.
 func layOut(d *diff.Document, low, high uint64, width float64, chars int, at uint64, used map[int]bool) *lanes {
 	o := &layout{d: d, low: low, high: high, width: width, chars: chars, used: used}
 	for i := range d.Members {
