@@ -56,7 +56,7 @@ func (c *comparison) decide() {
 	}
 	d.Divergences, c.writtenCauses = kept, written
 	c.dropDoubtfulKeys()
-	if d.Verdict == Diverged && !d.Explained {
+	if d.Verdict == Diverged && c.keysByRows != nil {
 		c.noteKeysLeftOut()
 	}
 	c.notes()
@@ -136,7 +136,7 @@ func (c *comparison) doubtsUnexplained() (why []string) {
 			why = append(why, fmt.Sprintf("%s: %s, though that is whole", m.Label, c.whyUnexplained[i]))
 		case c.revisionsAtCommon[i] < 0:
 			unknown := fmt.Sprintf("%s: which revision it had at entry %d is not known", m.Label, c.doc.Common.Index)
-			if len(c.keyRevisions) == 0 || !c.showsKeys(i) {
+			if c.keysByRows == nil || !c.keysByRows.shows(i) {
 				unknown += ", so that its keys were not compared"
 			}
 			why = append(why, unknown)

@@ -184,28 +184,11 @@ type rangeWrite struct {
 	w     raftlog.Write
 }
 
-// collect goes over the logs for the keys, then over the rows, then again over what needs the keys to be known.
+// collect goes over the logs for the keys, and then over the rows.
 func (b *biographer) collect() {
 	b.revokes, b.grants = map[int64][]uint64{}, map[int64][]uint64{}
-	extra := map[string]bool{} // keys that carried the lease of the query
-	if b.q.Lease != nil {
-		for _, m := range b.l.Members {
-			if m.DB == nil {
-				continue
-			}
-			var kv mvcc.KeyValue
-			for _, r := range m.DB.Rows.All() {
-				if !r.Tombstone && kv.Decode(r.Value) == nil && ID(uint64(kv.Lease)) == *b.q.Lease {
-					extra[string(kv.Key)] = true
-				}
-			}
-		}
-	}
-	type single struct {
-		index uint64
-		key   string
-	}
-	var singles []single // puts and deletes of one key, for keys that are only known to carry the lease later
+	carriers := b.carriers()
+	var singles []singleWrite
 	for line := range b.l.Lines(0, 0) {
 		for i := range line.Variants {
 			r, err := raftlog.Decode(line.Variants[i].Entry)
@@ -217,37 +200,72 @@ func (b *biographer) collect() {
 				case len(w.End) > 0:
 					b.ranges = append(b.ranges, rangeWrite{line.Index, w})
 				case b.q.Lease != nil:
-					singles = append(singles, single{line.Index, string(w.Key)})
+					singles = append(singles, singleWrite{line.Index, string(w.Key)})
 					if ID(uint64(w.Lease)) == *b.q.Lease {
-						extra[string(w.Key)] = true
+						carriers[string(w.Key)] = true
 					}
 				case b.q.wants(w.Key):
 					b.noteWrite(string(w.Key), line.Index)
 				}
 			}
-			in := r.Internal
-			if v := in.GetLeaseGrant(); v != nil {
-				b.grants[v.ID] = append(b.grants[v.ID], line.Index)
-			}
-			if v := in.GetLeaseRevoke(); v != nil {
-				b.revokes[v.ID] = append(b.revokes[v.ID], line.Index)
-			}
-			if b.q.Lease != nil && namesLease(in, int64(*b.q.Lease)) && (len(b.leased) == 0 || b.leased[len(b.leased)-1] != line.Index) {
-				b.leased = append(b.leased, line.Index)
-			}
+			b.noteLeases(line.Index, r.Internal)
 		}
 	}
 	for _, s := range singles {
-		if extra[s.key] {
+		if carriers[s.key] {
 			b.noteWrite(s.key, s.index)
 		}
 	}
+	b.collectRows(carriers)
+}
+
+// singleWrite is a put or a delete of one key. That the key carries the lease of the query may be known only later.
+type singleWrite struct {
+	index uint64
+	key   string
+}
+
+// carriers are the keys of which some row carries the lease of the query.
+func (b *biographer) carriers() map[string]bool {
+	keys := map[string]bool{}
+	if b.q.Lease == nil {
+		return keys
+	}
+	for _, m := range b.l.Members {
+		if m.DB == nil {
+			continue
+		}
+		var kv mvcc.KeyValue
+		for _, r := range m.DB.Rows.All() {
+			if !r.Tombstone && kv.Decode(r.Value) == nil && ID(uint64(kv.Lease)) == *b.q.Lease {
+				keys[string(kv.Key)] = true
+			}
+		}
+	}
+	return keys
+}
+
+// noteLeases notes an entry that grants or revokes a lease, or names that of the query.
+func (b *biographer) noteLeases(index uint64, in *pb.InternalRaftRequest) {
+	if v := in.GetLeaseGrant(); v != nil {
+		b.grants[v.ID] = append(b.grants[v.ID], index)
+	}
+	if v := in.GetLeaseRevoke(); v != nil {
+		b.revokes[v.ID] = append(b.revokes[v.ID], index)
+	}
+	if b.q.Lease != nil && namesLease(in, int64(*b.q.Lease)) && (len(b.leased) == 0 || b.leased[len(b.leased)-1] != index) {
+		b.leased = append(b.leased, index)
+	}
+}
+
+// collectRows collects the rows of the keys that the query asks for, and of those that carried its lease.
+func (b *biographer) collectRows(carriers map[string]bool) {
 	for i, m := range b.l.Members {
 		if m.DB == nil {
 			continue
 		}
 		for _, r := range m.DB.Rows.All() {
-			if key := r.Key(); b.q.wants(key) || extra[string(key)] {
+			if key := r.Key(); b.q.wants(key) || carriers[string(key)] {
 				if b.rows[string(key)] == nil {
 					b.rows[string(key)] = make([][]*mvcc.Row, len(b.l.Members))
 				}
@@ -278,57 +296,67 @@ func (b *biographer) keyLife(key string) KeyLife {
 		rows = make([][]*mvcc.Row, len(b.l.Members))
 	}
 	p := b.historyOf(key, rows)
-	at := map[uint64]map[int][]*mvcc.Row{} // rows by entry and member
-	var loose []KeyEvent
-	leases := map[int64]bool{}
+	at := map[uint64]map[int][]*mvcc.Row{} // rows by the entry that made them, and by member
 	for i, list := range rows {
-		m := b.l.Members[i]
 		for _, r := range list {
-			var kv mvcc.KeyValue
-			if kv.Decode(r.Value) == nil {
-				leases[kv.Lease] = true
-			}
 			index, after, known := b.l.Making(i, r.Rev.Main)
 			if !known {
 				index = b.guess(i, p, r)
 			}
-			if index > 0 {
-				if at[index] == nil {
-					at[index] = map[int][]*mvcc.Row{}
-				}
-				at[index][i] = append(at[index][i], r)
+			if index == 0 {
+				k.Events = b.addUnattributed(k.Events, i, r, after, known)
 				continue
 			}
-			loose = b.addUnattributed(loose, i, r, after, known)
-		}
-		if m.DB != nil && m.DB.HasKeys {
-			s := KeyState{}
-			if n := len(list); n > 0 {
-				if last := keyRow(list[n-1]); last.Op == "put" {
-					s = KeyState{Present: true, ModRevision: last.Mod, CreateRevision: last.Create, Version: last.Version, Lease: last.Lease, ValueSize: last.ValueSize, ValueSHA256: last.ValueSHA256}
-				}
+			if at[index] == nil {
+				at[index] = map[int][]*mvcc.Row{}
 			}
-			k.Now[m.Label] = s
+			at[index][i] = append(at[index][i], r)
+		}
+		if m := b.l.Members[i]; m.DB != nil && m.DB.HasKeys {
+			k.Now[m.Label] = stateAfter(list)
 		}
 	}
+	indexes := b.entriesAbout(key, p, rows)
+	for x := range at {
+		indexes[x] = true
+	}
+	for x := range indexes {
+		k.Events = append(k.Events, b.event(key, x, at[x])...)
+	}
+	slices.SortStableFunc(k.Events, func(a, b KeyEvent) int { return cmp.Or(cmp.Compare(a.order, b.order), cmp.Compare(a.rev, b.rev)) })
+	if i := slices.IndexFunc(k.Events, func(e KeyEvent) bool { return e.Differs }); i >= 0 {
+		k.Parted = &i
+	}
+	return k
+}
+
+// stateAfter is what a member holds of a key once it has made some rows of it.
+func stateAfter(rows []*mvcc.Row) KeyState {
+	if len(rows) == 0 {
+		return KeyState{}
+	}
+	r := keyRow(rows[len(rows)-1])
+	if r.Op != "put" {
+		return KeyState{}
+	}
+	return KeyState{Present: true, ModRevision: r.Mod, CreateRevision: r.Create, Version: r.Version, Lease: r.Lease, ValueSize: r.ValueSize, ValueSHA256: r.ValueSHA256}
+}
+
+// entriesAbout are the entries that could change a key: by its name, by a range, or by revoking a lease that it may have carried. Of a single key it is told
+// when its leases were granted, too.
+func (b *biographer) entriesAbout(key string, p *keyHistory, rows [][]*mvcc.Row) map[uint64]bool {
 	indexes := map[uint64]bool{}
 	for x := range b.writtenAt[key] {
 		indexes[x] = true
 	}
-	for x := range at {
-		indexes[x] = true
-	}
-	for _, w := range p.writes {
-		leases[w.lease] = true
-	}
-	for id := range leases {
-		if b.q.Key != nil && id != 0 {
-			for _, x := range b.grants[id] {
+	for id := range leasesOf(p, rows) {
+		for _, x := range b.revokes[id] {
+			if p.carried(x, id) {
 				indexes[x] = true
 			}
 		}
-		for _, x := range b.revokes[id] {
-			if id != 0 && p.carried(x, id) {
+		if b.q.Key != nil {
+			for _, x := range b.grants[id] {
 				indexes[x] = true
 			}
 		}
@@ -340,18 +368,25 @@ func (b *biographer) keyLife(key string) KeyLife {
 			}
 		}
 	}
-	k.Events = loose
-	for x := range indexes {
-		k.Events = append(k.Events, b.event(key, x, at[x])...)
-	}
-	slices.SortStableFunc(k.Events, func(a, b KeyEvent) int { return cmp.Or(cmp.Compare(a.order, b.order), cmp.Compare(a.rev, b.rev)) })
-	for i := range k.Events {
-		if k.Events[i].Differs {
-			k.Parted = &i
-			break
+	return indexes
+}
+
+// leasesOf are the leases that a key may have carried: those of its rows, and those that writes in the log give it.
+func leasesOf(p *keyHistory, rows [][]*mvcc.Row) map[int64]bool {
+	leases := map[int64]bool{}
+	for _, list := range rows {
+		for _, r := range list {
+			var kv mvcc.KeyValue
+			if kv.Decode(r.Value) == nil {
+				leases[kv.Lease] = true
+			}
 		}
 	}
-	return k
+	for _, w := range p.writes {
+		leases[w.lease] = true
+	}
+	delete(leases, 0)
+	return leases
 }
 
 // keyHistory is what carried matters of one key: its writes in the log and its rows, each with the lease.

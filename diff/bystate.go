@@ -93,25 +93,15 @@ func (c *comparison) compareKeysByState() {
 			})
 		})
 	}
-	n := &c.doc.Counts
 	var numbers []int32
 	for k := range log.Keys {
-		switch found[int32(k)] {
-		case "missing":
-			n.KeysMissing++
-		case "value":
-			n.KeysValue++
-		case "lease":
-			n.KeysLease++
-		default:
-			if shifted[int32(k)] {
-				n.KeysShifted++
-			}
-			continue
+		switch {
+		case found[int32(k)] != "":
+			numbers = append(numbers, int32(k))
+		case shifted[int32(k)]:
+			c.keys.shifted++
 		}
-		numbers = append(numbers, int32(k))
 	}
-	n.KeysDiffering = len(numbers)
 	held := make([][]apply.Record, len(c.explained)) // of each member, of each of these keys
 	for i, x := range c.explained {
 		x.stateAt(c.lastShared(i), func(s *apply.State) {
@@ -120,17 +110,16 @@ func (c *comparison) compareKeysByState() {
 			}
 		})
 	}
-	d := &c.keys
+	rows := make([]int32, len(c.explained))
 	for n, k := range numbers {
-		d.keys, d.kinds = append(d.keys, []byte(log.Keys[k])), append(d.kinds, found[k])
-		for i := range c.explained {
-			row := noRow
-			if held[i][n].Exists() {
-				row = 0
+		for i := range rows {
+			if rows[i] = noRow; held[i][n].Exists() {
+				rows[i] = 0
 			}
-			d.rows = append(d.rows, row)
 		}
+		c.keys.add([]byte(log.Keys[k]), found[k], rows...)
 	}
+	c.keys.countIn(&c.doc.Counts)
 	c.doc.Keys = KeyDiffs{len(numbers), func(n int, brief bool) KeyDiff {
 		d := KeyDiff{Key: Key(c.keys.keys[n]), Difference: c.keys.kinds[n], ByMember: make(map[string]KeyState, len(c.explained))}
 		for i, m := range c.ms {
@@ -210,13 +199,7 @@ func (c *comparison) compareLeasesByState() {
 		granted := make([][]bool, len(c.explained))
 		for i, x := range c.explained {
 			if x.reach >= cut {
-				x.stateAt(cut, func(s *apply.State) {
-					granted[i] = make([]bool, len(log.Leases))
-					for l := range granted[i] {
-						granted[i][l] = s.Granted(int32(l))
-					}
-					c.leasesOfTable(i, cut, granted[i])
-				})
+				x.stateAt(cut, func(s *apply.State) { granted[i] = c.leasesAt(i, cut, s) })
 			}
 		}
 		c.pairsAt(cut, func(i, j int) {
@@ -240,11 +223,7 @@ func (c *comparison) compareLeasesByState() {
 	}
 	for i, x := range c.explained {
 		x.stateAt(c.lastShared(i), func(s *apply.State) {
-			granted := make([]bool, len(log.Leases))
-			for l := range granted {
-				granted[l] = s.Granted(int32(l))
-			}
-			c.leasesOfTable(i, c.lastShared(i), granted)
+			granted := c.leasesAt(i, c.lastShared(i), s)
 			for n, l := range numbers {
 				st := LeaseState{Present: granted[l], Keys: len(s.Attached(l))}
 				for _, r := range c.ms[i].DB.Tables.Leases {
@@ -265,16 +244,21 @@ func (c *comparison) compareLeasesByState() {
 	}
 }
 
-// leasesOfTable makes leases those of a member's table, if that is not what its log leads to and the member is behind an entry.
-func (c *explanations) leasesOfTable(i int, index uint64, granted []bool) {
+// leasesAt tells of each lease whether member i holds it behind an entry, where s is the state that its log leads to: in the end what its table holds, if
+// that is not what its log leads to.
+func (c *explanations) leasesAt(i int, index uint64, s *apply.State) (granted []bool) {
 	x := c.explained[i]
+	granted = make([]bool, len(x.member.Log.Leases))
 	if index < x.reach || !slices.ContainsFunc(x.chosen.Faults, func(f faults.Fault) bool { return f.Kind == faults.Table && f.Table == faults.Leases }) {
-		return
+		for l := range granted {
+			granted[l] = s.Granted(int32(l))
+		}
+		return granted
 	}
-	clear(granted)
 	for _, r := range c.ms[i].DB.Tables.Leases {
 		if l, ok := x.member.Log.Lease(r.ID); ok {
 			granted[l] = true
 		}
 	}
+	return granted
 }

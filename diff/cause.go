@@ -34,7 +34,7 @@ type cause struct {
 	leases        []int64
 	revisions     *RevisionInterval
 	fault         *sharedFault // the fault that it is, nil if no fault of a member's own log is known
-	beforeLog     bool         // what befell the members lies before the log begins; of a fault, it may lie there as well
+	beforeLog     bool         // what made the difference lies before the log begins; of a fault, it may lie there as well
 	causedBy      *cause       // what this one is a consequence of
 }
 

@@ -5,12 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -18,39 +17,37 @@ import (
 
 	"etcd-autopsy/diff"
 	"etcd-autopsy/inspect"
-	"etcd-autopsy/inspect/check"
-	"etcd-autopsy/inspect/finding"
 	"etcd-autopsy/inspect/inspecttest"
 )
 
-// cluster is a case of testdata/clusters.txtar: its log, and the rows of each member.
+// cluster is a case of testdata/clusters.txtar, whose format is told there.
 type cluster struct {
-	log  string
-	rows map[string]string
-	want []string
+	log, rows string            // what all cases begin with
+	members   []string          // labels, in the order in which they are given
+	bases     []string          // labels of earlier states
+	replay    bool              // run logs again
+	blocks    map[string]string // lines by head: "rows" and "log" of all, "b" and "b log" of b where it has its own
+	want      []string          // what is said
 }
 
+// clusters are the cases, by name.
 func clusters(t *testing.T) map[string]*cluster {
 	t.Helper()
 	file, err := txtar.ParseFile("testdata/clusters.txtar")
-	if err != nil || len(file.Files) < 5 || file.Files[0].Name != "log" || file.Files[1].Name != "rows" {
+	if err != nil || len(file.Files) < 40 || file.Files[0].Name != "log" || file.Files[1].Name != "rows" {
 		t.Fatalf("%d cases: %v", len(file.Files), err)
 	}
 	all := map[string]*cluster{}
-	log, healthy := string(file.Files[0].Data), string(file.Files[1].Data)
 	for _, f := range file.Files[2:] {
-		c := &cluster{log: log, rows: map[string]string{"a": healthy, "b": healthy, "c": healthy, "d": healthy}}
-		of := ""
+		if all[f.Name] != nil {
+			t.Fatalf("two cases are called %q", f.Name)
+		}
+		c := &cluster{log: string(file.Files[0].Data), rows: string(file.Files[1].Data), members: []string{"a", "b", "c"}}
+		c.blocks = map[string]string{"log": c.log, "rows": c.rows}
+		head := ""
 		for line := range strings.Lines(string(f.Data)) {
-			text := strings.TrimSpace(line)
-			switch says, ok := strings.CutPrefix(text, "-> "); {
-			case ok:
-				c.want = append(c.want, says)
-			case strings.HasSuffix(text, ":"):
-				of = strings.TrimSuffix(text, ":")
-				c.rows[of] = ""
-			default:
-				c.rows[of] += line
+			if err := c.read(&head, strings.TrimSpace(line)); err != nil {
+				t.Fatalf("%s: %v", f.Name, err)
 			}
 		}
 		all[f.Name] = c
@@ -58,31 +55,154 @@ func clusters(t *testing.T) map[string]*cluster {
 	return all
 }
 
-// written makes the members of some names, "a" or, to name it otherwise, "again=a".
-func (c *cluster) written(t *testing.T, names ...string) (args []string) {
-	t.Helper()
-	dirs := map[string]string{}
-	for _, n := range names {
-		label, name, other := strings.Cut(n, "=")
-		if !other {
-			name = label
+// read takes in a line of a case. head is that of the block which it stands in.
+func (c *cluster) read(head *string, line string) error {
+	verb, rest, _ := strings.Cut(line, " ")
+	switch h, isHead := strings.CutSuffix(line, ":"); {
+	case verb == "->":
+		c.want = append(c.want, rest)
+	case verb == "members":
+		c.members = strings.Fields(rest)
+	case verb == "bases":
+		c.bases = strings.Fields(rest)
+	case verb == "replay":
+		c.replay = true
+	case isHead:
+		*head = h
+		c.blocks[h] = c.block(h)
+	case verb == "+":
+		c.blocks[*head] += rest + "\n"
+	case verb == "-":
+		before := c.blocks[*head]
+		if c.blocks[*head] = withoutLines(before, rest); c.blocks[*head] == before {
+			return fmt.Errorf("no line of %q begins with %q", *head, rest)
 		}
+	case verb == "compact", verb == "purge":
+		n, err := strconv.ParseUint(rest, 10, 64)
+		if err != nil {
+			return err
+		}
+		if verb == "purge" {
+			c.blocks[*head] = purged(c.blocks[*head], n)
+		} else {
+			c.blocks[*head] = compacted(c.blocks[*head], int64(n))
+		}
+	default:
+		return fmt.Errorf("what is %q?", line)
+	}
+	return nil
+}
+
+// block is that of a head: the member's own, or that of all.
+func (c *cluster) block(head string) string {
+	if own, ok := c.blocks[head]; ok {
+		return own
+	}
+	if strings.HasSuffix(head, "log") {
+		return c.blocks["log"]
+	}
+	return c.blocks["rows"]
+}
+
+// withoutLines leaves out those that begin with some words.
+func withoutLines(lines, words string) string {
+	var kept strings.Builder
+	for l := range strings.Lines(lines) {
+		if next, is := strings.CutPrefix(l, words); !is || !strings.HasPrefix(next, " ") && next != "\n" {
+			kept.WriteString(l)
+		}
+	}
+	return kept.String()
+}
+
+var rowLine = regexp.MustCompile(`^(rev|del) (\d+) ([^ =\n]+)`)
+
+// compacted leaves out the rows that a compaction at a revision removes (server/storage/mvcc/key_index.go, 3.7, keep).
+func compacted(lines string, at int64) string {
+	newest, revisionOf := map[string]int64{}, func(row []string) int64 {
+		rev, _ := strconv.ParseInt(row[2], 10, 64)
+		return rev
+	}
+	for line := range strings.Lines(lines) {
+		if row := rowLine.FindStringSubmatch(line); row != nil && revisionOf(row) <= at {
+			newest[row[3]] = revisionOf(row)
+		}
+	}
+	var kept strings.Builder
+	for line := range strings.Lines(lines) {
+		row := rowLine.FindStringSubmatch(line)
+		if row == nil || revisionOf(row) > at || row[1] == "rev" && newest[row[3]] == revisionOf(row) {
+			kept.WriteString(line)
+		}
+	}
+	fmt.Fprintf(&kept, "row meta scheduledCompactRev rev(%d)\nrow meta finishedCompactRev rev(%d)\n", at, at)
+	return kept.String()
+}
+
+// purged leaves out the entries of a log up to one, as after a snapshot.
+func purged(lines string, upTo uint64) string {
+	term, kept := uint64(0), ""
+	for line := range strings.Lines(lines) {
+		var index, of uint64
+		if n, _ := fmt.Sscanf(line, "entry %d term %d", &index, &of); n < 2 || index > upTo {
+			kept += line
+			continue
+		}
+		term = of
+	}
+	return fmt.Sprintf("snapshot %d term %d voters 1,2,3\nsnap %d term %d voters 1,2,3 members 1=a,2=b,3=c\n", upTo, term, upTo, term) + kept
+}
+
+// isPurged tells whether entries of a log are gone.
+func isPurged(lines string) bool { return strings.HasPrefix(lines, "snapshot ") }
+
+// lastEntry is the last entry of the logs that asks for something, or changes members.
+func (c *cluster) lastEntry() (last uint64) {
+	for _, m := range c.members {
+		for line := range strings.Lines(c.block(m + " log")) {
+			var index uint64
+			if _, err := fmt.Sscanf(line, "entry %d", &index); err == nil {
+				last = max(last, index)
+			}
+		}
+	}
+	return last
+}
+
+// open makes members of labels, of which "b-again" is another one of b, and opens them.
+func (c *cluster) open(t *testing.T, labels ...string) []*inspect.Member {
+	t.Helper()
+	if len(labels) == 0 {
+		return nil
+	}
+	var args []string
+	dirs := map[string]string{}
+	for _, label := range labels {
+		name, _, _ := strings.Cut(label, "-")
 		if dirs[name] == "" {
-			dirs[name] = inspecttest.Dir(t, fmt.Sprintf("node %d\n%s%srow meta consistent_index be(%d)\nrow meta term be(1)\n", 1+name[0]-'a', c.log, c.rows[name], lastOf(c.log)))
+			dirs[name] = inspecttest.Dir(t, fmt.Sprintf("node %d\n%s%s", 1+name[0]-'a', c.block(name+" log"), c.block(name)))
 		}
 		args = append(args, label+"="+dirs[name])
 	}
-	return args
+	set, err := inspect.Open(t.Context(), args, inspect.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := set.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return set.Members
 }
 
-// lastOf is the last entry of a log that is committed.
-func lastOf(log string) (index uint64) {
-	for line := range strings.Lines(log) {
-		if _, err := fmt.Sscanf(line, "commit %d", &index); err == nil {
-			break
-		}
+// investigate compares members, or, if none is named, those of the case.
+func (c *cluster) investigate(t *testing.T, labels ...string) *diff.Document {
+	t.Helper()
+	if len(labels) == 0 {
+		labels = c.members
 	}
-	return index
+	return diff.Investigate(t.Context(), c.open(t, labels...), diff.Options{Replay: c.replay, Bases: c.open(t, c.bases...)})
 }
 
 // place is what is said of where members parted.
@@ -91,7 +211,7 @@ type place struct {
 	first, last uint64   // of the first divergence; everywhere if it is not told
 	minority    []string // of it
 	keys        []string // that differ now
-	bugs        []string
+	bugs        []string // known ones that any member shows
 	divergences int
 }
 
@@ -115,315 +235,246 @@ func placeOf(d *diff.Document) place {
 			p.bugs = append(p.bugs, b.ID)
 		}
 	}
+	slices.Sort(p.bugs)
+	p.bugs = slices.Compact(p.bugs)
 	return p
 }
 
-func (p place) lines() (all []string) {
-	all = []string{string(p.verdict)}
-	if p.divergences > 0 {
-		where := fmt.Sprintf("where %s at %d", strings.Join(p.minority, " "), p.first)
-		if p.last != p.first {
-			where += fmt.Sprintf("..%d", p.last)
-		}
-		all = append(all, where)
+// same tells whether as much is said of where members parted, and of what differs now.
+func (p *place) same(q *place) bool {
+	return p.verdict == q.verdict && p.first == q.first && p.last == q.last && p.divergences == q.divergences && slices.Equal(p.keys, q.keys)
+}
+
+// says is what a document says, a line each.
+func says(d *diff.Document) (all []string) {
+	add := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
+	add("%s", d.Verdict)
+	if d.Headline != "" {
+		add("headline %s", d.Headline)
 	}
-	for _, k := range p.keys {
-		all = append(all, "key "+k)
+	tell := func(kind string, v *diff.Divergence) {
+		who := strings.Join(v.Minority, " ")
+		if v.Minority == nil {
+			var sides []string
+			for _, g := range v.Groups {
+				sides = append(sides, strings.Join(g, " "))
+			}
+			who = strings.Join(sides, " | ")
+		}
+		where := "nowhere"
+		switch {
+		case v.Entry != nil:
+			where = fmt.Sprint(v.Entry.Index)
+		case v.EntryInterval != nil:
+			where = fmt.Sprintf("%d..%d", v.EntryInterval.First, v.EntryInterval.Last)
+		}
+		add("%s %s: %s at %s: %s", kind, v.Layer, who, where, v.What)
+		for _, e := range v.Effects {
+			does := e.Note
+			if e.Revision > 0 {
+				does = strings.TrimSpace(fmt.Sprintf("revision %d %s", e.Revision, does))
+			}
+			for _, c := range e.Changes {
+				does += fmt.Sprintf(", %s %s", c.Op, c.Key)
+			}
+			if e.Entry != nil {
+				does += ", has " + e.Entry.Summary
+			}
+			add("  %s: %s", strings.Join(e.Members, " "), strings.TrimPrefix(does, ", "))
+		}
+		for _, x := range v.Explanations {
+			if x.Status == diff.Confirmed {
+				add("  because %s", x.ID)
+			}
+		}
+	}
+	for i := range d.Divergences {
+		tell("cause", &d.Divergences[i])
+	}
+	for i := range d.Consequences {
+		tell("then", &d.Consequences[i])
+	}
+	for k := range d.Keys.All() {
+		add("key %s %s", k.Key, k.Difference)
+	}
+	for _, l := range d.Leases {
+		var has []string
+		for label, s := range l.ByMember {
+			if s.Present {
+				has = append(has, label)
+			}
+		}
+		slices.Sort(has)
+		add("lease %x on %s", uint64(l.ID), strings.Join(has, " "))
+	}
+	for _, l := range d.Lag {
+		add("lag %s %d..%d", l.Member, l.First, l.Last)
+	}
+	for _, r := range d.Reexecutions {
+		add("run again %s from %s: %d entries, clean %v %s", r.Member, r.Base, r.Entries, r.Clean, r.Error)
+		for _, x := range r.Departures {
+			at := "no entry"
+			if x.Entry != nil {
+				at = fmt.Sprint(x.Entry.Index)
+			}
+			add("  at %s: %s", at, x.What)
+		}
+	}
+	for _, w := range d.NotComparedWhy {
+		add("not compared %s", w)
+	}
+	for _, r := range d.Reasons {
+		add("reason %s", r)
+	}
+	for i, l := range all {
+		all[i] = strings.TrimSpace(l)
 	}
 	return all
 }
 
-// investigated is what is said of members, in the order in which they are given.
-func investigated(t *testing.T, args ...string) place {
-	t.Helper()
-	set, err := inspect.Open(t.Context(), args, inspect.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer set.Close()
-	p := placeOf(diff.Investigate(t.Context(), set.Members, diff.Options{}))
-	if back := slices.Clone(set.Members); len(back) > 1 {
-		slices.Reverse(back)
-		if q := placeOf(diff.Compare(back)); q.verdict != p.verdict || q.first != p.first || q.last != p.last || !slices.Equal(q.minority, p.minority) || !slices.Equal(q.keys, p.keys) {
-			t.Errorf("in another order: %q, not %q", q.lines(), p.lines())
-		}
-	}
-	return p
-}
+// sorted are lines without their order.
+func sorted(lines []string) []string { return slices.Sorted(slices.Values(lines)) }
 
-// TestClusters compares the clusters of testdata/clusters.txtar, and asserts what must not change what is said of them: the order in
-// which members are named, one that is given twice, and one more that is healthy.
+// TestClusters asserts what is said of each cluster, that it can be read again as JSON, and that the order in which members are named does not matter.
 func TestClusters(t *testing.T) {
 	t.Parallel()
 	for name, c := range clusters(t) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p := investigated(t, c.written(t, "a", "b", "c")...)
-			if d := cmp.Diff(c.want, p.lines()); d != "" {
-				t.Errorf("(-want +got):\n%s", d)
+			d := c.investigate(t)
+			if x := cmp.Diff(c.want, says(d)); x != "" {
+				t.Errorf("(-want +got):\n%s", x)
 			}
-			for what, names := range map[string][]string{
-				"in another order":    {"c", "a", "b"},
-				"one given twice":     {"a", "b", "c", "e=a"},
-				"the other one twice": {"a", "b", "c", "e=b"},
-				"one more":            {"a", "b", "c", "d"},
-			} {
-				q := investigated(t, c.written(t, names...)...)
-				if q.verdict != p.verdict || q.first != p.first || q.last != p.last || q.divergences != p.divergences || !slices.Equal(q.keys, p.keys) || !slices.Equal(q.bugs, p.bugs) {
-					t.Errorf("%s: %q, not %q", what, q.lines(), p.lines())
-				}
-			}
-			// Whatever is left out: what is said of those that are there stays true.
-			if healthy := investigated(t, c.written(t, "a", "d")...); healthy.verdict != diff.Consistent {
-				t.Errorf("a and d: %q", healthy.lines())
-			}
-		})
-	}
-}
-
-var rowLine = regexp.MustCompile(`^(rev|del) (\d+) ([a-z]+)`)
-
-// compacted are rows without those that a compaction at a revision removes (server/storage/mvcc/key_index.go, 3.7, keep).
-func compacted(rows string, at int64) string {
-	last := map[string]int64{}
-	each := func(f func(line, verb, key string, rev int64)) {
-		for line := range strings.Lines(rows) {
-			if m := rowLine.FindStringSubmatch(line); m != nil {
-				rev, _ := strconv.ParseInt(m[2], 10, 64)
-				f(line, m[1], m[3], rev)
-			}
-		}
-	}
-	each(func(_, _, key string, rev int64) {
-		if rev <= at {
-			last[key] = rev
-		}
-	})
-	var out strings.Builder
-	each(func(line, verb, key string, rev int64) {
-		if rev > at || last[key] == rev && verb == "rev" {
-			out.WriteString(line)
-		}
-	})
-	return out.String() + fmt.Sprintf("row meta scheduledCompactRev rev(%d)\nrow meta finishedCompactRev rev(%d)\n", at, at)
-}
-
-// purged is a log of which the entries up to one are gone, as after a snapshot.
-func purged(log string, upTo uint64) string {
-	out := fmt.Sprintf("snapshot %d term 1 voters 1,2,3,4\nsnap %d term 1 voters 1,2,3,4 members 1=a,2=b,3=c,4=d\n", upTo, upTo)
-	for line := range strings.Lines(log) {
-		f := strings.Fields(line)
-		if n, err := strconv.ParseUint(f[1], 10, 64); f[0] == "entry" && err == nil && n <= upTo {
-			continue
-		}
-		out += line
-	}
-	return out
-}
-
-// TestLessEvidence asserts that where more was compacted or purged, no more is said: members that agree do not part, and where they part
-// lies in what is said of it.
-func TestLessEvidence(t *testing.T) {
-	t.Parallel()
-	diverged := 0
-	for name, c := range clusters(t) {
-		truth := investigated(t, c.written(t, "a", "b", "c")...)
-		for _, at := range []int64{0, 3, 5} {
-			for _, upTo := range []uint64{0, 4, 6, 9} {
-				if at == 0 && upTo == 0 {
-					continue
-				}
-				less := &cluster{log: c.log, rows: map[string]string{}}
-				for n, rows := range c.rows {
-					if less.rows[n] = rows; at > 0 {
-						less.rows[n] = compacted(rows, at)
-					}
-				}
-				if upTo > 0 {
-					less.log = purged(c.log, upTo)
-				}
-				p := investigated(t, less.written(t, "a", "b", "c")...)
-				about := fmt.Sprintf("%s, compacted at %d, without entries up to %d: %q", name, at, upTo, p.lines())
-				if p.verdict != diff.Diverged {
-					if truth.verdict == diff.Diverged && len(truth.keys) > 0 && p.verdict == diff.Consistent {
-						t.Errorf("%s, though keys differ: %q", about, truth.keys)
-					}
-					continue
-				}
-				if diverged++; truth.verdict != diff.Diverged || p.divergences > 0 && (p.first > truth.first || p.last < truth.last) {
-					t.Errorf("%s, but in truth: %q", about, truth.lines())
-				}
-			}
-		}
-	}
-	if diverged < 10 {
-		t.Errorf("%d clusters parted only", diverged)
-	}
-}
-
-// TestLedger asserts that what is told of one entry, one key, or one hash agrees with where the members parted.
-func TestLedger(t *testing.T) {
-	t.Parallel()
-	for name, c := range clusters(t) {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			set, err := inspect.Open(t.Context(), c.written(t, "a", "b", "c"), inspect.Options{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer set.Close()
-			d := diff.Investigate(t.Context(), set.Members, diff.Options{})
-			p, l := placeOf(d), diff.NewLedger(set.Members)
-			// The first entry of which the outcomes differ is the one that they part at.
-			first, seen := uint64(0), uint64(0)
-			for line := range l.Lines(0, 0) {
-				if seen++; line.Index != seen || len(line.Variants) != 1 || len(line.Variants[0].Members) != 3 {
-					t.Fatalf("line %d: %+v", seen, line)
-				}
-				if _, differ := l.Outcomes(&line.Variants[0]); differ && first == 0 {
-					first = line.Index
-				}
-			}
-			if seen != 12 || first != p.first {
-				t.Errorf("%d lines, outcomes differ from entry %d on: %q", seen, first, p.lines())
-			}
-			// Every revision has its entry, and what that makes is its rows.
-			for i, m := range set.Members {
-				for rev := int64(2); rev <= m.DB.Revision(); rev++ {
-					index, _, known := l.Making(i, rev)
-					if !known {
-						t.Errorf("%s: nothing is known of revision %d", m.Label, rev)
-					}
-					if e := l.Effect(i, index); index > 0 && !slices.Contains(e.Revisions, rev) {
-						t.Errorf("%s: entry %d made revision %d, but its effect is %+v", m.Label, index, rev, e)
-					}
-					if len(l.Changes(i, rev)) != len(l.Rows(i, rev)) {
-						t.Errorf("%s: revision %d has %d changes and %d rows", m.Label, rev, len(l.Changes(i, rev)), len(l.Rows(i, rev)))
-					}
-				}
-			}
-			// Members part over some key if, and only if, they part.
-			all := ""
-			if parts := l.Biography(diff.BiographyQuery{Prefix: &all}).Parts(); parts != (p.verdict == diff.Diverged) {
-				t.Errorf("over some key they part: %v, and %q", parts, p.lines())
-			}
-			for _, k := range p.keys {
-				key, _, _ := strings.Cut(k, " ")
-				b := l.Biography(diff.BiographyQuery{Key: &key})
-				if len(b.Keys) != 1 || !b.Parts() {
-					t.Errorf("%s: %d keys, over which they part: %v", key, len(b.Keys), b.Parts())
-				}
-			}
-			// Hashes are those of one group, or of two that part at the first revision that differs, if all have come so far.
-			h := diff.Hashes(set.Members, 0)
-			groups, reached := 1, set.Members[0].DB.Revision()
-			for _, m := range set.Members {
-				reached = min(reached, m.DB.Revision())
-			}
-			if p.verdict == diff.Diverged && d.Divergences[0].Revision <= reached {
-				groups = 2
-			}
-			if h.Common == nil || len(h.Common.Groups) != groups || len(h.Partings) != groups-1 {
-				t.Fatalf("%+v", h)
-			}
-			for _, x := range h.Partings {
-				if x.Entries[0] != p.first && x.Entries[1] != p.first {
-					t.Errorf("hashes part at revision %d, of the entries %d: %q", x.Revision, x.Entries, p.lines())
-				}
-			}
-		})
-	}
-}
-
-// truth is what testdata tells of a scenario.
-type truth struct {
-	Expect struct {
-		Verdict   diff.Verdict   `json:"verdict"`
-		VerdictIn []diff.Verdict `json:"verdict_in"`
-		Entry     uint64         `json:"entry_index"`
-		Minority  []string       `json:"minority"`
-		Bug       string         `json:"bug"`
-	} `json:"expect"`
-}
-
-// TestScenarios compares members of real clusters: what is said of them is what is known of them, in whatever order they are given, and
-// what is not known of one of them does not make it part.
-func TestScenarios(t *testing.T) {
-	t.Parallel()
-	for _, name := range []string{"healthy-3.6", "lease-revoke-auth", "log-fork", "tampered-value", "damaged-page"} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			dir := filepath.Join("../testdata", name)
-			b, err := os.ReadFile(filepath.Join(dir, "truth.json"))
-			var want truth
-			if err = errors.Join(err, json.Unmarshal(b, &want)); err != nil {
-				t.Fatal(err)
-			}
-			paths, err := filepath.Glob(filepath.Join(dir, "*.tar.zst"))
-			if err != nil || len(paths) != 3 {
-				t.Fatalf("%q: %v", paths, err)
-			}
-			set, err := inspect.Open(t.Context(), paths, inspect.Options{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer set.Close()
-			d := diff.Investigate(t.Context(), set.Members, diff.Options{})
-			p, x := placeOf(d), want.Expect
-			if p.verdict != x.Verdict && !slices.Contains(x.VerdictIn, p.verdict) {
-				t.Errorf("%s, want %s or one of %s", p.verdict, x.Verdict, x.VerdictIn)
-			}
-			if x.Entry > 0 && (p.first > x.Entry || p.last < x.Entry) || len(x.Minority) > 0 && !slices.Equal(p.minority, x.Minority) {
-				t.Errorf("%q, want %q at %d", p.lines(), x.Minority, x.Entry)
-			}
-			if x.Bug != "" && !slices.ContainsFunc(d.Divergences[0].Explanations, func(e diff.Explanation) bool { return e.ID == x.Bug }) {
-				t.Errorf("explanations %+v", d.Divergences[0].Explanations)
-			}
-			back := slices.Clone(set.Members)
-			slices.Reverse(back)
-			if q := placeOf(diff.Compare(back)); q.verdict != p.verdict || q.first != p.first || q.last != p.last || !slices.Equal(q.keys, p.keys) {
-				t.Errorf("in another order: %q, not %q", q.lines(), p.lines())
-			}
-			for i := range set.Members {
-				two := slices.Delete(slices.Clone(set.Members), i, i+1)
-				if q := placeOf(diff.Compare(two)); q.verdict == diff.Diverged && p.verdict == diff.Consistent {
-					t.Errorf("without %s: %q", set.Members[i].Label, q.lines())
-				}
-			}
-			// The document is one that can be read again, and what it holds of keys outlives the files.
-			held := d.Keys.Held()
 			text, err := json.Marshal(d)
 			var again map[string]any
-			if err = errors.Join(err, json.Unmarshal(text, &again)); err != nil || again["verdict"] != string(p.verdict) || held.Len() != len(p.keys) {
-				t.Errorf("%v: verdict %v, %d keys of %d", err, again["verdict"], held.Len(), len(p.keys))
+			if err = errors.Join(err, json.Unmarshal(text, &again)); err != nil || again["verdict"] != string(d.Verdict) {
+				t.Errorf("as JSON: %v, verdict %v", err, again["verdict"])
 			}
-			// Members part over a lease that differs, and over the first keys that do.
-			l := diff.NewLedger(set.Members)
-			for _, x := range d.Leases[:min(len(d.Leases), 3)] {
-				b := l.Biography(diff.BiographyQuery{Lease: &x.ID})
-				if _, err := json.Marshal(b); err != nil || !b.Parts() {
-					t.Errorf("lease %s: they do not part: %v", x.ID, err)
+			reversed := slices.Clone(c.members)
+			slices.Reverse(reversed)
+			rotated := append(slices.Clone(c.members[1:]), c.members[0])
+			for _, labels := range [][]string{reversed, rotated} {
+				if x := cmp.Diff(sorted(c.want), sorted(says(c.investigate(t, labels...)))); x != "" {
+					t.Errorf("in the order %s (-want +got):\n%s", labels, x)
 				}
 			}
-			for i := range min(held.Len(), 5) {
-				key := string(held.At(i).Key)
-				b := l.Biography(diff.BiographyQuery{Key: &key})
-				if _, err := json.Marshal(b); err != nil || !b.Parts() {
-					t.Errorf("%s: they do not part: %v", key, err)
+			p, q := placeOf(d), placeOf(diff.Compare(c.open(t, reversed...)))
+			if !q.same(&p) || !slices.Equal(q.minority, p.minority) {
+				t.Errorf("compared only: %+v, not %+v", q, p)
+			}
+		})
+	}
+}
+
+// TestGivenTwice gives a member twice: by itself that compares nothing, and among others it changes nothing.
+func TestGivenTwice(t *testing.T) {
+	t.Parallel()
+	for name, c := range clusters(t) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := placeOf(c.investigate(t))
+			for _, m := range c.members {
+				if strings.Contains(m, "-") {
+					continue
+				}
+				if d := c.investigate(t, m, m+"-twice"); d.Verdict != diff.NotComparable || len(d.Divergences) > 0 {
+					t.Errorf("%s twice: %q", m, says(d))
+				}
+				if len(c.members) < 2 || c.want[0] == string(diff.NotComparable) {
+					continue
+				}
+				d := c.investigate(t, append(slices.Clone(c.members), m+"-twice")...)
+				if x := cmp.Diff(c.want, says(d)); x != "" {
+					t.Errorf("with %s twice (-want +got):\n%s", m, x)
+				}
+				if q := placeOf(d); !slices.Equal(q.bugs, p.bugs) {
+					t.Errorf("with %s twice: known bugs %q, not %q", m, q.bugs, p.bugs)
 				}
 			}
-			for line := range l.Lines(0, 0) {
-				for i := range line.Variants {
-					if _, differ := l.Outcomes(&line.Variants[i]); differ && p.verdict == diff.Consistent {
-						t.Errorf("entry %d differs", line.Index)
+		})
+	}
+}
+
+// TestOneMore adds a member that holds what the log makes, but for what a case changes for all: it is no cause, and makes none. Beside those that
+// hold the same, nothing differs.
+func TestOneMore(t *testing.T) {
+	t.Parallel()
+	for name, c := range clusters(t) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			without := c.investigate(t)
+			for _, m := range c.members {
+				if c.blocks[m] == "" && c.blocks[m+" log"] == "" && !strings.Contains(m, "-") {
+					d := diff.Compare(c.open(t, m, "d"))
+					if unread := d.Verdict == diff.Indeterminate && len(without.Reasons) > 0; d.Verdict != diff.Consistent && !unread {
+						t.Errorf("%s and d: %q", m, says(d))
 					}
 				}
 			}
-			// What is said of one member's files is said of it among others, too.
-			for _, m := range set.Members {
-				for _, f := range diff.CheckMember(m).Findings {
-					if f.Severity == finding.Error && diff.Explain(f.Code) == (check.Advice{}) {
-						t.Errorf("%s: %s is not explained", m.Label, f.Code)
+			if len(without.Divergences) > 0 && without.Divergences[0].Minority == nil {
+				return // what no majority tells apart is told in another way then
+			}
+			with := c.investigate(t, append(slices.Clone(c.members), "d")...)
+			if p, q := placeOf(without), placeOf(with); len(c.members) > 2 && (!q.same(&p) || !slices.Equal(p.bugs, q.bugs)) {
+				t.Errorf("%+v, and without it %+v", q, p)
+			}
+			if len(with.Divergences)+len(with.Consequences) > len(without.Divergences)+len(without.Consequences) {
+				t.Errorf("%q, and without it %q", says(with), says(without))
+			}
+			for i := range with.Divergences {
+				if slices.Contains(with.Divergences[i].Faulty, "d") {
+					t.Errorf("it is to blame: %q", says(with))
+				}
+			}
+		})
+	}
+}
+
+// TestLessEvidence compacts and purges the clusters of whole logs: no more is said then, and where members part lies in what is said of it.
+func TestLessEvidence(t *testing.T) {
+	t.Parallel()
+	var diverged atomic.Int32
+	t.Cleanup(func() {
+		if diverged.Load() < 100 {
+			t.Errorf("%d clusters parted only", diverged.Load())
+		}
+	})
+	for name, c := range clusters(t) {
+		whole, noLog := len(c.bases) == 0, false
+		for _, m := range c.members {
+			noLog = noLog || c.block(m+" log") == ""
+			whole = whole && !isPurged(c.block(m+" log")) && !strings.Contains(c.block(m), "CompactRev")
+		}
+		if !whole {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			truth, end := placeOf(c.investigate(t)), c.lastEntry()
+			if !noLog {
+				end++ // else no entry is left to tell what the member without a log lacks
+			}
+			compacted := []int64{0, 5}
+			if c.onlyKeys() {
+				compacted = []int64{0, 3, 5}
+			}
+			for _, at := range compacted {
+				for upTo := range end {
+					d := c.less(at, upTo).investigate(t)
+					p := placeOf(d)
+					about := fmt.Sprintf("compacted at %d, without entries up to %d: %q", at, upTo, says(d))
+					if p.verdict == diff.Diverged {
+						diverged.Add(1)
+					}
+					switch {
+					case p.verdict != diff.Diverged:
+						if truth.verdict == diff.Diverged && len(truth.keys) > 0 && p.verdict == diff.Consistent {
+							t.Errorf("%s, though keys differ: %q", about, truth.keys)
+						}
+					case truth.first == 0 && p.first > 1: // no entry did it, and 1 is where an entry that is gone may be
+						t.Errorf("%s, but in truth: %+v", about, truth)
+					case truth.verdict != diff.Diverged, truth.first > 0 && (p.first > truth.first || p.last < truth.last):
+						t.Errorf("%s, but in truth: %+v", about, truth)
 					}
 				}
 			}
@@ -431,43 +482,19 @@ func TestScenarios(t *testing.T) {
 	}
 }
 
-// TestLives asserts what the lives of members have in common, however they end.
-func TestLives(t *testing.T) {
-	t.Parallel()
-	for name, c := range clusters(t) {
-		set, err := inspect.Open(t.Context(), c.written(t, "a", "b", "c"), inspect.Options{})
-		if err != nil {
-			t.Fatal(err)
+// less is a cluster whose members are compacted at a revision, and whose logs lack the entries up to one; 0 for neither.
+func (c *cluster) less(at int64, upTo uint64) *cluster {
+	less := &cluster{members: c.members, blocks: map[string]string{}}
+	for _, m := range c.members {
+		m, _, _ = strings.Cut(m, "-")
+		rows, log := c.block(m), c.block(m+" log")
+		if at > 0 {
+			rows = compacted(rows, at)
 		}
-		p := placeOf(diff.Investigate(t.Context(), set.Members, diff.Options{}))
-		l := diff.NewLedger(set.Members)
-		for i, m := range set.Members {
-			if l.Reach(i) != 12 || !l.Explained(i) || !l.BeginsWithCluster(i) || len(l.Log(i)) != 12 || len(diff.AppliedLog(set.Members, i)) != 12 {
-				t.Errorf("%s: %s has come to entry %d, explained %v", name, m.Label, l.Reach(i), l.Explained(i))
-			}
-			if rev, ok := l.RevisionAt(i, 12); !ok || rev != m.DB.Revision() {
-				t.Errorf("%s: %s is at revision %d in the end", name, m.Label, rev)
-			}
-			last := int64(1)
-			for index := uint64(1); index <= 12; index++ {
-				rev, ok := l.RevisionAt(i, index)
-				if !ok || rev < last {
-					t.Errorf("%s: %s is at revision %d after entry %d, and was at %d", name, m.Label, rev, index, last)
-				}
-				last = rev
-				if e := l.Applied(i, index); e == nil || e.Index != index || diff.EntryAt(l.Log(i), index) == nil {
-					t.Errorf("%s: %s has no entry %d", name, m.Label, index)
-				}
-				if odd := slices.Contains(p.minority, m.Label) && index >= p.first; l.Departed(i, index) && !odd {
-					t.Errorf("%s: %s departed at entry %d", name, m.Label, index)
-				}
-			}
+		if upTo > 0 && log != "" {
+			log = purged(log, upTo)
 		}
-		if forks := diff.LogForks(set.Members); len(forks) > 0 {
-			t.Errorf("%s: %v", name, forks)
-		}
-		if err := set.Close(); err != nil {
-			t.Error(err)
-		}
+		less.blocks[m], less.blocks[m+" log"] = rows, log
 	}
+	return less
 }

@@ -154,16 +154,10 @@ type comparison struct {
 	partings          []parting // of the rows
 	revisionsAtCommon []int64   // of each member at the common index, -1 if not known; nil before placeCommonIndex
 	causes            []*cause
-	keyComparison
+	keys              differingKeys
+	keysByRows        *keysByRows // where some member is not explained, once keys were compared; nil otherwise
 	conclusion
 	waitCounted func() // waits for what count finds out
-}
-
-// keyComparison is where keys are compared, and in which members differ.
-type keyComparison struct {
-	keyRevisions []int64 // of each member at entry keysIndex, -1 if not known; nil before placeKeys
-	keysIndex    uint64
-	keys         differingKeys
 }
 
 // conclusion is what the verdict rests on. writtenCauses and basis have an element for each of doc.Divergences, which addDivergence alone adds.

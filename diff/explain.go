@@ -88,45 +88,10 @@ func (c *comparison) bugCase(ctx context.Context) *bugs.Case {
 		}
 	}
 	of := map[*cause]*bugs.Cause{}
+	faultOf := map[*bugs.Cause]*sharedFault{}
 	for _, k := range c.causes {
-		x := &bugs.Cause{
-			Layer: string(k.layer), Index: k.index, Entries: k.entries, Revision: k.revision, Outcome: k.outcome, Again: k.again,
-			Departed: k.departed, Groups: k.groups, Leases: k.leases,
-		}
-		if t := k.fault; t != nil {
-			switch t.kind { // no entry by itself went wrong
-			case faults.Rules, faults.Refused:
-				x.Rule = t.kind.String()
-			case faults.OwnReads:
-				x.Rule = bugs.OwnReads
-			}
-			x.Fault, x.Onset, x.Times = true, map[int]uint64{}, map[int]int{}
-			if t.kind == faults.Skipped || t.kind == faults.Again {
-				x.First = t.firstReading().First
-				for _, last := range t.until {
-					x.Last = max(x.Last, last)
-				}
-			}
-			x.OtherRules = t.kind == faults.Rules
-			if k.ambiguous() {
-				x.Begins = k.candidates
-			}
-			for _, i := range t.members {
-				x.Onset[i], x.Times[i] = t.onset[i].First, c.explained[i].chosen.Faults[t.number[i]].Times
-			}
-		}
-		if k.outcome == effect.Permitted && k.fault == nil {
-			// The catalogue speaks of the members on which entries had no effect.
-			x.Outcome, x.Departed = effect.Refused, nil
-			for _, g := range k.groups {
-				for _, i := range g {
-					if !slices.Contains(k.departed, i) {
-						x.Departed = append(x.Departed, i)
-					}
-				}
-			}
-		}
-		of[k] = x
+		x := c.bugCause(k)
+		of[k], faultOf[x] = x, k.fault
 		b.Causes = append(b.Causes, x)
 	}
 	for _, k := range c.causes {
@@ -135,18 +100,45 @@ func (c *comparison) bugCase(ctx context.Context) *bugs.Case {
 		}
 	}
 	if c.doc.Explained {
-		faultOf := func(but *bugs.Cause) *sharedFault {
-			for k, x := range of {
-				if x == but {
-					return k.fault
-				}
-			}
-			return nil
-		}
-		b.RulesBesides = func(member int, but *bugs.Cause) []*replay.Rule { return c.rulesBesides(member, faultOf(but)) }
+		b.RulesBesides = func(member int, but *bugs.Cause) []*replay.Rule { return c.rulesBesides(member, faultOf[but]) }
 		b.Versions = c.versions
 	}
 	return b
+}
+
+// bugCause is a cause as the catalogue of bugs asks about it.
+func (c *explanations) bugCause(k *cause) *bugs.Cause {
+	x := &bugs.Cause{
+		Layer: string(k.layer), Index: k.index, Entries: k.entries, Revision: k.revision, Outcome: k.outcome, Again: k.again,
+		Departed: k.departed, Groups: k.groups, Leases: k.leases,
+	}
+	t := k.fault
+	if t == nil {
+		if k.outcome == effect.Permitted { // the catalogue speaks of the members on which entries had no effect
+			x.Outcome = effect.Refused
+			x.Departed = slices.DeleteFunc(slices.Concat(k.groups...), func(i int) bool { return slices.Contains(k.departed, i) })
+		}
+		return x
+	}
+	x.Fault, x.OtherRules, x.Onset, x.Times = true, t.kind == faults.Rules, map[int]uint64{}, map[int]int{}
+	switch t.kind {
+	case faults.Rules, faults.Refused: // no entry by itself went wrong
+		x.Rule = t.kind.String()
+	case faults.OwnReads:
+		x.Rule = bugs.OwnReads
+	case faults.Skipped, faults.Again:
+		x.First = t.firstReading().First
+		for _, last := range t.until {
+			x.Last = max(x.Last, last)
+		}
+	}
+	if k.ambiguous() {
+		x.Begins = k.candidates
+	}
+	for _, i := range t.members {
+		x.Onset[i], x.Times[i] = t.onset[i].First, c.explained[i].chosen.Faults[t.number[i]].Times
+	}
+	return x
 }
 
 // rulesBesides are the rules of etcd's own code by which a member's log makes what it holds, but for a fault, and for those of its versions.

@@ -44,11 +44,12 @@ func (c *contents) keysOf(mains []int64) [][]byte {
 	return keys
 }
 
-// differingKeys are keys on which members disagree.
+// differingKeys are keys on which members disagree, in order. keys and kinds have an element for each of them, rows one for each member of each.
 type differingKeys struct {
-	keys  [][]byte
-	kinds []string
-	rows  []int32 // for each key of each member, the row that is the key's at the common index, or one of these
+	keys    [][]byte
+	kinds   []string
+	rows    []int32 // the row that is the key's where it is compared, or one of noRow and unknown
+	shifted int     // how many more keys differ in revisions or version alone
 }
 
 const (
@@ -56,42 +57,88 @@ const (
 	unknown int32 = -2 // pages that could not be read may hold it
 )
 
-// compareKeys compares what is alive at the common index, and on those that have come further to one later entry, what is alive there.
+func (d *differingKeys) add(key []byte, kind string, rows ...int32) {
+	d.keys, d.kinds, d.rows = append(d.keys, key), append(d.kinds, kind), append(d.rows, rows...)
+}
+
+// sort puts the keys in order.
+func (d *differingKeys) sort(members int) {
+	order := make([]int, len(d.keys))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(a, b int) int { return bytes.Compare(d.keys[a], d.keys[b]) })
+	to := differingKeys{shifted: d.shifted}
+	for _, i := range order {
+		to.add(d.keys[i], d.kinds[i], d.rows[i*members:(i+1)*members]...)
+	}
+	*d = to
+}
+
+// countIn writes down how many keys differ, and in what.
+func (d *differingKeys) countIn(n *Counts) {
+	n.KeysDiffering, n.KeysMissing, n.KeysValue, n.KeysLease, n.KeysShifted = len(d.keys), 0, 0, 0, d.shifted
+	for _, kind := range d.kinds {
+		switch kind {
+		case "missing":
+			n.KeysMissing++
+		case "value":
+			n.KeysValue++
+		case "lease":
+			n.KeysLease++
+		}
+	}
+}
+
+// keysByRows compares, where some member is not explained, what is alive on the members, by their rows. compareKeysByRows makes it, and nothing changes
+// it after that.
+type keysByRows struct {
+	*entryEffects
+	index     uint64  // the entry at which keys are compared
+	revisions []int64 // of each member there, -1 if not known
+	found     differingKeys
+}
+
+// compareKeysByRows compares what is alive at the common index, where the revision of each member is given (-1 if it is not known), and on those that
+// have come further to one later entry, what is alive there.
+func compareKeysByRows(c *entryEffects, common uint64, atCommon []int64) *keysByRows {
+	k := &keysByRows{entryEffects: c, index: common, revisions: atCommon}
+	k.chooseIndex()
+	k.compare(k.shown(), k.revisions, nil)
+	if ahead := k.furthestPair(); len(ahead) > 1 {
+		seen := make(map[string]bool, len(k.found.keys))
+		for _, key := range k.found.keys {
+			seen[string(key)] = true
+		}
+		k.compare(ahead, k.last, seen)
+		k.found.sort(len(k.ms))
+	}
+	return k
+}
+
+// compareKeys compares keys by rows.
 func (c *comparison) compareKeys() {
-	c.chooseKeysIndex()
-	var members []int
-	for i := range c.ms {
-		if c.showsKeys(i) {
-			members = append(members, i)
-		}
-	}
-	c.compareKeysOf(members, c.keyRevisions, nil)
-	if ahead := c.furthestPair(); len(ahead) > 1 {
-		seen := make(map[string]bool, len(c.keys.keys))
-		for _, k := range c.keys.keys {
-			seen[string(k)] = true
-		}
-		c.compareKeysOf(ahead, c.last, seen)
-		c.keys.sort(len(c.ms))
-	}
-	if len(members) > 1 || len(c.keys.keys) > 0 {
-		c.doc.Keys = KeyDiffs{len(c.keys.keys), c.keyDiff}
+	k := compareKeysByRows(&c.entryEffects, c.doc.Common.Index, c.revisionsAtCommon)
+	c.keysByRows, c.keys = k, k.found
+	c.keys.countIn(&c.doc.Counts)
+	if n := len(c.keys.keys); n > 0 || len(k.shown()) > 1 {
+		c.doc.Keys = KeyDiffs{n, c.keyDiff}
 	}
 }
 
 // furthestPair are the members that have all come to one entry behind that at which keys are compared, the last one to which several have come. What they
 // hold there is what they hold now.
-func (c *comparison) furthestPair() (ahead []int) {
-	at := c.keysIndex
-	sure := func(i int) bool { return c.explained[i] != nil || c.ms[i].Evidence().EndCounts() }
-	for i := range c.ms {
-		index := c.reach(i)
-		if index < at || index == c.keysIndex || !sure(i) {
+func (k *keysByRows) furthestPair() (ahead []int) {
+	at := k.index
+	sure := func(i int) bool { return k.explained[i] != nil || k.ms[i].Evidence().EndCounts() }
+	for i := range k.ms {
+		index := k.reach(i)
+		if index < at || index == k.index || !sure(i) {
 			continue
 		}
 		same := []int{i}
-		for j := range c.ms[:i] {
-			if c.reach(j) == index && sure(j) {
+		for j := range k.ms[:i] {
+			if k.reach(j) == index && sure(j) {
 				same = append(same, j)
 			}
 		}
@@ -103,9 +150,9 @@ func (c *comparison) furthestPair() (ahead []int) {
 	return ahead
 }
 
-// compareKeysOf compares what is alive on some members, on each at a revision, but for keys that were seen to differ; of those that are the same but for
-// revisions it counts none if there are such.
-func (c *comparison) compareKeysOf(members []int, at []int64, seen map[string]bool) {
+// compare compares what is alive on some members, on each at a revision. With seen, keys are added that were not seen to differ before, and none is
+// counted that differs in revisions alone.
+func (k *keysByRows) compare(members []int, at []int64, seen map[string]bool) {
 	if len(members) < 2 {
 		return
 	}
@@ -115,95 +162,87 @@ func (c *comparison) compareKeysOf(members []int, at []int64, seen map[string]bo
 	}
 	// No other key can differ than those of which some row is not the same on all members, or that some of them have written
 	// at revisions which others come to later.
-	keys := c.keysOf(append(slices.Clip(c.differing), c.revisionsBetween(members, low, high)...))
-	d, shifted := &c.keys, c.doc.Counts.KeysShifted
-	states := make([]*mvcc.KeyValue, len(c.ms))
-	rows := make([]int32, len(c.ms))
-	for _, k := range keys {
-		if seen[string(k)] {
+	keys := k.keysOf(append(slices.Clip(k.differing), k.revisionsBetween(members, low, high)...))
+	states := make([]*mvcc.KeyValue, len(k.ms))
+	rows := make([]int32, len(k.ms))
+	for _, key := range keys {
+		if seen[string(key)] {
 			continue
 		}
-		known := members[:0:0]
-		for i := range c.ms {
-			states[i], rows[i] = nil, unknown
+		known := k.aliveAt(key, members, at, states, rows)
+		kind, shifted := differenceOf(known, states)
+		if kind != "" {
+			k.found.add(key, kind, rows...)
+		} else if shifted && seen == nil {
+			k.found.shifted++
 		}
-		for _, i := range members {
-			t := c.ms[i].DB.Rows
-			n := t.RowAt(k, at[i])
-			var kv mvcc.KeyValue
-			if n >= 0 {
-				if r := t.Row(n); r.Tombstone || kv.Decode(r.Value) != nil {
-					n = -1
-				}
-			}
-			if n >= 0 {
-				states[i] = &kv
-			}
-			if !c.mayMissRow(i, kv.Mod, n >= 0) {
-				known, rows[i] = append(known, i), int32(n)
-			}
-		}
-		if kind := c.compareKey(known, states); kind != "" {
-			d.keys, d.kinds, d.rows = append(d.keys, k), append(d.kinds, kind), append(d.rows, rows...)
-		}
-	}
-	if seen != nil {
-		c.doc.Counts.KeysShifted = shifted
 	}
 }
 
-// sort puts the keys in order.
-func (d *differingKeys) sort(members int) {
-	order := make([]int, len(d.keys))
-	for i := range order {
-		order[i] = i
+// aliveAt finds what members hold of a key, each at a revision: states and rows have an element for each member, nil where there is none, and it returns
+// the members of which that is known.
+func (c *contents) aliveAt(key []byte, members []int, at []int64, states []*mvcc.KeyValue, rows []int32) (known []int) {
+	for i := range c.ms {
+		states[i], rows[i] = nil, unknown
 	}
-	slices.SortFunc(order, func(a, b int) int { return bytes.Compare(d.keys[a], d.keys[b]) })
-	var to differingKeys
-	for _, i := range order {
-		to.keys, to.kinds, to.rows = append(to.keys, d.keys[i]), append(to.kinds, d.kinds[i]), append(to.rows, d.rows[i*members:(i+1)*members]...)
+	for _, i := range members {
+		t := c.ms[i].DB.Rows
+		n := t.RowAt(key, at[i])
+		var kv mvcc.KeyValue
+		if n >= 0 {
+			if r := t.Row(n); r.Tombstone || kv.Decode(r.Value) != nil {
+				n = -1
+			}
+		}
+		if n >= 0 {
+			states[i] = &kv
+		}
+		if !c.mayMissRow(i, kv.Mod, n >= 0) {
+			known, rows[i] = append(known, i), int32(n)
+		}
 	}
-	*d = to
+	return known
 }
 
-// chooseKeysIndex finds the entry at which keys are compared: the common index, unless it is not known there of all members what they held, and a later one
+// chooseIndex finds the entry at which keys are compared: the common index, unless it is not known there of all members what they held, and a later one
 // to which as many or more have come shows the keys of one of those.
-func (c *comparison) chooseKeysIndex() {
-	c.keyRevisions, c.keysIndex = c.revisionsAtCommon, c.doc.Common.Index
+func (k *keysByRows) chooseIndex() {
+	common, atCommon := k.index, k.revisions
 	shown := func(at []int64) (n int) {
 		for i := range at {
-			if c.showsRevision(i, at[i]) {
+			if k.showsRevision(i, at[i]) {
 				n++
 			}
 		}
 		return n
 	}
-	best := shown(c.revisionsAtCommon)
-	if best == len(c.ms) {
+	best := shown(atCommon)
+	if best == len(k.ms) {
 		return
 	}
-	for i := range c.ms {
-		index := c.reach(i)
-		if index <= c.doc.Common.Index || c.showsRevision(i, c.revisionsAtCommon[i]) {
+	for i := range k.ms {
+		index := k.reach(i)
+		if index <= common || k.showsRevision(i, atCommon[i]) {
 			continue
 		}
-		at := make([]int64, len(c.ms))
-		for j := range c.ms {
-			switch reach := c.reach(j); {
+		at := make([]int64, len(k.ms))
+		for j := range k.ms {
+			switch reach := k.reach(j); {
 			case reach < index:
 				at[j] = -1
-			case reach == index && c.ms[j].Evidence().EndCounts():
-				at[j] = c.last[j]
+			case reach == index && k.ms[j].Evidence().EndCounts():
+				at[j] = k.last[j]
 			default:
-				at[j] = c.revisionAt(j, index)
+				at[j] = k.revisionAt(j, index)
 			}
 		}
 		if n := shown(at); n >= 2 && n >= best {
-			best, c.keyRevisions, c.keysIndex = n, at, index
+			best, k.revisions, k.index = n, at, index
 		}
 	}
 }
 
+// showsRevision tells whether member i's rows show what was alive at a revision; none is below 0.
 func (c *contents) showsRevision(i int, at int64) bool {
 	return at >= 0 && at >= c.ms[i].DB.CompactRevision()
 }
@@ -211,34 +250,47 @@ func (c *contents) showsRevision(i int, at int64) bool {
 // dropDoubtfulKeys forgets the keys that differ at a later entry than the common index if nothing else tells that members diverged: what they held at an entry
 // that all have come to is not known, so that these may be of copies which are not what they look like.
 func (c *comparison) dropDoubtfulKeys() {
-	if len(c.doc.Divergences) > 0 || c.keysIndex <= c.doc.Common.Index {
+	if len(c.doc.Divergences) > 0 || c.keysByRows == nil || c.keysByRows.index <= c.doc.Common.Index {
 		return
 	}
-	n := &c.doc.Counts
 	c.keys, c.doc.Keys = differingKeys{}, KeyDiffs{}
-	n.KeysDiffering, n.KeysMissing, n.KeysValue, n.KeysLease, n.KeysShifted = 0, 0, 0, 0, 0
+	c.keys.countIn(&c.doc.Counts)
 }
 
-// showsKeys tells whether member i's keys are known at the entry at which keys are compared.
-func (c *comparison) showsKeys(i int) bool { return c.showsRevision(i, c.keyRevisions[i]) }
+// shows tells whether member i's keys are known at the entry at which keys are compared.
+func (k *keysByRows) shows(i int) bool { return k.showsRevision(i, k.revisions[i]) }
 
-// noteKeysLeftOut notes the members whose keys at the common index are not known.
-func (c *comparison) noteKeysLeftOut() {
-	var why []string
-	for i, m := range c.ms {
-		switch {
-		case c.showsKeys(i):
-		case c.reach(i) < c.keysIndex:
-			why = append(why, fmt.Sprintf("they are compared as they are at entry %d, to which %s has not come: what the others held before is not known", c.keysIndex, m.Label))
-		case c.keyRevisions[i] < 0:
-			why = append(why, fmt.Sprintf("no log that is left tells which revision %s had at entry %d", m.Label, c.keysIndex))
-		default:
-			why = append(why, fmt.Sprintf("%s has compacted revision %d, which it had at entry %d", m.Label, c.keyRevisions[i], c.keysIndex))
+// shown are the members whose keys are known there.
+func (k *keysByRows) shown() (members []int) {
+	for i := range k.ms {
+		if k.shows(i) {
+			members = append(members, i)
 		}
 	}
-	if len(why) > 0 && len(c.ms) > 1 {
+	return members
+}
+
+// noteKeysLeftOut notes the members whose keys are not known where keys are compared.
+func (c *comparison) noteKeysLeftOut() {
+	if why := c.keysByRows.whyLeftOut(); len(why) > 0 && len(c.ms) > 1 {
 		c.notCompared("keys", strings.Join(why, "; "))
 	}
+}
+
+// whyLeftOut says of each member that is not among those shown why it is not.
+func (k *keysByRows) whyLeftOut() (why []string) {
+	for i, m := range k.ms {
+		switch {
+		case k.shows(i):
+		case k.reach(i) < k.index:
+			why = append(why, fmt.Sprintf("they are compared as they are at entry %d, to which %s has not come: what the others held before is not known", k.index, m.Label))
+		case k.revisions[i] < 0:
+			why = append(why, fmt.Sprintf("no log that is left tells which revision %s had at entry %d", m.Label, k.index))
+		default:
+			why = append(why, fmt.Sprintf("%s has compacted revision %d, which it had at entry %d", m.Label, k.revisions[i], k.index))
+		}
+	}
+	return why
 }
 
 // reasonDisjointRevisions gives a reason for each member that shows no revision which another one still shows: those stopped before what the
@@ -311,7 +363,7 @@ func (c *contents) revisionsBetween(members []int, after, upTo int64) (mains []i
 	return slices.Compact(mains)
 }
 
-// keyDiff reads what members hold.
+// keyDiff reads what members hold of the key with number k of those that differ by rows.
 func (c *comparison) keyDiff(k int, brief bool) KeyDiff {
 	d := KeyDiff{Key: Key(c.keys.keys[k]), Difference: c.keys.kinds[k], ByMember: make(map[string]KeyState, len(c.ms))}
 	for i, m := range c.ms {
@@ -348,45 +400,29 @@ func (c *contents) mayMissRow(i int, mod int64, present bool) bool {
 	return false
 }
 
-// compareKey says in what members differ on a key, and counts it.
-func (c *comparison) compareKey(known []int, states []*mvcc.KeyValue) (difference string) {
+// differenceOf says in what the known members differ on a key, or, if in nothing else, whether they do in revisions or version.
+func differenceOf(known []int, states []*mvcc.KeyValue) (kind string, shifted bool) {
 	if len(known) < 2 {
-		return ""
+		return "", false
 	}
-	shifted := false
 	first := states[known[0]]
 	for _, i := range known[1:] {
 		s := states[i]
 		switch {
 		case (s == nil) != (first == nil):
-			difference = "missing"
-		case s == nil || difference == "missing":
+			kind = "missing"
+		case s == nil || kind == "missing":
 		case !bytes.Equal(s.Value, first.Value):
-			difference = "value"
+			kind = "value"
 		case s.Lease != first.Lease:
-			if difference == "" {
-				difference = "lease"
+			if kind == "" {
+				kind = "lease"
 			}
 		case !s.Same(first):
 			shifted = true
 		}
 	}
-	n := &c.doc.Counts
-	switch difference {
-	case "":
-		if shifted {
-			n.KeysShifted++
-		}
-		return ""
-	case "missing":
-		n.KeysMissing++
-	case "value":
-		n.KeysValue++
-	default:
-		n.KeysLease++
-	}
-	n.KeysDiffering++
-	return difference
+	return kind, kind == "" && shifted
 }
 
 // compareCompacted compares what compaction left at and below the highest compact revision: of each key its last revision,

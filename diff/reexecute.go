@@ -118,75 +118,112 @@ func (c *comparison) tied() bool {
 	})
 }
 
+// rerun runs the log of one member again. It needs what explains that member, and nothing that tells it from others.
+type rerun struct {
+	*explanations
+	i     int // the member
+	m     *inspect.Member
+	log   *history
+	trace *trace
+	start Position // what is before the first of its entries whose effects are known
+	rules replay.Rules
+	out   *Reexecution
+	limit string // why it was not run to the end, if that would take too long
+}
+
+// reexecuteMember runs the log of a member again, from the best base that there is.
 func (c *comparison) reexecuteMember(ctx context.Context, i int, opts Options) *Reexecution {
-	m, t := c.ms[i], c.traces[i]
+	m := c.ms[i]
 	rules := c.rulesRan(i)
 	r := &Reexecution{Member: m.Label, Rules: rules.Name, Departures: []ReDeparture{}, Notes: []string{}}
 	if len(m.DB.Rows.Holes()) > 0 {
 		r.Error = "its rows cannot all be read, so that there is nothing to compare with"
 		return r
 	}
-	var steps []effect.Step
-	start := Position{Index: c.reach(i), Revision: c.last[i]}
-	if t.first > 0 {
-		start, steps = Position{Index: t.first - 1, Revision: t.revisionBefore}, t.applied
-	}
-	st, err := c.baseOf(ctx, i, steps, start, opts.Bases, r)
-	if err != nil {
-		r.Error = err.Error()
-		return r
+	x := &rerun{explanations: &c.explanations, i: i, m: m, log: c.histories[i], trace: c.traces[i], rules: rules, out: r}
+	x.start = Position{Index: c.reach(i), Revision: c.last[i]}
+	if x.trace.first > 0 {
+		x.start = Position{Index: x.trace.first - 1, Revision: x.trace.revisionBefore}
 	}
 	defer r.sortDepartures()
+	if err := x.run(ctx, opts); err != nil {
+		r.Error = err.Error()
+	}
+	if x.limit != "" {
+		c.limit(m.Label + ": " + x.limit)
+	}
+	return r
+}
+
+// steps are what the entries did on the member, as far as that is known.
+func (x *rerun) steps() []effect.Step {
+	if x.trace.first == 0 {
+		return nil
+	}
+	return x.trace.applied
+}
+
+// run writes down what came out. An error says why nothing, or not everything, could be run.
+func (x *rerun) run(ctx context.Context, opts Options) error {
+	st, err := x.base(ctx, opts.Bases)
+	if err != nil {
+		return err
+	}
+	r, from, through := x.out, st.Index, max(x.reach(x.i), lastIndex(x.steps()))
 	r.At = &Position{st.Index, st.Revision}
-	through := max(c.reach(i), lastIndex(steps))
 	ropts := replay.Options{}
 	if opts.Progress != nil {
-		ropts.Progress = func(done, total int) { opts.Progress("re-executing "+m.Label, done, total) }
+		ropts.Progress = func(done, total int) { opts.Progress("re-executing "+x.m.Label, done, total) }
 	}
-	own := &replay.Own{Rows: m.DB.Rows, Compact: m.DB.CompactRevision(), Last: c.last[i]}
-	if x := c.explained[i]; x != nil && (len(c.ms) > 1 || x.member.BaseShown()) { // otherwise what was before the log is guessed
-		own.Changed = map[uint64]bool{}
-		for _, s := range steps {
-			if s.Index > st.Index || s.Index == 0 && s.Revision > st.Revision || s.Again && s.Revision > st.Revision {
-				own.Told = append(own.Told, s)
-			}
-		}
-		for _, f := range c.explained[i].chosen.Faults {
-			if f.Kind == faults.Rows && !f.Kept {
-				own.Changed[f.First] = true
-			}
-		}
-	}
-	tr, err := replay.Follow(ctx, st, replay.Between(c.histories[i].entries, st.Index+1, through), own, rules, ropts)
-	if x, ok := errors.AsType[*replay.EntryError](err); ok {
-		if r.stopped, r.bounded = x.Index, x.Bounded; r.bounded {
-			c.limit(fmt.Sprintf("%s: %v", m.Label, err))
+	tr, err := replay.Follow(ctx, st, replay.Between(x.log.entries, from+1, through), x.own(st), x.rules, ropts)
+	if failed, ok := errors.AsType[*replay.EntryError](err); ok {
+		if r.stopped, r.bounded = failed.Index, failed.Bounded; r.bounded {
+			x.limit = err.Error()
 		}
 	}
 	if tr == nil {
-		r.Error = err.Error()
-		return r
+		return err
 	}
 	r.Entries, r.Revisions = tr.Entries, tr.Revisions
 	r.Notes = append(r.Notes, tr.Notes...)
 	for k := range tr.Departures {
-		r.addDeparture(c.departure(i, &tr.Departures[k]))
+		r.addDeparture(x.departure(&tr.Departures[k]))
 	}
 	r.DepartureCount += tr.More
 	if g := tr.Gap; g != nil {
-		r.addDeparture(c.gap(i, g))
+		r.addDeparture(x.gap(g))
 		r.Notes = append(r.Notes, fmt.Sprintf("what follows entry %d was not run: the member's state there is another one", g.Last))
-		return r
+		return nil
 	}
 	if err != nil {
-		r.Error = err.Error()
-		return r
+		return err
 	}
-	c.finalLeases(i, r, &tr.Final, st.Index, through)
-	c.finalAlarms(i, r, &tr.Final, through)
-	c.finalAuth(i, r, &tr.Final, through)
+	x.compareLeases(tr.Final.Leases, from, through)
+	x.compareAlarms(tr.Final.Alarms, through)
+	x.compareAuth(&tr.Final, through)
 	r.Clean = r.DepartureCount == 0
-	return r
+	return nil
+}
+
+// own is what the member holds. What its explanation tells of steps behind the state goes with it, unless what was before the log is only guessed.
+func (x *rerun) own(st *replay.State) *replay.Own {
+	own := &replay.Own{Rows: x.m.DB.Rows, Compact: x.m.DB.CompactRevision(), Last: x.last[x.i]}
+	by := x.explained[x.i]
+	if by == nil || len(x.ms) == 1 && !by.member.BaseShown() {
+		return own
+	}
+	for _, s := range x.steps() {
+		if s.Index > st.Index || s.Index == 0 && s.Revision > st.Revision || s.Again && s.Revision > st.Revision {
+			own.Told = append(own.Told, s)
+		}
+	}
+	own.Changed = map[uint64]bool{}
+	for _, f := range by.chosen.Faults {
+		if f.Kind == faults.Rows && !f.Kept {
+			own.Changed[f.First] = true
+		}
+	}
+	return own
 }
 
 // rulesRan are those of the versions that member i ran, as far as what it holds tells, or else those of etcd 3.7.
@@ -230,12 +267,12 @@ func (r *Reexecution) sortDepartures() {
 	r.Departures = r.Departures[:min(len(r.Departures), maxReDepartures)]
 }
 
-// baseOf chooses where to start: the earliest of the given states that leads to the member, else the beginning of the
+// base chooses where to start: the earliest of the given states that leads to the member, else the beginning of the
 // log, else the member's own rows, taken back as far as they go.
-func (c *explanations) baseOf(ctx context.Context, i int, steps []effect.Step, start Position, bases []*inspect.Member, r *Reexecution) (*replay.State, error) {
-	m := c.ms[i]
+func (x *rerun) base(ctx context.Context, bases []*inspect.Member) (*replay.State, error) {
+	r, steps := x.out, x.steps()
 	// A member that applied entries twice has more revisions than entries, and looks like one that was restored.
-	if c.beginsWithCluster(i) || c.histories[i].fromFirstEntry() && start == (Position{Revision: 1}) {
+	if x.beginsWithCluster(x.i) || x.log.fromFirstEntry() && x.start == (Position{Revision: 1}) {
 		r.Base = "the beginning of the log"
 		if len(bases) > 0 {
 			r.Notes = append(r.Notes, "no base is needed: the log is whole")
@@ -244,41 +281,24 @@ func (c *explanations) baseOf(ctx context.Context, i int, steps []effect.Step, s
 	}
 	bases = slices.Clone(bases)
 	slices.SortStableFunc(bases, func(a, b *inspect.Member) int { return int(consistentIndex(a)) - int(consistentIndex(b)) })
-	var errs []error
-	// Rows of its own that reach further back than a given state are the better base.
-	try := func(limit uint64) *replay.State {
-		for _, b := range bases {
-			st, err := c.stateOfBase(ctx, i, limit, b)
-			if err != nil {
-				errs = append(errs, err)
-				continue
-			}
-			r.Base = b.Label
-			if rev := firstRevisionApart(m.DB.Rows, b); rev > 0 {
-				r.Notes = append(r.Notes, fmt.Sprintf("%s and %s differ in revision %d already: they had parted before the base was saved", b.Label, m.Label, rev))
-			}
-			return st
-		}
-		return nil
-	}
-	if st := try(start.Index); st != nil {
+	st, errs := x.firstUsable(ctx, bases, x.start.Index)
+	if st != nil {
 		return st, nil
 	}
-	start = c.skipGaps(i, steps, start)
 	if len(steps) > 0 {
-		base := &replay.Base{Rows: m.DB.Rows, Tables: m.DB.Tables, Log: c.histories[i].entries}
-		st, err := replay.Rewind(ctx, base, start.Index, start.Revision)
+		// Rows of its own that reach further back than a given state are the better base.
+		start := x.behindGaps()
+		st, err := replay.Rewind(ctx, &replay.Base{Rows: x.m.DB.Rows, Tables: x.m.DB.Tables, Log: x.log.entries}, start.Index, start.Revision)
 		if err == nil {
 			r.Base = "its own rows, taken back"
 			r.Notes = append(r.Notes, "its leases and auth tables were taken back, too: what was wrong with them before is not seen")
 			return st, nil
 		}
-		errs = append(errs, err)
-	}
-	if len(steps) > 0 {
-		if st := try(c.reach(i)); st != nil {
-			return st, nil
+		later, more := x.firstUsable(ctx, bases, x.reach(x.i))
+		if later != nil {
+			return later, nil
 		}
+		errs = append(append(errs, err), more...)
 	}
 	if len(errs) == 0 {
 		return nil, fmt.Errorf("%w: no entry is left whose effects could be compared", replay.ErrNoBase)
@@ -286,9 +306,26 @@ func (c *explanations) baseOf(ctx context.Context, i int, steps []effect.Step, s
 	return nil, errors.New(strings.ReplaceAll(errors.Join(errs...).Error(), "\n", "; "))
 }
 
-// skipGaps moves the start behind the last gap in the log.
-func (c *contents) skipGaps(i int, steps []effect.Step, start Position) Position {
-	es := c.histories[i].entries
+// firstUsable is the first of some bases, none of them later than entry limit, from which the log leads to the member; nil if there is none, and why.
+func (x *rerun) firstUsable(ctx context.Context, bases []*inspect.Member, limit uint64) (_ *replay.State, why []error) {
+	for _, b := range bases {
+		st, err := x.stateOfBase(ctx, b, limit)
+		if err != nil {
+			why = append(why, err)
+			continue
+		}
+		x.out.Base = b.Label
+		if rev := firstRevisionApart(x.m.DB.Rows, b); rev > 0 {
+			x.out.Notes = append(x.out.Notes, fmt.Sprintf("%s and %s differ in revision %d already: they had parted before the base was saved", b.Label, x.m.Label, rev))
+		}
+		return st, nil
+	}
+	return nil, why
+}
+
+// behindGaps is the start, moved behind the last gap in the log.
+func (x *rerun) behindGaps() Position {
+	start, steps, es := x.start, x.steps(), x.log.entries
 	last := lastIndex(steps)
 	for k := len(es) - 1; k > 0 && es[k-1].Index > start.Index; k-- {
 		if es[k].Index > last || es[k].Index == es[k-1].Index+1 {
@@ -313,8 +350,8 @@ func consistentIndex(m *inspect.Member) uint64 {
 	return m.DB.Tables.ConsistentIndex
 }
 
-// stateOfBase is a base as a state, if it is not later than entry limit and the log leads from it to member i.
-func (c *contents) stateOfBase(ctx context.Context, i int, limit uint64, b *inspect.Member) (*replay.State, error) {
+// stateOfBase is a base as a state, if it is not later than entry limit and the log leads from it to the member.
+func (x *rerun) stateOfBase(ctx context.Context, b *inspect.Member, limit uint64) (*replay.State, error) {
 	no := func(format string, args ...any) (*replay.State, error) {
 		return nil, fmt.Errorf("%w: %s %s", replay.ErrNoBase, b.Label, fmt.Sprintf(format, args...))
 	}
@@ -324,10 +361,10 @@ func (c *contents) stateOfBase(ctx context.Context, i int, limit uint64, b *insp
 	case len(b.DB.Rows.Holes()) > 0:
 		return no("is damaged")
 	case b.DB.Tables.ConsistentIndex > limit:
-		return no("is of entry %d, which is later than entry %d of %s", b.DB.Tables.ConsistentIndex, limit, c.ms[i].Label)
+		return no("is of entry %d, which is later than entry %d of %s", b.DB.Tables.ConsistentIndex, limit, x.m.Label)
 	}
-	entries := c.histories[i].entries
-	if why, _ := ForeignBase(b, c.ms[i], entries); why != "" {
+	entries := x.log.entries
+	if why, _ := ForeignBase(b, x.m, entries); why != "" {
 		return no("%s", why)
 	}
 	if next := b.DB.Tables.ConsistentIndex + 1; len(entries) == 0 || next < entries[0].Index {
@@ -354,52 +391,52 @@ func firstRevisionApart(rows *mvcc.Table, b *inspect.Member) int64 {
 	return 0
 }
 
-func (c *contents) departure(i int, d *replay.Departure) ReDeparture {
-	x := ReDeparture{Entry: c.entry(i, d.Index), Revision: d.Revision, Expected: d.Ran.Revision}
+func (x *rerun) departure(d *replay.Departure) ReDeparture {
+	out := ReDeparture{Entry: x.entry(x.i, d.Index), Revision: d.Revision, Expected: d.Ran.Revision}
 	switch {
 	case d.Extra:
-		x.What = fmt.Sprintf("the member has revision %d behind this entry, which no entry makes", d.Revision)
+		out.What = fmt.Sprintf("the member has revision %d behind this entry, which no entry makes", d.Revision)
 	case d.Again:
-		x.What = fmt.Sprintf("the member applied it a second time, as revision %d", d.Revision)
+		out.What = fmt.Sprintf("the member applied it a second time, as revision %d", d.Revision)
 	case d.Revision == 0:
-		x.What = fmt.Sprintf("the member made nothing of it; re-execution makes a revision of %d %s", len(d.Ran.Changes), plural(len(d.Ran.Changes), "row", "rows"))
+		out.What = fmt.Sprintf("the member made nothing of it; re-execution makes a revision of %d %s", len(d.Ran.Changes), plural(len(d.Ran.Changes), "row", "rows"))
 	case d.Ran.Revision == 0:
-		x.What = "re-execution makes nothing of it"
+		out.What = "re-execution makes nothing of it"
 		if d.Ran.Err != nil {
-			x.What = "re-execution refuses it (" + d.Ran.Err.Error() + ")"
+			out.What = "re-execution refuses it (" + d.Ran.Err.Error() + ")"
 		}
-		x.What += fmt.Sprintf("; the member made revision %d", d.Revision)
+		out.What += fmt.Sprintf("; the member made revision %d", d.Revision)
 	default:
-		x.What = fmt.Sprintf("the rows of revision %d are not those that re-execution makes", d.Revision)
+		out.What = fmt.Sprintf("the rows of revision %d are not those that re-execution makes", d.Revision)
 	}
-	return x
+	return out
 }
 
-func (c *contents) gap(i int, g *replay.Gap) ReDeparture {
-	x := ReDeparture{EntryInterval: &Interval{g.First, g.Last}, Expected: g.Revision}
+func (x *rerun) gap(g *replay.Gap) ReDeparture {
+	out := ReDeparture{EntryInterval: &Interval{g.First, g.Last}, Expected: g.Revision}
 	if g.First == g.Last {
-		x.Entry, x.EntryInterval = c.entry(i, g.First), nil
+		out.Entry, out.EntryInterval = x.entry(x.i, g.First), nil
 	}
-	x.What = fmt.Sprintf("what compaction left from revision %d on is not what re-execution makes", g.Revision)
+	out.What = fmt.Sprintf("what compaction left from revision %d on is not what re-execution makes", g.Revision)
 	if n := len(g.Keys); n > 0 {
-		x.What += fmt.Sprintf(": %d %s differ, the first one %s", n, plural(n, "key", "keys"), Key(g.Keys[0]))
+		out.What += fmt.Sprintf(": %d %s differ, the first one %s", n, plural(n, "key", "keys"), Key(g.Keys[0]))
 	}
-	return x
+	return out
 }
 
-// finalLeases compares the leases in the end, but for those that entries behind the end grant or revoke: up to 3.4 the
+// compareLeases compares the leases in the end, but for those that entries behind the end grant or revoke: up to 3.4 the
 // lease bucket may be ahead of the consistent index.
-func (c *contents) finalLeases(i int, r *Reexecution, f *replay.Final, from, through uint64) {
+func (x *rerun) compareLeases(final []int64, from, through uint64) {
 	has := map[int64]bool{}
-	for _, l := range c.ms[i].DB.Tables.Leases {
+	for _, l := range x.m.DB.Tables.Leases {
 		has[l.ID] = true
 	}
 	made := map[int64]bool{}
-	for _, id := range f.Leases {
+	for _, id := range final {
 		made[id] = true
 	}
 	last := func(id int64, grant bool) (at uint64, later bool) {
-		for _, e := range c.histories[i].leases[id] {
+		for _, e := range x.log.leases[id] {
 			later = later || e.index > through
 			if e.index > from && e.index <= through && e.grant == grant {
 				at = e.index
@@ -412,41 +449,41 @@ func (c *contents) finalLeases(i int, r *Reexecution, f *replay.Final, from, thr
 		if later {
 			return
 		}
-		x := ReDeparture{Entry: c.entry(i, at), What: fmt.Sprintf("lease %s %s", ID(uint64(id)), what)}
-		if slices.ContainsFunc(r.Departures, func(d ReDeparture) bool { return x.Entry != nil && d.Entry != nil && d.Entry.Index == at }) {
+		d := ReDeparture{Entry: x.entry(x.i, at), What: fmt.Sprintf("lease %s %s", ID(uint64(id)), what)}
+		if slices.ContainsFunc(x.out.Departures, func(o ReDeparture) bool { return d.Entry != nil && o.Entry != nil && o.Entry.Index == at }) {
 			return // told by its keys
 		}
-		r.addDeparture(x)
+		x.out.addDeparture(d)
 	}
-	for _, id := range f.Leases {
+	for _, id := range final {
 		if !has[id] {
 			tell(id, true, "is not there, though re-execution grants it")
 		}
 	}
-	for _, l := range c.ms[i].DB.Tables.Leases {
+	for _, l := range x.m.DB.Tables.Leases {
 		if !made[l.ID] {
 			tell(l.ID, false, "is there, though re-execution leaves none of that id")
 		}
 	}
 }
 
-// finalAlarms compares the alarms in the end. They are saved by themselves, too.
-func (c *contents) finalAlarms(i int, r *Reexecution, f *replay.Final, through uint64) {
+// compareAlarms compares the alarms in the end. They are saved by themselves, too.
+func (x *rerun) compareAlarms(final []schema.AlarmMember, through uint64) {
 	has, made := map[schema.AlarmMember]bool{}, map[schema.AlarmMember]bool{}
-	for _, a := range c.ms[i].DB.Tables.Alarms {
+	for _, a := range x.m.DB.Tables.Alarms {
 		has[a] = true
 	}
-	for _, a := range f.Alarms {
+	for _, a := range final {
 		made[a] = true
 	}
 	last := map[schema.AlarmMember]uint64{} // the entry that raised or cleared it last
-	for _, index := range c.histories[i].alarms {
-		if req := c.request(i, index); req != nil && req.Internal != nil && req.Internal.Alarm != nil {
+	for _, index := range x.log.alarms {
+		if req := x.request(x.i, index); req != nil && req.Internal != nil && req.Internal.Alarm != nil {
 			last[schema.AlarmMember{Member: req.Internal.Alarm.MemberID, Type: req.Internal.Alarm.Alarm.String()}] = index
 		}
 	}
 	all := slices.Collect(maps.Keys(last))
-	for _, a := range slices.Concat(c.ms[i].DB.Tables.Alarms, f.Alarms) {
+	for _, a := range slices.Concat(x.m.DB.Tables.Alarms, final) {
 		if _, known := last[a]; !known {
 			all = append(all, a)
 			last[a] = 0
@@ -464,26 +501,26 @@ func (c *contents) finalAlarms(i int, r *Reexecution, f *replay.Final, through u
 		case has[a]:
 			what = "is on, though re-execution clears it"
 		}
-		r.addDeparture(ReDeparture{Entry: c.entry(i, index), What: fmt.Sprintf("the alarm %s of member %s %s", a.Type, ID(a.Member), what)})
+		x.out.addDeparture(ReDeparture{Entry: x.entry(x.i, index), What: fmt.Sprintf("the alarm %s of member %s %s", a.Type, ID(a.Member), what)})
 	}
 }
 
-// finalAuth compares users, roles and the auth revision in the end.
-func (c *contents) finalAuth(i int, r *Reexecution, f *replay.Final, through uint64) {
-	for _, w := range c.histories[i].authWrites {
+// compareAuth compares users, roles and the auth revision in the end.
+func (x *rerun) compareAuth(f *replay.Final, through uint64) {
+	for _, w := range x.log.authWrites {
 		if w.Index > through {
 			// Up to 3.4 these tables may be ahead of the consistent index.
-			r.Notes = append(r.Notes, fmt.Sprintf("the auth tables were not compared: entry %d, which changes them, may have been applied or not", w.Index))
+			x.out.Notes = append(x.out.Notes, fmt.Sprintf("the auth tables were not compared: entry %d, which changes them, may have been applied or not", w.Index))
 			return
 		}
 	}
-	t := c.ms[i].DB.Tables
+	t := x.m.DB.Tables
 	same, why := replay.SameAuth(f.Auth, authOfTables(t))
 	if same && t.AuthRevision != f.AuthRevision && (t.AuthRevision > 0 || f.AuthRevision > 1) {
 		same, why = false, fmt.Sprintf("the auth revision is %d, re-execution makes it %d", t.AuthRevision, f.AuthRevision)
 	}
 	if !same {
-		r.addDeparture(ReDeparture{What: "the auth tables in the end: " + why})
+		x.out.addDeparture(ReDeparture{What: "the auth tables in the end: " + why})
 	}
 }
 

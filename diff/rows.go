@@ -86,48 +86,71 @@ type difference struct {
 
 // differingBetween compares the revisions of a span.
 func differingBetween(tables []*mvcc.Table, s mvcc.Span) difference {
-	d := difference{bytes: make([]int64, len(tables))}
-	at := make([]*mvcc.Cursor, len(tables))
-	more := make([]bool, len(tables))
-	for i, t := range tables {
-		at[i] = t.Cursor(t.Lower(s.First), t.Lower(s.End))
-		more[i] = at[i].Next()
-		d.bytes[i] = math.MaxInt64
-	}
-	same := make([]bool, len(tables)) // byte for byte as in the first table
-	for {
-		var low *mvcc.Row
-		for i, c := range at {
-			if more[i] && (low == nil || c.Row.Rev.Compare(low.Rev) < 0) {
-				low = &c.Row
-			}
-		}
-		if low == nil {
-			return d
-		}
-		rev := low.Rev
+	d := difference{bytes: slices.Repeat([]int64{math.MaxInt64}, len(tables))}
+	same := make([]bool, len(tables)) // byte for byte as in the first table that has the row
+	for m := mergeRows(tables, s); m.next(); {
+		main, first := m.first.Rev.Main, m.first
 		all, alike := true, true
-		for i, c := range at {
-			has := more[i] && c.Row.Rev == rev
-			same[i] = has && (&c.Row == low || c.Row.Tombstone == low.Tombstone && bytes.Equal(c.Row.Value, low.Value))
+		for i, r := range m.rows {
+			same[i] = r != nil && (r == first || r.Tombstone == first.Tombstone && bytes.Equal(r.Value, first.Value))
 			all = all && same[i]
-			alike = alike && has && (same[i] || sameRow(low, &c.Row))
+			alike = alike && r != nil && (same[i] || sameRow(first, r))
 		}
-		if n := len(d.mains); !alike && (n == 0 || d.mains[n-1] != rev.Main) {
-			d.mains = append(d.mains, rev.Main)
+		if all {
+			continue
 		}
-		for i, c := range at {
-			// Against low, which is the first table's row unless that has none of this revision.
-			if !all && !(same[i] && same[0]) && (more[i] && c.Row.Rev == rev || more[0] && at[0].Row.Rev == rev) {
-				d.bytes[i] = min(d.bytes[i], rev.Main)
-			}
+		if n := len(d.mains); !alike && (n == 0 || d.mains[n-1] != main) {
+			d.mains = append(d.mains, main)
 		}
-		for i, c := range at {
-			if more[i] && c.Row.Rev == rev {
-				more[i] = c.Next()
+		for i, r := range m.rows {
+			if !(same[i] && same[0]) && (r != nil || m.rows[0] != nil) {
+				d.bytes[i] = min(d.bytes[i], main)
 			}
 		}
 	}
+	return d
+}
+
+// rowMerge walks the rows of some tables at the same time, one revision with its sub revision after the other.
+type rowMerge struct {
+	at   []*mvcc.Cursor
+	more []bool // the cursor is at a row that was not passed yet
+
+	// rows are those of the revision that next came to, of each table, nil where it has none; first is the first of them. They are valid until the
+	// next call.
+	rows  []*mvcc.Row
+	first *mvcc.Row
+}
+
+func mergeRows(tables []*mvcc.Table, s mvcc.Span) *rowMerge {
+	m := &rowMerge{at: make([]*mvcc.Cursor, len(tables)), more: make([]bool, len(tables)), rows: make([]*mvcc.Row, len(tables))}
+	for i, t := range tables {
+		m.at[i] = t.Cursor(t.Lower(s.First), t.Lower(s.End))
+		m.more[i] = m.at[i].Next()
+	}
+	return m
+}
+
+// next moves to the next revision of which some table has a row, and tells whether there is one.
+func (m *rowMerge) next() bool {
+	m.first = nil
+	for i, c := range m.at {
+		if m.rows[i] != nil {
+			m.more[i] = c.Next()
+		}
+		if m.more[i] && (m.first == nil || c.Row.Rev.Compare(m.first.Rev) < 0) {
+			m.first = &c.Row
+		}
+	}
+	if m.first == nil {
+		return false
+	}
+	for i, c := range m.at {
+		if m.rows[i] = nil; m.more[i] && c.Row.Rev == m.first.Rev {
+			m.rows[i] = &c.Row
+		}
+	}
+	return true
 }
 
 // findPartings finds out of the revisions that differ those at which members part that agreed until then. A member takes part

@@ -49,59 +49,65 @@ func (e *Event) Restarted() bool {
 }
 
 // timeline is what happened, as far as the logs say, and what explains the members.
-func (c *comparison) timeline() (events []Event) {
+func (c *comparison) timeline() []Event {
 	if c.logs == nil {
 		return nil
 	}
-	type happened struct {
-		kind  EventKind
-		entry uint64
-		what  string
-	}
-	seen := map[happened]bool{}
-	add := func(e Event) {
-		if k := (happened{e.Kind, e.Entry, e.What}); !seen[k] {
-			seen[k] = true
-			e.Members = slices.Clone(e.Members)
-			notNil(&e.Members)
-			events = append(events, e)
-		}
-	}
+	t := &timeline{explanations: &c.explanations, seen: map[happened]bool{}}
 	for i, h := range c.histories {
-		c.addStarts(h, add)
+		t.addStarts(h)
 		for _, m := range h.milestones {
 			if e := c.entry(i, m.index); e != nil {
-				add(Event{Entry: m.index, Kind: m.kind, What: m.text(e)})
+				t.add(Event{Entry: m.index, Kind: m.kind, What: m.text(e)})
 			}
 		}
 	}
-	c.addCompactions(add)
+	t.addCompactions()
 	for n, k := range c.writtenCauses {
-		v := &c.doc.Divergences[n]
-		if k == nil {
-			if e := v.Entry; e != nil {
-				add(Event{Entry: e.Index, Kind: EventOnset, Members: v.Minority, What: v.What})
-			}
-			continue
-		}
-		c.addBegin(v, k, add)
+		t.addOnset(&c.doc.Divergences[n], k)
 	}
-	for _, d := range c.endsOfCopies() {
-		add(d)
+	t.addEnds()
+	c.doc.TimelineLeftOut += t.finish()
+	return t.events
+}
+
+// timeline collects events, of which each is told once, until finish puts them in order.
+type timeline struct {
+	*explanations
+	events []Event
+	seen   map[happened]bool
+}
+
+// happened tells events apart: members that follow one log tell the same.
+type happened struct {
+	kind  EventKind
+	entry uint64
+	what  string
+}
+
+func (t *timeline) add(e Event) {
+	if k := (happened{e.Kind, e.Entry, e.What}); !t.seen[k] {
+		t.seen[k] = true
+		e.Members = slices.Clone(e.Members)
+		notNil(&e.Members)
+		t.events = append(t.events, e)
 	}
-	slices.SortStableFunc(events, func(a, b Event) int {
+}
+
+// finish puts the events in order, and leaves out the latest of the least telling kinds if they are more than maxTimeline. It returns how many.
+func (t *timeline) finish() (leftOut int) {
+	slices.SortStableFunc(t.events, func(a, b Event) int {
 		return cmp.Or(cmp.Compare(a.Entry, b.Entry), cmp.Compare(eventOrder(a.Kind), eventOrder(b.Kind)))
 	})
 	for _, kind := range []EventKind{EventLeader, EventMembership, EventStart, EventAlarm, EventAuth, EventOnset} {
-		room := maxTimeline - len(events) // less than nothing: as many of the kind go
-		for i := len(events) - 1; i >= 0 && room < 0; i-- {
-			if events[i].Kind == kind {
-				events, room = slices.Delete(events, i, i+1), room+1
-				c.doc.TimelineLeftOut++
+		for i := len(t.events) - 1; i >= 0 && len(t.events) > maxTimeline; i-- {
+			if t.events[i].Kind == kind {
+				t.events = slices.Delete(t.events, i, i+1)
+				leftOut++
 			}
 		}
 	}
-	return events
+	return leftOut
 }
 
 // text says in a clause what an entry did.
@@ -128,10 +134,10 @@ func eventOrder(k EventKind) int {
 }
 
 // addStarts adds the starts of all processes that proposed entries of a log.
-func (c *contents) addStarts(h *history, add func(Event)) {
+func (t *timeline) addStarts(h *history) {
 	for _, prefix := range slices.Sorted(maps.Keys(h.processes)) {
 		p := h.processes[prefix]
-		who := c.proposerOf(prefix)
+		who := t.proposerOf(prefix)
 		if who == "" && prefix == 0 {
 			continue // ids that name no member are none of a server
 		}
@@ -140,7 +146,7 @@ func (c *contents) addStarts(h *history, add func(Event)) {
 			if who == "" {
 				ev.Members, ev.What = []string{}, "a member of which no table tells "+what
 			}
-			add(ev)
+			t.add(ev)
 		}
 		if len(h.entries) > 0 && h.entries[0].Index == 1 {
 			start(p.First, p.Began, "started")
@@ -158,15 +164,15 @@ func (c *contents) proposerOf(prefix uint16) string {
 
 // addCompactions adds the compactions that took effect on some members only: the last one that a member carried out, if others that came beyond it
 // did not.
-func (c *contents) addCompactions(add func(Event)) {
-	for i, m := range c.ms {
+func (t *timeline) addCompactions() {
+	for i, m := range t.ms {
 		revision := m.DB.CompactRevision()
-		index := c.histories[i].compactions[revision]
+		index := t.histories[i].compactions[revision]
 		if index == 0 || revision == 0 {
 			continue
 		}
 		var on, off []string
-		for _, o := range c.ms {
+		for _, o := range t.ms {
 			switch {
 			case o.DB.Tables.ConsistentIndex < index:
 			case o.DB.CompactRevision() < revision:
@@ -176,62 +182,70 @@ func (c *contents) addCompactions(add func(Event)) {
 			}
 		}
 		if len(off) > 0 {
-			add(Event{Entry: index, Kind: EventCompaction, Members: on, What: fmt.Sprintf("compaction at revision %d takes effect on %s only", revision, listOf(on))})
+			t.add(Event{Entry: index, Kind: EventCompaction, Members: on, What: fmt.Sprintf("compaction at revision %d takes effect on %s only", revision, listOf(on))})
 		}
 	}
 }
 
-// addBegin adds where a cause begins, on each of its members, and where it shows first.
-func (c *contents) addBegin(v *Divergence, k *cause, add func(Event)) {
-	t := k.fault
-	if t == nil || k.ambiguous() {
+// addOnset adds where a divergence begins, on each of the members at fault, and where it shows first. Its cause is nil if none was inferred.
+func (t *timeline) addOnset(v *Divergence, k *cause) {
+	add := func(entry uint64, members []string, what string) {
+		t.add(Event{Entry: entry, Kind: EventOnset, Members: members, What: what})
+	}
+	if k == nil {
+		if v.Entry != nil {
+			add(v.Entry.Index, v.Minority, v.What)
+		}
+		return
+	}
+	f := k.fault
+	if f == nil || k.ambiguous() {
 		switch {
 		case v.Entry != nil:
-			add(Event{Entry: v.Entry.Index, Kind: EventOnset, Members: v.Minority, What: v.What})
+			add(v.Entry.Index, v.Minority, v.What)
 		case v.SearchBounded && len(v.Candidates) > 0: // the first that was found
-			add(Event{Entry: v.Candidates[0].Index, Kind: EventOnset, Members: v.Faulty, What: v.What})
+			add(v.Candidates[0].Index, v.Faulty, v.What)
 		case v.EntryInterval != nil:
-			add(Event{Entry: v.EntryInterval.First, Kind: EventOnset, Members: v.Faulty, What: v.What})
+			add(v.EntryInterval.First, v.Faulty, v.What)
 		}
 		return
 	}
 	byOnset := map[uint64][]int{}
-	for _, i := range t.members {
-		byOnset[t.onset[i].First] = append(byOnset[t.onset[i].First], i)
+	for _, i := range f.members {
+		byOnset[f.onset[i].First] = append(byOnset[f.onset[i].First], i)
 	}
 	for _, entry := range slices.Sorted(maps.Keys(byOnset)) {
 		if entry == 0 {
 			continue
 		}
-		who := c.labels(byOnset[entry])
+		who := t.labels(byOnset[entry])
 		what := v.What
 		switch {
-		case t.kind == faults.Rules:
-			what = fmt.Sprintf("%s: from here on by the rules of etcd %s", listOf(who), c.rulesName(t.firstReading().To))
-		case t.kind == faults.Skipped && len(v.Entries) < 2 && v.Entry != nil:
+		case f.kind == faults.Rules:
+			what = fmt.Sprintf("%s: from here on by the rules of etcd %s", listOf(who), t.rulesName(f.firstReading().To))
+		case f.kind == faults.Skipped && len(v.Entries) < 2 && v.Entry != nil:
 			what = fmt.Sprintf("no effect on %s: %s", listOf(who), v.Entry.Summary)
-		case t.kind == faults.Permitted, t.kind == faults.Branch, t.kind == faults.Rows:
+		case f.kind == faults.Permitted, f.kind == faults.Branch, f.kind == faults.Rows:
 			what = fmt.Sprintf("%s: %s", listOf(who), v.What)
 		}
-		add(Event{Entry: entry, Kind: EventOnset, Members: who, What: what})
+		add(entry, who, what)
 	}
-	if f := v.FirstEffect; f != nil {
-		add(Event{Entry: f.Entry, Kind: EventEffect, Members: v.Faulty, What: "shows in keys: " + f.Summary})
+	if x := v.FirstEffect; x != nil {
+		t.add(Event{Entry: x.Entry, Kind: EventEffect, Members: v.Faulty, What: "shows in keys: " + x.Summary})
 	}
 }
 
-// endsOfCopies are the last entries that the members have come to.
-func (c *explanations) endsOfCopies() (events []Event) {
+// addEnds adds the last entries that the members have come to.
+func (t *timeline) addEnds() {
 	byEnd := map[uint64][]string{}
-	for i, m := range c.ms {
-		if n := c.reach(i); n > 0 {
+	for i, m := range t.ms {
+		if n := t.reach(i); n > 0 {
 			byEnd[n] = append(byEnd[n], m.Label)
 		}
 	}
 	for _, index := range slices.Sorted(maps.Keys(byEnd)) {
-		events = append(events, Event{Entry: index, Kind: EventEnd, Members: byEnd[index], What: "the copy of " + listOf(byEnd[index]) + " ends"})
+		t.add(Event{Entry: index, Kind: EventEnd, Members: byEnd[index], What: "the copy of " + listOf(byEnd[index]) + " ends"})
 	}
-	return events
 }
 
 // behavesAs says of each member by the rules of which versions of etcd it judged entries. It is empty where that makes no difference: no

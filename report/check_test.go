@@ -61,7 +61,7 @@ func TestCheckPage(t *testing.T) {
 	}
 }
 
-// TestCheckDamagedPages asserts that what befell the pages of one db is told as one finding, and all of it in JSON.
+// TestCheckDamagedPages asserts that what is wrong with the pages of one db is told as one finding, and all of it in JSON.
 func TestCheckDamagedPages(t *testing.T) {
 	t.Parallel()
 	var many []finding.Finding

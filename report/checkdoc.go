@@ -195,7 +195,7 @@ type findingGroup struct {
 	all            []FindingRecord
 }
 
-// groups puts findings of one kind together, and keeps the order otherwise. Errors about pages are one kind: what befell one page of a
+// groups puts findings of one kind together, and keeps the order otherwise. Errors about pages are one kind: what is wrong with one page of a
 // copy shows in many ways. A few are told one by one.
 func groups(fs []FindingRecord) []findingGroup {
 	var out []findingGroup

@@ -276,7 +276,7 @@ func headline(v *diff.Divergence) string {
 	}
 }
 
-// manyWays is the headline where one thing befell several members from different entries on, so that there are more than two sides by now.
+// manyWays is the headline where several members have one fault, from different entries on, so that there are more than two sides by now.
 func manyWays(v *diff.Divergence) string {
 	if len(v.GroupsNow) < 3 || len(v.Onset) < 2 || v.Layer == diff.LayerLog {
 		return ""

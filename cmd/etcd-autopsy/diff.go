@@ -12,12 +12,17 @@ import (
 	"etcd-autopsy/report"
 )
 
+// diffFlags are the flags of diff.
+type diffFlags struct {
+	bases, serverLogs []string
+	noLogs, replay    bool
+	full              bool
+	prefix            keyFlag
+	ignore            keysFlag
+}
+
 func (a *app) diff() *cobra.Command {
-	var bases, serverLogs []string
-	var opts diff.Options
-	var full, noLogs bool
-	var prefix keyFlag
-	var ignore keysFlag
+	var f diffFlags
 	cmd := a.inputOptions(&cobra.Command{
 		Use:   "diff MEMBER...",
 		Short: "Say whether members diverged, at which raft entry, and what differs now",
@@ -58,75 +63,97 @@ Exit status:
   etcd-autopsy diff node1/ node2/ node3/ --server-log node1=node1.log --server-log node2=node2.log`,
 		Args: needMembers,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.measured(cmd, func(format report.Format) (rerr error) {
-				if len(bases) > 0 {
-					before, closed, err := a.openBases(cmd, bases)
-					if err != nil {
-						return err
-					}
-					defer func() { rerr = errors.Join(rerr, closed()) }()
-					opts.Bases = before
-				}
-				bar := newProgress(cmd.ErrOrStderr())
-				defer bar.end()
-				opts.Progress = bar.update
-				return a.reads(cmd, args, func(ms []*inspect.Member, hints []string) error {
-					files, err := logFiles(cmd, ms, serverLogs, noLogs)
-					if err != nil {
-						return err
-					}
-					read := beginLogs(cmd.Context(), files, bar.update) // while the dbs are read
-					if len(files) > 0 {
-						opts.ServerLogs = func() map[string][]diff.ServerLog {
-							logs, _, _ := read() // that one is missing is said below
-							return story.Runs(logs)
-						}
-					}
-					doc := a.engine.compare(cmd.Context(), ms, opts)
-					logs, notes, err := read()
-					bar.end()
-					if err := interrupted(cmd); err != nil {
-						return err
-					}
-					for _, n := range notes {
-						sayNote(cmd, n)
-					}
-					if err := errors.Join(err, anyReadable(ms)); err != nil {
-						return err
-					}
-					if len(logs) > 0 {
-						doc = story.Enrich(doc, logs)
-					}
-					switch doc.Verdict {
-					case diff.Consistent:
-						if a.status = exitOK; doc.Problems > 0 {
-							a.status = exitDiverged // members that agree may be damaged all the same
-						}
-					case diff.Diverged:
-						a.status = exitDiverged
-					default:
-						a.status = exitPartial
-					}
-					filter := diff.KeyFilter{Ignore: ignore.keys}
-					if prefix.key != nil {
-						filter.Prefix = (*diff.Key)(prefix.key)
-					}
-					if format == report.OpenMetrics {
-						return report.DiffMetrics(cmd.OutOrStdout(), doc, a.status, ms)
-					}
-					return report.Diff(cmd.OutOrStdout(), doc.Filtered(filter), format, full, hints...)
-				})
-			})
+			return a.measured(cmd, func(format report.Format) error { return a.runDiff(cmd, args, format, &f) })
 		},
 	})
-	cmd.Flags().StringArrayVar(&bases, "base", nil, "an earlier state to re-execute the log from; may be repeated")
-	cmd.Flags().StringArrayVar(&serverLogs, "server-log", nil, "a server's log, as `M=FILE`; may be repeated")
-	cmd.Flags().BoolVar(&noLogs, "no-server-logs", false, "do not look for logs of servers beside members")
-	cmd.Flags().BoolVar(&full, "full", false, "all tables, all evidence and the commands, not one screen")
-	cmd.Flags().Var(&prefix, "prefix", "list only keys that differ and begin with this")
-	cmd.Flags().Var(&ignore, "ignore", "list no keys that begin with this; may be repeated")
-	cmd.Flags().BoolVar(&opts.Replay, "replay", false, "re-execute the log of every member by itself")
+	cmd.Flags().StringArrayVar(&f.bases, "base", nil, "an earlier state to re-execute the log from; may be repeated")
+	cmd.Flags().StringArrayVar(&f.serverLogs, "server-log", nil, "a server's log, as `M=FILE`; may be repeated")
+	cmd.Flags().BoolVar(&f.noLogs, "no-server-logs", false, "do not look for logs of servers beside members")
+	cmd.Flags().BoolVar(&f.full, "full", false, "all tables, all evidence and the commands, not one screen")
+	cmd.Flags().Var(&f.prefix, "prefix", "list only keys that differ and begin with this")
+	cmd.Flags().Var(&f.ignore, "ignore", "list no keys that begin with this; may be repeated")
+	cmd.Flags().BoolVar(&f.replay, "replay", false, "re-execute the log of every member by itself")
 	return cmd
+}
+
+func (a *app) runDiff(cmd *cobra.Command, args []string, format report.Format, f *diffFlags) (rerr error) {
+	opts := diff.Options{Replay: f.replay}
+	if len(f.bases) > 0 {
+		bases, closed, err := a.openBases(cmd, f.bases)
+		if err != nil {
+			return err
+		}
+		defer func() { rerr = errors.Join(rerr, closed()) }()
+		opts.Bases = bases
+	}
+	bar := newProgress(cmd.ErrOrStderr())
+	defer bar.end()
+	opts.Progress = bar.update
+	return a.reads(cmd, args, func(ms []*inspect.Member, hints []string) error {
+		doc, err := a.compareWithLogs(cmd, ms, opts, f, bar)
+		if err != nil {
+			return err
+		}
+		a.status = diffStatus(doc)
+		if format == report.OpenMetrics {
+			return report.DiffMetrics(cmd.OutOrStdout(), doc, a.status, ms)
+		}
+		return report.Diff(cmd.OutOrStdout(), doc.Filtered(f.filter()), format, f.full, hints...)
+	})
+}
+
+// compareWithLogs compares members, with what the logs of their servers tell. These are read while the dbs are.
+func (a *app) compareWithLogs(cmd *cobra.Command, ms []*inspect.Member, opts diff.Options, f *diffFlags, bar *progress) (*diff.Document, error) {
+	files, err := logFiles(cmd, ms, f.serverLogs, f.noLogs)
+	if err != nil {
+		return nil, err
+	}
+	read := beginLogs(cmd.Context(), files, bar.update)
+	if len(files) > 0 {
+		opts.ServerLogs = func() map[string][]diff.ServerLog {
+			logs, _, _ := read() // that one is missing is said below
+			return story.Runs(logs)
+		}
+	}
+	doc := a.engine.compare(cmd.Context(), ms, opts)
+	logs, notes, err := read()
+	bar.end()
+	if err := interrupted(cmd); err != nil {
+		return nil, err
+	}
+	for _, n := range notes {
+		sayNote(cmd, n)
+	}
+	if err := errors.Join(err, anyReadable(ms)); err != nil {
+		return nil, err
+	}
+	if len(logs) > 0 {
+		doc = story.Enrich(doc, logs)
+	}
+	return doc, nil
+}
+
+// diffStatus is the exit status of a verdict.
+func diffStatus(doc *diff.Document) int {
+	switch doc.Verdict {
+	case diff.Consistent:
+		if doc.Problems > 0 {
+			return exitDiverged // members that agree may be damaged all the same
+		}
+		return exitOK
+	case diff.Diverged:
+		return exitDiverged
+	}
+	return exitPartial
+}
+
+// filter chooses the keys that are listed.
+func (f *diffFlags) filter() diff.KeyFilter {
+	keys := diff.KeyFilter{Ignore: f.ignore.keys}
+	if f.prefix.key != nil {
+		keys.Prefix = (*diff.Key)(f.prefix.key)
+	}
+	return keys
 }
 
 // openBases reads earlier states of the cluster.

@@ -11,325 +11,26 @@
 package apply
 
 import (
-	"bytes"
-	"cmp"
-	"fmt"
-	"math"
-	"math/bits"
 	"slices"
-	"strings"
 
-	"github.com/coreos/go-semver/semver"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
 	"etcd-autopsy/diff/authz"
 )
 
-// Rules are those of some versions of etcd: a set of the kinds of versions that judge requests differently, which all do the same with the log at hand.
-// None is as the newest.
-type Rules uint8
-
-// Kinds of versions whose rules differ in what they do to keys, all of it about who may do it and what a transaction may read
-// (etcdserver/apply_auth.go, and applyEntryNormal in etcdserver/server.go, read in 3.2.24, 3.3.10, 3.4.26 to 3.4.44, 3.5.9 to 3.5.33, 3.6.8 to 3.6.14, 3.7.3).
-const (
-	// Rules37 are those of 3.7 and later.
-	Rules37 Rules = 1 << iota
-	// Rules3530 are those of 3.5.30, 3.4.44, 3.6.11 up to 3.6: a member drops the outermost reads of a transaction that it did not propose, and so the reasons
-	// that these are to refuse it.
-	Rules3530
-	// Rules3528 are those of 3.5.28, 3.4.42, 3.6.9 and the one after it: a put in a transaction is asked for its key alone, not for the previous
-	// value or its lease.
-	Rules3528
-	// Rules3512 are those of 3.5.10, 3.4.27, 3.6.0 up to then: operations in a nested transaction are not asked for at all.
-	Rules3512
-	// Rules33 are those of 3.3 up to then: an administrator must have proposed the request at the present auth revision, too, if the
-	// lease has keys.
-	Rules33
-	// Rules32 are those of 3.2, which asks nobody for the keys of a lease.
-	Rules32
-
-	// Rules3510 are those of 3.5.10, 3.4.27 and later, for logs that do not tell them apart: who revokes a lease, or attaches a key to it, must be
-	// allowed to write all its keys; an administrator is.
-	Rules3510 = Rules37 | Rules3530 | Rules3528 | Rules3512
-)
-
-// Oldest and Newest are the minor versions between which rules change.
-const Oldest, Newest = 2, 7
-
-// kinds are the first and the last version of each kind, the newest kind first: in 3.5, or in all, and then, where that is not all, in 3.4 and in 3.6.
-var kinds = [...]struct{ from, to [3]string }{
-	{from: [3]string{"3.7"}},
-	{from: [3]string{"3.5.30", "3.4.44", "3.6.11"}, to: [3]string{"3.6"}},
-	{from: [3]string{"3.5.28", "3.4.42", "3.6.9"}, to: [3]string{"3.5.29", "3.4.43", "3.6.10"}},
-	{from: [3]string{"3.5.10", "3.4.27", "3.6.0"}, to: [3]string{"3.5.27", "3.4.41", "3.6.8"}},
-	{from: [3]string{"3.3"}, to: [3]string{"3.5.9"}},
-	{from: [3]string{"3.2"}, to: [3]string{"3.2"}},
-}
-
-// String tells the versions, from the oldest to the newest one.
-func (r Rules) String() string {
-	if r == 0 {
-		return ""
-	}
-	from, to := kinds[bits.Len8(uint8(r))-1].from, kinds[bits.TrailingZeros8(uint8(r))].to
-	if from[1] != "" && to[1] != "" {
-		return fmt.Sprintf("%s to %s (or %s to %s, %s to %s)", from[0], to[0], from[1], to[1], from[2], to[2])
-	}
-	first := from[0]
-	switch {
-	case from[1] != "" && strings.HasSuffix(from[2], ".0"):
-		first += fmt.Sprintf(" (or %s)", from[1])
-	case from[1] != "":
-		first += fmt.Sprintf(" (or %s, %s)", from[1], from[2])
-	}
-	switch to[0] {
-	case "":
-		return first + " and later"
-	case from[0]:
-		return first
-	}
-	return first + " to " + to[0]
-}
-
-// Of is String in short, of the patches of one minor version alone where only some of these have the rules.
-func (r Rules) Of(minor int64) string {
-	const patches = 100 // more than any minor version has
-	var first, last int64 = -1, -1
-	for p := range int64(patches) {
-		if r&rulesOf(semver.Version{Major: 3, Minor: minor, Patch: p}) != 0 {
-			if first < 0 {
-				first = p
-			}
-			last = p
-		}
-	}
-	switch {
-	case r&^Rules3510 != 0 || first <= 0 && (first < 0 || last == patches-1) || r == Rules3510:
-		return r.String()
-	case last == patches-1:
-		return fmt.Sprintf("3.%d.%d and later", minor, first)
-	}
-	return fmt.Sprintf("3.%d.%d to 3.%d.%d", minor, first, minor, last)
-}
-
-// rulesOf are those of a version of etcd, none of versions that are not known.
-func rulesOf(v semver.Version) Rules {
-	patch := func(of4, of5, of6 int64) bool {
-		return v.Minor > 6 || v.Minor == 6 && v.Patch >= of6 || v.Minor == 5 && v.Patch >= of5 || v.Minor == 4 && v.Patch >= of4
-	}
-	switch {
-	case v.Major != 3 || v.Minor < 2:
-		return 0
-	case v.Minor == 2:
-		return Rules32
-	case v.Minor > 6:
-		return Rules37
-	case patch(44, 30, 11):
-		return Rules3530
-	case patch(42, 28, 9):
-		return Rules3528
-	case patch(27, 10, 0):
-		return Rules3512
-	}
-	return Rules33
-}
-
-// Covers tells whether a version of etcd has these rules.
-func (r Rules) Covers(v semver.Version) bool { return r&rulesOf(v) != 0 }
-
-// Permissions are what the rules ask for.
-func (r Rules) Permissions() authz.Rules {
-	return authz.Rules{
-		ReadsDropped: r.dropReads(), TxnPutsByKey: r != 0 && r&(Rules37|Rules3530) == 0, NestedUnasked: r != 0 && r&(Rules37|Rules3530|Rules3528) == 0,
-		RootAsked: r == Rules33, LeasesUnasked: r == Rules32,
-	}
-}
-
-// dropReads tells whether members drop the outermost reads of transactions that they did not propose.
-func (r Rules) dropReads() bool { return r != 0 && r&Rules37 == 0 }
-
-// Versions are the rules of a range of minor versions of etcd, the newest first; those that do the same with all entries of the log are one.
-func (l *Log) Versions(oldest, newest int64) (out []Rules) {
-	of := func(minor, patch int64) Rules { return rulesOf(semver.Version{Major: 3, Minor: minor, Patch: patch}) }
-	last := int64(math.MaxInt64)
-	within := Rules(0)
-	for r := of(newest, last); r <= of(oldest, 0); r <<= 1 {
-		within |= r
-	}
-	for _, class := range l.classes() {
-		if within&class != 0 {
-			out = append(out, class)
-		}
-	}
-	return out
-}
-
-// classes are all rules that do different things with the log, the newest first.
-func (l *Log) classes() (all []Rules) {
-	apart := [...]bool{l.reads, l.asks && l.txnPuts, l.asks && l.nested, l.asks, l.asks}
-	var class Rules
-	for n := range kinds {
-		class |= Rules37 << n
-		if n == len(apart) || apart[n] {
-			all = append(all, class)
-			class = 0
-		}
-	}
-	return all
-}
-
-// AtLeast are the rules by which a member goes at an entry that went by some before: older ones than the cluster's version then has it does not go by, since
-// the version is set once all members run it.
-func (l *Log) AtLeast(index uint64, rules Rules) Rules {
-	for _, v := range l.versions {
-		if v.index >= index || rules == 0 {
-			break
-		}
-		least := l.oldest(v.minor)
-		if orNewer := Rules(1)<<bits.Len8(uint8(least)) - 1; rules&orNewer == 0 {
-			rules = cmp.Or(least, rules)
-		}
-	}
-	return rules
-}
-
-// oldest are the rules of the first release of a minor version, as far as the log tells them apart.
-func (l *Log) oldest(minor int64) Rules {
-	of := rulesOf(semver.Version{Major: 3, Minor: minor})
-	for _, class := range l.classes() {
-		if class&of != 0 {
-			return class
-		}
-	}
-	return 0
-}
-
-// VersionsSet are the entries that set the cluster's version.
-func (l *Log) VersionsSet() (entries []uint64) {
-	for _, v := range l.versions {
-		entries = append(entries, v.index)
-	}
-	return entries
-}
-
-// Upgrades are the rules that an upgrade may lead to, one minor version at a time, up to the newest one of a minor version.
-func (l *Log) Upgrades(from Rules, newest int64) (to []Rules) {
-	if from == Rules32 {
-		return []Rules{Rules33}
-	}
-	upTo := rulesOf(semver.Version{Major: 3, Minor: newest, Patch: math.MaxInt64}) // and all bits above
-	for _, class := range l.classes() {
-		if class < from && class >= upTo {
-			to = append(to, class)
-		}
-	}
-	return to
-}
-
-// Record is a key as its newest row tells. It is zero if the key does not exist.
+// State is all that entries depend on. One goroutine at a time uses it.
 //
-// Of a key that was there before the log begins some of it may not be known, until a row tells. Then Version is Open and how often it was put
-// since, below zero. Create is below zero if it is not known: minus the revision of the first put since, and the key may as well have been
-// created by that one; -1 before there was one. Mod is Before or Other until then, and the value is Unknown.
-type Record struct {
-	Create, Mod, Version int64
-	Value                Value
-	Lease                int32
-}
-
-// What a record holds in the place of what is not known.
-const (
-	OpenVersion    = -1 << 40 // version
-	ModAsCompared  = -1       // mod: what compares ask for
-	ModNotCompared = -2       // mod: not what compares ask for
-)
-
-// UnknownValue is the value of a key of which nothing tells it.
-const UnknownValue = ^Value(0)
-
-// Exists tells whether there is a key.
-func (r *Record) Exists() bool { return r.Mod != 0 }
-
-// IsPartial tells whether not all of a record is known.
-func (r *Record) IsPartial() bool {
-	return r.Version < 0 || r.Create < 0 || r.Mod < 0 || r.Value == UnknownValue && r.Mod != 0
-}
-
-// Same tells whether two records are equal.
-func (r *Record) Same(o *Record) bool {
-	return r.Create == o.Create && r.Mod == o.Mod && r.Version == o.Version && r.Lease == o.Lease && r.Value == o.Value
-}
-
-// MayBeCreatedAt tells whether a key may have been created at a revision; base is the one before the log begins.
-func (r *Record) MayBeCreatedAt(create, base int64) bool {
-	return r.Create == create || r.Create < 0 && (create <= base || r.Create == -create)
-}
-
-// MayEqual tells whether a record, of which not all may be known, may be one that is; base is the revision before the log begins.
-func (r *Record) MayEqual(o *Record, base int64) bool {
-	if !r.IsPartial() {
-		return r.Same(o)
-	}
-	switch {
-	case r.Mod > 0 && r.Mod != o.Mod, r.Mod < 0 && o.Mod > base, r.Value != UnknownValue && r.Value != o.Value, r.Mod > 0 && r.Lease != o.Lease:
-		return false
-	case r.Version >= 0:
-		return r.MayBeCreatedAt(o.Create, base) && r.Version == o.Version
-	case r.Create < 0 && r.Create == -o.Create:
-		return o.Version == r.Version-OpenVersion
-	}
-	return r.MayBeCreatedAt(o.Create, base) && o.Version > r.Version-OpenVersion
-}
-
-// digest is a number that differs for different records of different keys, nearly always. Digests are combined by exclusive or.
-func (r *Record) digest(key int32) uint64 {
-	if r.Mod == 0 {
-		return 0
-	}
-	h := mix(uint64(key) + 0x9e3779b97f4a7c15)
-	h = mix(h ^ uint64(r.Create))
-	h = mix(h ^ uint64(r.Mod))
-	h = mix(h ^ uint64(r.Version))
-	h = mix(h ^ uint64(r.Lease))
-	return mix(h ^ uint64(r.Value))
-}
-
-// mix is the finalizer of splitmix64.
-func mix(x uint64) uint64 {
-	x ^= x >> 30
-	x *= 0xbf58476d1ce4e5b9
-	x ^= x >> 27
-	x *= 0x94d049bb133111eb
-	return x ^ x>>31
-}
-
-// Change is one row that an entry made: a put, or a tombstone.
-type Change struct {
-	Key    int32
-	Delete bool
-	Record Record // of a put
-	Was    Record // what was there before
-}
-
-// Result is what became of an entry.
-type Result uint8
-
-// The results.
-const (
-	NoEffect  Result = iota // it changes no key: nothing to delete, a failed compare, a lease that does not exist, or no request for keys
-	Made                    // it made a revision
-	Forbidden               // permissions refused it
-	Alarmed                 // an alarm refused it
-)
-
-// State is all that entries depend on.
+// The methods that change it keep the digests of what they change, and note in the journal what was there. What is replaced, and never changed, is kept
+// there as it is.
 type State struct {
-	Log          *Log
-	Revision     int64 // current main revision; a new store has 1
+	Log          *Log  // never changed
 	BaseRevision int64 // the revision before the log begins, if that is not the beginning of the cluster; set before anything is applied
-	Compact      int64
-	Auth         *authz.State // replaced, never changed
-	Rules        Rules
+	Rules        Rules // set by the caller, not taken back
+
+	Revision int64 // current main revision; a new store has 1
+	Compact  int64
+	Auth     *authz.State // replaced, never changed
+
 	// Changes are the rows of the last entry applied, in the order of their sub revisions. They are valid until the next one.
 	Changes []Change
 	// TablesChanged tells whether the last entry changed leases, auth or alarms.
@@ -337,31 +38,21 @@ type State struct {
 	// Steps counts keys looked at and entries applied, for budgets.
 	Steps int
 
-	// By the numbers that Log gives keys and leases; all of it is changed by methods that note how to take that back.
-	keys     []Record
-	leases   []bool    // that exist
-	lost     []bool    // leases that are stored, but not known; none of them exists
-	attached [][]int32 // of each lease, keys that were attached to it at some time: those whose record names it are attached now
-	alarms   []alarm   // sorted; replaced, never changed
-	partial  int       // keys of which not all is known
-	digests
+	keys    []Record // by the numbers that Log gives them
+	keySum  uint64   // digest of all keys
+	partial int      // keys of which not all is known
+	leases  leaseTable
+	alarms  alarms
 	undoLog
 
 	rangeCompares []compareResult // of each compare of a range, what it came to last; not taken back, since it names the keys that it is about
-}
-
-// digests are kept with every change, and combined by exclusive or.
-type digests struct {
-	keySum   uint64 // of all keys
-	leaseSum uint64 // of all leases that are stored
-	lostSum  uint64 // of those of them that are not known
 }
 
 // undoLog takes changes back. The stacks hold what the small undos of their kind go back to, one element for each in the journal.
 type undoLog struct {
 	journal      []undo
 	authHistory  []*authz.State // of undoAuth
-	alarmHistory [][]alarm      // of undoAlarms
+	alarmHistory []alarms       // of undoAlarms
 	detached     [][]int32      // of undoLost that lost a lease: what was attached to it
 }
 
@@ -370,11 +61,6 @@ type compareResult struct {
 	keys  uint64 // their digest
 	known bool
 	holds bool
-}
-
-type alarm struct {
-	member uint64
-	typ    pb.AlarmType
 }
 
 // undo takes one change back. There are two for each entry, so it is small and holds no pointers.
@@ -402,7 +88,7 @@ func New(l *Log) *State {
 	return &State{
 		Log: l, Revision: 1, Auth: authz.New(),
 		rangeCompares: make([]compareResult, l.ranges+1),
-		keys:          make([]Record, len(l.Keys)), leases: make([]bool, len(l.Leases)), lost: make([]bool, len(l.Leases)), attached: make([][]int32, len(l.Leases)),
+		keys:          make([]Record, len(l.Keys)), leases: newLeaseTable(len(l.Leases)),
 	}
 }
 
@@ -434,15 +120,15 @@ func (s *State) Revert(to Mark) {
 			s.partial += partialCount(&u.record) - partialCount(r)
 			*r = u.record
 		case undoAttach:
-			a := s.attached[u.number]
-			s.attached[u.number] = a[:len(a)-1]
+			a := s.leases.keys[u.number]
+			s.leases.keys[u.number] = a[:len(a)-1]
 		case undoLease:
-			s.toggleLease(u.number)
+			s.leases.toggle(u.number)
 		case undoLost:
-			s.toggleLost(u.number)
-			if !s.lost[u.number] && u.record.Mod != 0 {
+			s.leases.toggleLost(u.number)
+			if !s.leases.lost[u.number] && u.record.Mod != 0 {
 				n := len(s.detached) - 1
-				s.attached[u.number] = s.detached[n]
+				s.leases.keys[u.number] = s.detached[n]
 				s.detached = s.detached[:n]
 			}
 		case undoRevision:
@@ -473,28 +159,22 @@ func partialCount(r *Record) int { return number(r.IsPartial()) }
 func (s *State) HasPartial() bool { return s.partial > 0 }
 
 // Granted tells whether a lease exists.
-func (s *State) Granted(lease int32) bool { return s.leases[lease] }
+func (s *State) Granted(lease int32) bool { return s.leases.exists[lease] }
 
 // Stored tells whether a lease is in the table of leases: it exists, or was lost.
-func (s *State) Stored(lease int32) bool { return s.leases[lease] || s.lost[lease] }
+func (s *State) Stored(lease int32) bool { return s.leases.exists[lease] || s.leases.lost[lease] }
 
 // Lose makes a lease unknown, and what was attached to it unattached, without removing it from the table: what a restart does to those
 // that it does not read back. It tells whether there was such a lease.
 func (s *State) Lose(lease int32) bool {
-	if lease == 0 || !s.leases[lease] {
+	if lease == 0 || !s.leases.exists[lease] {
 		return false
 	}
-	s.detached = append(s.detached, s.attached[lease])
-	s.attached[lease] = nil
-	s.toggleLost(lease)
+	s.detached = append(s.detached, s.leases.keys[lease])
+	s.leases.keys[lease] = nil
+	s.leases.toggleLost(lease)
 	s.noteUndo(undo{kind: undoLost, number: lease, record: Record{Mod: 1}})
 	return true
-}
-
-// toggleLost makes a lease that exists one that is stored only, or the other way round.
-func (s *State) toggleLost(lease int32) {
-	s.leases[lease], s.lost[lease] = s.lost[lease], s.leases[lease]
-	s.lostSum ^= leaseDigest(lease)
 }
 
 // Alarms calls f for every alarm that is on.
@@ -506,7 +186,7 @@ func (s *State) Alarms(f func(member uint64, typ pb.AlarmType)) {
 
 // Digest is equal for states in which the same entries do the same, and nearly never for others.
 func (s *State) Digest() uint64 {
-	h := mix(s.keySum ^ mix(s.leaseSum^mix(s.lostSum)) ^ uint64(s.Revision)*31 ^ uint64(s.Compact)*17 ^ uint64(s.Rules)<<56)
+	h := mix(s.keySum ^ mix(s.leases.sum^mix(s.leases.lostSum)) ^ uint64(s.Revision)*31 ^ uint64(s.Compact)*17 ^ uint64(s.Rules)<<56)
 	for _, a := range s.alarms {
 		h = mix(h ^ a.member ^ uint64(a.typ)<<60)
 	}
@@ -517,7 +197,7 @@ func (s *State) Digest() uint64 {
 func (s *State) KeysDigest() uint64 { return s.keySum }
 
 // LeasesDigest is KeysDigest of leases.
-func (s *State) LeasesDigest() uint64 { return s.leaseSum }
+func (s *State) LeasesDigest() uint64 { return s.leases.sum }
 
 // DigestOf is the digest of a keyspace with these records.
 func DigestOf(keys map[int32]Record) (h uint64) {
@@ -525,21 +205,6 @@ func DigestOf(keys map[int32]Record) (h uint64) {
 		h ^= r.digest(k)
 	}
 	return h
-}
-
-// DigestOfLeases is the digest of some leases.
-func DigestOfLeases(leases []int32) (h uint64) {
-	for _, l := range leases {
-		h ^= leaseDigest(l)
-	}
-	return h
-}
-
-func leaseDigest(lease int32) uint64 { return mix(uint64(lease) ^ 0xd1b54a32d192ed03) }
-
-func (s *State) toggleLease(lease int32) {
-	s.leases[lease] = !s.leases[lease]
-	s.leaseSum ^= leaseDigest(lease)
 }
 
 // Set makes a key what a record says, outside of any entry.
@@ -551,21 +216,21 @@ func (s *State) Set(key int32, r Record) {
 	attach := r.Lease != 0 && (old.Mod == 0 || old.Lease != r.Lease || len(s.detached) > 0)
 	*old = r
 	if attach {
-		s.attached[r.Lease] = append(s.attached[r.Lease], key)
+		s.leases.keys[r.Lease] = append(s.leases.keys[r.Lease], key)
 		s.noteUndo(undo{kind: undoAttach, number: r.Lease})
 	}
 }
 
 // SetLease makes a lease exist or not, outside of any entry.
 func (s *State) SetLease(lease int32, granted bool) {
-	if granted && s.lost[lease] { // it is granted anew, and stored where it was
-		s.toggleLost(lease)
+	if granted && s.leases.lost[lease] { // it is granted anew, and stored where it was
+		s.leases.toggleLost(lease)
 		s.noteUndo(undo{kind: undoLost, number: lease})
 		return
 	}
-	if lease != 0 && s.leases[lease] != granted {
+	if lease != 0 && s.leases.exists[lease] != granted {
 		s.noteUndo(undo{kind: undoLease, number: lease})
-		s.toggleLease(lease)
+		s.leases.toggle(lease)
 	}
 }
 
@@ -578,10 +243,6 @@ func (s *State) SetAlarms(on []pb.AlarmMember) {
 		s.alarms = append(s.alarms, alarm{on[i].MemberID, on[i].Alarm})
 	}
 	slices.SortFunc(s.alarms, alarm.compare)
-}
-
-func (a alarm) compare(b alarm) int {
-	return cmp.Or(cmp.Compare(a.member, b.member), cmp.Compare(a.typ, b.typ))
 }
 
 // Advance makes the current revision another one, outside of any entry.
@@ -603,336 +264,15 @@ func (s *State) Attached(lease int32) []int32 {
 		return nil
 	}
 	var keys []int32
-	for _, k := range s.attached[lease] {
+	for _, k := range s.leases.keys[lease] {
 		if s.keys[k].Lease == lease && s.keys[k].Mod != 0 {
 			keys = append(keys, k)
 		}
 	}
-	s.Steps += len(s.attached[lease])
+	s.Steps += len(s.leases.keys[lease])
 	slices.Sort(keys)
 	return slices.Compact(keys)
 }
 
-// Way is how an entry is applied, if not by all of etcd's rules.
-type Way uint8
-
-// The ways.
-const (
-	Plain       Way = iota
-	Unchecked       // permissions and alarms are not asked
-	OtherBranch     // a transaction takes the other branch
-	WithReads       // a transaction keeps all its reads, as up to 3.6 it does on the member that proposed it and waits for what it makes
-)
-
-// Apply applies an entry.
-func (s *State) Apply(e *Entry, way Way) Result {
-	s.Changes, s.TablesChanged = s.Changes[:0], false
-	s.Steps++
-	if e.Kind == None {
-		return NoEffect
-	}
-	if way != Unchecked {
-		if s.alarmed(e) {
-			return Alarmed
-		}
-		if s.forbidden(e, way) {
-			return Forbidden
-		}
-	}
-	switch e.Kind {
-	case Put:
-		if s.mayPut(&e.op) {
-			s.put(&e.op)
-		}
-	case Delete:
-		s.remove(&e.op)
-	case Txn:
-		var buf [8]bool
-		path := s.comparePath(e.txn, buf[:0], way == OtherBranch)
-		if _, ok := s.mayRun(e.txn, path, way != WithReads && s.Rules.dropReads()); ok {
-			s.run(e.txn, path)
-		}
-	case Grant:
-		if e.lease != 0 && !s.leases[e.lease] && e.ttl <= maxTTL {
-			s.SetLease(e.lease, true)
-			s.TablesChanged = true
-		}
-	case Revoke:
-		if e.lease != 0 && s.leases[e.lease] {
-			for _, k := range s.Attached(e.lease) {
-				s.changeKey(Change{Key: k, Delete: true})
-			}
-			s.SetLease(e.lease, false)
-			s.TablesChanged = true
-		}
-	case Compaction:
-		if e.revision > s.Compact && e.revision <= s.Revision {
-			s.noteUndo(undo{kind: undoCompact, record: Record{Mod: s.Compact}})
-			s.Compact = e.revision
-		}
-	case Alarm:
-		s.setAlarm(e.alarm)
-	case Auth:
-		a := s.Auth.Clone()
-		a.Apply(e.request)
-		if a.Enabled != s.Auth.Enabled || a.Revision != s.Auth.Revision {
-			s.SetAuth(a)
-			s.TablesChanged = true
-		}
-	}
-	if len(s.Changes) == 0 {
-		return NoEffect
-	}
-	s.Advance(s.Revision + 1)
-	return Made
-}
-
-// maxTTL is the longest that a lease may live, in seconds (MaxLeaseTTL of server/lease/lessor.go).
-const maxTTL = 9000000000
-
-// alarmed tells whether an alarm refuses an entry (server/etcdserver/apply, capped.go and corrupt.go).
-func (s *State) alarmed(e *Entry) bool {
-	for _, a := range s.alarms {
-		switch {
-		case a.typ == pb.AlarmType_CORRUPT:
-			if e.Kind <= Compaction {
-				return true
-			}
-		case a.typ == pb.AlarmType_NOSPACE && e.puts:
-			return true
-		}
-	}
-	return false
-}
-
 // Alarmed tells whether an alarm is on.
 func (s *State) Alarmed() bool { return len(s.alarms) > 0 }
-
-func (s *State) setAlarm(r *pb.AlarmRequest) {
-	a := alarm{r.MemberID, r.Alarm}
-	at, on := slices.BinarySearchFunc(s.alarms, a, alarm.compare)
-	next := s.alarms
-	switch {
-	case r.Alarm == pb.AlarmType_NONE:
-	case r.Action == pb.AlarmRequest_ACTIVATE && !on:
-		next = slices.Insert(slices.Clone(s.alarms), at, a)
-	case r.Action == pb.AlarmRequest_DEACTIVATE && on:
-		next = slices.Delete(slices.Clone(s.alarms), at, at+1)
-	}
-	if len(next) != len(s.alarms) {
-		s.alarmHistory = append(s.alarmHistory, s.alarms)
-		s.noteUndo(undo{kind: undoAlarms})
-		s.alarms, s.TablesChanged = next, true
-	}
-}
-
-// forbidden tells whether permissions refuse an entry.
-func (s *State) forbidden(e *Entry, way Way) bool {
-	if !s.Auth.Enabled || e.request == nil || e.Kind > Revoke || e.Kind == Grant {
-		return false
-	}
-	rules := s.Rules.Permissions()
-	rules.ReadsDropped = rules.ReadsDropped && way != WithReads
-	return s.Auth.DeniesBy(e.request, func(id int64) (names []string) {
-		n, ok := s.Log.leases[id]
-		if !ok || !s.leases[n] {
-			return nil
-		}
-		for _, k := range s.Attached(n) {
-			names = append(names, s.Log.Keys[k])
-		}
-		return names
-	}, rules)
-}
-
-func (s *State) mayPut(o *op) bool {
-	return (o.lease == 0 || s.leases[o.lease]) && (!o.ignoreValue && !o.ignoreLease || s.keys[o.lo].Mod != 0)
-}
-
-func (s *State) put(o *op) {
-	old := &s.keys[o.lo]
-	r := Record{Create: s.Revision + 1, Mod: s.Revision + 1, Version: 1, Lease: o.lease, Value: o.value}
-	if old.Mod != 0 {
-		if r.Create, r.Version = old.Create, old.Version+1; old.Create == -1 {
-			r.Create = -r.Mod
-		}
-		if o.ignoreValue {
-			r.Value = old.Value
-		}
-		if o.ignoreLease {
-			r.Lease = old.Lease
-		}
-	}
-	s.changeKey(Change{Key: o.lo, Record: r})
-}
-
-func (s *State) remove(o *op) {
-	s.Steps += int(o.hi-o.lo) / 16
-	for k := o.lo; k < o.hi; k++ {
-		if s.keys[k].Mod != 0 {
-			s.changeKey(Change{Key: k, Delete: true})
-		}
-	}
-}
-
-func (s *State) changeKey(c Change) {
-	c.Was = s.keys[c.Key]
-	s.Changes = append(s.Changes, c)
-	s.Set(c.Key, c.Record)
-}
-
-// comparePath evaluates every compare of a transaction, and of those nested in the branches taken, on the state before it
-// (compareToPath of server/etcdserver/txn/txn.go).
-func (s *State) comparePath(t *txn, path []bool, otherwise bool) []bool {
-	ok := true
-	for i := range t.compares {
-		if ok = s.compare(&t.compares[i]); !ok {
-			break
-		}
-	}
-	ok = ok != otherwise
-	path = append(path, ok)
-	ops := t.branches[number(ok)]
-	for i := range ops {
-		if ops[i].kind == opTxn {
-			path = s.comparePath(ops[i].txn, path, false)
-		}
-	}
-	return path
-}
-
-func number(ok bool) int {
-	if ok {
-		return 1
-	}
-	return 0
-}
-
-// mayRun tells whether etcd runs the branches at all: one operation that may not be refuses the whole transaction. It returns what is
-// left of the path (checkTxn of server/etcdserver/txn/txn.go). The outermost reads may have been dropped before.
-func (s *State) mayRun(t *txn, path []bool, readsDropped bool) ([]bool, bool) {
-	ops := t.branches[number(path[0])]
-	path = path[1:]
-	for i := range ops {
-		o, ok := &ops[i], true
-		switch o.kind {
-		case opPut:
-			ok = s.mayPut(o)
-		case opRange:
-			ok = readsDropped || o.revision == 0 || o.revision <= s.Revision && o.revision >= s.Compact
-		case opTxn:
-			path, ok = s.mayRun(o.txn, path, false)
-		}
-		if !ok {
-			return nil, false
-		}
-	}
-	return path, true
-}
-
-func (s *State) run(t *txn, path []bool) []bool {
-	ops := t.branches[number(path[0])]
-	path = path[1:]
-	for i := range ops {
-		switch o := &ops[i]; o.kind {
-		case opPut:
-			s.put(o)
-		case opDelete:
-			s.remove(o)
-		case opTxn:
-			path = s.run(o.txn, path)
-		}
-	}
-	return path
-}
-
-func (s *State) compare(c *compare) bool {
-	if c.number == 0 {
-		return s.compareKeys(c)
-	}
-	was := &s.rangeCompares[c.number]
-	if !was.known || was.keys != s.keySum {
-		*was = compareResult{s.keySum, true, s.compareKeys(c)}
-	}
-	return was.holds
-}
-
-func (s *State) compareKeys(c *compare) bool {
-	found := false
-	s.Steps += int(c.hi-c.lo) / 16
-	for k := c.lo; k < c.hi; k++ {
-		if s.keys[k].Mod == 0 {
-			continue
-		}
-		found = true
-		if !s.holds(c, &s.keys[k]) {
-			return false
-		}
-	}
-	// Comparing a value with that of a key that does not exist fails, whatever the operator.
-	return found || c.target != pb.Compare_VALUE && s.holds(c, &Record{})
-}
-
-// asksUnknown tells whether what a compare asks of a key is not known, and may be what it asks for.
-func (s *State) asksUnknown(c *compare, r *Record) bool {
-	switch c.target {
-	case pb.Compare_VALUE:
-		return r.Value == UnknownValue
-	case pb.Compare_CREATE:
-		return r.Create < 0 && c.than > 0 && (c.than <= s.BaseRevision || r.Create == -c.than)
-	case pb.Compare_MOD:
-		return r.Mod < 0 && c.than > 0 && c.than <= s.BaseRevision
-	case pb.Compare_VERSION:
-		return r.Version < 0 && c.than > r.Version-OpenVersion
-	case pb.Compare_LEASE:
-		return r.Mod < 0
-	}
-	return false
-}
-
-func (s *State) holds(c *compare, r *Record) bool {
-	if r.IsPartial() {
-		if s.asksUnknown(c, r) {
-			return r.Mod != ModNotCompared
-		}
-		x := *r
-		if x.Version < 0 {
-			x.Version += 1 - OpenVersion
-		}
-		if x.Mod < 0 {
-			x.Mod = max(s.BaseRevision, 1)
-		}
-		if x.Create < 0 {
-			x.Create = max(s.BaseRevision, 1)
-		}
-		r = &x
-	}
-	d := 0
-	switch c.target {
-	case pb.Compare_VALUE:
-		if c.result == pb.Compare_EQUAL || c.result == pb.Compare_NOT_EQUAL {
-			d = number(r.Value != c.sum)
-		} else {
-			d = bytes.Compare(s.Log.Bytes(r.Value), c.value)
-		}
-	case pb.Compare_CREATE:
-		d = cmp.Compare(r.Create, c.than)
-	case pb.Compare_MOD:
-		d = cmp.Compare(r.Mod, c.than)
-	case pb.Compare_VERSION:
-		d = cmp.Compare(r.Version, c.than)
-	case pb.Compare_LEASE:
-		d = cmp.Compare(s.Log.Leases[r.Lease], c.than)
-	}
-	switch c.result {
-	case pb.Compare_EQUAL:
-		return d == 0
-	case pb.Compare_NOT_EQUAL:
-		return d != 0
-	case pb.Compare_GREATER:
-		return d > 0
-	case pb.Compare_LESS:
-		return d < 0
-	}
-	return true
-}

@@ -18,13 +18,14 @@ import (
 
 const root = "root" // name of the user and of the role that may do everything
 
-// State is the auth store at one moment.
+// State is the auth store at one moment, as etcd's would be after the same requests: a password is none of it. Apply changes it in place, and all else
+// only reads it; Clone shares lists, which are replaced and never changed.
 type State struct {
 	Enabled  bool
-	Revision uint64
+	Revision uint64              // of the auth store; a new one has 1
 	users    map[string][]string // roles, sorted
 	roles    map[string][]schema.Permission
-	unsure   unsure
+	unsure   unsure // nothing, unless Base made the state
 }
 
 // New is the auth store of a new cluster.
@@ -282,12 +283,7 @@ func (s *State) revokePermission(r *pb.AuthRoleRevokePermissionRequest) bool {
 	return true
 }
 
-// Denies tells whether a request that could change keys is refused by today's rules. attached lists the keys of a lease.
-func (s *State) Denies(r *raftlog.Request, attached func(lease int64) []string) bool {
-	return s.DeniesBy(r, attached, Rules{})
-}
-
-// Rules are what older versions of etcd ask otherwise (etcdserver/apply_auth.go).
+// Rules are what older versions of etcd ask otherwise (etcdserver/apply_auth.go); the zero value is today's.
 type Rules struct {
 	// ReadsDropped is true up to 3.6 of members that did not propose a transaction: nobody is asked for its outermost reads.
 	ReadsDropped bool
@@ -302,8 +298,8 @@ type Rules struct {
 	LeasesUnasked bool
 }
 
-// DeniesBy is Denies by older rules.
-func (s *State) DeniesBy(r *raftlog.Request, attached func(lease int64) []string, rules Rules) bool {
+// Denies tells whether a request that could change keys is refused. attached lists the keys of a lease.
+func (s *State) Denies(r *raftlog.Request, attached func(lease int64) []string, rules Rules) bool {
 	in := r.Internal
 	if !s.Enabled || in == nil {
 		return false

@@ -88,12 +88,12 @@ func base(writes []Write, checks []Check, idle map[uint64]bool, tables *schema.T
 		s = before(writes, checks, refused, idle, Of(tables))
 		refused = s.refuses(writes)
 	}
-	end, last := s.run(writes, once).last(), max(tables.AuthRevision, 1)
+	end, last := s.run(writes).last(), max(tables.AuthRevision, 1)
 	if end.Revision-s.Revision >= last {
 		return nil, math.MaxInt
 	}
 	s.Revision = last - (end.Revision - s.Revision)
-	t := s.run(writes, once)
+	t := s.run(writes)
 	if !t.last().Equal(tables) {
 		return nil, math.MaxInt
 	}
@@ -103,7 +103,7 @@ func base(writes []Write, checks []Check, idle map[uint64]bool, tables *schema.T
 // refuses are the writes that were refused because their user is no administrator.
 func (s *State) refuses(writes []Write) map[uint64]bool {
 	refused := map[uint64]bool{}
-	t := s.run(writes, once)
+	t := s.run(writes)
 	for n := range writes {
 		w := &writes[n]
 		if o := t.states[n]; o.Enabled && !o.admin(w.Request.User) {
@@ -112,9 +112,6 @@ func (s *State) refuses(writes []Write) map[uint64]bool {
 	}
 	return refused
 }
-
-// Refused is how many of some writes are refused because their user is no administrator.
-func (s *State) Refused(writes []Write) int { return len(s.refuses(writes)) }
 
 // before takes back what the first of some writes about anything did to s, the state behind all of them.
 func before(writes []Write, checks []Check, refused, idle map[uint64]bool, s *State) *State {

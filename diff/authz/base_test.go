@@ -19,7 +19,7 @@ func TestBaseIsWhatWasBefore(t *testing.T) {
 		for i := range uint64(40) {
 			writes = append(writes, Write{Index: 10 + 2*i, Request: &raftlog.Request{Internal: randomWrite(r), User: "root"}})
 		}
-		truth := Plain(writes)
+		truth := New().run(writes)
 		cut := 1 + r.IntN(len(writes)-1)
 		var checks []Check
 		for n := cut; n < len(writes); n++ {
@@ -38,7 +38,7 @@ func TestBaseIsWhatWasBefore(t *testing.T) {
 			continue
 		}
 		found++
-		got := s.run(writes[cut:], once)
+		got := s.run(writes[cut:])
 		if !got.last().Equal(tables) {
 			t.Fatalf("seed %d: the log does not lead from what was before to the tables", seed)
 		}
@@ -55,7 +55,7 @@ func TestBaseIsWhatWasBefore(t *testing.T) {
 				if o.Unsure(user) {
 					continue
 				}
-				if asked++; o.Denies(q, nil) == want.Denies(q, nil) {
+				if asked++; o.Denies(q, nil, Rules{}) == want.Denies(q, nil, Rules{}) {
 					right++
 				}
 			}

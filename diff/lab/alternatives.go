@@ -19,149 +19,185 @@ import (
 func (m *maker) alternatives(p *Parting, base *history) error {
 	f := p.Fault
 	x := m.struck(f)
-	i := slices.Index(m.c.Members, x)
+	t := &trials{maker: m, p: p, base: base, f: f, x: x, i: slices.Index(m.c.Members, x)}
 	p.restarted = f.Kind == Replay
-	// try runs g instead of f.
-	try := func(g *Fault) (bool, error) {
-		last := g.Index + uint64(max(g.Count, 1)) - 1
-		if g.Index <= uint64(m.n) || g.Kind == Replay && last > x.sc.upTo {
-			return false, nil
-		}
-		if (g.Kind == Half || g.Kind == Branch) && m.w.log[g.Index-1].Request.GetTxn() == nil {
-			return false, nil
-		}
-		instead := func(fs []*Fault) []*Fault {
-			fs[slices.Index(fs, f)] = g
-			return fs
-		}
-		h, err := m.comesTo(i, instead)
-		if err != nil || h == nil {
-			return false, err
-		}
-		// What one member cannot tell another may, if it stopped between the two entries or is compacted less.
-		for _, j := range f.Members {
-			o := m.c.Members[j]
-			if j == i || o.hist.index < f.Index || slices.Contains(f.spared, j) || slices.Contains(p.aheads, j) {
-				continue
-			}
-			if h, err := m.comesTo(j, instead); err != nil || h == nil {
-				return false, err
-			}
-		}
-		c := canonical(g, h, base)
-		if g.Kind == Replay {
-			if c, err = m.lasting(f, g, h, i); err != nil {
-				return false, err
-			}
-		}
-		wrote := func(e Effect) bool { return e.Index == c && e.traced() }
-		if g.Kind == LostTail && c < p.Index && (c >= f.Index || !slices.ContainsFunc(base.effects, wrote)) {
-			c = p.Index // what was lost before left no trace
-		}
-		p.Lo, p.Hi = min(p.Lo, c), max(p.Hi, c)
-		if layer := layerOf(m.w.log[g.Index-1].Kind); g.Kind == Skip && (layer == "auth" || layer == "alarm") {
-			p.Layers = append(p.Layers, layer)
-		}
-		if c != p.Index && !slices.ContainsFunc(f.Members, func(j int) bool { return g.Kind == Replay && !m.mayRestart(j, last) }) {
-			p.restarted = false
-		}
-		return true, nil
-	}
 	switch f.Kind {
 	case LostTail:
-		if err := m.tails(f, base, try); err != nil {
-			return err
-		}
-		p.widest, p.Lo = p.Lo, p.Index // entries in a row are the simpler reading
-		// One that is all that was lost may have been refused because of another one. It is a simpler reading than that several
-		// in a row were lost, and a later one made what the first of them should have made.
-		g := f.at(p.Index)
-		g.Kind, g.Count = Skip, 0
-		if same, err := try(g); err != nil {
-			return err
-		} else if same {
-			if err := m.neighbours(g, base, try); err != nil {
-				return err
-			}
-			return m.leading(g, base, try)
-		}
-		return m.lost(p, f, base, try)
+		return t.ofLostTail()
 	case Replay:
-		m.flippedInstead(p, base)
-		if err := m.windows(f, base, try); err != nil {
-			return err
-		}
-		if err := m.repeated(p, f, base, try); err != nil {
-			return err
-		}
-		c := canonical(f, x.hist, base)
-		if slices.ContainsFunc(base.effects, func(e Effect) bool { return e.Index == c && e.After > e.Before }) {
-			return m.letting(f, base, try)
-		}
-		if slices.ContainsFunc(x.hist.effects, func(e Effect) bool { return e.Index == c && e.After > e.Before }) {
-			return m.letting(f, base, try) // behind what had refused it
-		}
-		return m.repeatedTables(p, f.at(c), base, try)
+		return t.ofReplay()
 	case Extra:
 		return nil
-	}
-	g := *f
-	if f.Kind == Banned {
+	case Banned:
 		// A ban on one request only is one that was skipped.
-		g.Kind, g.Index = Skip, p.Index
-		if same, err := try(&g); err != nil || !same {
-			if err == nil {
-				err = m.inRow(p.Index, x.hist, base, f, try)
-			}
-			if err == nil {
-				err = m.otherBans(p, f, base, try)
-			}
+		g := f.at(p.Index)
+		g.Kind = Skip
+		same, err := t.try(g)
+		switch {
+		case err != nil:
+			return err
+		case same:
+			return t.ofEntry(*g)
+		}
+		if err := m.inRow(p.Index, x.hist, base, f, t.try); err != nil {
 			return err
 		}
+		return m.otherBans(p, f, base, t.try)
 	}
-	at := slices.IndexFunc(x.hist.effects, func(e Effect) bool { return e.Index == g.Index && (e.After > e.Before || e.Tables) })
-	if at < 0 {
+	return t.ofEntry(*f)
+}
+
+// trials are faults that are run instead of that of a parting.
+type trials struct {
+	*maker
+	p    *Parting // what is said of it is widened by each that comes to the same
+	f    *Fault   // that of p
+	x    *Member  // the first one with the fault, number i
+	i    int
+	base *history // of x without the fault
+}
+
+// try runs g instead of the fault, and tells whether that comes to the same.
+func (t *trials) try(g *Fault) (bool, error) {
+	last := g.Index + uint64(max(g.Count, 1)) - 1
+	if g.Index <= uint64(t.n) || g.Kind == Replay && last > t.x.sc.upTo {
+		return false, nil
+	}
+	if (g.Kind == Half || g.Kind == Branch) && t.w.log[g.Index-1].Request.GetTxn() == nil {
+		return false, nil
+	}
+	h, err := t.sameOnAll(g)
+	if err != nil || h == nil {
+		return false, err
+	}
+	p, c := t.p, canonical(g, h, t.base)
+	if g.Kind == Replay {
+		if c, err = t.lasting(t.f, g, h, t.i); err != nil {
+			return false, err
+		}
+	}
+	wrote := func(e Effect) bool { return e.Index == c && e.traced() }
+	if g.Kind == LostTail && c < p.Index && (c >= t.f.Index || !slices.ContainsFunc(t.base.effects, wrote)) {
+		c = p.Index // what was lost before left no trace
+	}
+	p.Lo, p.Hi = min(p.Lo, c), max(p.Hi, c)
+	if layer := layerOf(t.w.log[g.Index-1].Kind); g.Kind == Skip && (layer == "auth" || layer == "alarm") {
+		p.Layers = append(p.Layers, layer)
+	}
+	if c != p.Index && !slices.ContainsFunc(t.f.Members, func(j int) bool { return g.Kind == Replay && !t.mayRestart(j, last) }) {
+		p.restarted = false
+	}
+	return true, nil
+}
+
+// sameOnAll is the history of the member with g instead of the fault, nil if that leaves another db on it, or on another one with the fault: what one
+// member cannot tell another may, if it stopped between the two entries or is compacted less.
+func (t *trials) sameOnAll(g *Fault) (*history, error) {
+	instead := func(fs []*Fault) []*Fault {
+		fs[slices.Index(fs, t.f)] = g
+		return fs
+	}
+	h, err := t.comesTo(t.i, instead)
+	if err != nil || h == nil {
+		return nil, err
+	}
+	for _, j := range t.f.Members {
+		if j == t.i || t.c.Members[j].hist.index < t.f.Index || slices.Contains(t.f.spared, j) || slices.Contains(t.p.aheads, j) {
+			continue
+		}
+		if other, err := t.comesTo(j, instead); err != nil || other == nil {
+			return nil, err
+		}
+	}
+	return h, nil
+}
+
+func (t *trials) ofLostTail() error {
+	p := t.p
+	if err := t.tails(t.f, t.base, t.try); err != nil {
+		return err
+	}
+	p.widest, p.Lo = p.Lo, p.Index // entries in a row are the simpler reading
+	// One that is all that was lost may have been refused because of another one. It is a simpler reading than that several
+	// in a row were lost, and a later one made what the first of them should have made.
+	g := t.f.at(p.Index)
+	g.Kind, g.Count = Skip, 0
+	same, err := t.try(g)
+	switch {
+	case err != nil:
+		return err
+	case !same:
+		return t.lost(p, t.f, t.base, t.try)
+	}
+	if err := t.neighbours(g, t.base, t.try); err != nil {
+		return err
+	}
+	return t.leading(g, t.base, t.try)
+}
+
+func (t *trials) ofReplay() error {
+	t.flippedInstead(t.p, t.base)
+	if err := t.windows(t.f, t.base, t.try); err != nil {
+		return err
+	}
+	if err := t.repeated(t.p, t.f, t.base, t.try); err != nil {
+		return err
+	}
+	c := canonical(t.f, t.x.hist, t.base)
+	wrote := func(e Effect) bool { return e.Index == c && e.After > e.Before }
+	if slices.ContainsFunc(t.base.effects, wrote) || slices.ContainsFunc(t.x.hist.effects, wrote) { // the latter behind what had refused it
+		return t.letting(t.f, t.base, t.try)
+	}
+	return t.repeatedTables(t.p, t.f.at(c), t.base, t.try)
+}
+
+// ofEntry tries what comes to the same as a fault at one entry.
+func (t *trials) ofEntry(g Fault) error {
+	if !slices.ContainsFunc(t.x.hist.effects, func(e Effect) bool { return e.Index == g.Index && (e.After > e.Before || e.Tables) }) {
 		g.Kind = Skip // it comes to that
 	}
-	n := slices.IndexFunc(base.effects, func(e Effect) bool { return e.Index == g.Index })
+	n := slices.IndexFunc(t.base.effects, func(e Effect) bool { return e.Index == g.Index })
 	if n < 0 || g.Kind == WrongLease {
 		return nil
 	}
 	if g.Kind == Twice {
-		m.flippedInstead(p, base)
-		r := g // and as a replay
-		if r.Kind, r.Count = Replay, 1; f.Kind == Twice {
-			if err := m.windows(&r, base, try); err != nil {
-				return err
-			}
-			if err := m.repeated(p, &r, base, try); err != nil {
-				return err
-			}
+		if err := t.ofTwice(g); err != nil {
+			return err
 		}
 	}
 	if g.Kind == Branch || g.Kind == Twice {
-		if err := m.otherBranches(&g, try); err != nil {
+		if err := t.otherBranches(&g, t.try); err != nil {
 			return err
 		}
 	}
 	if g.Kind == Branch {
-		if err := m.letPass(&g, x.hist, base, try); err != nil {
+		if err := t.letPass(&g, t.x.hist, t.base, t.try); err != nil {
 			return err
 		}
 	}
-	if base.effects[n].After == base.effects[n].Before {
-		if err := m.sameTable(&g, base, try); err != nil {
+	if t.base.effects[n].After == t.base.effects[n].Before {
+		if err := t.sameTable(&g, t.base, t.try); err != nil {
 			return err
 		}
-		return m.led(&g, x.hist, base, try)
+		return t.led(&g, t.x.hist, t.base, t.try)
 	}
-	if err := m.leading(&g, base, try); err != nil {
+	if err := t.leading(&g, t.base, t.try); err != nil {
 		return err
 	}
-	if err := m.letting(&g, base, try); err != nil {
+	if err := t.letting(&g, t.base, t.try); err != nil {
 		return err
 	}
-	return m.neighbours(&g, base, try)
+	return t.neighbours(&g, t.base, t.try)
+}
+
+// ofTwice tries as replays what an entry that was applied twice is.
+func (t *trials) ofTwice(g Fault) error {
+	t.flippedInstead(t.p, t.base)
+	g.Kind, g.Count = Replay, 1
+	if err := t.windows(&g, t.base, t.try); err != nil {
+		return err
+	}
+	return t.repeated(t.p, &g, t.base, t.try)
 }
 
 // inRow tries to lose two entries in a row instead of those of a banned user from one on: only more of them show that it was
@@ -226,7 +262,7 @@ func (m *maker) otherBans(p *Parting, f *Fault, base *history, try func(*Fault) 
 // maxOtherwise is how many entries before an edited row are tried.
 const maxOtherwise = 12
 
-// otherwise tries what may have befallen entries instead of an edit of a row: where the db comes out the same, nothing tells
+// otherwise tries what may have become of entries instead of an edit of a row: where the db comes out the same, nothing tells
 // which it was. Where a row was changed, the entry before may have been applied twice, if the next one has no effect then.
 // Where the last revision is lost, the numbering does not show that there was one: as well may it, or an earlier one that
 // writes the same, never have been made.
@@ -286,7 +322,7 @@ func (m *maker) refusedInstead(p *Parting) error {
 	return nil
 }
 
-// editedInstead tells whether the dbs of all members that an edit befell come out the same by another fault.
+// editedInstead tells whether the dbs of all members with an edit come out the same by another fault.
 func (m *maker) editedInstead(f, g *Fault) (bool, error) {
 	for _, i := range f.Members {
 		x := m.c.Members[i].hist

@@ -92,7 +92,7 @@ func edit(db string, f func(tx *bbolt.Tx) error) error {
 }
 
 // damage edits the db of every member of a fault. The row is chosen on the first of them and found again on the others.
-// ok is false if there is nothing that the fault could befall.
+// ok is false if there is nothing that the fault could change.
 func (f *Fault) damage(rng *rand.Rand, dbs []string, hs []*history, common int64) (ok bool, err error) {
 	h := hs[f.Members[0]]
 	type candidate struct {

@@ -28,7 +28,7 @@ func (c *Case) explained(d *diff.Document) (r *Result) {
 	return r
 }
 
-// doubted tells whether something befell a member of which the copy of a running member might look the same, or one that was edited: what is
+// doubted tells whether a member has a fault of which the copy of a running member might look the same, or one that was edited: what is
 // missing in it, or behind its consistent index, is no evidence.
 func (c *Case) doubted(d *diff.Document) bool {
 	return slices.ContainsFunc(c.Faults, func(f *Fault) bool {

@@ -1,6 +1,6 @@
 // Package lab makes etcd clusters with planted faults, and knows the answer.
 //
-// A seed gives a log, members that apply it with etcd's own code, faults that befall some of them, and the data
+// A seed gives a log, members that apply it with etcd's own code, faults of some of them, and the data
 // directories that they leave behind. What a comparison must find follows from the plan and from what etcd's stores held
 // meanwhile; nothing of it is read by the code under test.
 //
@@ -291,7 +291,7 @@ func (m *maker) mayRestart(i int, index uint64) bool {
 	return before == 0 || after == 0 || after > before+downtime/2
 }
 
-// differently draws faults that befall the same entry, on every member another one.
+// differently draws faults at the same entry, on every member another one.
 func (m *maker) differently() {
 	r := m.faults
 	for range 100 {
@@ -366,14 +366,14 @@ func (k Kind) apart(o Kind) bool {
 	return !k.table() || k != o // two of them may cancel out
 }
 
-// near tells whether another fault befalls the same member so close by that one fault of another kind may explain both.
+// near tells whether the same member has another fault so close by that one fault of another kind may explain both.
 func (m *maker) near(f *Fault) bool {
 	return slices.ContainsFunc(m.c.Faults, func(o *Fault) bool {
 		return o != f && o.Index > 0 && slices.ContainsFunc(o.Members, f.on) && distance(o.Index, f.Index) < 16 && !o.Kind.table() && !f.Kind.table()
 	})
 }
 
-// fits tells whether the fault can befall its entry, and draws the rest of it.
+// fits tells whether the fault is possible at its entry, and draws the rest of it.
 func (m *maker) fits(f *Fault) bool {
 	r := m.faults
 	e := &m.w.log[f.Index-1]
@@ -444,7 +444,7 @@ func (m *maker) fits(f *Fault) bool {
 }
 
 // banned tells whether one of two faults is a ban that refuses the entry of the other one on the same member: nothing else can
-// befall that entry.
+// happen to that entry.
 func (m *maker) banned(f *Fault) bool {
 	return slices.ContainsFunc(m.c.Faults, func(o *Fault) bool {
 		return slices.ContainsFunc(o.Members, f.on) && (o.Kind == Banned && m.covers(o, f.Index) || f.Kind == Banned && m.covers(f, o.Index))
@@ -525,7 +525,7 @@ func (m *maker) fork(index uint64) ([]Entry, error) {
 	return w.log, nil
 }
 
-// apply runs every member. It is false if a fault found nothing to befall.
+// apply runs every member. It is false if a fault found nothing to change.
 func (m *maker) apply() (bool, error) {
 	for i, x := range m.c.Members {
 		x.sc.log, x.sc.note, x.sc.faults = x.log, m.common, nil

@@ -39,7 +39,7 @@ func (m *maker) rerunTo(i int, goal *history, change func([]*Fault) []*Fault) (*
 	return h, err
 }
 
-// comesTo runs member i with other faults. It returns nil if that does not leave the same as what befell the member did.
+// comesTo runs member i with other faults. It returns nil if that does not leave the same as the faults of the member did.
 func (m *maker) comesTo(i int, change func([]*Fault) []*Fault) (*history, error) {
 	goal := m.c.Members[i].hist
 	h, err := m.rerunTo(i, goal, change)
@@ -108,7 +108,7 @@ func (m *maker) logParting(p *Parting) {
 	p.Layers = nil
 }
 
-// meet tells whether a log that a fault in the log befell and one that it did not show an entry just before it, or the same
+// meet tells whether a log with a fault and one without it show an entry just before it, or the same
 // one somewhere behind it: either way they are known to have been the same until then.
 func (m *maker) meet(f *Fault) bool {
 	for i, x := range m.c.Members {
@@ -152,7 +152,7 @@ func (m *maker) compact() int64 {
 	return c
 }
 
-// shown is the revision above which some member that a fault did not befall still shows all that one shows which it befell: a
+// shown is the revision above which some member without a fault still shows all that one with it shows: a
 // third one that has compacted more hides nothing from these two.
 func (m *maker) shown(f *Fault, x *Member) int64 {
 	least := m.compact()
@@ -198,7 +198,7 @@ func (m *maker) storedParting(p *Parting) {
 // atEnd tells whether member i wrote nothing after what a fault edited.
 func (m *maker) atEnd(f *Fault, i int) bool { return f.revision == m.c.Members[i].hist.rev }
 
-// seen tells whether the rows of a member that the fault befell and of one that it did not are not the same, as far as
+// seen tells whether the rows of a member with the fault and of one without it are not the same, as far as
 // both are comparable.
 func (m *maker) seen(p *Parting) bool {
 	for i, x := range m.c.Members {
@@ -211,7 +211,7 @@ func (m *maker) seen(p *Parting) bool {
 	return false
 }
 
-// shows tells whether an edit is seen where members that it befell can be compared with others: what else befell them may make these
+// shows tells whether an edit is seen where members that have it can be compared with others: their other faults may make these
 // differ, too.
 func (m *maker) shows(f *Fault) (bool, error) {
 	for i, x := range m.c.Members {
@@ -287,8 +287,8 @@ func (h *history) extra(index uint64) int64 {
 	return 0
 }
 
-// struck is the least compacted member that a fault has befallen, whose rows tell the most: not all that it is planned for
-// may have come that far, or what befell one of them before may have left nothing for it to change.
+// struck is the least compacted member that has a fault, whose rows tell the most: not all that it is planned for
+// may have come that far, or an earlier fault of one of them may have left nothing for it to change.
 func (m *maker) struck(f *Fault) *Member {
 	if f.marked != nil {
 		return f.marked
@@ -344,7 +344,7 @@ func (m *maker) witness(p *Parting) {
 	odd, healthy := false, false
 	even, told := map[string]bool{}, map[int]string{}
 	for i, x := range m.c.Members {
-		if !m.befallen(i, p.Index) && x.hist.index >= p.Index {
+		if !m.faultyAt(i, p.Index) && x.hist.index >= p.Index {
 			even[m.signature(i, p.Index)] = true
 		}
 	}
@@ -355,13 +355,13 @@ func (m *maker) witness(p *Parting) {
 			continue
 		}
 		sig := m.signature(i, p.Index)
-		if (even[sig] || slices.Contains(f.spared, i)) && m.befallen(i, p.Index) && len(m.c.Faults) > 1 {
+		if (even[sig] || slices.Contains(f.spared, i)) && m.faultyAt(i, p.Index) && len(m.c.Faults) > 1 {
 			p.Unknown = append(p.Unknown, x.Label) // what one fault led to hides the other
 		}
-		if even[sig] || !m.befallen(i, p.Index) {
-			sig = "as it should" // nothing befell it, or nothing came of that
-		} else if k := slices.IndexFunc(m.c.Members[:i], func(o *Member) bool { return o.holdsAs(x) }); k >= 0 && m.befallen(k, p.Index) {
-			sig = told[k] // what befell either leads to the very same
+		if even[sig] || !m.faultyAt(i, p.Index) {
+			sig = "as it should" // it has no fault, or nothing came of it
+		} else if k := slices.IndexFunc(m.c.Members[:i], func(o *Member) bool { return o.holdsAs(x) }); k >= 0 && m.faultyAt(k, p.Index) {
+			sig = told[k] // the faults of either lead to the very same
 		}
 		told[i] = sig
 		if by[sig] == nil {
@@ -413,7 +413,7 @@ func (x *Member) holdsAs(o *Member) bool {
 		sameRows(x.hist.dump["key"], o.hist.dump["key"]) && len(tablesDiffer(x.hist.dump, o.hist.dump)) == 0
 }
 
-// revisions are those that the entry made on each member, or its second application on those that the fault befell.
+// revisions are those that the entry made on each member, or its second application on those with the fault.
 func (m *maker) revisions(p *Parting) map[string]int64 {
 	again := p.Fault.Kind == Twice || p.Fault.Kind == Replay
 	revs := map[string]int64{}
@@ -449,20 +449,20 @@ func (m *maker) before(x *Member, index uint64) int64 {
 	return rev
 }
 
-// befallen tells whether a fault befell a member at an entry.
-func (m *maker) befallen(i int, index uint64) bool {
+// faultyAt tells whether a member has a fault at an entry.
+func (m *maker) faultyAt(i int, index uint64) bool {
 	return slices.ContainsFunc(m.c.Faults, func(f *Fault) bool {
 		return f.on(i) && !slices.Contains(f.spared, i) && m.covers(f, index)
 	})
 }
 
-// covers tells whether an entry is one of those that a fault befalls.
+// covers tells whether an entry is one of those of a fault.
 func (m *maker) covers(f *Fault, index uint64) bool {
 	banned := f.Kind == Banned && f.Index <= index && m.w.log[index-1].Request.GetHeader().GetUsername() == f.User
 	return f.Index <= index && index < f.Index+uint64(max(f.Count, 1)) || banned
 }
 
-// signature is what a member did at an entry, and what was done to it there. That of members that nothing befell is
+// signature is what a member did at an entry, and what was done to it there. That of members without a fault is
 // taken for one: they agree with each other, whatever their own state led to. A last revision that was lost leaves what an
 // entry without effect leaves.
 func (m *maker) signature(i int, index uint64) string {
@@ -490,6 +490,7 @@ func (m *maker) signature(i int, index uint64) string {
 	return b.String()
 }
 
+// appliedParting is what must be found of a fault of applying, nil if nothing of it is left in the files.
 func (m *maker) appliedParting(p *Parting) (*Parting, error) {
 	f := p.Fault
 	if err := m.mark(f); err != nil {
@@ -504,16 +505,39 @@ func (m *maker) appliedParting(p *Parting) (*Parting, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.Index = canonical(f, x.hist, base)
-	if f.Kind == Replay {
-		if p.Index, err = m.lasting(f, f, x.hist, i); err != nil {
-			return nil, err
-		}
+	if err := m.placeApplied(p, i, base); err != nil {
+		return nil, err
 	}
-	if f.Kind == LostTail {
-		if p.Index, err = m.traced(f, i, base, p.Index); err != nil {
-			return nil, err
-		}
+	c := m.shown(f, x)
+	rows := !sameRows(kept(x.hist.clean["key"], c, x.hist.rev), kept(base.dump["key"], c, base.rev)) || x.hist.rev != base.rev
+	tables := tablesDiffer(x.hist.clean, base.dump)
+	switch {
+	case rows:
+		return m.rowParting(p, i, base, tables)
+	case len(tables) == 0:
+		return m.lonely(p, x, base), nil
+	}
+	m.tableParting(p)
+	p.Layers = append(slices.Clone(tables), "apply")
+	if slices.Equal(tables, []string{"meta"}) {
+		p.Required = false
+	}
+	if !m.stands(f, x.hist.clean, base.dump) {
+		p.Required, p.why = false, "another fault did the same to the others"
+	}
+	return p, m.alternatives(p, base)
+}
+
+// placeApplied finds the entry at which member i, the first one with the fault, parts, and the entries that it is about besides.
+func (m *maker) placeApplied(p *Parting, i int, base *history) (err error) {
+	f, x := p.Fault, m.c.Members[i]
+	switch f.Kind {
+	case Replay:
+		p.Index, err = m.lasting(f, f, x.hist, i)
+	case LostTail:
+		p.Index, err = m.traced(f, i, base, canonical(f, x.hist, base))
+	default:
+		p.Index = canonical(f, x.hist, base)
 	}
 	p.Lo, p.Hi = p.Index, p.Index
 	for n := range uint64(max(f.Count, 1)) {
@@ -524,27 +548,14 @@ func (m *maker) appliedParting(p *Parting) (*Parting, error) {
 			p.Others[e.Index] = true
 		}
 	}
-	c := m.shown(f, x)
-	rows := !sameRows(kept(x.hist.clean["key"], c, x.hist.rev), kept(base.dump["key"], c, base.rev))
-	tables := tablesDiffer(x.hist.clean, base.dump)
-	if !rows && x.hist.rev == base.rev && len(tables) == 0 {
-		return m.lonely(p, x, base), nil
-	}
-	if !rows && x.hist.rev == base.rev {
-		m.tableParting(p)
-		p.Layers = append(slices.Clone(tables), "apply")
-		if slices.Equal(tables, []string{"meta"}) {
-			p.Required = false
-		}
-		if !m.stands(f, x.hist.clean, base.dump) {
-			p.Required, p.why = false, "another fault did the same to the others"
-		}
-		return p, m.alternatives(p, base)
-	}
+	return err
+}
+
+// rowParting is what must be found where rows of member i are others because of the fault. tables are those that differ as well.
+func (m *maker) rowParting(p *Parting, i int, base *history, tables []string) (*Parting, error) {
+	f, x := p.Fault, m.c.Members[i]
 	switch f.Kind {
-	case Extra:
-		p.Layers = []string{"storage", "apply"}
-	case WrongLease, Half:
+	case Extra, WrongLease, Half:
 		p.Layers = []string{"storage", "apply"}
 	default:
 		p.Layers = append([]string{"apply"}, tables...)
@@ -554,16 +565,11 @@ func (m *maker) appliedParting(p *Parting) (*Parting, error) {
 		p.Named = false // no entry made it
 		p.Revision = x.hist.extra(f.Index)
 		m.extraGroups(p)
-	}
-	if f.Kind != Extra && !m.writes(x.hist, base, p.Index) {
+	} else if !m.writes(x.hist, base, p.Index) {
 		// A table parted first, and keys in consequence.
 		p.why += " through tables"
 		p.Layers = append(p.Layers, layerOf(m.w.log[p.Index-1].Kind))
-		for _, x := range m.c.Members {
-			if x.hist.index < uint64(len(m.w.log)) {
-				p.Unknown = append(p.Unknown, x.Label) // its tables are of another moment
-			}
-		}
+		m.unknownBehind(p, uint64(len(m.w.log))) // their tables are of another moment
 	}
 	for _, j := range f.Members {
 		if j == i || m.c.Members[j].hist.index < f.Index {
@@ -580,6 +586,21 @@ func (m *maker) appliedParting(p *Parting) (*Parting, error) {
 	if err := m.alternatives(p, base); err != nil {
 		return nil, err
 	}
+	return p, m.limitClaim(p, i, base)
+}
+
+// unknownBehind notes the members that have not come to an entry: on which side they are is not known.
+func (m *maker) unknownBehind(p *Parting, index uint64) {
+	for _, x := range m.c.Members {
+		if x.hist.index < index && !slices.Contains(p.Unknown, x.Label) {
+			p.Unknown = append(p.Unknown, x.Label)
+		}
+	}
+}
+
+// limitClaim takes back what need not be found, once it is known which entries it may be as well.
+func (m *maker) limitClaim(p *Parting, i int, base *history) error {
+	f, x := p.Fault, m.c.Members[i]
 	if !slices.ContainsFunc(m.c.Members, func(x *Member) bool { return x.hist.index >= p.Hi && !f.on(slices.Index(m.c.Members, x)) }) {
 		p.Required, p.why = false, "no witness of the last entry that it may be"
 	}
@@ -596,20 +617,16 @@ func (m *maker) appliedParting(p *Parting) (*Parting, error) {
 	}
 	ahead, err := m.ahead(f, p.Index, i)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if ahead {
 		p.Required, p.Named, p.why, m.c.Truth.torn = false, false, "as if the consistent index was left behind", true
 	}
-	for _, x := range m.c.Members {
-		if x.hist.index < p.Hi && !slices.Contains(p.Unknown, x.Label) {
-			p.Unknown = append(p.Unknown, x.Label) // it has come to some of them only
-		}
-	}
-	return p, nil
+	m.unknownBehind(p, p.Hi) // they have come to some of them only
+	return nil
 }
 
-// lonely is a parting that the rows of the member alone show which it befell, nil if they do not: the others have compacted
+// lonely is a parting that the rows of the faulty member alone show, nil if they do not: the others have compacted
 // what they made of the entry.
 func (m *maker) lonely(p *Parting, x *Member, base *history) *Parting {
 	c := x.hist.compact
@@ -620,7 +637,7 @@ func (m *maker) lonely(p *Parting, x *Member, base *history) *Parting {
 	return p
 }
 
-// stands tells whether what a fault changed in the small tables tells its member from another one that it did not befall.
+// stands tells whether what a fault changed in the small tables tells its member from another one without the fault.
 func (m *maker) stands(f *Fault, with, without dump) bool {
 	for name := range family {
 		row := func(d dump, key []byte) []byte {

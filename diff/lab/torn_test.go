@@ -124,8 +124,8 @@ func (t *Torn) right(tb testing.TB) bool {
 func (t *Torn) shown() bool {
 	with, without := true, false
 	for i, how := range t.Hows {
-		switch befallen := t.Faults[0].on(i); {
-		case befallen:
+		switch faulty := t.Faults[0].on(i); {
+		case faulty:
 			with = with && how == ""
 		default:
 			without = without || how == ""

@@ -46,7 +46,7 @@ type Parting struct {
 	why           string
 	widest        uint64   // where an interval may begin, 0 for Lo
 	also          []*Fault // at the same entry
-	shifted       bool     // not the same revision on all members that it befell
+	shifted       bool     // not the same revision on all members with the fault
 	aheads        []int    // members on which it is as if the consistent index was left behind
 	restarted     bool     // only that of its entries with which entries were applied again behind a restart
 	compacted     bool     // its revision is at or below the highest compact revision
@@ -219,7 +219,7 @@ func (m *maker) parted(t *Truth) {
 	}
 }
 
-// overlaid leaves open with whom members are grouped that another fault befell at the same entry, which began at another
+// overlaid leaves open with whom members are grouped that have another fault at the same entry, which began at another
 // one: that is told there.
 func (m *maker) overlaid(t *Truth) {
 	for _, p := range t.Partings {
@@ -253,12 +253,12 @@ func (m *maker) blur(p *Parting) {
 	}
 }
 
-// bumped tells whether a member that a fault befell has a raised auth revision besides.
+// bumped tells whether a member with a fault has a raised auth revision besides.
 func (m *maker) bumped(f *Fault) bool {
 	return m.editedBesides(f, func(o *Fault) bool { return o.Kind == AuthBump })
 }
 
-// editedBesides tells whether some edit was made on a member that a fault befell.
+// editedBesides tells whether some edit was made on a member with a fault.
 func (m *maker) editedBesides(f *Fault, kind func(*Fault) bool) bool {
 	return slices.ContainsFunc(m.c.Faults, func(o *Fault) bool { return kind(o) && slices.ContainsFunc(o.Members, f.on) })
 }
@@ -271,7 +271,7 @@ func (m *maker) fromUser(index uint64) bool {
 	return m.w.log[index-1].Request.GetHeader().GetUsername() != ""
 }
 
-// served tells whether a request of a user had an effect on keys on a member that a fault befell, from its entry on.
+// served tells whether a request of a user had an effect on keys on a member with a fault, from its entry on.
 func (m *maker) served(p *Parting) bool {
 	return slices.ContainsFunc(p.Fault.Members, func(i int) bool {
 		return slices.ContainsFunc(m.c.Members[i].hist.effects, func(e Effect) bool {

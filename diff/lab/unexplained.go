@@ -53,20 +53,20 @@ func (c *Case) planted(r *Result, v *diff.Divergence) {
 		on := slices.ContainsFunc(c.Faults, func(f *Fault) bool {
 			return slices.ContainsFunc(f.Members, func(i int) bool { return label(i) == l })
 		})
-		// Nobody can tell whose log is right where only one holds an entry, nor on whom something befell that comes to the same on others.
+		// Nobody can tell whose log is right where only one holds an entry, nor who has a fault that comes to the same on others.
 		asElsewhere := slices.ContainsFunc(c.Truth.Partings, func(p *Parting) bool { return p.why != "" })
 		if !on && c.Truth.Verdict != "" && !asElsewhere {
-			r.fail("false cause", "nothing befell %s: %s", l, tell(v))
+			r.fail("false cause", "%s has no fault: %s", l, tell(v))
 		}
 	}
 }
 
-// partedBy tells whether a fault may be what a divergence tells: it befell members of some of its groups and not of all others, at an entry that
+// partedBy tells whether a fault may be what a divergence tells: members of some of its groups have it, and not those of all others, at an entry that
 // is among those it gives.
 func (c *Case) partedBy(f *Fault, v *diff.Divergence) bool {
-	befell := func(l string) bool { return slices.ContainsFunc(f.Members, func(i int) bool { return label(i) == l }) }
+	faulty := func(l string) bool { return slices.ContainsFunc(f.Members, func(i int) bool { return label(i) == l }) }
 	all := slices.Concat(v.Groups...)
-	if !slices.ContainsFunc(all, befell) || len(v.Groups) > 1 && !slices.ContainsFunc(all, func(l string) bool { return !befell(l) }) {
+	if !slices.ContainsFunc(all, faulty) || len(v.Groups) > 1 && !slices.ContainsFunc(all, func(l string) bool { return !faulty(l) }) {
 		return false
 	}
 	low, high := f.Index, f.Index

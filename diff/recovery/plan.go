@@ -16,16 +16,17 @@ import (
 	"etcd-autopsy/inspect/raftlog"
 )
 
-// planner decides what is written.
+// planner decides what is written: whose life counts (newPlanner), which entry is asked for (entryOf, entryAt), a base that leads there and what is made of
+// it (make), and whether that is what the members hold (verify). One goroutine does it.
 type planner struct {
 	q      *Request
-	i      int // the member whose life counts
-	m      *inspect.Member
-	ledger *diff.Ledger
-	log    []effect.Entry // as the member applied it
+	i      int             // the member whose life counts, number i of those of q
+	m      *inspect.Member // the same
+	ledger *diff.Ledger    // of all members of q
+	log    []effect.Entry  // as the member applied it
 	// compared is what comparing the members said, nil where that was not asked for.
 	compared *diff.Document
-	notes    []string
+	notes    []string // for the user, in the order in which they came up
 }
 
 func newPlanner(ctx context.Context, q *Request) (*planner, error) {
@@ -158,7 +159,7 @@ func firstParted(doc *diff.Document) (entry uint64, rev int64) {
 		case d.EntryInterval != nil:
 			at = d.EntryInterval.First
 		}
-		for _, o := range d.Onset { // of a bug that befell several
+		for _, o := range d.Onset { // of a bug that several members have
 			if o.Entry > 0 {
 				at = min(at, o.Entry)
 			} else if o.EntryInterval != nil {

@@ -102,15 +102,15 @@ func (p *planner) shown(v *verdict, last int64) {
 		v.notes = append(v.notes, "not proven: read whole, but no log shows its rows")
 	case p.ledger.BeginsWithCluster(p.i):
 		v.proven = true
-		v.proof = append(v.proof, read, "its log, from the beginning of the cluster on, makes just these rows"+p.befell())
+		v.proof = append(v.proof, read, "its log, from the beginning of the cluster on, makes just these rows"+p.departed())
 	default:
 		v.proven, v.from = true, from
-		v.proof = append(v.proof, read, fmt.Sprintf("its log makes just those from revision %d on%s; it does not reach further back, and no log shows those before", from, p.befell()))
+		v.proof = append(v.proof, read, fmt.Sprintf("its log makes just those from revision %d on%s; it does not reach further back, and no log shows those before", from, p.departed()))
 	}
 }
 
-// befell says that the member departed from its log, empty if it is not known to have.
-func (p *planner) befell() string {
+// departed says that the member departed from its log, empty if it is not known to have.
+func (p *planner) departed() string {
 	if p.ledger.Departed(p.i, p.m.DB.Tables.ConsistentIndex) {
 		return ", with what befell it, of which diff tells"
 	}

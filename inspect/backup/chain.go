@@ -97,7 +97,7 @@ func Replay(ctx context.Context, m *inspect.Member, full *Result, deltas []Delta
 	case full.State == Unknown:
 		stop(Unknown, "whether its full snapshot can be restored cannot be told")
 	}
-	p := &replayer{rev: full.Revision, base: full.Revision, live: full.Keys, touched: map[string]touch{}}
+	p := &replayer{revision: full.Revision, base: full.Revision, live: full.Keys, touched: map[string]touch{}}
 	if m.DB != nil {
 		p.rows = m.DB.Rows
 	}
@@ -125,12 +125,12 @@ func Replay(ctx context.Context, m *inspect.Member, full *Result, deltas []Delta
 			stop(NotRestorable, "an overlap: %s begins with revision %d, which the file before holds, too; a restore makes it twice, and ends with an error there; up to revision %d it can be done with the files before", d.File, p.begins, c.Revision)
 		default:
 			switch why := p.end(d.Name); {
-			case p.many:
+			case p.tooMany:
 				stop(Unknown, "there are more than %d different keys in its deltas, which were not followed", mostKeys)
 			case why != "":
 				stop(NotRestorable, "a restore ends with an error at %s: %s; up to revision %d it can be done with the files before", d.File, why, c.Revision)
 			default:
-				c.Revision, c.Keys = p.rev, p.live
+				c.Revision, c.Keys = p.revision, p.live
 			}
 		}
 		before = d.Name.Last
@@ -171,36 +171,42 @@ func verifyFile(ctx context.Context, d *Delta, visit func(*gardener.Event)) *Res
 // touch is a key that deltas wrote.
 type touch struct{ alive, leased bool }
 
-// replayer follows the revisions and keys of a restore.
+// replayer follows the revisions and keys of a restore, as etcd-backup-restore makes it: the full snapshot, and then the events of one delta after the
+// other, those of a revision in one transaction. For each delta begin is called, then take for every event, then end.
 type replayer struct {
-	rows      *mvcc.Table
-	base, rev int64
-	live      int
-	touched   map[string]touch
-	many      bool
+	rows     *mvcc.Table      // of the full snapshot, nil if it cannot be read
+	base     int64            // its revision
+	revision int64            // that the store has come to
+	live     int              // how many keys there are
+	touched  map[string]touch // keys that deltas wrote, as they are now
+	tooMany  bool             // there are more of them than mostKeys: nothing is followed any more
 
-	first, skip, began bool
-	begins             int64 // revision of the first event
-	at                 int64 // revision of the group
-	group              map[string]bool
-	effect             bool
-	refused            string
+	// Of the delta that begin named.
+	first   bool   // it is the first one
+	skip    bool   // it ends where the full snapshot does, so that it is not applied
+	began   bool   // an event of it was applied
+	begins  int64  // revision of its first event, 0 before there was one
+	refused string // why etcd refuses an event of it, empty if it does not
+
+	// Of the transaction, which is all events of one revision.
+	at      int64           // the revision that they name, 0 before the first one
+	written map[string]bool // its keys: whether it puts them
+	effect  bool            // it changes something, so that it makes a revision
 }
 
+// begin begins a delta.
 func (p *replayer) begin(first bool, name gardener.Name) {
 	p.first, p.skip, p.began = first, first && p.base == name.Last, false
 	p.at, p.begins, p.effect, p.refused = 0, 0, false, ""
-	p.group = map[string]bool{}
+	p.written = map[string]bool{}
 }
 
+// take applies an event, unless the full snapshot holds it.
 func (p *replayer) take(e *gardener.Event) {
 	if p.begins == 0 {
 		p.begins = e.Revision
 	}
-	if p.skip || p.many {
-		return
-	}
-	if p.first && !p.began && e.Revision <= p.base {
+	if p.skip || p.tooMany || p.first && !p.began && e.Revision <= p.base {
 		return
 	}
 	p.began = true
@@ -209,30 +215,31 @@ func (p *replayer) take(e *gardener.Event) {
 	}
 	p.at = e.Revision
 	key := string(e.Key)
-	if put, twice := p.group[key]; twice && (put || !e.Delete) && p.refused == "" {
+	if put, twice := p.written[key]; twice && (put || !e.Delete) && p.refused == "" {
 		p.refused = fmt.Sprintf("revision %d writes a key twice, which etcd refuses", e.Revision)
 	}
-	p.group[key] = p.group[key] || !e.Delete
+	p.written[key] = p.written[key] || !e.Delete
 	was := p.alive(key)
-	if e.Delete && !was {
+	switch {
+	case e.Delete && !was:
 		return
+	case e.Delete:
+		p.live--
+	case !was:
+		p.live++
 	}
 	p.effect = true
-	if was != !e.Delete {
-		if p.live--; !e.Delete {
-			p.live += 2
-		}
-	}
 	p.touched[key] = touch{!e.Delete, e.Lease != 0}
-	p.many = len(p.touched) > mostKeys
+	p.tooMany = len(p.touched) > mostKeys
 }
 
+// commit ends a transaction.
 func (p *replayer) commit() {
 	if p.effect {
-		p.rev++
+		p.revision++
 	}
 	p.effect = false
-	clear(p.group)
+	clear(p.written)
 }
 
 func (p *replayer) alive(key string) bool {
@@ -256,8 +263,8 @@ func (p *replayer) end(name gardener.Name) string {
 		return p.refused
 	case p.first && !p.began:
 		return fmt.Sprintf("all its events are of revisions up to %d, which the full snapshot holds, too", name.Last)
-	case p.rev != name.Last:
-		return fmt.Sprintf("by its events the store comes to revision %d, and the name says %d: revisions are missing in it", p.rev, name.Last)
+	case p.revision != name.Last:
+		return fmt.Sprintf("by its events the store comes to revision %d, and the name says %d: revisions are missing in it", p.revision, name.Last)
 	}
 	return ""
 }

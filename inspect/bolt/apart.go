@@ -55,7 +55,7 @@ func (c *checker) subtrees(b *Bucket, n int) (level []ref, depth int, ok bool) {
 
 // fork returns a checker for a part of a tree, which knows nothing of the others.
 func (c *checker) fork() *checker {
-	return &checker{db: c.db, kinds: make([]kind, len(c.kinds)), clears: map[string][]Hole{}, strange: map[uint64]bool{}, visitor: c.visitor.Fork()}
+	return &checker{db: c.db, kinds: make([]kind, len(c.kinds)), clears: map[string][]Hole{}, visitor: c.visitor.Fork()}
 }
 
 // join takes over what forks found, in their order, unless some page is damaged or used twice.
@@ -63,7 +63,7 @@ func (c *checker) join(forks []*checker) bool {
 	kinds := make([]kind, len(c.kinds))
 	copy(kinds, c.kinds)
 	for _, f := range forks {
-		if f.broken { // so nothing is strange in those that are taken over
+		if f.broken {
 			return false
 		}
 		for id, k := range f.kinds {

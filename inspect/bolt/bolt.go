@@ -101,9 +101,10 @@ type Options struct {
 	Meta int // which meta page to use: 0, 1, or -1 for the newest valid one
 }
 
-// DB is an open file. It may be used by several goroutines at a time.
+// DB is an open file. It may be used by several goroutines at a time: what Open finds is only read, and what reads all of the file is done once, by the
+// first that asks, while the others wait. CheckLeaves is the exception: it comes before any other use.
 type DB struct {
-	name     string
+	name     string // File of findings
 	data     []byte
 	pageSize uint64
 	pages    uint64 // whole pages below high water that the file holds
@@ -115,9 +116,10 @@ type DB struct {
 	damage   []Hole
 	rootRows finding.Finding // rows of the root that are no buckets; no Code if there are none
 
-	trailer func() bool
-	check   func() *checker
-	// of CheckLeaves, nil without
+	trailer func() bool     // TrailerOK, once
+	check   func() *checker // of all pages, once
+
+	// Of CheckLeaves, which sets them before check is called; nil without.
 	visitor  Visitor
 	parts    int
 	together func(fs []func())

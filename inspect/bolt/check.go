@@ -59,23 +59,18 @@ const (
 
 // checker walks all that the meta page in use refers to.
 type checker struct {
-	db      *DB
-	kinds   []kind // of each page that the file holds
-	report  Report
-	broken  bool      // something could not be read, or is used twice
-	nested  []*Bucket // still to be walked
-	holes   map[string][]Hole
-	claims  []claim
-	clears  map[string][]Hole
-	strange map[uint64]bool // pages with something that bbolt never writes
+	db     *DB
+	kinds  []kind // of each page that the file holds
+	report Report
+	broken bool      // something could not be read, or is used twice
+	nested []*Bucket // still to be walked
+	holes  map[string][]Hole
+	claims []claim
+	clears map[string][]Hole
 
 	visitor Visitor // nil: nobody asks
 	fetched byte    // of no meaning
 }
-
-// doubtful tells that a page is read as bbolt reads it, though bbolt never writes it so: which of its rows are as they were
-// written cannot be told. For an inline bucket it is the page that holds the bucket.
-func (db *DB) doubtful(page uint64) bool { return db.check().strange[page] }
 
 // claim is a stretch of pages that a page counts as its own without a need, or needs without counting them.
 type claim struct {
@@ -150,7 +145,7 @@ func (db *DB) runCheck() *checker {
 
 // walkAll marks every page and counts them.
 func (db *DB) walkAll() *checker {
-	c := &checker{db: db, kinds: make([]kind, db.pages), holes: map[string][]Hole{}, clears: map[string][]Hole{}, strange: map[uint64]bool{}, visitor: db.visitor}
+	c := &checker{db: db, kinds: make([]kind, db.pages), holes: map[string][]Hole{}, clears: map[string][]Hole{}, visitor: db.visitor}
 	for i := range min(firstPage, db.pages) {
 		c.kinds[i] = kindMeta
 	}
@@ -319,9 +314,9 @@ func (c *checker) fetch(page []byte) {
 	c.fetched = sum
 }
 
-// odd reports what bbolt reads, but never writes. The rows are there, but bytes have changed, or are of another moment.
+// odd reports what bbolt reads, but never writes. The rows are there, but bytes have changed, or are of another moment: which of them are as
+// they were written cannot be told.
 func (c *checker) odd(b *Bucket, f *fault) {
-	c.strange[f.page] = true
 	c.lose(finding.New(f.code, finding.Error, c.db.name, "%s; %s: read as bbolt reads it, which never writes it so", f.what, b).OnPage(f.page, f.off).Lost())
 }
 

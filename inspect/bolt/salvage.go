@@ -50,8 +50,6 @@ type Orphan struct {
 }
 
 // orphans returns the topmost of such pages, in the order of their ids, if the tree in use is damaged.
-func (db *DB) orphans() []Orphan { return db.check().orphans() }
-
 func (c *checker) orphans() []Orphan {
 	if !c.broken {
 		return nil

@@ -71,13 +71,6 @@ func (f *File) Advise(sequential bool) {
 // forgetTogether is how many bytes one call forgets.
 const forgetTogether = 256 << 20
 
-// forget tells the system that what was read so far will hardly be read again. It is only a hint, and may take a while.
-func (f *File) forget() {
-	if f.mapped {
-		forget(f.data)
-	}
-}
-
 // SHA256 returns the hash of the contents in hex.
 func (f *File) SHA256() (string, error) {
 	h := sha256.New()

@@ -95,7 +95,9 @@ func TestForget(t *testing.T) {
 		if string(f.Bytes()) != want {
 			t.Error("the contents are others")
 		}
-		f.forget()
+		if f.mapped {
+			forget(f.data)
+		}
 	}
 	check(t, s.Close())
 }

@@ -25,17 +25,20 @@ const (
 	maxNested  = 3         // a zip of tar.gz of db.gz
 )
 
-// unpacker reads one archive or compressed file into the spool.
+// unpacker reads one archive or compressed file into the spool, in one goroutine, and is done with then. What it wrote goes on in the files that it found.
 type unpacker struct {
 	*opener
-	src      *source
-	kind     kind
-	raw      *meter // the file
-	plain    *meter // what it unpacks to
-	buf      []byte
-	root     *node
-	tree     map[string]*entry
-	findings []finding.Finding
+	src   *source
+	kind  kind
+	raw   *meter // the file
+	plain *meter // what it unpacks to
+	buf   []byte // to copy by
+
+	// Of an archive: its folders and files by name, as a tree of which root is the top. tree is nil for a compressed file.
+	root *node
+	tree map[string]*entry
+
+	findings []finding.Finding // about the file itself: where it is cut, and what could not be unpacked
 }
 
 func (o *opener) unpacker(src *source, k kind) *unpacker {

@@ -12,7 +12,7 @@
 //	node ID                                                whose log it is
 //	entries FROM..TO term TERM                             puts of keys keyFROM, ..., each
 //	idle FROM..TO term TERM                                entries that ask for nothing, as new leaders make them
-//	entry INDEX term TERM REQUEST...                       one of those of [Log]
+//	entry INDEX term TERM REQUEST...                       "put KEY VALUE" and all others of [Request], changes of members, and more: see maker.entry
 //	commit INDEX term TERM                                 a hard state
 //	snapshot INDEX term TERM [voters IDS] [learners IDS]   a record in the log
 //	snap INDEX term TERM [voters IDS] [learners IDS] [members ID=NAME,...] [removed IDS] [version V] [store TEXT]
@@ -230,17 +230,16 @@ func (m *maker) writeLog() {
 	m.must(errors.Join(err, w.Close()))
 }
 
-// Log lists the requests that an entry may hold.
+// entry writes an entry, whose REQUEST is one of [Request], or one of these:
 //
-//	put KEY VALUE           del KEY            big as a value, or a key to delete, fills a segment
 //	auth-status             empty
 //	add ID URL [learner]    promote ID         remove ID         update ID URL
 //	attr ID NAME URL        version V          by requests of etcd 3.6
 //	v2attr ID NAME URL      v2version V        by those of etcd up to 3.5
 //	v2key KEY VALUE         of a user of etcd 2
 //	bytes TEXT              what is no request
-const Log = "put del auth-status empty add promote remove update attr version v2attr v2version v2key bytes"
-
+//
+// The word "big" as the value of a put, or as the key of a delete, stands for bytes that fill a segment.
 func (m *maker) entry(index, term uint64, f []string) {
 	m.t.Helper()
 	typ, in, data := raftpb.EntryNormal, &etcdserverpb.InternalRaftRequest{Header: &etcdserverpb.RequestHeader{ID: index}}, []byte(nil)
@@ -269,16 +268,6 @@ func (m *maker) entry(index, term uint64, f []string) {
 		return x
 	}
 	switch f[0] {
-	case "put":
-		in.Put = &etcdserverpb.PutRequest{Key: []byte(f[1]), Value: []byte(f[2])}
-		if f[2] == "big" {
-			in.Put.Value = make([]byte, wal.SegmentSizeBytes)
-		}
-	case "del":
-		in.DeleteRange = &etcdserverpb.DeleteRangeRequest{Key: []byte(f[1])}
-		if f[1] == "big" {
-			in.DeleteRange.Key = bytes.Repeat([]byte("k"), int(wal.SegmentSizeBytes))
-		}
 	case "auth-status":
 		in.AuthStatus = &etcdserverpb.AuthStatusRequest{}
 	case "empty":
@@ -309,7 +298,9 @@ func (m *maker) entry(index, term uint64, f []string) {
 	case "bytes":
 		in, data = nil, []byte(f[1])
 	default:
-		m.t.Fatalf("no such request: %s", f)
+		in = Request(m.t, strings.Join(f, " "))
+		in.Header.ID = index
+		fillSegment(in)
 	}
 	if in != nil {
 		b, err := proto.Marshal(in)
@@ -318,6 +309,16 @@ func (m *maker) entry(index, term uint64, f []string) {
 	}
 	e := &raftpb.Entry{Index: &index, Term: &term, Type: typ.Enum(), Data: data}
 	m.log = append(m.log, func(w *wal.WAL) error { return w.Save(&raftpb.HardState{}, []*raftpb.Entry{e}) })
+}
+
+// fillSegment makes as much of what is called big as a segment holds.
+func fillSegment(in *etcdserverpb.InternalRaftRequest) {
+	if string(in.GetPut().GetValue()) == "big" {
+		in.Put.Value = make([]byte, wal.SegmentSizeBytes)
+	}
+	if string(in.GetDeleteRange().GetKey()) == "big" {
+		in.DeleteRange.Key = bytes.Repeat([]byte("k"), int(wal.SegmentSizeBytes))
+	}
 }
 
 func (m *maker) confState(f []string) *raftpb.ConfState {

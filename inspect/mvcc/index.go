@@ -8,8 +8,7 @@ import (
 // Index finds the rows of a key and the keys of a range or lease at a revision.
 type Index struct {
 	t       *Table
-	made    []Row              // rows that are not the table's
-	rows    map[string][]int32 // in order of revision; ^i is row i of made
+	rows    map[string][]int32 // numbers of the table's rows, in order
 	sorted  []string
 	byLease map[int64][]string // sorted keys of which some row carries the lease, and maybe others
 	budget  *Budget            // of the search that it serves, nil for none
@@ -75,18 +74,13 @@ func leaseOf(r *Row) int64 {
 	return kv.Lease
 }
 
-func (ix *Index) row(i int32) Row {
-	if i < 0 {
-		return ix.made[^i]
-	}
-	return ix.t.Row(int(i))
-}
+func (ix *Index) row(i int32) Row { return ix.t.Row(int(i)) }
 
 // Of is the index of another table, which covers the same keys and those of rows that want accepts. ok is false unless the
 // tables were linked as sharing rows: only those that they do not share are looked at.
 func (ix *Index) Of(t *Table, want func(r *Row) bool) (of *Index, ok bool) {
 	l := t.linked()
-	if l.like == nil || l.like != ix.t || len(ix.made) > 0 {
+	if l.like == nil || l.like != ix.t {
 		return nil, false
 	}
 	redo := map[string]struct{}{}
@@ -99,7 +93,7 @@ func (ix *Index) Of(t *Table, want func(r *Row) bool) (of *Index, ok bool) {
 	}
 	note(ix.t, func(*Row) bool { return false })
 	note(t, want)
-	of = ix.with(t, nil)
+	of = ix.copyFor(t)
 	for name := range redo {
 		of.set(name, t.chain(name))
 	}
@@ -107,45 +101,10 @@ func (ix *Index) Of(t *Table, want func(r *Row) bool) (of *Index, ok bool) {
 	return of, true
 }
 
-// replace returns an index in which some main revisions have other rows.
-func (ix *Index) replace(groups map[int64][]Row) *Index {
-	out := ix.with(ix.t, slices.Clip(ix.made))
-	redo := map[string][]int32{}
-	for _, rows := range groups {
-		for _, r := range rows {
-			redo[string(r.Key())] = append(redo[string(r.Key())], ^int32(len(out.made)))
-			out.made = append(out.made, r)
-		}
-	}
-	// What is replaced: rows of the table, or of an index that had rows replaced before.
-	gone := func(r *Row) bool { _, ok := groups[r.Rev.Main]; return ok }
-	note := func(r *Row) {
-		if _, ok := redo[string(r.Key())]; !ok && gone(r) {
-			redo[string(r.Key())] = nil
-		}
-	}
-	for main := range groups {
-		for _, r := range ix.t.Group(main) {
-			note(&r)
-		}
-	}
-	for i := range ix.made {
-		note(&ix.made[i])
-	}
-	for name, more := range redo {
-		rows := slices.DeleteFunc(slices.Clone(ix.rows[name]), func(i int32) bool { r := ix.row(i); return gone(&r) })
-		rows = append(rows, more...)
-		slices.SortStableFunc(rows, func(i, j int32) int { return out.row(i).Rev.Compare(out.row(j).Rev) })
-		out.set(name, rows)
-	}
-	out.sort()
-	return out
-}
-
-// with is a copy that is about another table or other made rows.
-func (ix *Index) with(t *Table, made []Row) *Index {
+// copyFor is a copy that is about another table.
+func (ix *Index) copyFor(t *Table) *Index {
 	ix.budget.spend(len(ix.rows) / 8) // a copy costs less than to look up as many
-	return &Index{t: t, made: made, rows: maps.Clone(ix.rows), sorted: ix.sorted, byLease: maps.Clone(ix.byLease), budget: ix.budget}
+	return &Index{t: t, rows: maps.Clone(ix.rows), sorted: ix.sorted, byLease: maps.Clone(ix.byLease), budget: ix.budget}
 }
 
 // set changes the rows of a key. sort must follow.

@@ -31,23 +31,26 @@ func (r Row) Key() []byte { return Key(r.Value) }
 
 // Table holds the rows of one member in revision order. They stay in the file: a table knows which leaf pages hold them,
 // which is 24 bytes a page. Rows may be missing where the file could not be read: Holes tells.
+//
+// One goroutine makes a table: Note comes first, then the rows in order. After that any number of them read it at the same time: the rows of
+// a key are linked by the first that asks for them, while the others wait, and that takes up what was noted of them.
 type Table struct {
 	db    *bolt.DB
 	pages int // parts to make room for
 	parts []part
 	made  [][]Row // rows of parts that are no page
-	n     int
+	n     int     // of rows in all parts
 	holes []Hole
 
 	link  sync.Once
-	links *links
+	links *links // once link is done
 	tmp   string // where what a row takes is kept, if it is much: see package scratch
 
 	noting Noting
 	chunks []chunk    // with noting.Sums
 	noted  [][]digest // with noting.Digests; of rows from taken on
-	taken  int
-	newest Revision // of the last row noted
+	taken  int        // how many of the rows noted are linked
+	newest Revision   // of the last row noted
 }
 
 // part is rows in a row: those of a leaf page, or some in memory.

@@ -449,46 +449,6 @@ func TestIndexOf(t *testing.T) {
 	}
 }
 
-// TestIndexReplace compares an index with other rows with that of a table that has them.
-func TestIndexReplace(t *testing.T) {
-	t.Parallel()
-	want := func(k []byte) bool { return len(k) > 0 && k[len(k)-1]%2 == 0 || string(k) == "new" }
-	for seed := range uint64(40) {
-		r := rand.New(rand.NewPCG(seed, 6))
-		rows := history(r, 200, false)
-		last := rows[len(rows)-1].Rev.Main
-		ix := stored(t, rows).Index(want)
-		before := stored(t, rows).Index(want)
-		keys := map[string]struct{}{"new": {}}
-		for _, k := range ix.Keys() {
-			keys[k] = struct{}{}
-		}
-		got, now := ix, rows
-		for range 1 + r.IntN(3) { // replacing what was replaced, too
-			groups := map[int64][]Row{}
-			for range 1 + r.IntN(4) {
-				main := 1 + r.Int64N(last+1)
-				groups[main] = nil
-				for sub := range r.IntN(3) {
-					kv := KeyValue{Key: []byte("new"), Mod: main, Create: main, Version: 1, Lease: r.Int64N(4)}
-					if r.IntN(2) == 0 {
-						kv.Key = []byte(ix.Keys()[r.IntN(len(ix.Keys()))])
-					}
-					groups[main] = append(groups[main], Row{Rev: Revision{main, int64(sub)}, Value: kv.Encode()})
-				}
-			}
-			now = slices.DeleteFunc(slices.Clone(now), func(r Row) bool { _, ok := groups[r.Rev.Main]; return ok })
-			for _, g := range groups {
-				now = append(now, g...)
-			}
-			sortRows(now)
-			got = got.replace(groups)
-		}
-		sameIndex(t, got, NewTable(now, nil).Index(want), keys, last)
-		sameIndex(t, ix, before, keys, last) // it is not changed itself
-	}
-}
-
 // open reads the bucket key of a db file.
 func open(t testing.TB, path string) *Table {
 	t.Helper()

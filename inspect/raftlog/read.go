@@ -38,22 +38,22 @@ func Read(segments []Source) *Log {
 	return r.Log
 }
 
-// reader puts a log together, record by record.
+// reader puts a log together, record by record, in one goroutine: segments in the order of their names, and the records of each in the order of the file.
 type reader struct {
 	*Log
 	counts map[string]int // findings by code
 
-	seg     int
+	seg     int    // number of the segment that is read
 	crc     uint32 // the checksum at the end of the segment before
-	seeded  bool
+	seeded  bool   // crc is known
 	enti    uint64 // the index that etcd names the next segment after, less one
 	damaged bool   // something could not be read
 	// holes are the findings, by position, behind which entries may be missing, since the last entry.
 	holes []int
 	// tail are findings that lose nothing if the log is complete up to the commit index.
 	tail     []int
-	metaSeen bool // in this segment
-	termNow  uint64
+	metaSeen bool   // in this segment
+	termNow  uint64 // of the last entry
 	ended    *ended // nil if no zeros end the log for etcd
 }
 

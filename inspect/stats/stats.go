@@ -4,7 +4,6 @@ package stats
 import (
 	"bytes"
 	"cmp"
-	"maps"
 	"runtime"
 	"slices"
 	"strings"
@@ -403,9 +402,6 @@ func (l *Log) start(p raftlog.Start) {
 	}
 	l.Starts = append(l.Starts, s)
 }
-
-// Types are those of the entries, sorted.
-func (l *Log) Types() []string { return slices.Sorted(maps.Keys(l.ByType)) }
 
 // Growth is how some keys changed between two copies of a member.
 type Growth struct {

@@ -120,30 +120,37 @@ func HTML(w io.Writer, r *Report) error {
 	return cmp.Or(pageTemplate().Execute(f, v), f.Flush())
 }
 
-// view is the report in the order and the words of the page.
+// view is the report in the order and the words of the page. newView fills it in, and the template only reads it: what is nil or empty has no
+// section.
 type view struct {
 	*Report
 	CSS template.CSS
 	JS  template.JS
 
+	// The top of the page.
 	Verdict  string // in words
 	Headline string
 	Answer   []answer
 	Facts    []report.Line
-	First    *cause
-	Others   []cause
-	InTurn   []cause
-	Members  report.Grid
-	More     []report.Grid
-	Copies   *report.Grid
-	Coverage *report.Grid
-	Checked  []checkedMember
-	Advice   []advice
-	Again    []again
-	Lanes    *picture // the first one
+	Lanes    *picture // of members along the log
 	Spans    *picture // what servers' logs tell
+
+	// Where members parted, and what that led to.
+	First  *cause
+	Others []cause
+	InTurn []cause // consequences
+
+	// The members, and what is wrong with their files.
+	Members  report.Grid
+	More     []report.Grid // about members
+	Copies   *report.Grid  // to go on with
+	Coverage *report.Grid  // how much could be read
+	Checked  []checkedMember
+	Advice   []advice // on what was found in files
+	Again    []again  // logs that were run again
 	Pictures []picture
 
+	// Lists that can be searched.
 	Keys, Leases, Entries, Events, Servers, Prefixes, Resources, Files, Values *rows
 }
 

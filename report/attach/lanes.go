@@ -15,7 +15,7 @@ import (
 )
 
 // lanes is the first picture: a lane for each member along the index of the log, grey while it did what the others did, in the color of its
-// side from where that begins to differ, with what befell it.
+// side from where that begins to differ, with its restarts and faults.
 type lanes struct {
 	Alt           string
 	Width, Height float64
@@ -82,7 +82,7 @@ func (b bars) Class() string {
 	return "side" + strconv.Itoa(b.Color%(lineColor-1))
 }
 
-// lanesPicture is nil where members have no log, or nothing befell them.
+// lanesPicture is nil where members have no log, or nothing happened to them.
 func lanesPicture(r *Report) (*picture, error) {
 	d := r.Diff
 	if d == nil || len(d.Members) == 0 || len(d.Members) > maxLanes {
@@ -102,10 +102,10 @@ func lanesPicture(r *Report) (*picture, error) {
 	alike := func(a, b diff.Member) bool {
 		return a.ConsistentIndex == b.ConsistentIndex && a.Log.FirstIndex == b.Log.FirstIndex
 	}
-	befell := func(e diff.Event) bool {
+	telling := func(e diff.Event) bool {
 		return e.Kind == diff.EventOnset || e.Restarted()
 	}
-	if len(slices.CompactFunc(slices.Clone(d.Members), alike)) < 2 && !slices.ContainsFunc(d.Timeline, befell) {
+	if len(slices.CompactFunc(slices.Clone(d.Members), alike)) < 2 && !slices.ContainsFunc(d.Timeline, telling) {
 		return nil, nil // bars of one length and nothing else
 	}
 	p := &picture{Title: "What happened to each member along the log", Alt: "A lane for each member along the index of the log. "}
@@ -212,105 +212,146 @@ func departs(d *diff.Document, label string) (at uint64) {
 	return at
 }
 
+// layout places what a document says of the entries low to high: low is at the left, behind the names of the members, and high at the right. All lengths
+// are in pixels.
+type layout struct {
+	d         *diff.Document
+	low, high uint64
+	left      float64      // where low is
+	width     float64      // of the picture
+	chars     int          // that fit into a line
+	used      map[int]bool // the kinds of bars and marks that the picture has, for its legend
+}
+
+const laneRight = 14.0 // what is left free at the right
+
+// layOut makes the picture, with a line at the entry at which members parted, 0 for none.
 func layOut(d *diff.Document, low, high uint64, width float64, chars int, at uint64, used map[int]bool) *lanes {
-	const right = 14.0
-	left := 0.0
+	o := &layout{d: d, low: low, high: high, width: width, chars: chars, used: used}
 	for i := range d.Members {
-		left = max(left, float64(len([]rune(shorten(escape.Visible(d.Members[i].Label), chars/3))))*7.4)
+		o.left = max(o.left, float64(len([]rune(o.label(&d.Members[i]))))*7.4)
 	}
-	left += 12
-	x := func(index uint64) float64 {
-		index = min(max(index, low), high)
-		return left + (width-left-right)*float64(index-low)/float64(high-low)
-	}
-	p := &lanes{Width: width, Height: laneTop + laneHeight*float64(len(d.Members)) + 26}
-	p.Axis = laneTop + laneHeight*float64(len(d.Members)) - 4
+	o.left += 12
+	below := laneTop + laneHeight*float64(len(d.Members))
+	p := &lanes{Width: width, Height: below + 26, Axis: below - 4}
 	coloring := camps(d)
+	for i := range d.Members {
+		m := &d.Members[i]
+		p.Lanes = append(p.Lanes, lane{
+			Label: o.label(m), Y: laneTop + laneHeight*float64(i),
+			Bars: o.bars(m, coloring), Ticks: o.faultTicks(m), Starts: o.starts(m.Label),
+		})
+	}
+	for _, t := range ticks(chars/14).Ticks(float64(low), float64(high)) {
+		if t.Label != "" {
+			p.Marks = append(p.Marks, mark{o.x(uint64(t.Value)), t.Label})
+		}
+	}
+	if at >= low && at <= high && at > 0 {
+		o.markParting(p, at)
+	}
+	return p
+}
+
+// x is where an entry is.
+func (o *layout) x(index uint64) float64 {
+	index = min(max(index, o.low), o.high)
+	return o.left + (o.width-o.left-laneRight)*float64(index-o.low)/float64(o.high-o.low)
+}
+
+func (o *layout) label(m *diff.Member) string { return shorten(escape.Visible(m.Label), o.chars/3) }
+
+// bars show how far a member came, from where on it went otherwise, and what its log does not tell.
+func (o *layout) bars(m *diff.Member, coloring []camp) (all []bars) {
+	if !m.Readable {
+		return nil
+	}
+	add := func(from, to uint64, kind int, least float64) {
+		o.used[kind] = true
+		all = append(all, bars{o.x(from), max(o.x(to)-o.x(from), least), kind})
+	}
+	end, from := m.ConsistentIndex, departs(o.d, m.Label)
+	color := same
+	if m.Evidence != inspect.Whole {
+		color = unsure
+	}
+	for _, s := range coloring {
+		if slices.Contains(s.members, m.Label) && from > 0 {
+			color = s.color
+		}
+	}
+	if from > 0 && from <= end && color >= 0 {
+		add(o.low, from, same, 0)
+		add(from, end, color, 2)
+	} else {
+		add(o.low, end, min(color, same), 2)
+	}
+	switch first := m.Log.FirstIndex; {
+	case first == 0:
+		add(o.low, end, absent, 0)
+	case first > o.low:
+		add(o.low, first, absent, 0)
+	}
+	return all
+}
+
+// faultTicks are the entries that a member is at fault at.
+func (o *layout) faultTicks(m *diff.Member) (at []float64) {
+	for n := range o.d.Divergences {
+		v := &o.d.Divergences[n]
+		if !slices.Contains(v.Faulty, m.Label) {
+			continue
+		}
+		entries := v.Entries
+		if v.Entry != nil && len(entries) == 0 {
+			entries = []uint64{v.Entry.Index}
+		}
+		for _, e := range entries {
+			if e >= max(v.Onset[m.Label].Entry, o.low) && e <= m.ConsistentIndex && len(at) < maxTicks {
+				at, o.used[ticked] = append(at, o.x(e)), true
+			}
+		}
+	}
+	return at
+}
+
+// starts are where a member started again, with the time where there is room for it.
+func (o *layout) starts(label string) (all []start) {
 	timed := 0
-	for _, e := range d.Timeline {
+	for _, e := range o.d.Timeline {
 		if e.Restarted() {
 			timed++
 		}
 	}
-	for i := range d.Members {
-		m := &d.Members[i]
-		l := lane{Label: shorten(escape.Visible(m.Label), chars/3), Y: laneTop + laneHeight*float64(i)}
-		end := m.ConsistentIndex
-		color := same
-		if m.Evidence != inspect.Whole {
-			color = unsure
+	for _, e := range o.d.Timeline {
+		if !e.Restarted() || !slices.Contains(e.Members, label) {
+			continue
 		}
-		from := departs(d, m.Label)
-		for _, s := range coloring {
-			if slices.Contains(s.members, m.Label) && from > 0 {
-				color = s.color
-			}
+		s := start{X: o.x(e.Entry)}
+		room := timed <= 4 || o.chars > 60 && timed <= 8
+		if n := len(all); n > 0 && s.X-all[n-1].X < 56 {
+			room = false
 		}
-		if m.Readable {
-			if from > 0 && from <= end && color >= 0 {
-				used[color], used[same] = true, true
-				l.Bars = append(l.Bars, bars{x(low), x(from) - x(low), same}, bars{x(from), max(x(end)-x(from), 2), color})
-			} else {
-				color = min(color, same)
-				used[color] = true
-				l.Bars = append(l.Bars, bars{x(low), max(x(end)-x(low), 2), color})
-			}
-			if m.Log.FirstIndex == 0 {
-				used[absent] = true
-				l.Bars = append(l.Bars, bars{x(low), x(end) - x(low), absent})
-			} else if m.Log.FirstIndex > low {
-				used[absent] = true
-				l.Bars = append(l.Bars, bars{x(low), x(m.Log.FirstIndex) - x(low), absent})
-			}
+		if e.Time != nil && room {
+			s.Text = e.Time.Format("15:04:05")
 		}
-		for n := range d.Divergences {
-			v := &d.Divergences[n]
-			if !slices.Contains(v.Faulty, m.Label) {
-				continue
-			}
-			entries := v.Entries
-			if v.Entry != nil && len(entries) == 0 {
-				entries = []uint64{v.Entry.Index}
-			}
-			for _, e := range entries {
-				if o := v.Onset[m.Label]; e >= max(o.Entry, low) && e <= end && len(l.Ticks) < maxTicks {
-					l.Ticks, used[ticked] = append(l.Ticks, x(e)), true
-				}
-			}
-		}
-		for _, e := range d.Timeline {
-			if !e.Restarted() || !slices.Contains(e.Members, m.Label) {
-				continue
-			}
-			s := start{X: x(e.Entry)}
-			if e.Time != nil && (timed <= 4 || chars > 60 && timed <= 8) {
-				s.Text = e.Time.Format("15:04:05")
-			}
-			if n := len(l.Starts); n > 0 && s.X-l.Starts[n-1].X < 56 {
-				s.Text = ""
-			}
-			l.Starts, used[restarted] = append(l.Starts, s), true
-		}
-		p.Lanes = append(p.Lanes, l)
+		all, o.used[restarted] = append(all, s), true
 	}
-	for _, t := range ticks(chars/14).Ticks(float64(low), float64(high)) {
-		if t.Label != "" {
-			p.Marks = append(p.Marks, mark{x(uint64(t.Value)), t.Label})
-		}
+	return all
+}
+
+// markParting draws the line at the entry at which members parted.
+func (o *layout) markParting(p *lanes, at uint64) {
+	p.At, p.AtText, p.AtAnchor = o.x(at), fmt.Sprintf("entry %d", at), "middle"
+	switch {
+	case p.At < o.left+40:
+		p.AtAnchor = "start"
+	case p.At > o.width-50:
+		p.AtAnchor = "end"
 	}
-	if at >= low && at <= high && at > 0 {
-		p.At, p.AtText, p.AtAnchor = x(at), fmt.Sprintf("entry %d", at), "middle"
-		switch {
-		case p.At < left+40:
-			p.AtAnchor = "start"
-		case p.At > width-50:
-			p.AtAnchor = "end"
-		}
-		if v := &d.Divergences[0]; v.CandidateCount > 0 && !v.SearchBounded {
-			p.AtText = fmt.Sprintf("one of %d from entry %d on", v.CandidateCount, at)
-		}
+	if v := &o.d.Divergences[0]; v.CandidateCount > 0 && !v.SearchBounded {
+		p.AtText = fmt.Sprintf("one of %d from entry %d on", v.CandidateCount, at)
 	}
-	return p
 }
 
 // lanesTemplate writes the picture as an element of a page.

@@ -16,7 +16,7 @@ import (
 	"etcd-autopsy/report/escape"
 )
 
-// spans is the picture of what servers' logs tell: a lane for each member along the time, with the runs of its server, and marks for what befell it.
+// spans is the picture of what servers' logs tell: a lane for each member along the time, with the runs of its server, and marks for what happened to it.
 type spans struct {
 	Alt           string
 	Width, Height float64

@@ -77,17 +77,6 @@ func (m *Markdown) Row(cells ...string) {
 	m.end()
 }
 
-// Link writes an address of the issues and sources of etcd and of those around it as a link, anything else as a text.
-func (m *Markdown) Link(url string) {
-	if source.MatchString(url) {
-		m.b.WriteString("<" + url + ">")
-	} else {
-		m.Text(url)
-	}
-}
-
-var source = regexp.MustCompile(`^https://(github\.com|etcd\.io|kubernetes\.io|go\.dev|pkg\.go\.dev)/[A-Za-z0-9/._#-]*$`)
-
 // Fence writes lines as a block of code of a language.
 func (m *Markdown) Fence(language markup, lines ...string) {
 	mark := "```"
