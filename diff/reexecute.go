@@ -175,7 +175,7 @@ func (x *rerun) run(ctx context.Context, opts Options) error {
 	if opts.Progress != nil {
 		ropts.Progress = func(done, total int) { opts.Progress("re-executing "+x.m.Label, done, total) }
 	}
-	tr, err := replay.Follow(ctx, st, replay.Between(x.log.entries, from+1, through), x.own(st), x.rules, ropts)
+	tr, err := replay.Follow(ctx, st, replay.Between(slices.Concat(x.log.entries, x.log.pending), from+1, through), x.own(st), x.rules, ropts)
 	if failed, ok := errors.AsType[*replay.EntryError](err); ok {
 		if r.stopped, r.bounded = failed.Index, failed.Bounded; r.bounded {
 			x.limit = err.Error()
