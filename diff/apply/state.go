@@ -309,11 +309,12 @@ type alarm struct {
 	typ    pb.AlarmType
 }
 
-// undo takes one change back. There are two for each entry, so it is small and holds no pointers.
+// undo takes one change back. There is one for each entry at least, so it is small and holds no pointers.
 type undo struct {
 	record Record // what a key was; its Mod is the revision of other kinds
 	number int32
 	kind   undoKind
+	made   bool // the entry has made a revision: this is the last change of it
 }
 
 type undoKind uint8
@@ -359,6 +360,9 @@ func (s *State) Forget() { s.undoLog = undoLog{} }
 func (s *State) Revert(to Mark) {
 	for len(s.journal) > int(to) {
 		u := &s.journal[len(s.journal)-1]
+		if u.made {
+			s.Revision--
+		}
 		switch u.kind {
 		case undoKey:
 			r := &s.keys[u.number]
@@ -614,7 +618,8 @@ func (s *State) Apply(e *Entry, way Way) Result {
 	if len(s.Changes) == 0 {
 		return NoEffect
 	}
-	s.Advance(s.Revision + 1)
+	s.journal[len(s.journal)-1].made = true
+	s.Revision++
 	return Made
 }
 

@@ -68,8 +68,12 @@ func (c *Case) replayed(sets ...replay.Rules) []*run {
 		c.runs, c.ranFor = map[string]*run{}, c.Cause
 	}
 	for _, m := range slices.Concat(c.Members, c.Bases) {
-		if m.DB != nil {
-			m.replayBase() // made once, and not by two at a time
+		if m.DB == nil || m.base != nil {
+			continue
+		}
+		m.replayBase() // made once, and not by two at a time
+		if o := slices.IndexFunc(c.Members, func(o *Member) bool { return o != m && o.base != nil && replay.SameLog(o.Log, m.Log) }); o >= 0 {
+			m.base.ShareLog(c.Members[o].base)
 		}
 	}
 	var wg evidence.Group
@@ -150,8 +154,7 @@ func (c *Case) groups(rs replay.Rules) (all []beginning) {
 
 // alike tells whether two runs under the same rules do the same.
 func (g *beginning) alike(o *beginning) bool {
-	n := len(g.entries)
-	return g.err == nil && o.err == nil && n == len(o.entries) && (n == 0 || &g.entries[0] == &o.entries[0]) && g.state.Alike(o.state, g.entries)
+	return g.err == nil && o.err == nil && replay.SameLog(g.entries, o.entries) && g.state.Alike(o.state, g.entries)
 }
 
 // sameAt lists the members that held what member i held after an entry, i first.
