@@ -30,7 +30,8 @@ type links struct {
 
 	held [3]any // the tables that hold these
 
-	odd bits // of rows from on
+	odd     bits // of rows from on
+	fetched int32
 	tally
 }
 
@@ -242,11 +243,28 @@ func (t *Table) extend(l *links, lo, hi int) {
 		if len(ds) == 0 {
 			ds = t.digests(lo, min(lo+block, hi))
 		}
-		for i, d := range ds {
-			t.add(l, lo+i, d)
+		for group := range slices.Chunk(ds, fetchTogether) {
+			l.fetch(group)
+			for _, d := range group {
+				t.add(l, lo, d)
+				lo++
+			}
 		}
-		lo += len(ds)
 	}
+}
+
+// fetchTogether is how many slots are brought close to the processor at a time.
+const fetchTogether = 32
+
+// fetch brings the slots where keys are looked for first close to the processor, all at a time: they lie anywhere, and who looks at one after the
+// other waits for each.
+func (l *links) fetch(ds []digest) {
+	sum := l.fetched
+	for _, d := range ds {
+		at, _ := l.slot(d)
+		sum += int32(l.tags[at]) + l.heads[at]
+	}
+	l.fetched = sum
 }
 
 // add takes one row in.
