@@ -48,7 +48,7 @@ type ID uint64
 func (id ID) String() string { return fmt.Sprintf("%016x", uint64(id)) }
 
 // MarshalJSON writes the id as a string, because common tools round 64-bit numbers.
-func (id ID) MarshalJSON() ([]byte, error) { return json.Marshal(id.String()) }
+func (id ID) MarshalJSON() ([]byte, error) { return fmt.Appendf(nil, `"%016x"`, uint64(id)), nil }
 
 // Behaviour is by whose rules a member judged entries from one of them on.
 type Behaviour struct {

@@ -47,7 +47,7 @@ func (c *comparison) goesOnFrom(i, least int) bool {
 	}
 	var named faults.Named
 	for _, m := range []int{i, least} {
-		n := faults.NamesSince(c.ms[m].DB.Rows, c.ms[m].DB.Tables, 0)
+		n := faults.NamesSince(c.ms[m].DB.Rows, c.ms[m].DB.Tables, 0, 0)
 		named.Keys, named.Leases = append(named.Keys, n.Keys...), append(named.Leases, n.Leases...)
 	}
 	var es []effect.Entry
@@ -56,7 +56,7 @@ func (c *comparison) goesOnFrom(i, least int) bool {
 			es = append(es, e)
 		}
 	}
-	log := apply.NewLog(len(es), func(k int) uint64 { return es[k].Index }, func(k int) *raftlog.Request { return es[k].Request() }, named.Keys, named.Leases)
+	log := apply.DecodeLog(len(es), func(k int) uint64 { return es[k].Index }, func(k int, by *raftlog.Decoder) *raftlog.Request { return es[k].RequestBy(by) }, named.Keys, named.Leases)
 	evidence := func(m int) *faults.Evidence {
 		db := c.ms[m].DB
 		return faults.NewEvidenceSince(log, db.Rows, db.Tables, c.last[m], db.CompactRevision(), 0)

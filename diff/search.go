@@ -419,7 +419,13 @@ const unusedRevisions = 1024
 // newLogs makes the logs of some members ready, with the keys that rows behind a revision name.
 func (c *contents) newLogs(use []int, low int64) []*apply.Log {
 	names := make([]faults.Named, len(use))
-	c.eachOf(use, func(n, i int) { names[n] = faults.NamesSince(c.ms[i].DB.Rows, c.ms[i].DB.Tables, low) })
+	c.eachOf(use, func(n, i int) {
+		shared := 0 // rows that the first member names
+		if use[0] == 0 && i > 0 {
+			shared = c.shared[i]
+		}
+		names[n] = faults.NamesSince(c.ms[i].DB.Rows, c.ms[i].DB.Tables, low, shared)
+	})
 	var named faults.Named
 	for _, n := range names {
 		named.Keys, named.Leases = append(named.Keys, n.Keys...), append(named.Leases, n.Leases...)
@@ -432,7 +438,7 @@ func (c *contents) newLogs(use []int, low int64) []*apply.Log {
 			h := c.logs.history[from]
 			if byHistory[h] == nil {
 				es := slices.Concat(c.histories[from].entries, c.histories[from].pending)
-				byHistory[h] = apply.NewLog(len(es), func(k int) uint64 { return es[k].Index }, func(k int) *raftlog.Request { return es[k].Request() }, named.Keys, named.Leases)
+				byHistory[h] = apply.DecodeLog(len(es), func(k int) uint64 { return es[k].Index }, func(k int, by *raftlog.Decoder) *raftlog.Request { return es[k].RequestBy(by) }, named.Keys, named.Leases)
 			}
 			logs[n] = byHistory[h]
 		}

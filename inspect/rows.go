@@ -32,6 +32,7 @@ type rowTaker struct {
 		index int // -1 if there is none
 	}
 	progress *progress
+	revs     []mvcc.Revision // of the page that is being taken
 }
 
 // progress counts what was read, by all forks together, and ends it if nobody waits for it any more.
@@ -107,15 +108,14 @@ func (t *rowTaker) Leaf(b *bolt.Bucket, l bolt.Leaf) {
 	t.progress.add(l.Size())
 	var rows []mvcc.Row // of a page that a table cannot read by itself
 	plain := !l.Inline() && l.Page() <= mvcc.MaxPage
-	for i := range l.Len() {
-		if l.IsBucket(i) {
-			plain, t.nested = false, true
-		}
+	nested := l.HasBuckets()
+	if nested {
+		plain, t.nested = false, true
 	}
-	var first mvcc.Revision
+	t.revs = t.revs[:0]
 	n := t.table.Len()
 	for i := range l.Len() {
-		if l.IsBucket(i) {
+		if nested && l.IsBucket(i) {
 			continue
 		}
 		key, value := l.Row(i)
@@ -129,17 +129,16 @@ func (t *rowTaker) Leaf(b *bolt.Bucket, l bolt.Leaf) {
 			}
 			continue
 		}
-		if i == 0 {
-			first = rev
-		}
-		if !plain {
+		if plain {
+			t.revs = append(t.revs, rev)
+		} else {
 			rows = append(rows, mvcc.Row{Rev: rev, Tombstone: tombstone, Page: l.Page(), Value: value})
 		}
 		t.follow(rev, n)
 		n++
 	}
 	if plain {
-		t.table.AppendLeaf(&l, first.Main)
+		t.table.AppendLeaf(&l, t.revs)
 	} else {
 		t.table.AppendRows(rows)
 	}

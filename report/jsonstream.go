@@ -1,6 +1,8 @@
 package report
 
 import (
+	"bufio"
+	"cmp"
 	"io"
 	"reflect"
 	"slices"
@@ -13,14 +15,15 @@ import (
 // StreamJSON writes what encoding/json would write, with an indent, but piece by piece: a million differing keys need not
 // be in memory as text. Structs of the types in open are written field by field, lists in them element by element.
 func StreamJSON(w io.Writer, x any, indent string, open ...reflect.Type) error {
-	s := &jsonStream{w: escape.NewPieces(w), indent: indent, open: append(open, reflect.TypeFor[diff.Document](), reflect.TypeFor[diff.Plan](), reflect.TypeFor[diff.PlanCopy]())}
+	out := bufio.NewWriterSize(w, 64<<10)
+	s := &jsonStream{w: escape.NewPieces(out), indent: indent, open: append(open, reflect.TypeFor[diff.Document](), reflect.TypeFor[diff.Plan](), reflect.TypeFor[diff.PlanCopy]())}
 	v := reflect.ValueOf(x)
 	if v.Kind() == reflect.Pointer && !v.IsNil() {
 		v = v.Elem()
 	}
 	s.value(v, 0)
 	s.w.Break("", 0)
-	return s.w.Err()
+	return cmp.Or(s.w.Err(), out.Flush())
 }
 
 type jsonStream struct {
@@ -60,7 +63,7 @@ func (s *jsonStream) value(v reflect.Value, depth int) {
 					return
 				}
 				next()
-				s.w.Value(k, s.indent, depth+1)
+				s.w.Value(k.Fields(), s.indent, depth+1)
 			}
 		})
 		s.w.Structure("]")

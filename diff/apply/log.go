@@ -130,8 +130,14 @@ type clusterVersion struct {
 	minor int64
 }
 
-// NewLog makes n entries ready; request decodes the i-th, and keys and leases are those that rows name besides.
+// NewLog makes n entries ready; request returns the i-th, and keys and leases are those that rows name besides.
 func NewLog(n int, index func(i int) uint64, request func(i int) *raftlog.Request, keys []string, leases []int64) *Log {
+	return DecodeLog(n, index, func(i int, _ *raftlog.Decoder) *raftlog.Request { return request(i) }, keys, leases)
+}
+
+// DecodeLog is NewLog of entries that decode decodes, by a decoder, or with nil for good.
+func DecodeLog(n int, index func(i int) uint64, decode func(i int, by *raftlog.Decoder) *raftlog.Request, keys []string, leases []int64) *Log {
+	request := func(i int) *raftlog.Request { return decode(i, nil) }
 	l := &Log{Entries: make([]Entry, n), keys: map[string]int32{}, leases: map[int64]int32{0: 0}, Leases: []int64{0}, request: request}
 	l.places = sync.OnceValue(l.findPlaces)
 	l.known = sync.OnceValue(l.findValues)
@@ -144,13 +150,15 @@ func NewLog(n int, index func(i int) uint64, request func(i int) *raftlog.Reques
 		l.leaseOf(id)
 	}
 	c := compiler{Log: l}
+	by := new(raftlog.Decoder)
 	for i := range l.Entries {
-		r := request(i)
+		r := decode(i, by)
 		if in := r.Internal; in != nil && !c.authorized && (in.AuthEnable != nil || r.User != "") {
-			c.authorized, l.asks = true, true
+			c.authorized, l.asks, by = true, true, nil // requests are kept from here on
 			for k := range i {
 				l.Entries[k].request = request(k)
 			}
+			r = request(i)
 		}
 		l.Entries[i] = c.compile(index(i), r)
 	}

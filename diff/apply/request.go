@@ -93,7 +93,8 @@ func (s *State) Apply(e *Entry, way Way) Result {
 	if len(s.Changes) == 0 {
 		return NoEffect
 	}
-	s.Advance(s.Revision + 1)
+	s.journal[len(s.journal)-1].made = true
+	s.Revision++
 	return Made
 }
 

@@ -63,11 +63,12 @@ type compareResult struct {
 	holds bool
 }
 
-// undo takes one change back. There are two for each entry, so it is small and holds no pointers.
+// undo takes one change back. There is one for each entry at least, so it is small and holds no pointers.
 type undo struct {
 	record Record // what a key was; its Mod is the revision of other kinds
 	number int32
 	kind   undoKind
+	made   bool // the entry has made a revision: this is the last change of it
 }
 
 type undoKind uint8
@@ -113,6 +114,9 @@ func (s *State) Forget() { s.undoLog = undoLog{} }
 func (s *State) Revert(to Mark) {
 	for len(s.journal) > int(to) {
 		u := &s.journal[len(s.journal)-1]
+		if u.made {
+			s.Revision--
+		}
 		switch u.kind {
 		case undoKey:
 			r := &s.keys[u.number]

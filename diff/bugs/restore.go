@@ -80,14 +80,9 @@ func (c *Case) Plan(d Differences) *Plan {
 		return nil
 	}
 	p := &Plan{}
-	made := make([]map[uint64]int, len(c.Members)) // how often an entry made a revision
+	made := make([]makers, len(c.Members))
 	for i, m := range c.Members {
-		made[i] = map[uint64]int{}
-		m.eachStep(func(s *effect.Step) {
-			if s.Index > 0 && s.Revision > 0 {
-				made[i][s.Index]++
-			}
-		})
+		made[i] = m.makers()
 	}
 	for i, m := range c.Members {
 		if m.hasDB() {
@@ -98,40 +93,73 @@ func (c *Case) Plan(d Differences) *Plan {
 	return p
 }
 
-func (c *Case) copyOf(i int, m *Member, made []map[uint64]int, d Differences) Copy {
+// makers are the entries that made a revision on a member.
+type makers struct {
+	first   uint64   // whose effect is known, 0 if of none
+	entries []uint64 // ascending
+	twice   []uint64 // those of them that made several
+}
+
+func (m *Member) makers() (r makers) {
+	m.eachStep(func(s *effect.Step) {
+		if r.first == 0 {
+			r.first = s.Index
+		}
+		if s.Index > 0 && s.Revision > 0 {
+			r.entries = append(r.entries, s.Index)
+		}
+	})
+	slices.Sort(r.entries)
+	for k := range len(r.entries) - 1 {
+		if r.entries[k] == r.entries[k+1] {
+			r.twice = append(r.twice, r.entries[k])
+		}
+	}
+	r.entries, r.twice = slices.Compact(r.entries), slices.Compact(r.twice)
+	return r
+}
+
+// each calls f for every entry, and tells whether it is among others, too.
+func (r *makers) each(others []uint64, f func(index uint64, also bool)) {
+	k := 0
+	for _, index := range r.entries {
+		for k < len(others) && others[k] < index {
+			k++
+		}
+		f(index, k < len(others) && others[k] == index)
+	}
+}
+
+func (c *Case) copyOf(i int, m *Member, made []makers, d Differences) Copy {
 	k := Copy{Member: m.Label, Sound: m.sound(), Problems: m.problems(), Index: m.Through, Revision: m.DB.Revision()}
 	lost, added, behind := map[uint64]bool{}, map[uint64]bool{}, map[uint64]bool{}
 	for j, o := range c.Members {
 		if j == i || o.Steps == nil || m.Steps == nil {
 			continue
 		}
-		first, last := overlap(m, o)
+		// Of the entries from first to last it is known what they did on both.
+		first, last := max(made[i].first, made[j].first), min(m.Through, o.Through)
 		fork := c.forkOf(i, j)
-		for index := range made[j] {
+		made[j].each(made[i].entries, func(index uint64, also bool) {
 			switch {
 			case index >= fork:
 				lost[index] = true
 			case index > m.Through:
 				behind[index] = true
-			case index >= first && index <= last && made[i][index] == 0:
+			case index >= first && index <= last && !also:
 				lost[index] = true
 			}
-		}
-		for index := range made[i] {
-			if index >= fork || index >= first && index <= last && made[j][index] == 0 {
+		})
+		made[i].each(made[j].entries, func(index uint64, also bool) {
+			if index >= fork || index >= first && index <= last && !also {
 				added[index] = true
 			}
-		}
+		})
 		if fork > m.Through {
 			k.Behind = max(k.Behind, int(o.Through)-int(m.Through))
 		}
 	}
-	for index, n := range made[i] {
-		if n > 1 {
-			k.Twice = append(k.Twice, index)
-		}
-	}
-	slices.Sort(k.Twice)
+	k.Twice = made[i].twice
 	k.Loses, k.Adds, k.BehindRevisions = sortedKeys(lost), sortedKeys(added), len(behind)
 	for _, key := range d.Keys {
 		others, all := false, true
@@ -173,20 +201,6 @@ func (c *Case) forkOf(i, j int) uint64 {
 		}
 	}
 	return fork
-}
-
-// overlap is the range of entries of which it is known what they did on both members.
-func overlap(a, b *Member) (first, last uint64) {
-	begin := func(m *Member) uint64 {
-		var f uint64
-		m.eachStep(func(s *effect.Step) {
-			if f == 0 && s.Index > 0 {
-				f = s.Index
-			}
-		})
-		return f
-	}
-	return max(begin(a), begin(b)), min(a.Through, b.Through)
 }
 
 func without(bs []bool, i int) []bool { return slices.Concat(bs[:i], bs[min(i+1, len(bs)):]) }

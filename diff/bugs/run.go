@@ -68,8 +68,12 @@ func (c *Case) replayed(sets ...replay.Rules) []*run {
 		c.runs, c.ranFor = map[string]*run{}, c.Cause
 	}
 	for _, m := range slices.Concat(c.Members, c.Bases) {
-		if m.DB != nil {
-			m.replayBase() // made once, and not by two at a time
+		if m.DB == nil || m.base != nil {
+			continue
+		}
+		m.replayBase() // made once, and not by two at a time
+		if o := slices.IndexFunc(c.Members, func(o *Member) bool { return o != m && o.base != nil && replay.SameLog(o.Log, m.Log) }); o >= 0 {
+			m.base.ShareLog(c.Members[o].base)
 		}
 	}
 	var wg evidence.Group
@@ -101,20 +105,8 @@ func (c *Case) run(rs replay.Rules) *run {
 		r.err = errors.New("no entry is known to begin with")
 		return r
 	}
-	start := c.start()
-	var done []int
-	for i := range c.Members {
-		if slices.Contains(done, i) {
-			continue
-		}
-		same, rules := []int{i}, rs
-		if c.RulesBesides == nil {
-			same = c.sameAt(i, start)
-		} else {
-			rules = rs.With(c.besides(i)...)
-		}
-		done = append(done, same...)
-		if err := c.runFor(r, same, start, rules); err != nil {
+	for _, g := range c.groups(rs) {
+		if err := c.runFrom(r, g); err != nil {
 			r.err = errors.Join(r.err, err)
 		}
 	}
@@ -122,6 +114,47 @@ func (c *Case) run(rs replay.Rules) *run {
 		r.err = nil
 	}
 	return r
+}
+
+// beginning is what a run of some members begins with. Their runs are the same, or err says why there is none.
+type beginning struct {
+	members []int
+	state   *replay.State
+	entries []effect.Entry
+	rules   replay.Rules
+	err     error
+}
+
+// groups are the runs that rules take from the cause on, in order of their first members. Together run those that held the same before and, where a member
+// has rules of its own besides, those that have none and begin with the same state.
+func (c *Case) groups(rs replay.Rules) (all []beginning) {
+	var done []int
+	for i := range c.Members {
+		if c.RulesBesides != nil {
+			besides := c.besides(i)
+			g := c.begin([]int{i}, c.start(), rs.With(besides...))
+			k := slices.IndexFunc(all, func(o beginning) bool {
+				return len(besides) == 0 && o.rules.Name == g.rules.Name && len(o.rules.Rules) == len(rs.Rules) && o.alike(&g)
+			})
+			if k >= 0 {
+				all[k].members = append(all[k].members, i)
+			} else {
+				all = append(all, g)
+			}
+			continue
+		}
+		if !slices.Contains(done, i) {
+			same := c.sameAt(i, c.start())
+			done = append(done, same...)
+			all = append(all, c.begin(same, c.start(), rs))
+		}
+	}
+	return all
+}
+
+// alike tells whether two runs under the same rules do the same.
+func (g *beginning) alike(o *beginning) bool {
+	return g.err == nil && o.err == nil && replay.SameLog(g.entries, o.entries) && g.state.Alike(o.state, g.entries)
 }
 
 // sameAt lists the members that held what member i held after an entry, i first.
@@ -161,24 +194,44 @@ func (c *Case) revisionAt(i int, index uint64) int64 {
 	return c.Members[i].RevisionAt(index)
 }
 
-func (c *Case) runFor(r *run, same []int, start uint64, rules replay.Rules) error {
-	st, err := c.stateAt(same, start)
-	if err != nil && c.RulesBesides != nil && c.Members[same[0]].Whole {
-		st, err = replay.Empty(), nil
+// begin finds what a run of members that held the same after an entry begins with.
+func (c *Case) begin(same []int, start uint64, rules replay.Rules) beginning {
+	g := beginning{members: same, rules: rules}
+	if g.state, g.err = c.stateAt(same, start); g.err != nil && c.RulesBesides != nil && c.Members[same[0]].Whole {
+		g.state, g.err = replay.Empty(), nil
 	}
-	if err != nil {
+	if g.err != nil {
 		given := c.latestBase(c.Members[same[0]].Log, start)
 		if given == nil {
-			return err
+			return g
 		}
 		// The rules hold from the cause on; what is before it was the same for all.
-		st = given
-		rules = rules.From(start + 1)
+		g.state, g.rules, g.err = given, rules.From(start+1), nil
+	}
+	var last uint64
+	for _, i := range same {
+		m := c.Members[i]
+		last = max(last, min(max(m.Through, m.Committed), c.end()))
+	}
+	g.entries = replay.Between(c.Members[same[0]].Log, g.state.Index+1, last)
+	g.entries = g.entries[:contiguous(g.entries, g.state.Index+1)]
+	switch n := len(g.entries); {
+	case n == 0 || g.entries[n-1].Index <= start:
+		g.err = fmt.Errorf("%w: no log holds entry %d", replay.ErrNoBase, start+1)
+	case n > maxReplayed:
+		g.err = fmt.Errorf("%d entries are too many to run again", n)
+	}
+	return g
+}
+
+// runFrom runs what a beginning says, and compares the outcome with its members.
+func (c *Case) runFrom(r *run, g beginning) error {
+	if g.err != nil {
+		return g.err
 	}
 	var ms []replay.Member
-	var last uint64
 	end := c.end()
-	for _, i := range same {
+	for _, i := range g.members {
 		m := c.Members[i]
 		x := replay.Member{Label: m.Label, Rows: m.DB.Rows, Compact: m.DB.CompactRevision(), Last: m.DB.Revision(), Through: m.Through, Committed: m.Committed}
 		if end < m.Through {
@@ -187,30 +240,20 @@ func (c *Case) runFor(r *run, same []int, start uint64, rules replay.Rules) erro
 			}
 		}
 		ms = append(ms, x)
-		last = max(last, min(max(m.Through, m.Committed), end))
-	}
-	log := c.Members[same[0]].Log
-	entries := replay.Between(log, st.Index+1, last)
-	if n := contiguous(entries, st.Index+1); n < len(entries) {
-		entries = entries[:n]
-	}
-	if len(entries) == 0 || entries[len(entries)-1].Index <= start {
-		return fmt.Errorf("%w: no log holds entry %d", replay.ErrNoBase, start+1)
-	}
-	if len(entries) > maxReplayed {
-		return fmt.Errorf("%d entries are too many to run again", len(entries))
 	}
 	opts := replay.Options{TempDir: c.TempDir}
 	if c.Progress != nil {
-		opts.Progress = func(done, total int) { c.Progress(rules.Name, done, total) }
+		opts.Progress = func(done, total int) { c.Progress(g.rules.Name, done, total) }
 	}
-	res, match, err := replay.Compare(c.Ctx, st, entries, rules, ms, opts)
+	res, match, err := replay.Compare(c.Ctx, g.state, g.entries, g.rules, ms, opts)
 	if err != nil {
 		return err
 	}
 	r.first, r.last = res.First, max(r.last, res.Last)
-	r.notes = append(r.notes, res.Notes...)
-	for n, i := range same {
+	for n, i := range g.members {
+		if n == 0 || c.RulesBesides != nil { // said of each member that was taken back by itself
+			r.notes = append(r.notes, res.Notes...)
+		}
 		r.match[i], r.final[i] = &match[n], &res.Final
 	}
 	return nil
@@ -457,7 +500,7 @@ func (c *Case) runsExactly(with func(member int) []*replay.Rule) (does, doesNot 
 			continue
 		}
 		r := &run{match: make([]*replay.Match, len(c.Members)), final: make([]*replay.Final, len(c.Members))}
-		if e := c.runFor(r, []int{i}, c.start(), ruled(with(i))); e != nil {
+		if e := c.runFrom(r, c.begin([]int{i}, c.start(), ruled(with(i)))); e != nil {
 			err = errors.Join(err, e)
 			continue
 		}

@@ -27,7 +27,7 @@ func (e *Entry) Request() *raftlog.Request {
 	return &raftlog.Request{Type: "Unknown"}
 }
 
-// RequestBy does so by a decoder: the request of a put is valid until its next one.
+// RequestBy does so by a decoder: the request of a put is valid until its next one, unless the decoder is nil.
 func (e *Entry) RequestBy(d *raftlog.Decoder) *raftlog.Request {
 	if e.Raw != nil {
 		if r, err := d.Decode(e.Raw); err == nil {

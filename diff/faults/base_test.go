@@ -16,7 +16,7 @@ func beginners(t *testing.T, first int, lives ...*life) (*apply.Log, []SuffixMem
 	t.Helper()
 	var named Named
 	for _, l := range lives {
-		n := NamesSince(mvcc.NewTable(l.rows, nil), l.tables, 0)
+		n := NamesSince(mvcc.NewTable(l.rows, nil), l.tables, 0, 0)
 		named.Keys, named.Leases = append(named.Keys, n.Keys...), append(named.Leases, n.Leases...)
 	}
 	rs := lives[0].x.requests(t)[first-1:]
@@ -189,7 +189,7 @@ func TestGoesOn(t *testing.T) {
 				rs := plain.requests(t)[n:]
 				var named Named
 				for _, l := range []*life{whole, to, from} {
-					more := NamesSince(mvcc.NewTable(l.rows, nil), l.tables, 0)
+					more := NamesSince(mvcc.NewTable(l.rows, nil), l.tables, 0, 0)
 					named.Keys, named.Leases = append(named.Keys, more.Keys...), append(named.Leases, more.Leases...)
 				}
 				log := apply.NewLog(len(rs), func(i int) uint64 { return uint64(n + 1 + i) }, func(i int) *raftlog.Request { return rs[i] }, named.Keys, named.Leases)

@@ -56,11 +56,12 @@ type Named struct {
 	Leases []int64
 }
 
-// NamesSince collects the keys and leases that the rows behind a revision name, and tables, for apply.NewLog: all for revision 0.
-func NamesSince(t *mvcc.Table, tables *schema.Tables, low int64) (r Named) {
+// NamesSince collects the keys and leases that the rows behind a revision name, and tables, for apply.NewLog: all for revision 0. The first rows
+// that are another table's, too, of which the names are collected from there, are left out.
+func NamesSince(t *mvcc.Table, tables *schema.Tables, low int64, others int) (r Named) {
 	var kv, earlier mvcc.KeyValue
 	from := t.Lower(low + 1)
-	for i, x := range t.Between(from, t.Len()) {
+	for i, x := range t.Between(max(from, others), t.Len()) {
 		if kv.Decode(x.Value) != nil {
 			continue
 		}
@@ -82,17 +83,17 @@ func NamesSince(t *mvcc.Table, tables *schema.Tables, low int64) (r Named) {
 // NewEvidenceSince numbers what a db holds: the rows behind a revision, 0 for all, and of the keys that the log knows the newest one up to it, which is
 // what a log that begins later and is not Ranged can depend on. All keys and leases must be known to the log.
 func NewEvidenceSince(l *apply.Log, t *mvcc.Table, tables *schema.Tables, revision, compact, low int64) *Evidence {
-	var before []mvcc.Row
+	var before []int32
 	for _, k := range l.Keys {
 		if i := t.RowAt([]byte(k), low); i >= 0 {
-			before = append(before, t.Row(i))
+			before = append(before, int32(i))
 		}
 	}
-	slices.SortFunc(before, func(a, b mvcc.Row) int { return a.Rev.Compare(b.Rev) })
+	slices.Sort(before)
 	from := t.Lower(low + 1)
 	rows := func(yield func(int, mvcc.Row) bool) {
-		for i := range before {
-			if !yield(i, before[i]) {
+		for n, i := range before {
+			if !yield(n, t.Row(int(i))) {
 				return
 			}
 		}

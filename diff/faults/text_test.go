@@ -272,7 +272,7 @@ func (l *life) end() {
 // member is the member with that db.
 func (l *life) member(rules ...apply.Rules) *Member {
 	t := mvcc.NewTable(l.rows, nil)
-	named := NamesSince(t, l.tables, 0)
+	named := NamesSince(t, l.tables, 0, 0)
 	log := l.x.log(l.t, named.Keys, named.Leases)
 	e := NewEvidenceSince(log, t, l.tables, l.s.Revision, l.compact, 0)
 	return NewMember(log, e, apply.New(log), uint64(len(log.Entries)), rules...)

@@ -176,7 +176,7 @@ func newFaulty(t *testing.T, seed uint64, of kind) *faulty {
 	revision := max(table.Last(), tables.ScheduledCompact, tables.FinishedCompact)
 	compact := max(tables.ScheduledCompact, tables.FinishedCompact)
 	c.shown = c.lived.dump.shown(revision, compact)
-	named := faults.NamesSince(table, tables, 0)
+	named := faults.NamesSince(table, tables, 0, 0)
 	c.log = apply.NewLog(len(log), func(i int) uint64 { return log[i].Index }, func(i int) *raftlog.Request { return decoded(t, &log[i]) }, named.Keys, named.Leases)
 	e := faults.NewEvidenceSince(c.log, table, tables, revision, compact, 0)
 	if c.member = faults.NewMember(c.log, e, apply.New(c.log), uint64(len(log)), apply.Rules3510); of != whole {
@@ -201,7 +201,7 @@ func (c *faulty) purge(t *testing.T, named faults.Named, table *mvcc.Table, tabl
 		if err != nil {
 			t.Fatal(err)
 		}
-		more := faults.NamesSince(x.dump.table(), x.dump.tables(), 0)
+		more := faults.NamesSince(x.dump.table(), x.dump.tables(), 0, 0)
 		named.Keys, named.Leases = append(named.Keys, more.Keys...), append(named.Leases, more.Leases...)
 		others = append(others, x.dump)
 	}

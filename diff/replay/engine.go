@@ -52,6 +52,7 @@ type engine struct {
 	x       *Exec
 	keys    int   // that the store holds at most
 	looked  int64 // at how many keys compares of ranges have looked at most
+	decoder raftlog.Decoder
 }
 
 // At how many keys compares of ranges may look in one run: etcd reads all of them for each compare, at up to a microsecond a key, and at a
@@ -155,7 +156,7 @@ func (g *engine) close() {
 // apply applies one entry.
 func (g *engine) apply(e *effect.Entry) (*Effect, error) {
 	fx := &Effect{Index: e.Index}
-	typ, in := request(e)
+	typ, in := g.request(e)
 	if in == nil {
 		fx.Ignored = true
 		return fx, nil
@@ -218,12 +219,12 @@ func (g *engine) apply(e *effect.Entry) (*Effect, error) {
 }
 
 // request decodes an entry anew, with what the log's own reader takes out of it. It is nil for entries of etcd 2, of
-// raft, and for those that do not decode.
-func request(e *effect.Entry) (typ string, in *pb.InternalRaftRequest) {
+// raft, and for those that do not decode; that of a put is valid until the next one.
+func (g *engine) request(e *effect.Entry) (typ string, in *pb.InternalRaftRequest) {
 	if e.Raw == nil || e.Raw.Type != raftlog.EntryNormal {
 		return "", nil
 	}
-	r := e.Request()
+	r := e.RequestBy(&g.decoder)
 	if r.Internal == nil {
 		return "", nil
 	}

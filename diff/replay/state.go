@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"hash/maphash"
 	"iter"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -41,6 +43,16 @@ type event struct {
 func (b *Base) events() []event {
 	b.once.Do(b.readEvents)
 	return b.tables
+}
+
+// ShareLog takes what the log tells from another base, of which it is the log, too. It comes before anything is asked.
+func (b *Base) ShareLog(o *Base) {
+	b.once.Do(func() { b.tables = o.events() })
+}
+
+// SameLog tells whether two logs are one.
+func SameLog(a, b []effect.Entry) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }
 
 func (b *Base) readEvents() {
@@ -140,6 +152,35 @@ func (st *State) live(keys *effect.Touched) iter.Seq[mvcc.Row] {
 			}
 		}
 	}
+}
+
+// Alike tells whether entries that come behind both states do the same to them: whatever they can depend on is equal, and what could not be known
+// is the same. Rows are told apart by sums of 64 bits that none can be made to fit.
+func (st *State) Alike(o *State, entries []effect.Entry) bool {
+	if st.Index != o.Index || st.Revision != o.Revision || st.Compact != o.Compact || st.Version != o.Version || st.TTLs != o.TTLs ||
+		!slices.Equal(st.Notes, o.Notes) || !slices.Equal(st.Leases, o.Leases) || !slices.Equal(st.Alarms, o.Alarms) || !reflect.DeepEqual(st.Auth, o.Auth) {
+		return false
+	}
+	keys := touchedBy(entries)
+	return st.sum(keys) == o.sum(keys)
+}
+
+// rowSum is how many rows there are, and the sum of their hashes.
+type rowSum struct {
+	rows int
+	sum  uint64
+}
+
+var seed = maphash.MakeSeed()
+
+// sum is that of the rows that the keys which are touched have.
+func (st *State) sum(keys *effect.Touched) (s rowSum) {
+	var b []byte
+	for r := range st.live(keys) {
+		b = append(r.Rev.AppendKey(b[:0]), r.Value...)
+		s.rows, s.sum = s.rows+1, s.sum+maphash.Bytes(seed, b)
+	}
+	return s
 }
 
 // leaseEvents are the grants and revokes of one lease around a moment.
@@ -308,8 +349,9 @@ func versionAt(b *Base, index uint64) string {
 // touchedBy is what entries can read or write of a state.
 func touchedBy(entries []effect.Entry) *effect.Touched {
 	t := &effect.Touched{LeaseKeys: true}
+	var d raftlog.Decoder
 	for i := range entries {
-		t.Add(entries[i].Request().Internal)
+		t.Add(entries[i].RequestBy(&d).Internal)
 	}
 	t.Merge()
 	return t

@@ -386,8 +386,13 @@ func (c *checker) settle() {
 
 // rows counts the rows of a leaf and notes nested buckets.
 func (c *checker) rows(b *Bucket, p *page) {
-	nested := len(c.nested)
-	for i := range p.n {
+	nested, n := len(c.nested), p.n
+	if !p.buckets && p.odd == nil && p.gap == 0 { // elements fill all behind the directory
+		if n = 0; b.top && p.n > 0 {
+			c.report.RowBytes += int64(p.used - pageHeaderSize - p.n*elementSize)
+		}
+	}
+	for i := range n {
 		key, value, end := p.row(i)
 		size := end - key
 		if p.isBucket(i) {

@@ -31,6 +31,9 @@ func (l *Leaf) Inline() bool { return l.inline }
 // Len returns the number of elements.
 func (l *Leaf) Len() int { return l.p.n }
 
+// HasBuckets tells that IsBucket is true of some element of a page that was shown.
+func (l *Leaf) HasBuckets() bool { return l.p.buckets }
+
 // IsBucket tells that element i is a nested bucket.
 func (l *Leaf) IsBucket(i int) bool { return l.p.isBucket(i) }
 
@@ -44,10 +47,10 @@ func (l *Leaf) Row(i int) (key, value []byte) {
 	return l.p.buf[from:mid:mid], l.p.buf[mid:to:to]
 }
 
-// Element returns the key of element i and, behind it, its value, as Row does.
-func (l *Leaf) Element(i int) []byte {
-	from, _, to := l.element(i)
-	return l.p.buf[from:to:to]
+// Element returns the key of element i and, behind its key bytes, its value, as Row does.
+func (l *Leaf) Element(i int) (element []byte, key int) {
+	from, mid, to := l.element(i)
+	return l.p.buf[from:to:to], int(mid - from)
 }
 
 // element returns where an element begins and ends, and where its value begins.

@@ -20,6 +20,7 @@ type page struct {
 	claimed uint64 // bytes that the page itself counts, those that the file does not have included
 	gap     int    // bytes between the directory and the first element: elements were cleared
 	leaf    bool
+	buckets bool   // there are elements with the flag of a bucket
 	odd     *fault // what bbolt reads, but never writes
 }
 
@@ -124,6 +125,7 @@ func (p *page) parse(low, high []byte) *fault {
 			return p.bad(i, "page-element-bounds", "element %d of %d (position %d, key %d, value %d bytes) is not in its place", i, p.n, pos, ksize, vsize)
 		}
 		used = max(used, end)
+		p.buckets = p.buckets || flags&bucketFlag != 0
 		if flags&^bucketFlag != 0 {
 			p.strange(i, "page-element-flags", "element %d of %d has flags %#x", i, p.n, flags)
 		}

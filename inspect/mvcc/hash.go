@@ -200,17 +200,15 @@ type packed struct {
 
 const hasTombstone = 1 << 31
 
-// pack makes it of rows that lie one behind the other, as bbolt writes them.
-func pack(l *bolt.Leaf) packed {
+// pack makes it of rows that lie one behind the other, as bbolt writes them. There may be tombstones among them.
+func pack(l *bolt.Leaf, tombstones bool) packed {
 	b := l.Elements()
 	if len(b) == 0 || len(b) >= hasTombstone {
 		return packed{}
 	}
 	p := packed{crc32.Update(0, castagnoli, b), uint32(len(b))}
-	for i := range l.Len() {
-		if key, _ := l.Row(i); len(key) == TombstoneLen {
-			p.bytes |= hasTombstone
-		}
+	if tombstones {
+		p.bytes |= hasTombstone
 	}
 	return p
 }

@@ -9,6 +9,8 @@ import (
 	"runtime/debug"
 	"slices"
 
+	"google.golang.org/protobuf/encoding/protowire"
+
 	"etcd-autopsy/inspect/scratch"
 )
 
@@ -28,7 +30,8 @@ type links struct {
 
 	held [3]any // the tables that hold these
 
-	odd bits // of rows from on
+	odd     bits // of rows from on
+	fetched int32
 	tally
 }
 
@@ -118,7 +121,9 @@ const (
 // maxNoted is the number of rows up to which digests are noted, 8 bytes a row; else they are made when they are asked for.
 const maxNoted = 4 << 20
 
-func (c *Cursor) digest() digest { return digestOf(&c.Row, c.before) }
+func (c *Cursor) digest() digest {
+	return digestOf(c.Row.Rev, c.Row.Tombstone, c.Row.Value, c.before)
+}
 
 func next(rev, before Revision) digest {
 	if rev.follows(before) {
@@ -127,14 +132,50 @@ func next(rev, before Revision) digest {
 	return 0
 }
 
-func digestOf(r *Row, before Revision) digest {
-	d := digest(maphash.Bytes(seed, r.Key()))&^digestFlags | next(r.Rev, before)
-	var kv KeyValue
-	if main := r.Rev.Main; !r.Tombstone && kv.Decode(r.Value) == nil && len(kv.Key) > 0 && kv.Lease == 0 &&
-		kv.Mod == main && kv.Create == main && kv.Version == 1 {
+func digestOf(rev Revision, tombstone bool, value []byte, before Revision) digest {
+	key, end := firstKey(value)
+	d := digest(maphash.Bytes(seed, key))&^digestFlags | next(rev, before)
+	if !tombstone && len(key) > 0 && isFirstPut(value, end, rev.Main) {
 		d |= isPlain
 	}
 	return d
+}
+
+// firstKey is Key, and where the field behind it begins, 0 if the key does not come first.
+func firstKey(value []byte) (key []byte, end int) {
+	if len(value) < 2 || value[0] != fieldKey<<3|byte(protowire.BytesType) {
+		return Key(value), 0
+	}
+	key, n := protowire.ConsumeBytes(value[1:])
+	return key, 1 + max(n, 0)
+}
+
+// isFirstPut tells whether a value says that its key was made by a put at main revision main, without a lease; the field behind its key begins at n.
+func isFirstPut(value []byte, n int, main int64) bool {
+	for _, f := range [...]struct {
+		tag  byte
+		want int64
+	}{{fieldCreateRevision << 3, main}, {fieldModRevision << 3, main}, {fieldVersion << 3, 1}} {
+		if n == 0 || n >= len(value) || value[n] != f.tag {
+			return decodesAsFirstPut(value, main)
+		}
+		v, k := protowire.ConsumeVarint(value[n+1:])
+		if n += 1 + k; k < 0 || int64(v) != f.want {
+			return decodesAsFirstPut(value, main)
+		}
+	}
+	// As every version of etcd writes it, the value comes last then.
+	if n < len(value) && value[n] == fieldValue<<3|byte(protowire.BytesType) {
+		if size, k := protowire.ConsumeVarint(value[n+1:]); k > 0 && size == uint64(len(value)-n-1-k) {
+			return true
+		}
+	}
+	return decodesAsFirstPut(value, main)
+}
+
+func decodesAsFirstPut(value []byte, main int64) bool {
+	var kv KeyValue
+	return kv.Decode(value) == nil && len(kv.Key) > 0 && kv.Lease == 0 && kv.Mod == main && kv.Create == main && kv.Version == 1
 }
 
 // digests are those of rows lo to hi-1.
@@ -202,11 +243,28 @@ func (t *Table) extend(l *links, lo, hi int) {
 		if len(ds) == 0 {
 			ds = t.digests(lo, min(lo+block, hi))
 		}
-		for i, d := range ds {
-			t.add(l, lo+i, d)
+		for group := range slices.Chunk(ds, fetchTogether) {
+			l.fetch(group)
+			for _, d := range group {
+				t.add(l, lo, d)
+				lo++
+			}
 		}
-		lo += len(ds)
 	}
+}
+
+// fetchTogether is how many slots are brought close to the processor at a time.
+const fetchTogether = 32
+
+// fetch brings the slots where keys are looked for first close to the processor, all at a time: they lie anywhere, and who looks at one after the
+// other waits for each.
+func (l *links) fetch(ds []digest) {
+	sum := l.fetched
+	for _, d := range ds {
+		at, _ := l.slot(d)
+		sum += int32(l.tags[at]) + l.heads[at]
+	}
+	l.fetched = sum
 }
 
 // add takes one row in.

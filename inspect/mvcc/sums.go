@@ -23,9 +23,9 @@ func (t *Table) Note(n Noting) {
 }
 
 // note takes a row that is about to be appended; element is its key in the file, and its value.
-func (t *Table) note(r *Row, element []byte) {
+func (t *Table) note(rev Revision, tombstone bool, element, value []byte) {
 	if t.noting.Sums {
-		t.sum(r.Rev, element)
+		t.sum(rev, element)
 	}
 	if t.noting.Digests {
 		k := len(t.noted) - 1
@@ -33,8 +33,8 @@ func (t *Table) note(r *Row, element []byte) {
 			t.noted = append(t.noted, make([]digest, 0, block))
 			k++
 		}
-		t.noted[k] = append(t.noted[k], digestOf(r, t.newest))
-		t.newest = r.Rev
+		t.noted[k] = append(t.noted[k], digestOf(rev, tombstone, value, t.newest))
+		t.newest = rev
 	}
 }
 
@@ -46,7 +46,7 @@ func (t *Table) noteMade(rows []Row) {
 	var element []byte
 	for i := range rows {
 		element = append(rows[i].appendKey(element[:0]), rows[i].Value...)
-		t.note(&rows[i], element)
+		t.note(rows[i].Rev, rows[i].Tombstone, element, rows[i].Value)
 	}
 }
 

@@ -82,25 +82,27 @@ func NewTableOf(db *bolt.DB, pages int, tmp string) *Table {
 	return &Table{db: db, pages: pages, tmp: tmp}
 }
 
-// AppendLeaf adds all rows of a leaf page, which come behind those that are there. The key of each must be a revision, and
-// main is that of the first.
-func (t *Table) AppendLeaf(l *bolt.Leaf, main int64) {
-	if l.Len() == 0 {
+// AppendLeaf adds all rows of a leaf page that is shown, which come behind those that are there. revs are what its keys say.
+func (t *Table) AppendLeaf(l *bolt.Leaf, revs []Revision) {
+	if len(revs) == 0 {
 		return
 	}
-	p := part{main: main, from: uint32(t.n), page: uint32(l.Page())}
-	if t.beforeNoting(l.Len()); t.noting.Sums || t.noting.Digests {
-		for i := range l.Len() {
-			r := rowOf(l, i)
-			t.note(&r, l.Element(i))
+	p := part{main: revs[0].Main, from: uint32(t.n), page: uint32(l.Page())}
+	if t.beforeNoting(len(revs)); t.noting != (Noting{}) {
+		tombstones := false
+		for i, rev := range revs {
+			element, key := l.Element(i)
+			tombstone := key == TombstoneLen
+			tombstones = tombstones || tombstone
+			t.note(rev, tombstone, element, element[key:])
 		}
-	}
-	if t.noting.Hashes {
-		p.packed = pack(l)
+		if t.noting.Hashes {
+			p.packed = pack(l, tombstones)
+		}
 	}
 	t.grow()
 	t.parts = append(t.parts, p)
-	t.n += l.Len()
+	t.n += len(revs)
 }
 
 // AppendRows adds rows that come behind those that are there.

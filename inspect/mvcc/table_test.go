@@ -477,9 +477,13 @@ func (v *taker) Leaf(_ *bolt.Bucket, l bolt.Leaf) {
 		return
 	}
 	if !l.IsBucket(0) {
-		key, _ := l.Row(0)
-		rev, _, _ := ParseRevision(key)
-		v.table.AppendLeaf(&l, rev.Main)
+		var revs []Revision
+		for i := range l.Len() {
+			key, _ := l.Row(i)
+			rev, _, _ := ParseRevision(key)
+			revs = append(revs, rev)
+		}
+		v.table.AppendLeaf(&l, revs)
 	}
 }
 

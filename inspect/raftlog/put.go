@@ -81,11 +81,14 @@ func (p *putRequest) decode(data []byte) bool {
 	return true
 }
 
-// Decoder decodes one entry after the other. What it returns of a put is valid until the next one.
+// Decoder decodes one entry after the other. What it returns of a put is valid until the next one; of a nil Decoder for good.
 type Decoder struct{ put *putRequest }
 
 // Decode decodes the request of an entry as the function Decode does.
 func (d *Decoder) Decode(e *Entry) (*Request, error) {
+	if d == nil {
+		return Decode(e)
+	}
 	if e.Type == EntryNormal && len(e.Data) > 0 {
 		if d.put == nil {
 			d.put = new(putRequest)

@@ -13,15 +13,35 @@ import (
 // JSON writes x as encoding/json does with that indent and, after it, a line break. Characters of HTML stay as they are; all that
 // is unsafe to be seen in a terminal is a \u escape, which means the same to a program: it can only stand in a string.
 func JSON(w io.Writer, x any, prefix, indent string) error {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	e.SetIndent(prefix, indent)
-	if err := e.Encode(x); err != nil {
+	text, err := newEncoder().encode(x, prefix, indent)
+	if err != nil {
 		return err
 	}
-	_, err := w.Write(ascii(b.Bytes()))
+	_, err = w.Write(text)
 	return err
+}
+
+// encoder encodes one value after the other into one buffer.
+type encoder struct {
+	buf  bytes.Buffer
+	json *json.Encoder
+}
+
+func newEncoder() *encoder {
+	e := &encoder{}
+	e.json = json.NewEncoder(&e.buf)
+	e.json.SetEscapeHTML(false)
+	return e
+}
+
+// encode returns what JSON writes, valid until the next call.
+func (e *encoder) encode(x any, prefix, indent string) ([]byte, error) {
+	e.buf.Reset()
+	e.json.SetIndent(prefix, indent)
+	if err := e.json.Encode(x); err != nil {
+		return nil, err
+	}
+	return ascii(e.buf.Bytes()), nil
 }
 
 // ascii replaces unsafe characters beyond ASCII, and DEL, in a JSON text.
@@ -53,13 +73,14 @@ func ascii(text []byte) []byte {
 
 // Pieces writes a JSON text piece by piece: its structure as constants and names of this program, its values by JSON.
 type Pieces struct {
-	w   io.Writer
-	buf []byte // of Break
-	err error
+	w       io.Writer
+	buf     []byte // of Break
+	encoder *encoder
+	err     error
 }
 
 // NewPieces writes to w.
-func NewPieces(w io.Writer) *Pieces { return &Pieces{w: w} }
+func NewPieces(w io.Writer) *Pieces { return &Pieces{w: w, encoder: newEncoder()} }
 
 // Structure writes a part of the text that holds no value.
 func (p *Pieces) Structure(s markup) {
@@ -91,11 +112,11 @@ func (p *Pieces) Name(name string) {
 
 // Value writes a value, at a depth.
 func (p *Pieces) Value(x any, indent string, depth int) {
-	var b bytes.Buffer
-	if err := JSON(&b, x, strings.Repeat(indent, depth), indent); err != nil && p.err == nil {
+	text, err := p.encoder.encode(x, strings.Repeat(indent, depth), indent)
+	if err != nil && p.err == nil {
 		p.err = err
 	}
-	p.write(bytes.TrimSuffix(b.Bytes(), []byte("\n")))
+	p.write(bytes.TrimSuffix(text, []byte("\n")))
 }
 
 // Err is the first error.
