@@ -1,6 +1,7 @@
 package diff
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"math"
@@ -430,6 +431,7 @@ func (c *contents) newLogs(use []int, low int64) []*apply.Log {
 	for _, n := range names {
 		named.Keys, named.Leases = append(named.Keys, n.Keys...), append(named.Leases, n.Leases...)
 	}
+	named.Keys = append(named.Keys, c.keysApartUpTo(use, low)...)
 	logs := make([]*apply.Log, len(use))
 	for {
 		byHistory := map[int]*apply.Log{}
@@ -452,6 +454,45 @@ func (c *contents) newLogs(use []int, low int64) []*apply.Log {
 			named.Keys, named.Leases = append(named.Keys, l.Keys...), append(named.Leases, l.Leases...)
 		}
 	}
+}
+
+// keysApartUpTo are keys whose newest rows up to a revision are not the same on some members: no entry of their logs need name them.
+func (c *contents) keysApartUpTo(members []int, revision int64) (keys []string) {
+	alike := func(key []byte) bool {
+		first, live, known := []byte(nil), false, false
+		for _, i := range members {
+			t := c.ms[i].DB.Rows
+			value, is := []byte(nil), false
+			switch r := t.RowAt(key, revision); {
+			case r >= 0 && !t.Row(r).Tombstone:
+				value, is = t.Row(r).Value, true
+			case r < 0 && c.ms[i].DB.CompactRevision() > revision:
+				continue // a later row may be all that a compaction left of it
+			}
+			if !known {
+				first, live, known = bytes.Clone(value), is, true
+			} else if is != live || !bytes.Equal(value, first) {
+				return false
+			}
+		}
+		return true
+	}
+	seen := map[string]bool{}
+	for _, main := range c.differing {
+		if main > revision {
+			break
+		}
+		for _, i := range members {
+			for _, r := range c.ms[i].DB.Rows.Group(main) {
+				if key := string(r.Key()); !seen[key] {
+					if seen[key] = true; !alike([]byte(key)) {
+						keys = append(keys, key)
+					}
+				}
+			}
+		}
+	}
+	return keys
 }
 
 // searchSuffix finds the faults of members whose log does not begin with the cluster. They are nil if that leads to nothing, or if the members had

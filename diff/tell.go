@@ -627,15 +627,18 @@ func (c *comparison) groupByEffect(k *cause, t *sharedFault) {
 	}
 	defer c.addParted(k, others)
 	sortGroups(k.groups)
-	newer := "newer versions of etcd"
-	if t.kind == faults.Rules {
-		newer = "etcd " + c.rulesName(t.firstReading().To)
+	refused := "applied, though permissions refuse it by the rules of newer versions of etcd" // those of others, or today's
+	switch t.kind {
+	case faults.Rules:
+		refused = "applied, though permissions refuse it by the rules of etcd " + c.rulesName(t.firstReading().To)
+	case faults.OwnReads:
+		refused = "applied without its reads"
 	}
 	for _, g := range k.groups {
 		e := Effect{Members: c.labels(g), Changes: []Change{}}
 		switch {
 		case at > 0:
-			e = c.effectAt(g[0], at, odd(g[0]), newer)
+			e = c.effectAt(g[0], at, odd(g[0]), refused)
 			e.Members = c.labels(g)
 		case k.revision > 0 && odd(g[0]):
 			e.Revision, e.Changes = k.revision, changes(c.ms[g[0]].DB.Rows.Group(k.revision))
@@ -678,8 +681,8 @@ func (c *comparison) addParted(k *cause, others []int) {
 	k.effects[n].Members = c.labels(k.groups[n])
 }
 
-// effectAt is what an entry did on a member; of one that was applied again, what it did then. newer are versions whose rules may refuse it.
-func (c *entryEffects) effectAt(i int, index uint64, odd bool, newer string) (e Effect) {
+// effectAt is what an entry did on a member; of one that was applied again, what it did then. refused is what is said of one that others refused.
+func (c *entryEffects) effectAt(i int, index uint64, odd bool, refused string) (e Effect) {
 	x := c.explained[i]
 	x.member.Run(&x.chosen, max(index, x.reach), func(st *faults.Step) {
 		if st.Index != index {
@@ -701,7 +704,7 @@ func (c *entryEffects) effectAt(i int, index uint64, odd bool, newer string) (e 
 				}
 			}
 		case st.Forbidden:
-			e.Note = "applied, though permissions refuse it by the rules of " + newer
+			e.Note = refused
 		case st.TablesChanged && st.Revision == 0:
 			e.Note = map[Layer]string{LayerAuth: "it changed the auth tables", LayerAlarm: "it changed the alarms", LayerLease: "it changed the leases"}[c.layerOf(i, index)]
 		case st.Revision == 0:

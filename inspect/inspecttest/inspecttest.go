@@ -299,7 +299,9 @@ func (m *maker) entry(index, term uint64, f []string) {
 		in, data = nil, []byte(f[1])
 	default:
 		in = Request(m.t, strings.Join(f, " "))
-		in.Header.ID = index
+		if in.Header.ID == 0 {
+			in.Header.ID = index
+		}
 		fillSegment(in)
 	}
 	if in != nil {

@@ -63,7 +63,7 @@ func (p *parser) end() []byte {
 	}
 }
 
-// Request reads a request in words, such as "as ann@8 put a 1 lease=7", where 8 is the auth revision:
+// Request reads a request in words, such as "by 2 as ann@8 put a 1 lease=7", where 2 is the member that proposed it and 8 the auth revision:
 //
 //	put KEY VALUE [lease=ID] [keep-value] [keep-lease] [prev]
 //	del KEY [END]                                           END * stands for all keys from there on
@@ -76,6 +76,9 @@ func Request(t testing.TB, words string) *pb.InternalRaftRequest {
 	t.Helper()
 	p := &parser{t, strings.Fields(words)}
 	in := &pb.InternalRaftRequest{Header: &pb.RequestHeader{}}
+	if p.accept("by") {
+		in.Header.ID = uint64(p.number(p.next()))<<48 | 1
+	}
 	if p.accept("as") {
 		user, revision, _ := strings.Cut(p.next(), "@")
 		in.Header.Username, in.Header.AuthRevision = user, uint64(p.number(revision))
