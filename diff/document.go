@@ -315,7 +315,7 @@ type Onset struct {
 	Until         uint64    `json:"until"`
 }
 
-// FaultReading is one fault of a reading: Kind is skipped, again, refused, rules, let-pass, branch, rows, table, extra or leases-lost.
+// FaultReading is one fault of a reading: Kind is skipped, again, refused, rules, let-pass, branch, rows, table, extra, leases-lost or own-reads.
 type FaultReading struct {
 	Kind    string   `json:"kind"`
 	Members []string `json:"members"`

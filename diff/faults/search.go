@@ -170,6 +170,7 @@ type Result struct {
 // Bounds of the search. Steps are entries applied, or sixteen keys looked at.
 const (
 	maxFaults          = 6        // of one member
+	shallow            = 2        // faults with which all rules are tried before more are with any
 	minSteps           = 12 << 20 // of any search
 	suffixSteps        = 2 << 20  // of one where the log does not begin with the cluster: it may begin with several states
 	stepsEntry         = 64       // more for each entry of the log
@@ -266,11 +267,11 @@ func (m *Member) Search() *Result {
 		starts = append(starts, n)
 	}
 	slices.SortStableFunc(starts, func(a, b *node) int { return cmp.Compare(b.stop, a.stop) })
-	res := &Result{}
-	for i, n := range starts {
-		if i == 0 {
-			res.Stop = m.index(n.stop)
-		}
+	stop := starts[0].stop
+	x.budget = steps / 4
+	x.simplestFirst(starts)
+	res := &Result{Stop: m.index(stop)}
+	for _, n := range starts {
 		x.costBound = math.MaxInt - Margin
 		if len(res.Readings) > 0 {
 			if x.costBound = likeliestReadings(res.Readings)[0].Cost; x.costBound <= costFault && m.Explains(&Reading{Rules: n.rules, Faults: res.Readings[0].Faults, Initial: res.Readings[0].Initial}) {
@@ -278,7 +279,7 @@ func (m *Member) Search() *Result {
 			}
 		}
 		// What is not likely is left out at first, and all of it is tried with the other half of the steps if nothing was found.
-		x.solved, x.thorough, x.budget = nil, false, steps/2
+		x.solved, x.thorough, x.budget = nil, false, max(steps/2, x.s.Steps+steps/8)
 		if x.searchFrom(n); x.bestCost() > costFault+costUser {
 			x.deep, x.budget = true, x.s.Steps+steps/8
 			x.searchFrom(n)
@@ -302,11 +303,37 @@ func (m *Member) Search() *Result {
 	return res
 }
 
+// simplestFirst puts the rules first by which the fewest faults explain the db, if a few do: what explains it by others must not cost more. Before,
+// those come first by which the log goes furthest.
+func (x *search) simplestFirst(starts []*node) {
+	x.costBound = math.MaxInt - Margin
+	costs := map[*node]int{}
+	for faults := 1; faults <= shallow && len(starts) > 1 && len(costs) == 0; faults++ {
+		for _, n := range starts {
+			x.solved = nil
+			if x.searchUpTo(faults, &node{rules: n.rules, stop: n.stop}); len(x.solved) > 0 {
+				costs[n] = x.bestCost()
+			}
+		}
+	}
+	x.solved, x.limits = nil, nil
+	cost := func(n *node) int {
+		if c, ok := costs[n]; ok {
+			return c
+		}
+		return math.MaxInt
+	}
+	slices.SortStableFunc(starts, func(a, b *node) int { return cmp.Compare(cost(a), cost(b)) })
+}
+
 // searchFrom looks for the faults behind what is there, from a node without any.
-func (x *search) searchFrom(start *node) {
+func (x *search) searchFrom(start *node) { x.searchUpTo(maxFaults, start) }
+
+// searchUpTo looks for so many faults at most.
+func (x *search) searchUpTo(faults int, start *node) {
 	x.reached = map[reached]*node{}
 	level := []*node{start}
-	for depth := 1; depth <= maxFaults && len(level) > 0; depth++ {
+	for depth := 1; depth <= faults && len(level) > 0; depth++ {
 		if x.bestCost()+Margin < depth*costFault {
 			break // no set of so many faults is as likely, but for restarts from one entry, which tryRestartsAhead looks for
 		}
