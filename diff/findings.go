@@ -112,7 +112,7 @@ var advice = map[string]check.Advice{
 	"row-differs-from-entry": {Meaning: "a stored row is not what the entry wrote: changed or damaged afterwards", Action: askOthers},
 	"row-lost":               {Meaning: "an entry's revision was made, but its rows are not there any more", Action: askOthers},
 	"revision-without-entry": {Meaning: "the db holds a change that nothing in the log asked for", Action: askOthers},
-	"log-search-bounded":     {Meaning: "what the db holds is not what its log makes, and no faults that were tried explain it: several things befell the member, or the db and the log are not of one member", Action: "see what else is found; compare the member with others by diff"},
+	"log-search-bounded":     {Meaning: "what the db holds is not what its log makes, and no faults that were tried explain it: the member has several faults, or the db and the log are not of one member", Action: "see what else is found; compare the member with others by diff"},
 	"rows-elsewhere":         {Meaning: "the file holds rows that its tree should hold and does not: pages of different moments, as in a copy of a running member", Action: "copy again, from the stopped member or from a file system snapshot; the member itself may be healthy"},
 	"file-shrank":            {Meaning: "someone cut the file while it was read", Action: "copy the evidence and read the copy"},
 	"index-behind-data":      {Meaning: "the data is newer than the consistent index: a member started on this copy applies entries a second time; in a copy of a running member, pages of different moments", Action: "do not start it on etcd before 3.5.6 without comparing it with another member"},

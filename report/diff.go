@@ -593,7 +593,7 @@ var tablesCompared = []string{"leases", "auth", "members", "alarms"}
 // leftOut names the tables that were not compared, and the search that was cut short where nothing was found that explains a member.
 func leftOut(p *page, d *diff.Document) {
 	if d.Verdict == diff.Diverged && !d.Explained && d.Search.Bounded {
-		p.line("cut short", "the search for what befell a member that its log does not explain: %s", strings.Join(d.Search.Limits[:min(len(d.Search.Limits), 2)], "; "))
+		p.line("cut short", "the search for the faults of a member that its log does not explain: %s", strings.Join(d.Search.Limits[:min(len(d.Search.Limits), 2)], "; "))
 	}
 	if len(d.NotCompared) > 0 && len(labelsOf(d)) > 1 {
 		for i, why := range d.NotComparedWhy {

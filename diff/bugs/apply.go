@@ -147,7 +147,7 @@ func (c *Case) oldRuleUntil(old *replay.Rule, onset map[int]uint64) Outcome {
 	case len(does)+len(doesNot) == 0:
 		return consistent("the entries could not be run again: " + oneLine(err))
 	case len(doesNot) > 0:
-		return consistent(fmt.Sprintf("run again by etcd's own code with %s, %s does not come out as it is: something else befell it, too, or the old version differs in more", says, labels(doesNot)))
+		return consistent(fmt.Sprintf("run again by etcd's own code with %s, %s does not come out as it is: it has another fault, too, or the old version differs in more", says, labels(doesNot)))
 	}
 	return confirmed(fmt.Sprintf("run again by etcd's own code, %d entries make just what %s with %s: no revision differs", n, holders(does), says))
 }
@@ -347,7 +347,7 @@ func (c *Case) runEachAsOften() Outcome {
 	case len(does)+len(doesNot) == 0:
 		return consistent("the entries could not be run again: " + oneLine(err))
 	case len(doesNot) > 0:
-		return consistent(fmt.Sprintf("run again by etcd's own code with %s, %s does not come out as it is: something else befell it, too", says, labels(doesNot)))
+		return consistent(fmt.Sprintf("run again by etcd's own code with %s, %s does not come out as it is: it has another fault, too", says, labels(doesNot)))
 	}
 	return confirmed(fmt.Sprintf("run again by etcd's own code, %d entries make just what %s with %s: no revision differs", n, holders(does), says))
 }
@@ -759,7 +759,7 @@ func (c *Case) eachDropsReadsOfOthers() Outcome {
 	case len(does)+len(doesNot) == 0:
 		return consistent("the entries could not be run again: " + oneLine(err))
 	case len(doesNot) > 0:
-		return consistent(fmt.Sprintf("run again by etcd's own code with %s, %s does not come out as it is: something else befell it, too", says, labels(doesNot)))
+		return consistent(fmt.Sprintf("run again by etcd's own code with %s, %s does not come out as it is: it has another fault, too", says, labels(doesNot)))
 	}
 	return confirmed(fmt.Sprintf("run again by etcd's own code, %d entries make just what %s with %s: no revision differs", n, holders(does), says))
 }

@@ -53,24 +53,24 @@ func TestSearchLater(t *testing.T) {
 		name    string
 		log     string // later if empty
 		first   int    // entry that is left
-		befell  string
+		planted string
 		compact int64
 		begins  int64
 		want    string
 	}{
 		{name: "nothing", first: 5, begins: 5, want: "0: no fault"},
 		{name: "nothing, compacted", first: 5, compact: 12, begins: 5, want: "0: no fault"},
-		{name: "in plain sight", first: 5, befell: "skip 10", begins: 5, want: "8: entry 10 had no effect"},
-		{name: "skipped, compacted behind", first: 5, befell: "skip 8", compact: 11, begins: 5, want: "8: entry 8 had no effect"},
-		{name: "the delete of a key that is only known by that", first: 5, befell: "skip 7", compact: 11, begins: 5, want: "8: entry 7 had no effect"},
-		{name: "again, compacted behind", first: 5, befell: "again 8 10", compact: 12, begins: 5, want: "8: entries 8 to 10 were applied again"},
-		{name: "three faults of a member, of which the others show what was before", log: strings.ReplaceAll(later, "del none", "put e 1"), first: 5, befell: "skip 6, skip 8, skip 13", compact: 11, begins: 5, want: "24: entry 6 had no effect; entry 8 had no effect; entry 13 had no effect"},
-		{name: "from the beginning on", first: 1, befell: "skip 8", compact: 11, begins: 1, want: "8: entry 8 had no effect"},
+		{name: "in plain sight", first: 5, planted: "skip 10", begins: 5, want: "8: entry 10 had no effect"},
+		{name: "skipped, compacted behind", first: 5, planted: "skip 8", compact: 11, begins: 5, want: "8: entry 8 had no effect"},
+		{name: "the delete of a key that is only known by that", first: 5, planted: "skip 7", compact: 11, begins: 5, want: "8: entry 7 had no effect"},
+		{name: "again, compacted behind", first: 5, planted: "again 8 10", compact: 12, begins: 5, want: "8: entries 8 to 10 were applied again"},
+		{name: "three faults of a member, of which the others show what was before", log: strings.ReplaceAll(later, "del none", "put e 1"), first: 5, planted: "skip 6, skip 8, skip 13", compact: 11, begins: 5, want: "24: entry 6 had no effect; entry 8 had no effect; entry 13 had no effect"},
+		{name: "from the beginning on", first: 1, planted: "skip 8", compact: 11, begins: 1, want: "8: entry 8 had no effect"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			x := text(cmp.Or(c.log, later))
-			odd := live(t, x, apply.Rules3510, c.befell, c.compact)
+			odd := live(t, x, apply.Rules3510, c.planted, c.compact)
 			log, ms := beginners(t, c.first, odd, live(t, x, apply.Rules3510, "", c.compact), live(t, x, apply.Rules3510, "", max(c.compact-2, 0)))
 			all := SearchSuffix(log, ms, 0)
 			if len(all) != len(ms) {
@@ -107,7 +107,7 @@ func TestSearchLaterAlone(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name    string
-		befell  string
+		planted string
 		compact int64
 		want    string
 	}{
@@ -118,7 +118,7 @@ func TestSearchLaterAlone(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			log, ms := beginners(t, 5, live(t, later, apply.Rules3510, c.befell, c.compact))
+			log, ms := beginners(t, 5, live(t, later, apply.Rules3510, c.planted, c.compact))
 			got := ""
 			if all := SearchSuffix(log, ms, 0); all != nil {
 				if got = tell(all[0].Result); !all[0].BaseShown() && len(all[0].Readings[0].Faults) > 0 {
@@ -168,19 +168,19 @@ func TestGoesOn(t *testing.T) {
 	lines := strings.Split(strings.TrimSpace(string(plain)), "\n")
 	whole := live(t, plain, apply.Rules3510, "", 0)
 	for _, c := range []struct {
-		name, befell string
-		compact      int64
-		change       func(l *life)
-		want         bool
+		name, planted string
+		compact       int64
+		change        func(l *life)
+		want          bool
 	}{
 		{name: "healthy", want: true},
 		{name: "compacted since", compact: 8, want: true},
-		{name: "an entry behind it is skipped", befell: "skip 9"},
-		{name: "one of those that both may have is skipped on the other", befell: "skip 3"},
+		{name: "an entry behind it is skipped", planted: "skip 9"},
+		{name: "one of those that both may have is skipped on the other", planted: "skip 3"},
 		{name: "a lease that no entry grants", change: func(l *life) { l.tables.Leases = append(l.tables.Leases, schema.LeaseRecord{ID: 9, TTL: 60}) }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			to := live(t, plain, apply.Rules3510, c.befell, c.compact)
+			to := live(t, plain, apply.Rules3510, c.planted, c.compact)
 			if c.change != nil {
 				c.change(to)
 			}

@@ -132,25 +132,25 @@ const upgrading text = `
 // for what it makes.
 func TestOwnReads(t *testing.T) {
 	for _, c := range []struct {
-		name   string
-		member uint64
-		befell string
-		rules  apply.Rules
-		want   string
-		first  uint64 // of its own that it refused
+		name    string
+		member  uint64
+		planted string
+		rules   apply.Rules
+		want    string
+		first   uint64 // of its own that it refused
 	}{
 		{name: "one that proposed none", member: 9, want: "0: no fault"},
-		{name: "the proposer", member: 7, befell: "own 12, own 14, own 16", want: "0: no fault", first: 12},
-		{name: "the proposer of another one", member: 8, befell: "own 15", want: "0: no fault", first: 15},
-		{name: "the proposer, whose client did not wait for the first", member: 7, befell: "own 16", want: "3: entry 12, a transaction of its own, was applied without its reads", first: 16},
-		{name: "another one refuses", member: 9, befell: "own 12", want: "8: entry 12 had no effect"},
-		{name: "one whose id is not known", befell: "own 12, own 16", want: "16: entry 12 had no effect; entry 16 had no effect"},
+		{name: "the proposer", member: 7, planted: "own 12, own 14, own 16", want: "0: no fault", first: 12},
+		{name: "the proposer of another one", member: 8, planted: "own 15", want: "0: no fault", first: 15},
+		{name: "the proposer, whose client did not wait for the first", member: 7, planted: "own 16", want: "3: entry 12, a transaction of its own, was applied without its reads", first: 16},
+		{name: "another one refuses", member: 9, planted: "own 12", want: "8: entry 12 had no effect"},
+		{name: "one whose id is not known", planted: "own 12, own 16", want: "16: entry 12 had no effect; entry 16 had no effect"},
 		{name: "from 3.7 on all refuse", member: 9, rules: apply.Rules37, want: "0: no fault"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			rules := cmp.Or(c.rules, apply.Rules3530|apply.Rules3528|apply.Rules3512)
 			for _, compact := range []int64{0, 5} {
-				l := live(t, readsInTxn, rules, c.befell, compact)
+				l := live(t, readsInTxn, rules, c.planted, compact)
 				m := l.member(rules)
 				m.ID, m.Newest = c.member, 6
 				res := m.Search()
@@ -169,15 +169,15 @@ func TestOwnReads(t *testing.T) {
 // TestClusterVersion asserts that members go by the rules of a version from where the cluster's was set to it, and not by that of others.
 func TestClusterVersion(t *testing.T) {
 	for name, c := range map[string]struct {
-		log          text
-		befell, want string
+		log           text
+		planted, want string
 	}{
 		"set before":              {upgrading, "rules 3.3 13", "0: no fault"},
 		"set before, not gone by": {upgrading, "", "16: entry 14 was applied although permissions or an alarm refuse that"},
 		"not set":                 {text(strings.Replace(string(upgrading), "version 3.3.0", "empty", 1)), "rules 3.3 13", "8: entry 14 had no effect\n8: the rules of etcd 3.3 to 3.5.9 hold from entry 14 on"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			m := live(t, c.log, apply.Rules32, c.befell, 0).member(apply.Rules32)
+			m := live(t, c.log, apply.Rules32, c.planted, 0).member(apply.Rules32)
 			res := m.Search()
 			if got := tell(res); got != c.want {
 				t.Errorf("found\n%s\nwant\n%s", got, c.want)
@@ -195,7 +195,7 @@ func TestSearch(t *testing.T) {
 	for _, c := range []struct {
 		name     string
 		log      text
-		befell   string
+		planted  string
 		compact  int64
 		rules    []apply.Rules
 		versions bool // all that a cluster of 3.6 may have come into question
@@ -203,21 +203,21 @@ func TestSearch(t *testing.T) {
 	}{
 		{name: "nothing", log: plain, want: "0: no fault"},
 		{name: "nothing, compacted", log: plain, compact: 9, want: "0: no fault"},
-		{name: "skipped", log: plain, befell: "skip 6", want: "8: entry 6 had no effect"},
-		{name: "skipped, compacted", log: plain, befell: "skip 6", compact: 9, want: "8: entry 6 had no effect"},
-		{name: "skipped, overwritten since", log: plain, befell: "skip 4", compact: 10, want: "8: entry 4 had no effect"},
-		{name: "a run skipped", log: plain, befell: "skip 4 6", compact: 7, want: "10: entries 4 to 6 had no effect"},
-		{name: "the tail", log: plain, befell: "skip 10 11", want: "10: entries 10 to 11 had no effect"},
-		{name: "again", log: plain, befell: "again 8 9", compact: 10, want: "8: entries 8 to 9 were applied again"},
-		{name: "the last one again", log: plain, befell: "again 11 11", want: "8: entry 11 was applied again"},
-		{name: "branch", log: plain, befell: "branch 7", compact: 10, want: "16: entry 7 took the other branch"},
-		{name: "two", log: plain, befell: "skip 3, skip 9", compact: 8, want: "16: entry 3 had no effect; entry 9 had no effect"},
-		{name: "a user refused", log: asked, befell: "refuse ann 12", want: "13: no request of user \"ann\" had an effect from entry 14 on\n16: entry 14 had no effect; entry 16 had no effect"},
-		{name: "let pass", log: asked, befell: "pass 12", compact: 4, want: "16: entry 12 was applied although permissions or an alarm refuse that"},
-		{name: "behind the saved index", log: replayed, befell: "again 7 8", want: "8: entries 7 to 8 were applied again\n11: entry 2 was applied again, 2 times\n11: entry 7 was applied again, 2 times"},
-		{name: "behind the saved index, at three restarts", log: replayed, befell: "again 7 8, again 7 8, again 7 8", want: "14: entries 7 to 8 were applied again, 3 times\n17: entry 7 was applied again, 2 times; entries 7 to 8 were applied again, 2 times"},
+		{name: "skipped", log: plain, planted: "skip 6", want: "8: entry 6 had no effect"},
+		{name: "skipped, compacted", log: plain, planted: "skip 6", compact: 9, want: "8: entry 6 had no effect"},
+		{name: "skipped, overwritten since", log: plain, planted: "skip 4", compact: 10, want: "8: entry 4 had no effect"},
+		{name: "a run skipped", log: plain, planted: "skip 4 6", compact: 7, want: "10: entries 4 to 6 had no effect"},
+		{name: "the tail", log: plain, planted: "skip 10 11", want: "10: entries 10 to 11 had no effect"},
+		{name: "again", log: plain, planted: "again 8 9", compact: 10, want: "8: entries 8 to 9 were applied again"},
+		{name: "the last one again", log: plain, planted: "again 11 11", want: "8: entry 11 was applied again"},
+		{name: "branch", log: plain, planted: "branch 7", compact: 10, want: "16: entry 7 took the other branch"},
+		{name: "two", log: plain, planted: "skip 3, skip 9", compact: 8, want: "16: entry 3 had no effect; entry 9 had no effect"},
+		{name: "a user refused", log: asked, planted: "refuse ann 12", want: "13: no request of user \"ann\" had an effect from entry 14 on\n16: entry 14 had no effect; entry 16 had no effect"},
+		{name: "let pass", log: asked, planted: "pass 12", compact: 4, want: "16: entry 12 was applied although permissions or an alarm refuse that"},
+		{name: "behind the saved index", log: replayed, planted: "again 7 8", want: "8: entries 7 to 8 were applied again\n11: entry 2 was applied again, 2 times\n11: entry 7 was applied again, 2 times"},
+		{name: "behind the saved index, at three restarts", log: replayed, planted: "again 7 8, again 7 8, again 7 8", want: "14: entries 7 to 8 were applied again, 3 times\n17: entry 7 was applied again, 2 times; entries 7 to 8 were applied again, 2 times"},
 		{
-			name: "upgraded", log: leased, befell: "rules 3.3 1", rules: []apply.Rules{apply.Rules32},
+			name: "upgraded", log: leased, planted: "rules 3.3 1", rules: []apply.Rules{apply.Rules32},
 			want: "8: entry 14 had no effect\n8: the rules of etcd 3.3 to 3.5.9 hold from entry 14 on",
 		},
 		{
@@ -225,11 +225,11 @@ func TestSearch(t *testing.T) {
 			versions: true, want: "0: no fault",
 		},
 		{
-			name: "upgraded past the rule of puts in transactions", log: inTxn, befell: "rules 3.5.30 15", compact: 6, rules: []apply.Rules{apply.Rules3528 | apply.Rules3512},
+			name: "upgraded past the rule of puts in transactions", log: inTxn, planted: "rules 3.5.30 15", compact: 6, rules: []apply.Rules{apply.Rules3528 | apply.Rules3512},
 			versions: true, want: "8: entry 16 had no effect\n8: the rules of etcd 3.5.30 (or 3.4.44, 3.6.11) and later hold from entry 16 on",
 		},
-		{name: "negative leases", log: negative, befell: "lose 4", want: "8: leases with negative ids were unknown from entry 4 on"},
-		{name: "negative leases, compacted", log: negative, befell: "lose 4", compact: 4, want: "8: leases with negative ids were unknown from entry 4 on"},
+		{name: "negative leases", log: negative, planted: "lose 4", want: "8: leases with negative ids were unknown from entry 4 on"},
+		{name: "negative leases, compacted", log: negative, planted: "lose 4", compact: 4, want: "8: leases with negative ids were unknown from entry 4 on"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			rules := apply.Rules3510
@@ -238,7 +238,7 @@ func TestSearch(t *testing.T) {
 			} else {
 				c.rules = []apply.Rules{rules}
 			}
-			l := live(t, c.log, rules, c.befell, c.compact)
+			l := live(t, c.log, rules, c.planted, c.compact)
 			if c.versions {
 				c.rules = l.log.Versions(6, 6)
 			}
@@ -319,18 +319,18 @@ func TestTables(t *testing.T) {
 // TestRestartsAhead finds auth entries that restarts applied again where none of them saved a consistent index: up to 3.4 only changes of keys do.
 func TestRestartsAhead(t *testing.T) {
 	for _, c := range []struct {
-		name, befell, want string
-		auth               uint64 // revision that the table has besides
+		name, planted, want string
+		auth                uint64 // revision that the table has besides
 	}{
 		{name: "none", want: "0: no fault"},
-		{name: "one", befell: "again 7 9", want: "8: entries 7 to 9 were applied again\n11: entry 7 was applied again; entries 7 to 8 were applied again"},
-		{name: "two at the end", befell: "again 7 11, again 7 11", want: "11: entries 7 to 11 were applied again, 2 times\n" +
+		{name: "one", planted: "again 7 9", want: "8: entries 7 to 9 were applied again\n11: entry 7 was applied again; entries 7 to 8 were applied again"},
+		{name: "two at the end", planted: "again 7 11, again 7 11", want: "11: entries 7 to 11 were applied again, 2 times\n" +
 			"14: entry 7 was applied again; entries 7 to 10 were applied again; entries 7 to 11 were applied again\n" +
 			"14: entries 7 to 8 were applied again; entries 7 to 9 were applied again; entries 7 to 11 were applied again\n" +
 			"14: entries 7 to 8 were applied again; entries 7 to 10 were applied again, 2 times\n" +
 			"14: entries 7 to 9 were applied again, 2 times; entries 7 to 10 were applied again"},
 		{
-			name: "behind different entries", befell: "again 7 8, again 7 11",
+			name: "behind different entries", planted: "again 7 8, again 7 11",
 			want: "11: entries 7 to 8 were applied again; entries 7 to 11 were applied again\n" +
 				"11: entries 7 to 9 were applied again; entries 7 to 10 were applied again\n" +
 				"14: entry 7 was applied again; entries 7 to 8 were applied again; entries 7 to 10 were applied again\n" +
@@ -341,7 +341,7 @@ func TestRestartsAhead(t *testing.T) {
 		{name: "more than entries can make", auth: 100, want: "24: the auth table was changed otherwise than by an entry"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			l := live(t, unsaved, apply.Rules3510, c.befell, 0)
+			l := live(t, unsaved, apply.Rules3510, c.planted, 0)
 			l.tables.ConsistentIndex, l.tables.HasTerm = 6, false
 			l.tables.AuthRevision += c.auth
 			m := l.member(apply.Rules3510)

@@ -9,8 +9,8 @@ import (
 	"etcd-autopsy/inspect/schema"
 )
 
-// Members of which the first entries of the log are gone are taken to have been the same before those that are left. One that was not, since something
-// befell it earlier, contradicts the log where that shows, and some fault behind may explain the contradiction by accident. So what befell it may be the
+// Members of which the first entries of the log are gone are taken to have been the same before those that are left. One that was not, since it had
+// a fault earlier, contradicts the log where that shows, and some fault behind may explain the contradiction by accident. So what befell it may be the
 // one as well as the other.
 
 // Parting is how a member goes on, without fault, from a state of its own before the log begins, in which it had parted from the others.
@@ -53,7 +53,7 @@ func findPartings(l *apply.Log, ms []SuffixMember, all []SuffixResult, low int64
 	})
 }
 
-// LikelyParted tells whether the parting is what befell the member, since no fault that is likely explains what it holds. Where a single fault does, that is a
+// LikelyParted tells whether the member had parted before its log begins, since no fault that is likely explains what it holds. Where a single fault does, that is a
 // row or a table that was changed, which may be so whatever else is the case.
 func (x *SuffixResult) LikelyParted() bool {
 	return x.Parting != nil && x.Member != nil && x.Readings[0].Cost > MaxLikelyCost && len(x.Readings[0].Faults) > 1
@@ -101,7 +101,7 @@ func (b *SuffixMember) findParting(l *apply.Log, others *Base, witness *Evidence
 			}
 		}
 	}
-	// What befell it was some entries, and not all of its revisions.
+	// It departed with some entries, and not with all of its revisions.
 	slices.SortStableFunc(revisions, func(a, b int64) int {
 		return cmp.Compare(max(a-others.Revision, others.Revision-a), max(b-others.Revision, others.Revision-b))
 	})

@@ -152,7 +152,7 @@ func (x text) log(t *testing.T, keys []string, leases []int64) *apply.Log {
 	return apply.NewLog(len(rs), func(i int) uint64 { return uint64(i + 1) }, func(i int) *raftlog.Request { return rs[i] }, keys, leases)
 }
 
-// life is what befalls a member, and what is left of it.
+// life is a member with faults, and what is left of it.
 type life struct {
 	t       *testing.T
 	x       text

@@ -50,11 +50,11 @@ type faulty struct {
 func TestFaults(t *testing.T) { testFaults(t, whole) }
 
 // TestPurged does so where the first entries of the log are gone, so that the state before those that are left has to be taken from rows. One
-// sound reading is enough then, and it is not asked that no other one is missing: what the beginning was is not known. But where something that befell the
-// member before leaves the same, that must be said.
+// sound reading is enough then, and it is not asked that no other one is missing: what the beginning was is not known. But where an earlier fault of the
+// member leaves the same, that must be said.
 func TestPurged(t *testing.T) { testFaults(t, purged) }
 
-// TestPartedBefore does so where something befell the member before the first entry that is left: whatever is found behind, that must be said, too.
+// TestPartedBefore does so where the member has a fault before the first entry that is left: whatever is found behind, that must be said, too.
 func TestPartedBefore(t *testing.T) { testFaults(t, partedBefore) }
 
 // kind is what is asked of a case.
@@ -448,7 +448,7 @@ func (c *faulty) check() (problems []string) {
 	if c.before {
 		edited := len(c.planted) == 1 && c.planted[0].Kind == faults.Table // in the end, and as well by an entry that is left
 		if len(rs) > 0 && len(rs[0].Faults) > 0 && len(c.result.Limits) == 0 && !c.mayHaveParted() && !c.tablesAlone() && !edited {
-			fail("wrong: what befell the member is before the entries that are left, and it is not said that it may be")
+			fail("wrong: the member's fault is before the entries that are left, and it is not said that it may be")
 		}
 		return problems
 	}

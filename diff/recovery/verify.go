@@ -112,7 +112,7 @@ func (p *planner) shown(v *verdict, last int64) {
 // departed says that the member departed from its log, empty if it is not known to have.
 func (p *planner) departed() string {
 	if p.ledger.Departed(p.i, p.m.DB.Tables.ConsistentIndex) {
-		return ", with what befell it, of which diff tells"
+		return ", with its faults, of which diff tells"
 	}
 	return ""
 }
