@@ -15,10 +15,10 @@ import (
 // lag lists what members have not applied yet, though another member of the same side of every fork has.
 func (c *comparison) lag() {
 	for i, m := range c.ms {
-		ci := m.DB.Tables.ConsistentIndex
+		ci := c.applied(i)
 		high, furthest := ci, -1
-		for j, o := range c.ms {
-			if other := o.DB.Tables.ConsistentIndex; other > high && !c.logs.onDifferentSides(i, j) {
+		for j := range c.ms {
+			if other := c.applied(j); other > high && !c.logs.onDifferentSides(i, j) {
 				high, furthest = other, j
 			}
 		}
@@ -32,6 +32,15 @@ func (c *comparison) lag() {
 		}
 		c.doc.Lag = append(c.doc.Lag, l)
 	}
+}
+
+// applied is the last entry that member i has surely applied: its consistent index, unless a fault behind that explains what its tables hold.
+func (c *explanations) applied(i int) uint64 {
+	at := c.ms[i].DB.Tables.ConsistentIndex
+	if x := c.explained[i]; x != nil && slices.ContainsFunc(x.chosen.Faults, func(f faults.Fault) bool { return f.First > at && f.Kind != faults.Index && f.Kind != faults.Again }) {
+		return x.reach
+	}
+	return at
 }
 
 // conclude writes the causes down.

@@ -358,6 +358,38 @@ func TestRestartsAhead(t *testing.T) {
 	}
 }
 
+const behindIndex text = `
+	role root a z
+	user root root
+	role w a c
+	user ann w
+	auth
+	grant 7
+	root@ put x 2 7
+	grant 8
+	revoke 7
+	grant 9
+	revoke 8`
+
+// TestFaultAhead finds faults at an entry behind a consistent index that no entry moved since: the tables show that the member has come further.
+func TestFaultAhead(t *testing.T) {
+	for planted, want := range map[string]string{
+		"rules 3.3 13":          "8: entry 13 had no effect\n8: the rules of etcd 3.3 to 3.5.9 hold from entry 13 on",
+		"skip 13":               "8: entry 13 had no effect\n8: the rules of etcd 3.3 to 3.5.9 hold from entry 13 on",
+		"skip 13, skip 14 15":   "0: no fault", // it may have stopped before
+		"rules 3.3 13, skip 15": "8: entry 13 had no effect\n8: the rules of etcd 3.3 to 3.5.9 hold from entry 13 on",
+	} {
+		t.Run(planted, func(t *testing.T) {
+			l := live(t, behindIndex, apply.Rules32, planted, 0)
+			l.tables.ConsistentIndex, l.tables.HasTerm = 11, false
+			m := l.member(apply.Rules32)
+			if got := tell(m.Search()); got != want {
+				t.Errorf("found\n%s\nwant\n%s", got, want)
+			}
+		})
+	}
+}
+
 // TestTrace tells of every step what it did.
 func TestTrace(t *testing.T) {
 	m := live(t, plain, apply.Rules3510, "skip 6", 0).member(apply.Rules3510)

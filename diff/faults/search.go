@@ -1123,21 +1123,25 @@ func (e *expansion) rulesAt(index uint64) apply.Rules {
 
 // tryRules tries the rules of the versions that an upgrade leads to from an entry on, with which these do something else than those that held.
 func (e *expansion) tryRules(i int, were apply.Rules) {
-	if !e.s.Auth.Enabled {
-		return
+	x := &e.Log.Entries[i]
+	for _, to := range e.otherwiseBy(x, were) {
+		e.try(Fault{Kind: Rules, First: x.Index, Last: x.Index, To: to}, i)
 	}
-	x, mark := &e.Log.Entries[i], e.s.Mark()
+}
+
+// otherwiseBy are the rules that an upgrade leads to by which permissions judge an entry otherwise in the present state.
+func (e *expansion) otherwiseBy(x *apply.Entry, were apply.Rules) []apply.Rules {
+	if !e.s.Auth.Enabled {
+		return nil
+	}
+	mark := e.s.Mark()
 	forbids := func(rules apply.Rules) bool {
 		e.s.Rules = rules
 		defer e.s.Revert(mark)
 		return e.s.Apply(x, e.firstWay(x)) == apply.Forbidden
 	}
 	forbade := forbids(were)
-	for _, to := range e.Log.Upgrades(were, cmp.Or(e.Newest, apply.Newest)) {
-		if forbids(to) != forbade {
-			e.try(Fault{Kind: Rules, First: x.Index, Last: x.Index, To: to}, i)
-		}
-	}
+	return slices.DeleteFunc(e.Log.Upgrades(were, cmp.Or(e.Newest, apply.Newest)), func(to apply.Rules) bool { return forbids(to) == forbade })
 }
 
 // trySkip tries to leave out the entries of a run that begins with one. The state does not change meanwhile.
@@ -1479,12 +1483,39 @@ func (e *expansion) tryAtEnd() {
 		e.try(Fault{Kind: Index, First: e.Evidence.Index + 1, Last: last}, e.end)
 	}
 	if e.Evidence.TablesAhead && e.s.Revision == e.Evidence.Revision {
+		e.tryFaultAhead()
 		e.tryRestartsAhead()
 	}
 	if n := len(e.Evidence.group(e.revs[e.end] + 1)); e.end > 0 && n > 0 && !e.isSkipped(e.end-1) {
 		e.s.Revert(e.marks[e.end-1]) // the state only goes back: what begins earlier comes last
 		last := e.Log.Entries[e.end-1].Index
 		e.try(Fault{Kind: Extra, First: last, Last: last, DifferingRows: n}, e.end-1)
+	}
+}
+
+// tryFaultAhead tries faults at the first entry behind the consistent index that makes a revision: a member on which none of the entries from there on did has
+// applied them all the same, if it saves the index with changes of keys alone, and its tables show it.
+func (e *expansion) tryFaultAhead() {
+	mark, r := e.s.Mark(), e.run(e.n.rules, e.n.faults)
+	var found []Fault
+	for i := e.end; i < len(e.Log.Entries) && e.Log.Entries[i].Index <= e.committed; i++ {
+		before, x := e.s.Mark(), &e.Log.Entries[i]
+		if r.step(i) && e.s.Revision == e.Evidence.Revision {
+			continue
+		}
+		e.s.Revert(before)
+		for _, to := range e.otherwiseBy(x, e.rulesAt(x.Index)) {
+			found = append(found, Fault{Kind: Rules, First: x.Index, Last: x.Index, To: to})
+		}
+		found = append(found, Fault{Kind: Skipped, First: x.Index, Last: x.Index})
+		if x.User() != "" {
+			found = append(found, Fault{Kind: Refused, First: x.Index, Last: x.Index, User: x.User()})
+		}
+		break
+	}
+	e.s.Revert(mark)
+	for _, f := range found {
+		e.try(f, e.end)
 	}
 }
 

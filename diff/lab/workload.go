@@ -139,7 +139,8 @@ func (w *workload) boot() {
 		}
 		w.request(&pb.InternalRaftRequest{ClusterMemberAttrSet: &membershippb.ClusterMemberAttrSetRequest{Member_ID: id, MemberAttributes: &membershippb.Attributes{Name: label(i), ClientUrls: []string{fmt.Sprintf("http://10.0.0.%d:2379", i+1)}}}})
 	}
-	w.request(&pb.InternalRaftRequest{ClusterVersionSet: &membershippb.ClusterVersionSetRequest{Ver: "3.6.0"}})
+	// That of the code which applies them: in an older cluster members drop reads of transactions that they did not propose.
+	w.request(&pb.InternalRaftRequest{ClusterVersionSet: &membershippb.ClusterVersionSetRequest{Ver: "3.7.0"}})
 }
 
 func label(i int) string { return string(rune('a' + i)) }
@@ -241,7 +242,7 @@ func (w *workload) step() {
 		w.v2request(fmt.Sprintf("/0/members/%x/attributes", w.ids[0]), fmt.Sprintf(`{"name":"a","clientURLs":["http://10.0.0.1:%d"]}`, 2379+w.IntN(3)))
 		return
 	case x < 98 && w.members:
-		r.ClusterVersionSet = &membershippb.ClusterVersionSetRequest{Ver: "3.7.0"}
+		r.ClusterVersionSet = &membershippb.ClusterVersionSetRequest{Ver: "3.8.0"}
 		r.Header = w.root()
 	default:
 		r.Put = w.put(w.key())
