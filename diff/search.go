@@ -704,7 +704,8 @@ func choose(all []*explanation) {
 				return n
 			}
 			x.chosen = slices.MinFunc(x.readings, func(a, b faults.Reading) int {
-				return cmp.Or(cmp.Compare(a.Cost, b.Cost), cmp.Compare(x.runs.contradicts(x, &a), x.runs.contradicts(x, &b)), cmp.Compare(shared(&b), shared(&a)))
+				return cmp.Or(cmp.Compare(a.Cost, b.Cost), cmp.Compare(x.runs.contradicts(x, &a), x.runs.contradicts(x, &b)),
+					cmp.Compare(x.member.UnseenRestarts(&a), x.member.UnseenRestarts(&b)), cmp.Compare(shared(&b), shared(&a)))
 			})
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"etcd-autopsy/diff/apply"
+	"etcd-autopsy/inspect/raftlog"
 )
 
 // Run applies the entries up to one with the faults of a reading, whatever the db holds. It calls see for every step, if that is not
@@ -75,6 +76,31 @@ func (m *Member) RulesOver(r *Reading) []RulesFrom {
 		}
 	}
 	return all
+}
+
+// UnseenRestarts is how often entries were applied again by a reading without a restart that requests tell of, each of which does so once.
+func (m *Member) UnseenRestarts(r *Reading) int {
+	if m.Processes == nil {
+		return 0
+	}
+	var ends []uint64
+	for i := range r.Faults {
+		if f := &r.Faults[i]; f.Kind == Again {
+			for range f.Times {
+				ends = append(ends, f.Last)
+			}
+		}
+	}
+	slices.Sort(ends)
+	restarts := m.Processes.Restarts
+	for k, last := range ends {
+		n := slices.IndexFunc(restarts, func(x raftlog.Restart) bool { return last < x.Before })
+		if n < 0 {
+			return len(ends) - k
+		}
+		restarts = restarts[n+1:]
+	}
+	return 0
 }
 
 // OwnReads is the fault that transactions which the member itself proposed were refused for what they read, if by a reading some were and would have changed

@@ -193,19 +193,29 @@ func RepeatKind(first, last uint64, times int, kind string, want func(e *effect.
 	}
 	return &Rule{
 		Name: fmt.Sprintf("the%s entries %d to %d applied %d times", kind, first, last, times+1),
-		Sequence: func(entries []effect.Entry) []effect.Entry {
-			var out, again []effect.Entry
-			for i := range entries {
-				e := entries[i]
-				out = append(out, e)
-				if e.Index >= first && e.Index <= last && (want == nil || want(&e)) {
-					again = append(again, e)
+		Sequence: func(entries []effect.Entry) (out []effect.Entry) {
+			var again []effect.Entry
+			seen, due := uint64(0), false
+			repeat := func() {
+				for range times {
+					out = append(out, again...)
 				}
-				if e.Index == last {
-					for range times {
-						out = append(out, again...)
+				due = false
+			}
+			for _, e := range entries {
+				if e.Index > seen { // others were repeated by another rule, which comes first
+					if due {
+						repeat()
 					}
+					if seen = e.Index; first <= e.Index && e.Index <= last && (want == nil || want(&e)) {
+						again = append(again, e)
+					}
+					due = e.Index == last
 				}
+				out = append(out, e)
+			}
+			if due {
+				repeat()
 			}
 			return out
 		},

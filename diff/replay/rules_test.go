@@ -184,3 +184,27 @@ func TestRules(t *testing.T) {
 		})
 	}
 }
+
+// TestRepeatTogether asserts that what one rule repeats is no part of what another one does.
+func TestRepeatTogether(t *testing.T) {
+	t.Parallel()
+	entries := entriesOf(t, []string{"put a 1", "put b 1", "put c 1", "put d 1", "put e 1"})
+	for _, c := range []struct {
+		rules []*Rule
+		want  []uint64
+	}{
+		{[]*Rule{Repeat(2, 3, 2)}, []uint64{1, 2, 3, 2, 3, 2, 3, 4, 5}},
+		{[]*Rule{Repeat(2, 3, 2), Repeat(2, 4, 1)}, []uint64{1, 2, 3, 2, 3, 2, 3, 4, 2, 3, 4, 5}},
+		{[]*Rule{Repeat(2, 4, 1), Repeat(2, 3, 2)}, []uint64{1, 2, 3, 2, 3, 2, 3, 4, 2, 3, 4, 5}},
+		{[]*Rule{Repeat(2, 3, 1), Repeat(3, 3, 1)}, []uint64{1, 2, 3, 2, 3, 3, 4, 5}},
+		{[]*Rule{Repeat(4, 5, 1), Repeat(5, 5, 1)}, []uint64{1, 2, 3, 4, 5, 4, 5, 5}},
+	} {
+		var got []uint64
+		for _, e := range Today().With(c.rules...).sequence(entries) {
+			got = append(got, e.Index)
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s: %v, want %v", Today().With(c.rules...).Name, got, c.want)
+		}
+	}
+}
