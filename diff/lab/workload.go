@@ -242,7 +242,7 @@ func (w *workload) step() {
 		w.v2request(fmt.Sprintf("/0/members/%x/attributes", w.ids[0]), fmt.Sprintf(`{"name":"a","clientURLs":["http://10.0.0.1:%d"]}`, 2379+w.IntN(3)))
 		return
 	case x < 98 && w.members:
-		r.ClusterVersionSet = &membershippb.ClusterVersionSetRequest{Ver: "3.8.0"}
+		r.ClusterVersionSet = &membershippb.ClusterVersionSetRequest{Ver: "3.7.0"}
 		r.Header = w.root()
 	default:
 		r.Put = w.put(w.key())
