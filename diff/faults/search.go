@@ -179,12 +179,14 @@ const (
 	maxSiblings        = 3        // of them that add a fault to the same set and lead to the same place
 	maxSiblingsCounted = 64       // of them that are looked at
 	unlikelySteps      = 1 << 19  // steps, for faults that are not likely
+	moreSteps          = 2 << 20  // steps more once a single fault explains all, to find the others that do
 	maxAnchors         = 48       // revisions that rows confirm behind which faults that shift revisions are not looked for
 	maxNear            = 4000     // entries
 	maxRun             = 1000     // entries in a row that are skipped
 	maxReplay          = 400      // entries in a row that are applied again
 	maxBeyond          = 128      // entries behind a contradiction that are skipped with those before it
 	maxLag             = 512      // entries that a process is behind with applying when it proposes one
+	nearLag            = 64       // of most processes
 	maxTimes           = 3        // how often entries are applied again
 	maxFar             = 400      // entries far from the contradiction on which it depends
 	maxUsers           = 256      // entries before the contradiction of which the leases may be what it depends on
@@ -724,7 +726,7 @@ func (e *expansion) tryNearby() {
 	pass := func(strict, loose bool, steps int) {
 		e.countPutsOnly, e.ignoreSoleWriters, e.stepLimit = strict, loose, e.s.Steps+steps
 		if e.single {
-			e.stepLimit += 4 * unlikelySteps
+			e.stepLimit += moreSteps
 		}
 		e.tryBefore()
 	}
@@ -905,7 +907,7 @@ func (e *expansion) tryRepeatBeyond() {
 		if i == len(x.marks)-1 {
 			x.noteMark(i)
 		}
-		if e.lagging || e.mayHaveEnded(i) {
+		if e.triesEnd(i) {
 			e.tryRepeatFrom(r, i, e.stop)
 		}
 		x.s.Revert(mark)
@@ -993,7 +995,7 @@ func (e *expansion) addOutcome(stop int, f Fault) {
 	}
 	if stop > e.end && len(e.n.faults) == 0 && !e.single {
 		e.single = true
-		e.stepLimit += 4 * unlikelySteps
+		e.stepLimit += moreSteps
 	}
 	o := outcome{f.Kind, f.Times, reached{stop, e.s.Digest(), e.s.Auth.Revision}}
 	if f.Kind == Skipped || f.Kind == Again {
@@ -1105,7 +1107,7 @@ func (e *expansion) tryAt(i int, effective bool) {
 			e.try(Fault{Kind: Branch, First: x.Index, Last: x.Index}, i)
 		}
 	}
-	if i < e.stop && (e.lagging || e.mayHaveEnded(i)) {
+	if i < e.stop && e.triesEnd(i) {
 		e.s.Revert(mark)
 		e.tryRepeatEndingAt(i)
 	}
@@ -1286,15 +1288,25 @@ func (e *expansion) tryRepeat(r *run, k, i int) {
 		if e.countPutsOnly && !e.likelyContinues(i+1) {
 			continue
 		}
-		f.NoRestart, f.Lagging = e.s.Revision == revision && !restart, !e.mayHaveEnded(i)
+		f.NoRestart, f.Lagging = e.s.Revision == revision && !restart, !e.mayHaveEnded(i, maxLag)
 		e.try(f, i+1)
 	}
 	e.s.Revert(after)
 }
 
-// mayHaveEnded tells whether a process of the member may have ended behind the entry of a place, as its proposals tell.
-func (m *Member) mayHaveEnded(i int) bool {
-	return m.Processes == nil || m.Processes.MayHaveEnded(m.index(i), maxLag)
+// mayHaveEnded tells whether a process of the member may have ended behind the entry of a place, if it was so many entries behind at most, as its proposals
+// tell.
+func (m *Member) mayHaveEnded(i int, lag uint64) bool {
+	return m.Processes == nil || m.Processes.MayHaveEnded(m.index(i), lag)
+}
+
+// triesEnd tells whether entries up to a place are tried again. Those that do not fit how often keys were put must end the nearer to a restart.
+func (e *expansion) triesEnd(i int) bool {
+	lag := uint64(maxLag)
+	if !e.countPutsOnly {
+		lag = nearLag
+	}
+	return e.lagging || e.mayHaveEnded(i, lag)
 }
 
 // restartBeginsAt tells whether a member that saves its consistent index with changes of keys alone begins with an entry when it restarts
