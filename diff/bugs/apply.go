@@ -727,9 +727,9 @@ func ownReads(c *Case) Outcome {
 	if r == nil || !readsWhatMayBeRefused(internal(r).Txn, r.User) {
 		return Outcome{}
 	}
-	says := fmt.Sprintf("entry %d writes, and reads", c.Cause.Index)
+	says := fmt.Sprintf("entry %d writes, and reads as user %q", c.Cause.Index, r.User)
 	if readsWhatMayBeRefused(internal(r).Txn, "") {
-		says += " at a revision"
+		says = fmt.Sprintf("entry %d writes, and reads at a revision", c.Cause.Index)
 	}
 	odd := c.departed()
 	if c.Cause.Rule == OwnReads {
