@@ -133,8 +133,8 @@ func (c *explanations) doubtExplained(i int) {
 		switch f.Kind {
 		case faults.Table:
 			return !e.TableCounts(tableOf[f.Table]...)
-		case faults.Rules:
-			return false // by the rules that it goes over to it lacks nothing
+		case faults.Rules, faults.OwnReads, faults.GaveUp:
+			return false // by the rules that it goes by, and as the proposer that it is, it lacks nothing
 		}
 		return true
 	}
