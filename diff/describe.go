@@ -107,7 +107,7 @@ func note(odd *effect.Step, steps []*effect.Step) string {
 	case odd.Outcome == effect.Refused:
 		return "no effect, though by etcd's rules it should have had one"
 	case odd.Outcome == effect.Permitted:
-		return "applied, though permissions or an alarm refuse it by the rules of etcd 3.3 and later"
+		return "applied, though permissions or an alarm refuse it by the rules of etcd 3.7"
 	case odd.Outcome == effect.OtherBranch:
 		return "took the other branch than its compares demand"
 	case odd.Outcome == effect.Partial:

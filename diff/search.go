@@ -48,7 +48,7 @@ func (c *explanations) explainMembers() {
 	if fromFirst {
 		c.eachOf(use, func(n, i int) {
 			m := faults.NewMember(logs[n], evidence[n], apply.New(logs[n]), c.mayHaveApplied(i), c.rulesOf(i, logs[n])...)
-			m.Stopped, m.Starts = func() bool { return c.ctx.Err() != nil }, c.startsOf(i)
+			m.Stopped, m.Facts = func() bool { return c.ctx.Err() != nil }, c.factsOf(i)
 			res := m.Search()
 			if limits[n] = res.Limits; len(res.Readings) > 0 {
 				found[n] = &explanation{member: m, readings: res.Readings, limits: res.Limits}
@@ -315,9 +315,9 @@ func (c *contents) mayHaveApplied(i int) uint64 {
 	return known
 }
 
-// startsOf is what is known of member i, and of when it started and where it goes on then.
-func (c *contents) startsOf(i int) faults.Starts {
-	s := faults.Starts{Snapshots: snapshotsOf(c.ms[i]), Newest: c.newestMinor(i)}
+// factsOf is what is known of member i, and of when it started and where it goes on then.
+func (c *contents) factsOf(i int) faults.Facts {
+	s := faults.Facts{Snapshots: snapshotsOf(c.ms[i]), Newest: c.newestMinor(i)}
 	if l := c.ms[i].Log; l != nil && l.HasMetadata {
 		s.ID, s.Processes = l.NodeID, c.histories[c.source(i)].processes.Of(l.NodeID)
 	}
@@ -505,7 +505,7 @@ func (c *contents) searchSuffix(log *apply.Log, use []int, evidence []*faults.Ev
 	}
 	var ms []faults.SuffixMember
 	for n, i := range use {
-		ms = append(ms, faults.SuffixMember{Evidence: evidence[n], Auth: auth, OwnAuth: c.ownAuthBefore(i), Committed: c.mayHaveApplied(i), Rules: c.rulesOf(i, log), Starts: c.startsOf(i)})
+		ms = append(ms, faults.SuffixMember{Evidence: evidence[n], Auth: auth, OwnAuth: c.ownAuthBefore(i), Committed: c.mayHaveApplied(i), Rules: c.rulesOf(i, log), Facts: c.factsOf(i)})
 	}
 	all := faults.SearchSuffix(log, ms, low)
 	if n := slices.IndexFunc(all, func(x faults.SuffixResult) bool { return x.Member != nil }); n < 0 || c.partedBy(use, all[n].BaseRevision()) {

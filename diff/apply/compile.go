@@ -64,7 +64,7 @@ func (c *compiler) compile(index uint64, r *raftlog.Request) Entry {
 		e.request = r
 	}
 	if v, err := semver.NewVersion(r.ClusterVersion()); err == nil {
-		c.versions = append(c.versions, clusterVersion{index, v.Minor})
+		c.versions = append(c.versions, clusterVersion{index: index, minor: v.Minor})
 	}
 	in := r.Internal
 	if e.Opaque = r.Unrunnable(); e.Opaque || in == nil {

@@ -553,3 +553,35 @@ func TestDigests(t *testing.T) {
 		t.Errorf("%d keyspaces only", len(seen))
 	}
 }
+
+// TestAtLeast asserts which rules members go by behind entries that set the cluster's version.
+func TestAtLeast(t *testing.T) {
+	t.Parallel()
+	version := func(v string) *raftlog.Request {
+		return &raftlog.Request{V2: &raftlog.V2Request{Method: "PUT", Path: "/0/version", Val: v}}
+	}
+	l := ready([]*raftlog.Request{
+		version("3.2.0"), requestOf(t, "as ann@8 if { put a 1 ; range 0 b }"), version("3.3.0"), version("3.6.0"), version("3.7.0"), version("3.6.0"), version("no version"), requestOf(t, "put a 1"),
+	})
+	const of36 = Rules3530 | Rules3528 | Rules3512
+	for _, c := range []struct {
+		entry        uint64
+		before, want Rules
+	}{
+		{1, Rules32, Rules32},
+		{3, Rules32, Rules32},
+		{4, Rules32, Rules33},
+		{4, of36, of36},
+		{5, Rules32, of36},
+		{6, of36, Rules37},
+		{6, Rules37, Rules37},
+		{7, of36, of36}, // downgraded
+		{8, Rules33, of36},
+		{8, Rules3510, Rules3510},
+		{8, 0, 0},
+	} {
+		if got := l.AtLeast(c.entry, c.before); got != c.want {
+			t.Errorf("at entry %d after the rules of %v: %v, want %v", c.entry, c.before, got, c.want)
+		}
+	}
+}

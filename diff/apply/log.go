@@ -128,6 +128,7 @@ type Log struct {
 type clusterVersion struct {
 	index uint64
 	minor int64
+	least Rules // those of its first release, as far as the log tells them apart; 0 if they are not known
 }
 
 // NewLog makes n entries ready; request returns the i-th, and keys and leases are those that rows name besides.
@@ -163,6 +164,9 @@ func DecodeLog(n int, index func(i int) uint64, decode func(i int, by *raftlog.D
 		l.Entries[i] = c.compile(index(i), r)
 	}
 	c.number()
+	for i := range l.versions {
+		l.versions[i].least = l.oldest(l.versions[i].minor)
+	}
 	return l
 }
 

@@ -1,10 +1,10 @@
 package apply
 
 import (
-	"cmp"
 	"fmt"
 	"math"
 	"math/bits"
+	"sort"
 	"strings"
 
 	"github.com/coreos/go-semver/semver"
@@ -165,17 +165,16 @@ func (l *Log) classes() (all []Rules) {
 	return all
 }
 
-// AtLeast are the rules by which a member goes at an entry that went by some before: older ones than the cluster's version then has it does not go by, since
-// the version is set once all members run it.
+// AtLeast are the rules by which a member goes at an entry that went by some before: older ones than the version that the cluster has then it does not go by,
+// since that is set once all members run it. A downgrade sets a lower one.
 func (l *Log) AtLeast(index uint64, rules Rules) Rules {
-	for _, v := range l.versions {
-		if v.index >= index || rules == 0 {
-			break
-		}
-		least := l.oldest(v.minor)
-		if orNewer := Rules(1)<<bits.Len8(uint8(least)) - 1; rules&orNewer == 0 {
-			rules = cmp.Or(least, rules)
-		}
+	n := sort.Search(len(l.versions), func(n int) bool { return l.versions[n].index >= index })
+	if n == 0 || rules == 0 {
+		return rules
+	}
+	least := l.versions[n-1].least
+	if orNewer := Rules(1)<<bits.Len8(uint8(least)) - 1; least != 0 && rules&orNewer == 0 {
+		return least
 	}
 	return rules
 }

@@ -143,13 +143,19 @@ func (c *Case) oldRuleUntil(old *replay.Rule, onset map[int]uint64) Outcome {
 		}
 	}
 	says := fmt.Sprintf("%s by the new rule, the others and all before by the old one", listOf(parts))
+	return judgeExactly(does, doesNot, n, err, says, "it has another fault, too, or the old version differs in more")
+}
+
+// judgeExactly tells what came of running entries again on each member by itself, as says tells: these come out as they are and those do not, for which
+// otherwise says why that may be.
+func judgeExactly(does, doesNot []*Member, entries int, err error, says, otherwise string) Outcome {
 	switch {
 	case len(does)+len(doesNot) == 0:
 		return consistent("the entries could not be run again: " + oneLine(err))
 	case len(doesNot) > 0:
-		return consistent(fmt.Sprintf("run again by etcd's own code with %s, %s does not come out as it is: it has another fault, too, or the old version differs in more", says, labels(doesNot)))
+		return consistent(fmt.Sprintf("run again by etcd's own code with %s, %s does not come out as it is: %s", says, labels(doesNot), otherwise))
 	}
-	return confirmed(fmt.Sprintf("run again by etcd's own code, %d entries make just what %s with %s: no revision differs", n, holders(does), says))
+	return confirmed(fmt.Sprintf("run again by etcd's own code, %d entries make just what %s with %s: no revision differs", entries, holders(does), says))
 }
 
 // versionsOf says what is known of the versions of the members that follow one set of rules of a split and not the other.
@@ -343,13 +349,7 @@ func (c *Case) runEachAsOften() Outcome {
 		}
 	}
 	says := fmt.Sprintf("the entries %d to %d applied again %s", first, last, listOf(parts))
-	switch {
-	case len(does)+len(doesNot) == 0:
-		return consistent("the entries could not be run again: " + oneLine(err))
-	case len(doesNot) > 0:
-		return consistent(fmt.Sprintf("run again by etcd's own code with %s, %s does not come out as it is: it has another fault, too", says, labels(doesNot)))
-	}
-	return confirmed(fmt.Sprintf("run again by etcd's own code, %d entries make just what %s with %s: no revision differs", n, holders(does), says))
+	return judgeExactly(does, doesNot, n, err, says, "it has another fault, too")
 }
 
 // staleTerm is a term in meta that keeps the consistent index from moving.
@@ -751,17 +751,9 @@ func (m *Member) own(x *replay.Exec) bool {
 
 // eachDropsReadsOfOthers runs the log of each member with the reads of the transactions that it proposed, and without those of others.
 func (c *Case) eachDropsReadsOfOthers() Outcome {
-	does, doesNot, n, err := c.runsExactly(func(member int) []*replay.Rule {
-		return append(c.besides(member), replay.RangesStripped(c.Members[member].own))
-	})
+	does, doesNot, n, err := c.runsExactly(c.besides) // among them who keeps which reads
 	const says = "the reads of transactions left to the members that proposed them"
-	switch {
-	case len(does)+len(doesNot) == 0:
-		return consistent("the entries could not be run again: " + oneLine(err))
-	case len(doesNot) > 0:
-		return consistent(fmt.Sprintf("run again by etcd's own code with %s, %s does not come out as it is: it has another fault, too", says, labels(doesNot)))
-	}
-	return confirmed(fmt.Sprintf("run again by etcd's own code, %d entries make just what %s with %s: no revision differs", n, holders(does), says))
+	return judgeExactly(does, doesNot, n, err, says, "it has another fault, too")
 }
 
 // negativeLease is a lease that members forget when they restart.

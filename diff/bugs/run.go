@@ -425,11 +425,7 @@ func (c *Case) judgeSplit(s *split, aName, bName string, proof func(n int) strin
 func (c *Case) besides(member int) []*replay.Rule {
 	rules := c.RulesBesides(member, c.Cause)
 	if c.Versions != nil && !c.Cause.OtherRules { // what the cause is about is not given
-		versions := c.Versions(member)
-		if c.Cause.Rule == OwnReads {
-			versions = withoutRule(versions, replay.RangesStripped(nil))
-		}
-		rules = slices.Concat(rules, During(versions))
+		rules = slices.Concat(rules, During(c.Versions(member)))
 	}
 	return rules
 }

@@ -462,7 +462,7 @@ type SuffixMember struct {
 	OwnAuth   []*authz.State // what it may have been by the member's own tables, whatever those of others say
 	Committed uint64
 	Rules     []apply.Rules
-	Starts
+	Facts
 }
 
 // SuffixResult is what was found of such a member.
@@ -623,7 +623,7 @@ func baseConfirmed(all []SuffixResult) bool {
 func (b *SuffixMember) explainedFromOtherBase(l *apply.Log) bool {
 	for _, revision := range candidateRevisions(l, b.Evidence, b.Auth, minBaseRevisions) {
 		m := NewMember(l, b.Evidence, nil, b.Committed, b.Rules...)
-		m.Starts = b.Starts
+		m.Facts = b.Facts
 		m.base = newBase(l, b.Evidence, nil, revision, b.Auth, nil, nil)
 		m.start = m.base.State(l)
 		if all, _ := m.searchInitial(1); len(all) > 0 {
@@ -771,7 +771,7 @@ func memberFrom(l *apply.Log, ms []SuffixMember, i int, revision int64, proven m
 		}
 	}
 	m := NewMember(l, ms[i].Evidence, nil, ms[i].Committed, ms[i].Rules...)
-	m.Starts = ms[i].Starts
+	m.Facts = ms[i].Facts
 	m.base = newBase(l, ms[i].Evidence, others, revision, ms[i].Auth, proven, nil)
 	m.start = m.base.State(l)
 	return m

@@ -62,12 +62,15 @@ const unsaved text = `
 	root@9 passwd root
 	root@9 passwd root`
 
-const leased text = `
+// withAnn turns auth on. Ann may read and write a and b.
+const withAnn text = `
 	role root a z
 	user root root
 	role w a c
 	user ann w
-	auth
+	auth`
+
+const leased text = withAnn + `
 	grant 7
 	root@ put a 1 7
 	root@ put x 2 7
@@ -76,12 +79,7 @@ const leased text = `
 	root@ put c 2
 	root@ put d 3`
 
-const inTxn text = `
-	role root a z
-	user root root
-	role w a c
-	user ann w
-	auth
+const inTxn text = withAnn + `
 	grant 7
 	root@ put x 2 7
 	root@ put a 1
@@ -100,12 +98,7 @@ const negative text = `
 	revoke -5
 	put d 5`
 
-const readsInTxn text = `
-	role root a z
-	user root root
-	role w a c
-	user ann w
-	auth
+const readsInTxn text = withAnn + `
 	root@/7 put x 2
 	ann@/7 put a 1
 	ann@/7 txn a ? put b 1 ; range x : put b 2
@@ -115,12 +108,7 @@ const readsInTxn text = `
 	ann@/7 txn a ? put a 4 ; range x : put b 3
 	root@/8 put z 3`
 
-const upgrading text = `
-	role root a z
-	user root root
-	role w a c
-	user ann w
-	auth
+const upgrading text = withAnn + `
 	grant 7
 	root@ put x 2 7
 	version 3.3.0
@@ -358,12 +346,7 @@ func TestRestartsAhead(t *testing.T) {
 	}
 }
 
-const behindIndex text = `
-	role root a z
-	user root root
-	role w a c
-	user ann w
-	auth
+const behindIndex text = withAnn + `
 	grant 7
 	root@ put x 2 7
 	grant 8

@@ -117,7 +117,7 @@ func (b *SuffixMember) findParting(l *apply.Log, others *Base, witness *Evidence
 					return best, best == nil
 				}
 				m := NewMember(l, b.Evidence, nil, b.Committed, b.Rules...)
-				m.Starts = b.Starts
+				m.Facts = b.Facts
 				m.base = newBase(l, b.Evidence, nil, revision, auth, nil, others)
 				m.base.alarms = on
 				apart := again + m.base.tablesApart(others)

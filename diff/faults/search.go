@@ -17,7 +17,7 @@ type Member struct {
 	Evidence *Evidence
 	// Stopped is asked now and then by Search, which gives up if it is true. nil: nobody may stop it.
 	Stopped func() bool
-	Starts
+	Facts
 
 	// Set before the first search, and not changed by it.
 	first       uint64       // entry
@@ -30,8 +30,8 @@ type Member struct {
 	writerIndex // empty before indexWriters
 }
 
-// Starts is what is known of a member, and of when it started and where it goes on then.
-type Starts struct {
+// Facts are what is known of a member besides its log and its db, and of when it started and where it goes on then.
+type Facts struct {
 	// ID is the member's, 0 if it is not known.
 	ID uint64
 	// Newest is the newest minor version that it may run, 0 if that is not known.

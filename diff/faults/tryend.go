@@ -49,7 +49,7 @@ func (e *expansion) tryAtEnd() {
 func (e *expansion) tryFaultAhead() {
 	mark, r := e.s.Mark(), e.run(e.n.rules, e.n.faults)
 	var found []Fault
-	for i := e.end; i < len(e.Log.Entries) && e.Log.Entries[i].Index <= e.committed; i++ {
+	for i := e.end; i < len(e.Log.Entries) && e.Log.Entries[i].Index <= e.committed && e.s.Steps <= e.budget; i++ {
 		before, x := e.s.Mark(), &e.Log.Entries[i]
 		if r.step(i) && e.s.Revision == e.Evidence.Revision {
 			continue
